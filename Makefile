@@ -1,0 +1,40 @@
+# make demo     environment, demo data, training, evaluation, prediction
+# make figures  redraws imgs/
+# make test     environment with the test extra, quick tests;  make test-all: the slow ones too
+# PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
+
+PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$p && break; done)
+EXTRA ?= cpu
+VENV := .venv
+BIN := $(VENV)/bin
+START := $(shell date +%s)
+# The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
+RUN := $(if $(wildcard runs/demo),runs/demo-$(shell date +%Y%m%d-%H%M%S),runs/demo)
+
+.PHONY: demo figures test test-all
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed-$(EXTRA)
+	$(BIN)/mlr prepare --dataset demo --out data/demo
+	$(BIN)/mlr train --data demo --out $(RUN)
+	$(BIN)/mlr evaluate --run $(RUN)
+	$(BIN)/mlr predict --run $(RUN) data/demo/test/awe/0000.jpg data/demo/test/anger/0000.jpg
+	@echo "pictures: imgs/demo.png $(RUN)/curves.png $(RUN)/confusion.png $(RUN)/confusion_test.png"
+	@$(BIN)/python -c 'import json, time; r = json.load(open("$(RUN)/evaluation_test.json")); print("demo: balanced accuracy \
+	%.2f on %d test images in %.1f min" % (r["balanced_accuracy"], r["images"], (time.time() - $(START)) / 60))'
+
+figures: $(VENV)/installed-$(EXTRA)
+	$(BIN)/mlr prepare --dataset demo --out data/demo --sheet imgs/demo.png
+
+test: $(VENV)/installed-$(EXTRA),test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/installed-$(EXTRA),test
+	$(BIN)/python -m pytest
+
+$(VENV)/installed-%: setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.8 to 3.11 found: install one, or name it, make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --use-pep517 --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	touch '$@'

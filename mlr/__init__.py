@@ -1,0 +1,37 @@
+"""mlr: the network of "Learning Multi-level Representations for Affective Image Recognition", in MXNet Gluon.
+
+Importing it sets the number of CPU threads, before MXNet loads, and loads nothing heavy: each public name is imported
+at its first use.
+"""
+
+from importlib import import_module
+
+from mlr.threads import set_openmp_threads
+
+__version__ = "0.1.0"
+
+set_openmp_threads()
+
+_MODULES = {
+    "MultiLevelNet": "mlr.model.network",
+    "ClassImbalanceLoss": "mlr.loss",
+    "CrossEntropyLoss": "mlr.loss",
+    "VoteLoss": "mlr.loss",
+    "inverse_frequency_weights": "mlr.loss",
+    "parse_context": "mlr.context",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError("module 'mlr' has no attribute '%s'" % name)
+    from mlr.installation import require_mxnet
+
+    require_mxnet()
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

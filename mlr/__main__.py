@@ -1,0 +1,33 @@
+"""The console command: `mlr train ...` is `python -m mlr.train ...`."""
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "prepare": "draw the demo data set",
+    "train": "train the network on a data folder",
+    "evaluate": "measure a run on a split of the data",
+    "predict": "tell the emotion of images",
+}
+
+
+def main():
+    usage = "usage: mlr COMMAND [OPTIONS]\n\n%s\n\nmlr COMMAND --help shows the options of a command" % "\n".join(
+        "  %-10s %s" % item for item in COMMANDS.items())
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from mlr import __version__
+
+        print("mlr", __version__)
+        return 0
+    if arguments[0] not in COMMANDS:
+        print("mlr: error: unknown command %s: choose one of %s" % (arguments[0], ", ".join(COMMANDS)), file=sys.stderr)
+        return 2
+    return import_module("mlr." + arguments[0]).main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""A run folder: written so that a stop at any moment leaves a whole checkpoint, verified when read.
+
+    config.json          resolved options, network, preprocessing, data, argv, versions, git commit
+    classes.json         class names in label order
+    metrics.jsonl        a line an epoch
+    last.params          the parameters after the last epoch, best.params those of the best balanced accuracy on valid
+    optimizer.params     momentum of every parameter, for --resume; random states follow from the seed and the epoch
+    SHA256SUMS           of all these
+
+Files are staged as <name>.new and synced; the new SHA256SUMS is the commit: from then on a staged file whose hash it lists
+is the file, and renaming it is only tidying up.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+
+import mlr
+from mlr import engine, paper
+from mlr.errors import InputError
+from mlr.files import STAGED, sync, write_file
+from mlr.model.network import MultiLevelNet
+from mlr.weights import materialize, read_arrays, set_parameters, sha256_of
+
+SUMS = "SHA256SUMS"
+
+
+def environment():
+    """Return what a result depends on beside options and data, for config.json."""
+    return {
+        "argv": sys.argv,
+        "git_commit": _git_commit(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "versions": {"python": platform.python_version(), "mlr": mlr.__version__, "mxnet": mx.__version__, "numpy": np.__version__},
+    }
+
+
+def preprocessing(image_size):
+    """Return, for config.json, what an image goes through before the network."""
+    return {"image_size": image_size, "keep_aspect_ratio": False, "mean": paper.PIXEL_MEAN, "std": paper.PIXEL_STD}
+
+
+def refuse_existing(folder):
+    """Raise InputError where a new run's folder exists already."""
+    if Path(folder).exists():
+        raise InputError("run folder %s exists already: give another --out, remove it, or continue it with --resume" % folder)
+
+
+class Run:
+    """A run folder. Attributes: `folder`, `config` and `classes` as in the files, `metrics` a list of dicts, one an epoch."""
+
+    def __init__(self, folder, config, classes, metrics=()):
+        self.folder = Path(folder)
+        self.config, self.classes, self.metrics = config, classes, list(metrics)
+
+    @classmethod
+    def create(cls, folder, config, classes):
+        """Return a new run in a folder that must not exist yet, else InputError."""
+        refuse_existing(folder)
+        Path(folder).mkdir(parents=True)
+        run = cls(folder, config, classes)
+        run._commit({"config.json": _json(config), "classes.json": _json(classes)})
+        return run
+
+    @classmethod
+    def open(cls, folder):
+        """Return the run in a folder. Raises InputError where there is none or a file is damaged."""
+        folder = Path(folder)
+        if not (folder / SUMS).is_file():
+            raise InputError("%s is not a run folder (it has no %s): give the --out of a training" % (folder, SUMS))
+        run = cls(folder, None, None)
+        run.config = json.loads(run.verified("config.json").read_text())
+        run.classes = json.loads(run.verified("classes.json").read_text())
+        if "metrics.jsonl" in run._sums():
+            run.metrics = [json.loads(line) for line in run.verified("metrics.jsonl").read_text().splitlines()]
+        return run
+
+    def save_epoch(self, net, trainer, metrics):
+        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl."""
+        self.metrics.append(metrics)
+        contents = {
+            "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in self.metrics),
+            "last.params": net.save_parameters,
+            "optimizer.params": lambda path: mx.nd.save(path, engine.optimizer_arrays(trainer)),
+        }
+        if metrics["valid_balanced_accuracy"] >= max(line["valid_balanced_accuracy"] for line in self.metrics):
+            contents["best.params"] = lambda path: shutil.copyfile(self.folder / ("last.params" + STAGED), path)
+        self._commit(contents)
+
+    def restore(self, net, trainer):
+        """Put the state after the last committed epoch into a materialized network and its trainer."""
+        if self.metrics:
+            self._load_parameters(net, "last")
+            engine.restore_optimizer(trainer, read_arrays(self.verified("optimizer.params")))
+
+    def load_network(self, ctx, parameters="last"):
+        """Return the trained MultiLevelNet, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
+        net = MultiLevelNet(**self.config["network"])
+        materialize(net, ctx)
+        self._load_parameters(net, parameters)
+        net.hybridize(static_alloc=True, static_shape=True)
+        return net
+
+    def _load_parameters(self, net, parameters):
+        path = self.verified(parameters + ".params")
+        set_parameters(net._collect_params_with_prefix(), read_arrays(path), path)
+
+    def verified(self, name):
+        """Return the path of a file of the run whose content is the one that was committed.
+
+        Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files without a word.
+        """
+        digest = self._sums().get(name)
+        if digest is None:
+            raise InputError("run folder %s has no %s: the training stopped before its first epoch ended" % (self.folder, name))
+        for path in (self.folder / name, self.folder / (name + STAGED)):
+            if path.is_file() and sha256_of(path) == digest:
+                return path
+        raise InputError(
+            "%s is missing, damaged or changed (its SHA-256 is not the one in %s): restore it from a copy, or train again"
+            % (self.folder / name, SUMS))
+
+    def _sums(self):
+        lines = (self.folder / SUMS).read_text().splitlines()
+        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+    def _commit(self, contents):
+        """Write files together. contents: {name: text, or a function that writes a path}."""
+        sums = self._sums() if (self.folder / SUMS).is_file() else {}
+        self._tidy(sums)
+        for name, content in contents.items():
+            staged = self.folder / (name + STAGED)
+            if callable(content):
+                content(str(staged))
+            else:
+                staged.write_text(content)
+            sync(staged)
+            sums[name] = sha256_of(staged)
+        write_file(self.folder / SUMS, "".join("%s  %s\n" % (digest, name) for name, digest in sorted(sums.items())))
+        self._tidy(sums)
+
+    def _tidy(self, sums):
+        """Finish an interrupted commit: put staged files that it lists in their place."""
+        for name, digest in sums.items():
+            staged = self.folder / (name + STAGED)
+            if staged.is_file() and sha256_of(staged) == digest:
+                os.replace(staged, self.folder / name)
+        sync(self.folder)
+
+
+def _json(value):
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _git_commit():
+    """Return the commit of the checkout that this package runs from, None where it is installed without one."""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

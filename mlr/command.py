@@ -1,0 +1,65 @@
+"""What the commands share: one-line errors, exit codes and the types of options."""
+
+import argparse
+import sys
+
+from mlr.errors import InputError, RunError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def __init__(self, command, description):
+        super().__init__(prog="mlr " + command, description=description, allow_abbrev=False)
+
+    def error(self, message):
+        self.exit(2, "%s: error: %s (see %s --help)\n" % (self.prog, message, self.prog))
+
+
+def run(parser, work, argv=None):
+    """Parse `argv`, do `work(options)` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted."""
+    options = parser.parse_args(argv)
+    try:
+        work(options)
+    except InputError as error:
+        return _fail(parser, error, 2)
+    except RunError as error:
+        return _fail(parser, error, 1)
+    except BrokenPipeError:
+        # The reader of a pipe, say `| head`, has gone; Python would complain once more when it flushes at its end.
+        sys.stdout = None
+        return 1
+    except OSError as error:
+        return _fail(parser, "%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), 1)
+    except KeyboardInterrupt:
+        return _fail(parser, "interrupted", 130)
+    return 0
+
+
+def number(kind, lowest, above=False):
+    """Return an option type: an int or float from `lowest` up, or above it; no infinity, no NaN."""
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not (lowest < value if above else lowest <= value) or value == float("inf"):
+            raise argparse.ArgumentTypeError("%r is not %s %s %s" % (
+                text, {int: "a whole number", float: "a number"}[kind], "above" if above else "from", lowest))
+        return value
+    return parse
+
+
+def add_run(parser):
+    parser.add_argument("--run", required=True, metavar="DIR", help="the run folder, the --out of a training")
+    parser.add_argument("--parameters", choices=("last", "best"), default="last",
+                        help="those after the last epoch, as in the released code, or of the best balanced accuracy on valid (default: last)")
+
+
+def add_context(parser):
+    parser.add_argument("--ctx", metavar="DEVICES", help='cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU, else the CPU)')
+
+
+def _fail(parser, error, code):
+    print("%s: error: %s" % (parser.prog, error), file=sys.stderr)
+    return code

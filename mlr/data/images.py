@@ -1,0 +1,67 @@
+"""From an image file to pixels, or to an error that names the file."""
+
+import re
+import struct
+
+import mxnet as mx
+
+from mlr.errors import InputError
+
+# Any JPEG marker but those inside of compressed data: FF 00 (a stuffed byte) and FF D0-D7 (restarts).
+JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+JPEG_START, JPEG_END = 0xD8, 0xD9
+
+
+def read_bytes(path):
+    """Return the content of an image file. Raises InputError for a file that can't be read, is empty or ends too early.
+
+    The decoders fill what is missing of a truncated JPEG with grey and say nothing, hence the look at its structure.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise InputError("can't read image %s: %s" % (path, error.strerror)) from None
+    if not data:
+        raise InputError("image %s is empty, likely an interrupted copy: copy it again or remove it" % path)
+    if (data.startswith(b"\xff\xd8") and not _jpeg_ends(data)) or (data.startswith(b"\x89PNG") and not _png_ends(data)):
+        raise InputError("image %s is truncated, likely an interrupted download: get it again or remove it" % path)
+    return data
+
+
+def read_image(path):
+    """Return the pixels of an image file as NDArray (H, W, 3), uint8 RGB, decoded as in the released code.
+
+    Raises InputError, naming the file, where there are none.
+    """
+    data = read_bytes(path)
+    try:
+        return mx.image.imdecode(data)
+    except mx.MXNetError:
+        raise InputError("%s can't be decoded, likely not an image or a damaged one: replace or remove it" % path) from None
+
+
+def _jpeg_ends(data):
+    position = 0
+    while True:
+        marker = JPEG_MARKER.search(data, position)
+        if not marker:
+            return False
+        kind, position = data[marker.end() - 1], marker.end()
+        if kind == JPEG_END:
+            return True
+        if kind not in (JPEG_START, 0x01):
+            length = data[position:position + 2]
+            if len(length) < 2:
+                return False
+            position += struct.unpack(">H", length)[0]
+
+
+def _png_ends(data):
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[position:position + 8])
+        position += 12 + length
+        if kind == b"IEND":
+            return position <= len(data)
+    return False

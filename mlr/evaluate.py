@@ -1,0 +1,67 @@
+"""python -m mlr.evaluate: measure a run on a split of the data."""
+
+import json
+import sys
+
+from mlr import command
+from mlr.errors import InputError
+from mlr.files import write_file
+from mlr.installation import require_mxnet
+
+BATCH = 64
+
+
+def parser():
+    parser = command.Parser("evaluate", __doc__)
+    command.add_run(parser)
+    parser.add_argument("--data", metavar="DIR|demo", help="folder with <split>/<class>/<image> (default: that of the training)")
+    parser.add_argument("--split", default="test", help="folder in the data folder (default: test)")
+    command.add_context(parser)
+    return parser
+
+
+def evaluate(options):
+    require_mxnet()
+    from mlr import engine
+    from mlr.checkpoint import Run
+    from mlr.context import parse_context
+    from mlr.data.demo import data_folder
+    from mlr.data.folder import ImageFolder, fingerprint
+    from mlr.data.loader import batches
+    from mlr.figures import save_confusion
+    from mlr.metrics import classification_metrics
+    from mlr.transforms import evaluation_transform
+
+    ctx = parse_context(options.ctx)
+    run = Run.open(options.run)
+    folder = data_folder(options.data or run.config["data"]["folder"])
+    split = ImageFolder(folder / options.split, run.config["options"]["labels"])
+    if split.classes != run.classes:
+        raise InputError("%s has the classes %s, but the run was trained on %s: give the folder of the same classes" % (
+            split.root, ", ".join(split.classes), ", ".join(run.classes)))
+    sha256 = fingerprint({options.split: split})
+    net = run.load_network(ctx, options.parameters)
+    logits, labels = engine.predict(net, batches(split, evaluation_transform(run.config["preprocessing"]["image_size"]), BATCH), ctx)
+    result = classification_metrics(labels, logits.argmax(axis=1), run.classes)
+
+    print("%-14s %8s %8s %9s" % ("class", "images", "recall", "precision"))
+    for name, images in zip(run.classes, split.counts):
+        print("%-14s %8d %8s %9s" % (name, images, _rate(result["recall"][name]), _rate(result["precision"][name])))
+    print("accuracy %.3f, balanced accuracy %.3f on %d images of %s" % (
+        result["accuracy"], result["balanced_accuracy"], result["images"], split.root))
+    report, picture = run.folder / ("evaluation_%s.json" % options.split), run.folder / ("confusion_%s.png" % options.split)
+    write_file(report, json.dumps({"data": str(split.root.resolve()), "sha256": sha256, "parameters": options.parameters, **result}, indent=2) + "\n")
+    save_confusion(result, run.classes, "%s, %d images" % (options.split, result["images"]), picture)
+    print("written: %s, %s" % (report, picture))
+
+
+def _rate(value):
+    return "-" if value is None else "%.3f" % value
+
+
+def main(argv=None):
+    return command.run(parser(), evaluate, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

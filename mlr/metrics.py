@@ -1,0 +1,23 @@
+"""What a set of predictions is worth."""
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+
+def classification_metrics(labels, predictions, classes):
+    """Return the metrics of predictions as plain numbers, ready for JSON.
+
+    labels, predictions: (N,) integers. classes: K names. Returns images, accuracy, balanced_accuracy (the mean recall of
+    the classes that have images), recall and precision by class (None without images, or without predictions), and
+    confusion, a K x K list, rows true and columns predicted.
+    """
+    confusion = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    hits, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    return {
+        "images": int(true.sum()),
+        "accuracy": float(hits.sum() / true.sum()),
+        "balanced_accuracy": float(np.mean(hits[true > 0] / true[true > 0])),
+        "recall": {name: float(hit / count) if count else None for name, hit, count in zip(classes, hits, true)},
+        "precision": {name: float(hit / count) if count else None for name, hit, count in zip(classes, hits, predicted)},
+        "confusion": confusion.tolist(),
+    }

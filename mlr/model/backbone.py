@@ -1,0 +1,46 @@
+"""The ResNet v2 of the Gluon model zoo, opened up so that its maps can be tapped."""
+
+from mxnet.gluon import HybridBlock
+from mxnet.gluon.model_zoo import vision
+
+from mlr.errors import InputError
+from mlr.paper import BACKBONE
+
+BACKBONES = ("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2")
+MAPS = ("stem", "pool", "stage1", "stage2", "stage3", "stage4")
+
+
+class Backbone(HybridBlock):
+    """The convolutional part of a zoo network, its stages as named children.
+
+    Input: images (N, 3, H, W), normalised. Output: a tuple, the six maps in the order of MAPS and the deep semantic
+    representation. For ResNet-50 and 224 px: stem (N, 64, 112, 112), pool (N, 64, 56, 56), stage1 (N, 256, 56, 56),
+    stage2 (N, 512, 28, 28), stage3 (N, 1024, 14, 14), stage4 (N, 2048, 7, 7), deep (N, 2048).
+
+    Attributes: `name_in_zoo`; `structural_parameters` and `prefixed_parameters`, the same parameters under the names that
+    the zoo's own files use, for reading those: features.0.gamma and batchnorm0_gamma.
+    """
+
+    def __init__(self, name=BACKBONE, **kwargs):
+        super().__init__(**kwargs)
+        if name not in BACKBONES:
+            raise InputError("unknown backbone %s: choose one of %s" % (name, ", ".join(BACKBONES)))
+        with self.name_scope():
+            zoo = vision.get_model(name)
+            features = zoo.features
+            self.stem = features[:4]                   # batch norm of the input, convolution, batch norm, ReLU
+            self.pool = features[4]
+            self.stage1, self.stage2, self.stage3, self.stage4 = features[5], features[6], features[7], features[8]
+            self.head = features[9:]                   # batch norm, ReLU, global average pool, flatten
+        self.name_in_zoo = name
+        self.structural_parameters = features._collect_params_with_prefix("features")
+        self.prefixed_parameters = {p.name[len(zoo.prefix):]: p for p in self.structural_parameters.values()}
+
+    def hybrid_forward(self, F, images):
+        stem = self.stem(images)
+        pool = self.pool(stem)
+        stage1 = self.stage1(pool)
+        stage2 = self.stage2(stage1)
+        stage3 = self.stage3(stage2)
+        stage4 = self.stage4(stage3)
+        return stem, pool, stage1, stage2, stage3, stage4, self.head(stage4)

@@ -1,0 +1,43 @@
+"""The multi-level network: the paper's figure, left to right."""
+
+from mxnet.gluon import HybridBlock
+
+from mlr.errors import InputError
+from mlr.model.backbone import MAPS, Backbone
+from mlr.model.fusion import Fusion
+from mlr.model.shallow import ShallowRepresentation
+from mlr.paper import BACKBONE, BRANCH_WIDTHS, STYLE_DROPOUT, STYLE_WIDTH, TAPS
+
+
+class MultiLevelNet(HybridBlock):
+    """The network of the paper (its Fig. 2; released model/train.py), with the released taps and widths as defaults.
+
+    classes: number of emotions, K. backbone: resnet18_v2 to resnet152_v2. taps: the maps that the shallow branches read,
+    names from `mlr.model.backbone.MAPS`; `mlr.paper.TAPS_BY_WIDTH` is the set that the widths suggest. widths: the width of
+    each branch. style_width: S. dropout: the rate before the style layer.
+
+    Input: images (N, 3, H, W), H and W from 64 up, normalised as `mlr.transforms.evaluation_transform` does it.
+    Output: logits (N, K). Parameters are created at the first call; hybridize with
+    `net.hybridize(static_alloc=True, static_shape=True)`. Raises InputError for unknown backbones or taps.
+    """
+
+    def __init__(self, classes, backbone=BACKBONE, taps=TAPS, widths=BRANCH_WIDTHS, style_width=STYLE_WIDTH,
+                 dropout=STYLE_DROPOUT, **kwargs):
+        super().__init__(**kwargs)
+        if classes < 2:
+            raise InputError("classes must be at least 2, not %s" % classes)
+        unknown = [tap for tap in taps if tap not in MAPS]
+        if unknown or not taps:
+            raise InputError("unknown taps %s: choose from %s" % (unknown, ", ".join(MAPS)))
+        if len(widths) != len(taps):
+            raise InputError("%d taps need as many widths, not %s" % (len(taps), list(widths)))
+        self._taps = [MAPS.index(tap) for tap in taps]
+        with self.name_scope():
+            self.backbone = Backbone(backbone)
+            self.shallow = ShallowRepresentation(taps, widths, style_width, dropout)
+            self.fusion = Fusion(classes)
+
+    def hybrid_forward(self, F, images):                                 # (N, 3, H, W)
+        *maps, deep = self.backbone(images)                              # six maps (N, C, H, W); (N, D)
+        style = self.shallow(*[maps[tap] for tap in self._taps])         # (N, S)
+        return self.fusion(deep, style)                                  # (N, K)

@@ -1,0 +1,48 @@
+"""The shallow visual representation: colour, texture and aesthetics from early maps."""
+
+from mxnet.gluon import HybridBlock, nn
+
+from mlr.model.gram import Gram
+from mlr.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BRANCH_WIDTHS, STYLE_DROPOUT, STYLE_WIDTH
+
+
+class ShallowBranch(HybridBlock):
+    """One "visual representation extractor" of the paper's figure: (max-pool,) Gram matrix, Dense, ReLU.
+
+    Input: a map (N, C, H, W); output: (N, width).
+    """
+
+    def __init__(self, width, pool, **kwargs):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.layers = nn.HybridSequential(prefix="")
+            if pool:
+                self.layers.add(nn.MaxPool2D(3, 2, 1))
+            self.layers.add(Gram(), nn.Dense(width, activation="relu"))
+
+    def hybrid_forward(self, F, x):
+        return self.layers(x)
+
+
+class ShallowRepresentation(HybridBlock):
+    """A branch for every tapped map, their vectors concatenated and mixed.
+
+    taps: names of the tapped maps; every map but the stem's is max-pooled before its Gram matrix (released). widths: the
+    width of each branch. Input: the tapped maps, each (N, C, H, W); output: the style (N, style_width).
+    """
+
+    def __init__(self, taps, widths=BRANCH_WIDTHS, style_width=STYLE_WIDTH, dropout=STYLE_DROPOUT, **kwargs):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.branches = nn.HybridSequential(prefix="")
+            for tap, width in zip(taps, widths):
+                self.branches.add(ShallowBranch(width, pool=tap != "stem"))
+            self.mix = nn.HybridSequential(prefix="")
+            self.mix.add(
+                nn.Dropout(dropout),
+                nn.Dense(style_width, activation="relu"),
+                nn.BatchNorm(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM))
+
+    def hybrid_forward(self, F, *maps):
+        vectors = [branch(x) for branch, x in zip(self.branches, maps)]
+        return self.mix(F.concat(*vectors, dim=1))                       # (N, sum of widths) -> (N, style_width)

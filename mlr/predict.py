@@ -1,0 +1,93 @@
+"""python -m mlr.predict: tell the emotion of images."""
+
+import json
+import sys
+from pathlib import Path
+
+from mlr import command
+from mlr.errors import InputError
+from mlr.installation import require_mxnet
+
+BATCH = 16
+
+
+def parser():
+    parser = command.Parser("predict", __doc__)
+    command.add_run(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="image files, or folders that are searched for them")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of text")
+    command.add_context(parser)
+    return parser
+
+
+def predict(options):
+    require_mxnet()
+    from mlr.checkpoint import Run
+    from mlr.context import parse_context
+
+    ctx = parse_context(options.ctx)[0]
+    paths = find_images(options.images)
+    run = Run.open(options.run)
+    net = run.load_network([ctx], options.parameters)
+    unread = []
+    for path, probabilities in predictions(net, run.config["preprocessing"]["image_size"], paths, ctx):
+        if isinstance(probabilities, InputError):
+            unread.append(probabilities)
+            continue
+        ranked = sorted(zip(run.classes, probabilities.tolist()), key=lambda item: -item[1])
+        if options.json:
+            print(json.dumps({"image": str(path), "label": ranked[0][0], "probabilities": dict(ranked)}))
+        else:
+            print("%s\n%s" % (path, "\n".join("  %-14s %.3f" % item for item in ranked)))
+    if unread:
+        raise InputError("%s%s" % (unread[0], " (and %d more images)" % (len(unread) - 1) if len(unread) > 1 else ""))
+
+
+def find_images(arguments):
+    """Return the image files that the arguments name; of folders, all images in and below them, in order."""
+    from mlr.data.folder import EXTENSIONS
+
+    paths = []
+    for argument in map(Path, arguments):
+        if argument.is_dir():
+            found = sorted(path for path in argument.rglob("*") if path.suffix.lower() in EXTENSIONS)
+            if not found:
+                raise InputError("no images (%s) in %s" % (", ".join(EXTENSIONS), argument))
+            paths += found
+        elif argument.exists():
+            paths.append(argument)
+        else:
+            raise InputError("there is no image or folder %s" % argument)
+    return paths
+
+
+def predictions(net, image_size, paths, ctx):
+    """Yield for each file its path and the class probabilities (K,), or the InputError that tells why it can't be read."""
+    from mxnet import nd
+
+    from mlr.data.images import read_image
+    from mlr.transforms import evaluation_transform
+
+    transform = evaluation_transform(image_size)
+    for start in range(0, len(paths), BATCH):
+        images, faults = {}, {}
+        for path in paths[start:start + BATCH]:
+            try:
+                images[path] = transform(read_image(path))
+            except InputError as error:
+                faults[path] = error
+        if images:
+            probabilities = nd.softmax(net(nd.stack(*images.values()).as_in_context(ctx))).asnumpy()
+            answers = {**faults, **dict(zip(images, probabilities))}
+        else:
+            answers = faults
+        for path in paths[start:start + BATCH]:
+            yield path, answers[path]
+
+
+def main(argv=None):
+    return command.run(parser(), predict, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

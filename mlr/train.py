@@ -1,0 +1,175 @@
+"""python -m mlr.train: train the multi-level network on a data folder or on the demo data."""
+
+import sys
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from pathlib import Path
+
+from mlr import command, paper
+from mlr.errors import InputError
+from mlr.installation import require_mxnet
+from mlr.presets import DEMO, RELEASED, Preset
+
+EVALUATION_BATCH = 64
+
+PRESET_OPTIONS = {
+    "backbone": dict(choices=("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2"), help="network of the Gluon zoo"),
+    "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone"),
+    "taps": dict(choices=("released", "by-width"), help="maps under the shallow branches: stem, pool, stage 1; or stem, stage 1, stage 2"),
+    "style_width": dict(type=command.number(int, 1), metavar="N", help="width of the shallow representation"),
+    "image_size": dict(type=command.number(int, 64), metavar="PX", help="side of the square that the network sees"),
+    "augmentation": dict(choices=("released", "gentle"), help="crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1"),
+    "loss": dict(choices=("class_imbalance", "cross_entropy"), help="loss"),
+    "loss_form": dict(choices=("released", "written"), help="class imbalance with softmax twice, as released, or as its comment says"),
+    "gamma": dict(type=command.number(float, 0), metavar="G", help="focusing exponent of the class imbalance loss"),
+    "batch_size": dict(type=command.number(int, 1), metavar="N", help="images a step, over all devices"),
+    "epochs": dict(type=command.number(int, 1), metavar="N", help="passes over the training images"),
+    "optimizer": dict(choices=("sgd", "adam"), help="SGD with momentum 0.9, or Adam; both with weight decay 1e-4 on all parameters"),
+    "learning_rate": dict(type=command.number(float, 0, above=True), metavar="LR", help="learning rate"),
+    "schedule": dict(choices=("step", "cosine"), help="halve at epochs 10, 20, 30, 40, 50; or an epoch of warm-up, then down to 0"),
+}
+
+
+def parser():
+    parser = command.Parser("train", __doc__)
+    parser.add_argument("--data", metavar="DIR|demo", help="folder with {train,valid,test}/<class>/<image> (default: demo, drawn into data/demo)")
+    command.add_context(parser)
+    parser.add_argument("--out", metavar="DIR", help="run folder, must not exist yet (default: runs/<data>-<date>-<time>)")
+    parser.add_argument("--labels", choices=("emotion", "sentiment"),
+                        help="the class folders, or negative and positive, to which emotions are mapped (default: emotion)")
+    parser.add_argument("--seed", type=command.number(int, 0), metavar="N", help="of initial parameters, order, augmentation and dropout (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
+    for field in fields(Preset):
+        described = dict(PRESET_OPTIONS[field.name])
+        defaults = "(default: %s; demo: %s)" % (getattr(RELEASED, field.name), getattr(DEMO, field.name))
+        described["help"] += " " + defaults
+        parser.add_argument("--" + field.name.replace("_", "-"), **described)
+    return parser
+
+
+def resolve(options):
+    """Return the options of a new run, as they go into its config.json: what was given, over the preset of the data."""
+    data = options.data or "demo"
+    given = {field.name: getattr(options, field.name) for field in fields(Preset) if getattr(options, field.name) is not None}
+    preset = replace(DEMO if data == "demo" else RELEASED, **given)
+    return {"data": data, "labels": options.labels or "emotion", "seed": options.seed or 0, **asdict(preset)}
+
+
+def train(options):
+    given = [name for name, value in vars(options).items() if value is not None and name not in ("out", "resume", "ctx")]
+    if options.resume and given:
+        raise InputError("a resumed run keeps its own options: leave out --%s" % ", --".join(given).replace("_", "-"))
+    if options.resume and not options.out:
+        raise InputError("--resume needs --out, the run folder to continue")
+    mx = require_mxnet()
+    from mlr import engine, transforms
+    from mlr.checkpoint import Run, environment, preprocessing, refuse_existing
+    from mlr.context import parse_context
+    from mlr.data.demo import data_folder
+    from mlr.data.folder import fingerprint, read_training_folders
+    from mlr.data.loader import batches
+    from mlr.figures import save_confusion, save_curves
+    from mlr.metrics import classification_metrics
+    from mlr.weights import load_pretrained
+
+    ctx = parse_context(options.ctx)
+    if options.resume:
+        out = Path(options.out)
+        run = Run.open(out)
+        resolved = run.config["options"]
+    else:
+        out = Path(options.out or "runs/%s-%s" % (Path(options.data or "demo").name, datetime.now().strftime("%Y%m%d-%H%M%S")))
+        refuse_existing(out)
+        resolved = resolve(options)
+    preset = Preset(**{field.name: resolved[field.name] for field in fields(Preset)})
+    if preset.batch_size < len(ctx):
+        raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
+
+    folder = data_folder(resolved["data"])
+    splits = read_training_folders(folder, resolved["labels"])
+    data = {"folder": str(folder.resolve()), "sha256": fingerprint(splits), "counts": {name: split.counts for name, split in splits.items()}}
+    train_split, valid_split = splits["train"], splits["valid"]
+    classes = train_split.classes
+
+    mx.random.seed(resolved["seed"])
+    network = network_options(preset, classes)
+    net = build_network(network, ctx)
+    loss = build_loss(preset, train_split.counts)
+    # Without update_on_kvstore the optimizer's state is at hand with several devices, too.
+    trainer = mx.gluon.Trainer(net.collect_params(), preset.optimizer, optimizer_options(preset), update_on_kvstore=False)
+
+    if options.resume:
+        if run.config["data"]["sha256"] != data["sha256"]:
+            raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (folder, out))
+        run.restore(net, trainer)
+    else:
+        run = Run.create(out, {
+            "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), "data": data,
+            "pretrained": load_pretrained(net, preset.pretrained), "contexts": [str(context) for context in ctx], **environment(),
+        }, classes)
+    left_out = sum(len(split.left_out) for split in splits.values())
+    print("%d training and %d validation images of %d classes from %s%s" % (
+        len(train_split), len(valid_split), len(classes), folder, ", %d files that are no images left out" % left_out if left_out else ""))
+    print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))
+    print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
+
+    train_batches = batches(
+        train_split, transforms.training_transform(preset.image_size, preset.augmentation), preset.batch_size, shuffle=True)
+    valid_batches = batches(valid_split, transforms.evaluation_transform(preset.image_size), EVALUATION_BATCH)
+    engine.train(
+        train_batches, valid_batches, net, loss, trainer, ctx, range(len(run.metrics), preset.epochs), preset.learning_rate_at, classes, resolved["seed"],
+        after_epoch=lambda line: run.save_epoch(net, trainer, line))
+
+    save_curves(run.metrics, out / "curves.png")
+    logits, labels = engine.predict(net, valid_batches, ctx)
+    result = classification_metrics(labels, logits.argmax(axis=1), classes)
+    save_confusion(result, classes, "valid, %d images" % result["images"], out / "confusion.png")
+    print("valid: accuracy %.3f, balanced accuracy %.3f; see %s and %s" % (
+        result["accuracy"], result["balanced_accuracy"], out / "curves.png", out / "confusion.png"))
+
+
+def network_options(preset, classes):
+    """Return the arguments of MultiLevelNet, as they go into config.json."""
+    return {
+        "classes": len(classes), "backbone": preset.backbone, "style_width": preset.style_width,
+        "taps": paper.TAPS if preset.taps == "released" else paper.TAPS_BY_WIDTH,
+    }
+
+
+def optimizer_options(preset):
+    """Return the arguments of the preset's MXNet optimizer."""
+    momentum = {"momentum": paper.MOMENTUM} if preset.optimizer == "sgd" else {}
+    return {"learning_rate": preset.learning_rate, "wd": paper.WEIGHT_DECAY, **momentum}
+
+
+def build_network(network, ctx):
+    """Return a new network on the contexts, initialized as in the released code and made a static graph."""
+    import mxnet as mx
+
+    from mlr.model.network import MultiLevelNet
+    from mlr.weights import materialize
+
+    net = MultiLevelNet(**network)
+    materialize(net, ctx, mx.init.Xavier())
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def build_loss(preset, counts):
+    """Return the preset's loss; the class weights follow from the training images per class."""
+    from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
+
+    if preset.loss == "cross_entropy":
+        loss = CrossEntropyLoss()
+    else:
+        loss = ClassImbalanceLoss(inverse_frequency_weights(counts), preset.gamma, as_released=preset.loss_form == "released")
+    loss.hybridize(static_alloc=True, static_shape=True)
+    return loss
+
+
+def main(argv=None):
+    return command.run(parser(), train, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="mlr",
+    version="0.1.0",
+    description="Multi-level representations for affective image recognition, reproduced in MXNet Gluon",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["mlr", "mlr.*"]),
+    python_requires=">=3.8,<3.12",
+    # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
+    install_requires=[
+        "d2lzh==1.0.0",
+        "ipython>=7.23,<8.13",  # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
+        "matplotlib>=3.7,<3.8",
+        "numpy>=1.21,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
+        "opencv-python>=4.11,<4.12",
+        "scikit-learn>=1.3,<1.4",
+        "tqdm>=4.60,<5",
+    ],
+    extras_require={
+        "cpu": ["mxnet-mkl==1.5.1"],
+        "cu101": ["mxnet-cu101==1.5.1"],
+        "modern": ["mxnet==1.9.1"],
+        "modern-cu112": ["mxnet-cu112==1.9.1"],
+        "test": ["pytest>=8,<9"],
+        "notebooks": ["notebook>=7,<8", "nbclient>=0.8,<0.11"],
+    },
+    entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},
+)

@@ -1,0 +1,66 @@
+import os
+import random
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import mlr  # noqa: F401  sets the threads before anything loads MXNet
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seed(request):
+    """Seed every generator for each test by its name; MLR_TEST_SEED=N replays a failure or tries another draw."""
+    number = int(os.environ.get("MLR_TEST_SEED", zlib.crc32(request.node.name.encode()) % 10000))
+    random.seed(number)
+    np.random.seed(number)
+    mx.random.seed(number)
+    print("seed %d: MLR_TEST_SEED=%d pytest '%s' repeats this test" % (number, number, request.node.nodeid))
+    return number
+
+
+@pytest.fixture
+def command():
+    """Run a command of the package as a user does, in a process of its own."""
+    def run(*arguments, cwd=None, timeout=300):
+        return subprocess.run(
+            [sys.executable, "-m", "mlr", *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, universal_newlines=True, timeout=timeout)
+    return run
+
+
+def write_images(root, classes=("awe", "fear"), train=6, valid=2, test=2, size=(64, 80)):
+    """Write a small data folder of noise with a mean that tells the class; return its path. size: height and width."""
+    noise = np.random.RandomState(0)
+    for split, count in (("train", train), ("valid", valid), ("test", test)):
+        for label, name in enumerate(classes):
+            folder = Path(root) / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = noise.randint(0, 56, (*size, 3)) + 200 * label // max(1, len(classes) - 1)
+                cv2.imwrite(str(folder / ("%02d.jpg" % number)), pixels.astype(np.uint8))
+    return Path(root)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_images(tmp_path / "data")
+
+
+# A run of seconds: the smallest backbone at the smallest size, without weights from elsewhere.
+TINY = ("--backbone", "resnet18_v2", "--pretrained", "none", "--image-size", "64", "--epochs", "1", "--batch-size", "4",
+        "--style-width", "8", "--learning-rate", "0.01", "--ctx", "cpu")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A finished tiny run and its data folder, to read from."""
+    folder = tmp_path_factory.mktemp("trained")
+    data, run = write_images(folder / "data"), folder / "run"
+    subprocess.run([sys.executable, "-m", "mlr", "train", "--data", str(data), "--out", str(run), *TINY], check=True)
+    return run, data

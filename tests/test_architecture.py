@@ -1,0 +1,76 @@
+"""The layers of the package: imports go down only."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mlr"
+COMMANDS = ("prepare", "train", "evaluate", "predict")
+# From the commands down; a module may import from its own layer, but a command from no other command.
+LAYERS = (
+    COMMANDS + ("__main__",),
+    ("engine", "checkpoint", "figures"),
+    ("data", "model"),
+    ("transforms", "loss", "metrics", "weights", "presets", "command"),
+    ("paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),
+)
+
+
+def layer(name):
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def imports(path):
+    """Yield the first name below mlr of everything of the package that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mlr":
+            names = [node.module] if node.module != "mlr" else ["mlr." + alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("mlr.")]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names)
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    own = path.relative_to(PACKAGE).parts[0].replace(".py", "")
+    for imported in imports(path):
+        assert layer(imported) >= layer(own), "%s imports %s, which is above it" % (own, imported)
+        assert imported == own or imported not in COMMANDS, "%s imports the command %s" % (own, imported)
+
+
+def test_the_network_knows_nothing_of_data_loss_or_engine():
+    for path in (PACKAGE / "model").glob("*.py"):
+        assert set(imports(path)) <= {"model", "paper", "errors"}, path
+
+
+def test_no_pickle_and_no_utils():
+    for path in FILES:
+        assert path.name != "utils.py"
+        assert "pickle" not in {alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for alias in node.names}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_needs_no_mxnet(name):
+    """--help shows every default, and answers at once because nothing heavy is loaded for it."""
+    code = ("import sys, mlr.%s as command\n"
+            "try: command.main(['--help'])\n"
+            "finally: print([name for name in ('mxnet', 'numpy', 'cv2', 'matplotlib', 'sklearn') if name in sys.modules])" % name)
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, universal_newlines=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_help_of_train_shows_the_defaults():
+    done = subprocess.run([sys.executable, "-m", "mlr.train", "--help"], stdout=subprocess.PIPE, universal_newlines=True, check=True)
+    text = " ".join(done.stdout.split())
+    from mlr.presets import DEMO, RELEASED
+
+    for name in ("backbone", "pretrained", "image_size", "batch_size", "epochs", "learning_rate", "schedule", "loss", "loss_form", "gamma"):
+        assert "(default: %s; demo: %s)" % (getattr(RELEASED, name), getattr(DEMO, name)) in text, name

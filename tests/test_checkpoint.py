@@ -1,0 +1,150 @@
+import hashlib
+import json
+import os
+
+import mxnet as mx
+import pytest
+from mxnet import autograd, gluon, nd
+from numpy.testing import assert_array_equal
+
+import mlr
+from mlr.checkpoint import Run
+from mlr.errors import InputError
+from mlr.weights import materialize
+
+NETWORK = {"classes": 2, "backbone": "resnet18_v2", "style_width": 8, "taps": ["stem", "pool", "stage1"]}
+
+
+def new_net():
+    net = mlr.MultiLevelNet(**NETWORK)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    return net
+
+
+def new_trainer(net):
+    """Adam has what there is to get wrong: two moments, and a count of its steps."""
+    return gluon.Trainer(net.collect_params(), "adam", {"learning_rate": .01}, update_on_kvstore=False)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A run with two epochs, the first of them the better one on valid."""
+    net = new_net()
+    trainer = new_trainer(net)
+    run = Run.create(tmp_path / "run", {"network": NETWORK}, ["awe", "fear"])
+    logits = []
+    for epoch, accuracy in ((1, .9), (2, .5)):
+        with autograd.record():
+            loss = mlr.CrossEntropyLoss()(net(nd.random.normal(shape=(2, 3, 64, 64))), nd.array([0, 1]))
+        loss.backward()
+        trainer.step(2)
+        run.save_epoch(net, trainer, {"epoch": epoch, "valid_balanced_accuracy": accuracy})
+        logits.append(net(nd.ones((1, 3, 64, 64))).asnumpy())
+    return run, net, trainer, logits
+
+
+def test_a_run_folder_holds_what_it_should(saved):
+    run = saved[0]
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "SHA256SUMS", "best.params", "classes.json", "config.json", "last.params", "metrics.jsonl", "optimizer.params"]
+    for line in (run.folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((run.folder / name).read_bytes()).hexdigest() == digest
+    assert [json.loads(line)["epoch"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+
+
+@pytest.mark.parametrize("parameters, epoch", [("best", 0), ("last", 1)])
+def test_a_network_comes_back_to_the_bit(saved, parameters, epoch):
+    run, _, _, logits = saved
+    net = Run.open(run.folder).load_network([mx.cpu()], parameters)
+    net.hybridize(False)
+    assert_array_equal(net(nd.ones((1, 3, 64, 64))).asnumpy(), logits[epoch])
+
+
+def test_the_optimizer_comes_back_to_the_bit(saved):
+    run, net, trainer, _ = saved
+    other = new_net()
+    other_trainer = new_trainer(other)
+    Run.open(run.folder).restore(other, other_trainer)
+    images = nd.random.normal(shape=(2, 3, 64, 64))
+    for network, optimizer in ((net, trainer), (other, other_trainer)):
+        mx.random.seed(1)                                                       # the same dropout
+        with autograd.record():
+            loss = mlr.CrossEntropyLoss()(network(images), nd.array([0, 1]))
+        loss.backward()
+        optimizer.step(2)
+    for ours, theirs in zip(net.collect_params().values(), other.collect_params().values()):
+        assert_array_equal(ours.data().asnumpy(), theirs.data().asnumpy())
+
+
+@pytest.mark.parametrize("name", ["config.json", "classes.json", "metrics.jsonl", "last.params"])
+def test_a_flipped_bit_is_found(saved, name):
+    path = saved[0].folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="%s is missing, damaged or changed" % name):
+        Run.open(saved[0].folder).load_network([mx.cpu()])
+
+
+def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkeypatch):
+    """Stop at every rename in turn: what can be read is the old epoch or the new one, never a mixture."""
+    run, net, trainer, logits = saved
+    before = Run.open(run.folder).metrics
+    replaced = []
+
+    class Stop(Exception):
+        pass
+
+    def stop_before(limit):
+        def replace(source, target):
+            if len(replaced) == limit:
+                raise Stop
+            replaced.append(target)
+            rename(source, target)
+        return replace
+
+    rename = os.replace
+    for limit in range(5):
+        replaced.clear()
+        monkeypatch.setattr(os, "replace", stop_before(limit))
+        net.fusion.output.bias.set_data(nd.ones(2) * limit)
+        line = {"epoch": 3, "valid_balanced_accuracy": 0, "limit": limit}
+        with pytest.raises(Stop):
+            Run.open(run.folder).save_epoch(net, trainer, line)
+        monkeypatch.setattr(os, "replace", rename)
+        opened = Run.open(run.folder)
+        bias = opened.load_network([mx.cpu()]).fusion.output.bias.data().asnumpy()
+        if any(str(target).endswith("SHA256SUMS") for target in replaced):
+            assert opened.metrics[-1] == line
+            assert_array_equal(bias, [limit, limit])
+        else:
+            assert opened.metrics == before
+        before = opened.metrics
+
+
+def test_an_existing_folder_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InputError, match="run exists already: give another --out"):
+        Run.create(tmp_path / "run", {}, [])
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(InputError, match="is not a run folder"):
+        Run.open(tmp_path)
+
+
+def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
+    run = Run.create(tmp_path / "run", {"network": NETWORK}, ["awe", "fear"])
+    with pytest.raises(InputError, match="has no last.params: the training stopped before its first epoch"):
+        Run.open(run.folder).load_network([mx.cpu()])
+
+
+def test_parameters_of_another_network(tmp_path):
+    net = new_net()
+    trainer = new_trainer(net)
+    run = Run.create(tmp_path / "run", {"network": {**NETWORK, "classes": 5}}, list("abcde"))
+    run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
+    with pytest.raises(InputError, match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)"):
+        Run.open(run.folder).load_network([mx.cpu()])

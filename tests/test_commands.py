@@ -1,0 +1,279 @@
+"""The commands as a user runs them: real processes, real files, real exit codes."""
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from conftest import TINY, write_images
+
+
+def refused(done, *texts):
+    """Assert that a command ended with exit code 2 and one line that says all of `texts`."""
+    assert done.returncode == 2, done.stderr
+    line, = done.stderr.splitlines()
+    for text in texts:
+        assert text in line
+    return line
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_train_writes_a_run(command, tmp_path):
+    data = write_images(tmp_path / "data")
+    done = command("train", "--data", data, "--out", tmp_path / "run", *TINY, "--epochs", 2)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2
+    for word in ("epoch 1, loss ", ", train acc ", ", valid acc ", " sec, ", " images/s, lr 0.01"):
+        assert word in lines[0]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "SHA256SUMS", "best.params", "classes.json", "config.json", "confusion.png", "curves.png", "last.params", "metrics.jsonl", "optimizer.params"]
+    assert cv2.imread(str(tmp_path / "run" / "curves.png")).shape[1] == 9 * 120
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["options"]["epochs"] == 2
+    assert config["data"]["counts"] == {"train": [6, 6], "valid": [2, 2], "test": [2, 2]}
+    assert len(config["data"]["sha256"]) == 64 and config["versions"]["mxnet"] and config["argv"]
+    assert json.loads((tmp_path / "run" / "classes.json").read_text()) == ["awe", "fear"]
+
+
+def test_the_same_seed_trains_the_same_network_and_resume_too(command, tmp_path):
+    """Two epochs at once, and one that is stopped and resumed, end with the same bits."""
+    data = write_images(tmp_path / "data")
+    sums = []
+    for name in ("a", "b"):
+        assert command("train", "--data", data, "--out", tmp_path / name, *TINY, "--epochs", 2).returncode == 0
+        sums.append((tmp_path / name / "last.params").read_bytes())
+    assert sums[0] == sums[1]
+
+    stopped = tmp_path / "stopped"
+    code = ("import os, sys, mlr.train; from mlr.checkpoint import Run; save = Run.save_epoch\n"
+            "Run.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
+            "mlr.train.main(sys.argv[1:])")
+    arguments = ["--data", data, "--out", stopped, *TINY, "--epochs", 2]
+    assert subprocess.run([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
+    done = command("train", "--resume", "--out", stopped, "--ctx", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(",")[0] for line in done.stdout.splitlines() if line.startswith("epoch")] == ["epoch 2"]
+    assert (stopped / "last.params").read_bytes() == sums[0]
+
+
+def test_two_devices(command, tmp_path):
+    data = write_images(tmp_path / "data")
+    done = command("train", "--data", data, "--out", tmp_path / "run", *TINY, "--ctx", "cpu(0),cpu(1)")
+    assert done.returncode == 0, done.stderr
+    assert "training on cpu(0), cpu(1)" in done.stdout
+    assert command("evaluate", "--run", tmp_path / "run", "--ctx", "cpu(0),cpu(1)").returncode == 0
+
+
+def test_every_option_of_the_network_survives_the_run_folder(command, tmp_path):
+    data = write_images(tmp_path / "data", classes=("anger", "awe", "fear"))
+    done = command("train", "--data", data, "--out", tmp_path / "run", *TINY, "--taps", "by-width", "--loss-form", "written", "--gamma", 2,
+                   "--labels", "sentiment", "--schedule", "cosine", "--augmentation", "gentle", "--image-size", 72, "--seed", 5)
+    assert done.returncode == 0, done.stderr
+    done = command("evaluate", "--run", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "negative" in done.stdout and "on 6 images" in done.stdout
+    done = command("predict", "--run", tmp_path / "run", data / "test" / "awe" / "00.jpg", "--json")
+    assert sorted(json.loads(done.stdout)["probabilities"]) == ["negative", "positive"]
+
+
+def test_evaluate(trained, command):
+    run, data = trained
+    done = command("evaluate", "--run", run, "--parameters", "best")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run / "evaluation_test.json").read_text())
+    assert report["images"] == 4 and np.sum(report["confusion"]) == 4 and report["parameters"] == "best"
+    assert "accuracy %.3f, balanced accuracy %.3f on 4 images" % (report["accuracy"], report["balanced_accuracy"]) in done.stdout
+    assert cv2.imread(str(run / "confusion_test.png")) is not None
+    valid = command("evaluate", "--run", run, "--data", data, "--split", "valid")
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "accuracy %.3f" % line["valid_accuracy"] in valid.stdout               # what the training said of the same split
+
+
+def test_predict_files_and_folders(trained, command):
+    run, data = trained
+    done = command("predict", "--run", run, data / "test" / "fear" / "01.jpg", data / "test" / "awe")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[::3] == [str(data / "test" / name) for name in ("fear/01.jpg", "awe/00.jpg", "awe/01.jpg")]
+    for first, second in zip(lines[1::3], lines[2::3]):
+        (name, high), (other, low) = first.split(), second.split()
+        assert {name, other} == {"awe", "fear"} and float(high) >= float(low)
+
+
+def test_predict_json(trained, command, tmp_path):
+    run, data = trained
+    shutil.copytree(data / "test", tmp_path / "moved")                              # nothing but the run folder is needed
+    done = command("predict", "--run", run, "--json", tmp_path / "moved", cwd=tmp_path)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == 4
+    for answer in answers:
+        probabilities = list(answer["probabilities"].values())
+        assert probabilities == sorted(probabilities, reverse=True) and answer["label"] == next(iter(answer["probabilities"]))
+        assert_allclose(sum(probabilities), 1, rtol=1e-6)                           # softmax in float32
+
+
+def test_predict_names_the_image_it_cannot_read(trained, command, tmp_path):
+    run, data = trained
+    shutil.copytree(data / "test" / "awe", tmp_path / "images")
+    (tmp_path / "images" / "00.jpg").write_bytes((data / "test" / "awe" / "00.jpg").read_bytes()[:-40])
+    done = command("predict", "--run", run, "--json", tmp_path / "images")
+    refused(done, "00.jpg is truncated", "get it again or remove it")
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(tmp_path / "images" / "01.jpg")]
+
+
+def damaged(path, change):
+    content = change(path.read_bytes())
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage, texts", [
+    (lambda data: shutil.rmtree(data), ("does not exist", "--data demo")),
+    (lambda data: shutil.rmtree(data / "train") or (data / "train").mkdir(), ("train has no class folders",)),
+    (lambda data: shutil.rmtree(data / "valid" / "fear"), ("class folder fear is in", "every split needs the same class folders")),
+    (lambda data: damaged(data / "train" / "awe" / "03.jpg", lambda content: content[:-50]), ("03.jpg is truncated", "remove it")),
+    (lambda data: damaged(data / "valid" / "awe" / "01.jpg", lambda content: b"not an image"), ("01.jpg can't be decoded", "remove it")),
+    (lambda data: damaged(data / "train" / "fear" / "02.jpg", lambda content: b"\xff\xd8\xff\xd9"), ("02.jpg can't be decoded",)),
+])
+def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
+    data = write_images(tmp_path / "data")
+    damage(data)
+    refused(command("train", "--data", data, "--out", tmp_path / "run", *TINY), *texts)
+
+
+@pytest.mark.parametrize("arguments, texts", [
+    (("--ctx", "tpu(0)"), ('unknown context "tpu(0)"', "write cpu, gpu(0)")),
+    (("--ctx", "gpu(0)"), ("gpu(0) is not there", "mlr[cu101]")),
+    (("--ctx", "cpu(0),cpu(1),cpu(2)", "--batch-size", 2), ("a batch of 2 can't be split over 3 devices", "--batch-size")),
+    (("--epochs", 0), ("argument --epochs: '0' is not a whole number from 1",)),
+    (("--epochs", "many"), ("argument --epochs: 'many' is not a whole number from 1",)),
+    (("--learning-rate", "nan"), ("argument --learning-rate: 'nan' is not a number above 0",)),
+    (("--learning-rate", 0), ("argument --learning-rate",)),
+    (("--image-size", 32), ("argument --image-size: '32' is not a whole number from 64",)),
+    (("--gamma", -1), ("argument --gamma",)),
+    (("--backbone", "resnet50_v1"), ("argument --backbone: invalid choice: 'resnet50_v1'", "resnet18_v2")),
+    (("--loss", "focal"), ("argument --loss: invalid choice: 'focal'",)),
+    (("--no-such-option",), ("unrecognized arguments: --no-such-option",)),
+    (("--pretrained", "nowhere.params"), ("parameter file nowhere.params does not exist",)),
+    (("--resume",), ("a resumed run keeps its own options: leave out --data, --backbone",)),
+])
+def test_wrong_options_of_train(trained, command, tmp_path, arguments, texts):
+    refused(command("train", "--data", trained[1], "--out", tmp_path / "run", *TINY, *arguments), *texts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_of_nothing(command, tmp_path):
+    refused(command("train", "--resume", "--out", tmp_path), "is not a run folder")
+    refused(command("train", "--resume"), "--resume needs --out")
+
+
+def test_resume_on_other_images(trained, command, tmp_path):
+    run, data = shutil.copytree(trained[0], tmp_path / "run"), tmp_path / "data"
+    shutil.copytree(trained[1], data)
+    (data / "train" / "awe" / "00.jpg").unlink()
+    config = json.loads((run / "config.json").read_text())
+    config["options"]["data"] = str(data)
+    rewrite(run, "config.json", json.dumps(config))
+    refused(command("train", "--resume", "--out", run), "are not those that")
+
+
+def rewrite(run, name, text):
+    """Change a file of a run and its hash."""
+    (run / name).write_text(text)
+    lines = [line for line in (run / "SHA256SUMS").read_text().splitlines() if not line.endswith("  " + name)]
+    (run / "SHA256SUMS").write_text("\n".join(lines + ["%s  %s" % (hashlib.sha256(text.encode()).hexdigest(), name)]) + "\n")
+
+
+def test_train_overwrites_nothing(trained, command):
+    run, data = trained
+    before = files(run)
+    refused(command("train", "--data", data, "--out", run, *TINY), "exists already", "--resume")
+    assert files(run) == before
+
+
+@pytest.mark.parametrize("damage, texts", [
+    (lambda run: shutil.rmtree(run), ("is not a run folder",)),
+    (lambda run: (run / "last.params").unlink(), ("last.params is missing, damaged or changed",)),
+    (lambda run: damaged(run / "last.params", lambda content: content[:-1]), ("last.params is missing, damaged or changed",)),
+    (lambda run: rewrite(run, "config.json", (run / "config.json").read_text().replace('"style_width": 8', '"style_width": 9')),
+     ("last.params don't fit the network", "shallow.mix.1.weight (8, 832) instead of (9, 832)")),
+])
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_runs_that_can_not_be_loaded(trained, command, tmp_path, name, damage, texts):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    damage(run)
+    arguments = [] if name == "evaluate" else [trained[1] / "test" / "awe" / "00.jpg"]
+    refused(command(name, "--run", run, *arguments), *texts)
+
+
+@pytest.mark.parametrize("arguments, texts", [
+    (("--split", "holdout"), ("holdout does not exist",)),
+    (("--data", "nowhere"), ("nowhere/test does not exist",)),
+    (("--ctx", "gpu(0)"), ("gpu(0) is not there", "mlr[cu101]")),
+    (("--parameters", "first"), ("argument --parameters: invalid choice",)),
+])
+def test_wrong_options_of_evaluate(trained, command, arguments, texts):
+    refused(command("evaluate", "--run", trained[0], *arguments), *texts)
+
+
+def test_evaluate_on_other_classes(trained, command, tmp_path):
+    data = write_images(tmp_path, classes=("anger", "joy"))
+    refused(command("evaluate", "--run", trained[0], "--data", data), "has the classes anger, joy, but the run was trained on awe, fear")
+
+
+@pytest.mark.parametrize("name, texts", [
+    ("missing.jpg", ("there is no image or folder missing.jpg",)), ("empty", ("no images (.jpg, .jpeg, .png) in empty",)),
+])
+def test_nothing_to_predict(trained, command, tmp_path, name, texts):
+    (tmp_path / "empty").mkdir()
+    refused(command("predict", "--run", trained[0], name, cwd=tmp_path), *texts)
+
+
+def test_prepare_refuses_a_folder_that_holds_something_else(command, tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    refused(command("prepare", "--dataset", "demo", "--out", tmp_path), "is no finished demo data set")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_run_folder_that_can_not_be_written(trained, command, tmp_path):
+    (tmp_path / "file").write_text("x")
+    done = command("train", "--data", trained[1], "--out", tmp_path / "file" / "run", *TINY)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "mlr train: error: Not a directory: %s" % (tmp_path / "file" / "run")
+
+
+def test_console_command(command):
+    done = command("--help")
+    assert done.returncode == 0 and "evaluate" in done.stdout
+    assert command("--version").stdout == "mlr 0.1.0\n"
+    refused(command("dance"), "unknown command dance: choose one of prepare, train")
+
+
+@pytest.mark.parametrize("use", ["import mlr.__main__, sys; sys.argv = ['mlr', 'predict', '--run', 'x', 'y']; sys.exit(mlr.__main__.main())",
+                                 "import mlr; mlr.MultiLevelNet"])
+def test_without_mxnet_one_line_names_the_extras(use):
+    code = "import sys; sys.modules['mxnet'] = None\n" + use
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 1
+    assert "MXNet is not installed" in done.stderr.splitlines()[-1]
+    for extra in ("mlr[cpu]", "mlr[cu101]", "mlr[modern]", "mlr[modern-cu112]"):
+        assert extra in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_its_goal(command, tmp_path):
+    """What `make demo` does: draw, train with the demo preset, evaluate on test; chance is 0.125."""
+    done = command("train", "--out", "run", cwd=tmp_path, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    assert command("evaluate", "--run", "run", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "run" / "evaluation_test.json").read_text())["balanced_accuracy"] >= .80

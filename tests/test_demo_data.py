@@ -1,0 +1,79 @@
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mlr.data.demo import MANNERS, draw_demo_data, paint
+from mlr.emotions import MIKELS
+from mlr.errors import InputError
+from mlr.paper import FI_COUNTS
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    draw_demo_data(folder)
+    return folder
+
+
+def read(folder, split):
+    paths = sorted((folder / split).glob("*/*.jpg"))
+    return [cv2.imread(str(path)) for path in paths], [path.parent.name for path in paths]
+
+
+def test_train_is_imbalanced_like_fi_and_the_rest_is_balanced(demo):
+    counts = {split: [len(list((demo / split / emotion).iterdir())) for emotion in MIKELS] for split in ("train", "valid", "test")}
+    total = sum(FI_COUNTS.values())
+    assert counts["train"] == [round(3200 * FI_COUNTS[emotion] / total) for emotion in MIKELS]
+    assert counts["valid"] == [20] * 8 and counts["test"] == [60] * 8
+
+
+def test_the_files_are_the_same_on_every_machine(tmp_path):
+    draw_demo_data(tmp_path, seed=7, train=16)
+    digest = hashlib.sha256()
+    for path in sorted(tmp_path.rglob("*.jpg")):
+        digest.update(path.read_bytes())
+    assert digest.hexdigest() == GOLDEN
+
+
+def test_another_seed_draws_other_paintings():
+    first, again, other = (paint(MANNERS["awe"], np.random.RandomState(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert first.shape == (96, 96, 3) and first.dtype == np.uint8
+
+
+def test_splits_share_no_painting(demo):
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in demo.rglob("*.jpg")]
+    assert len(set(digests)) == len(digests)
+
+
+def test_mean_colour_is_not_enough(demo):
+    """A linear classifier on mean colour tells some emotions, but stays under 0.65: the lines are needed."""
+    means = {}
+    for split in ("train", "test"):
+        images, labels = read(demo, split)
+        means[split] = np.array([image.mean(axis=(0, 1)) for image in images]), labels
+    for class_weight in (None, "balanced"):
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=class_weight)).fit(*means["train"])
+        score = balanced_accuracy_score(means["test"][1], model.predict(means["test"][0]))
+        assert .30 < score < .65
+
+
+def test_a_finished_set_is_left_as_it_is(demo):
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
+    draw_demo_data(demo)
+    assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
+
+
+def test_another_set_is_not_overwritten(demo, tmp_path):
+    with pytest.raises(InputError, match="drawn with other options"):
+        draw_demo_data(demo, seed=8)
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(InputError, match="is no finished demo data set"):
+        draw_demo_data(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "x"

@@ -1,0 +1,115 @@
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import gluon, nd
+from numpy.testing import assert_allclose, assert_array_equal
+
+import mlr
+from mlr import engine
+from mlr.errors import RunError
+from mlr.metrics import classification_metrics
+from mlr.weights import materialize
+
+
+def linear(ctx):
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(5, activation="relu"), gluon.nn.Dense(3))
+    net.initialize(mx.init.Xavier(), ctx=ctx)
+    net(nd.zeros((1, 4), ctx=ctx[0]))
+    return net
+
+
+def multi_level(ctx):
+    net = mlr.MultiLevelNet(3, backbone="resnet18_v2", style_width=8, dropout=0)
+    materialize(net, ctx, mx.init.Xavier())
+    return net
+
+
+def trained_parameters(make_net, ctx, data, steps_seed=3):
+    mx.random.seed(steps_seed)
+    net = make_net(ctx)
+    net.hybridize(static_alloc=True, static_shape=True)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": .05, "momentum": .9, "wd": 1e-4}, update_on_kvstore=False)
+    result = engine.train_epoch(net, data, mlr.ClassImbalanceLoss([.2, .5, .3]), trainer, ctx)
+    return result, [parameter.data(ctx[-1]).asnumpy() for parameter in net.collect_params().values()]
+
+
+DEVICES = [mx.cpu(0), mx.cpu(1)]
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (8, 3), (8, 1)])
+def test_two_contexts_train_as_one(sizes):
+    """Without batch norm a batch may be anything: uneven, or smaller than the number of devices."""
+    data = [(nd.random.normal(shape=(n, 4)), nd.array(np.random.randint(0, 3, n))) for n in sizes]
+    (loss, accuracy, images), parameters = trained_parameters(linear, DEVICES, data)
+    (expected_loss, expected_accuracy, _), expected = trained_parameters(linear, DEVICES[:1], data)
+    assert images == sum(sizes)
+    assert accuracy == expected_accuracy
+    assert_allclose(loss, expected_loss, rtol=1e-6)
+    for ours, one in zip(parameters, expected):
+        assert_allclose(ours, one, rtol=1e-5, atol=1e-6)                      # gradients are added in another order
+
+
+def test_two_contexts_train_the_multi_level_network_as_one():
+    """Batch norm sees a device's part of the batch, so the parts are alike here: then its statistics are the batch's."""
+    half, labels = nd.random.normal(shape=(4, 3, 64, 64)), nd.array([0, 1, 2, 0])
+    data = [(nd.concat(half, half, dim=0), nd.concat(labels, labels, dim=0))]
+    (loss, _, _), parameters = trained_parameters(multi_level, DEVICES, data)
+    (expected_loss, _, _), expected = trained_parameters(multi_level, DEVICES[:1], data)
+    assert_allclose(loss, expected_loss, rtol=1e-5)                           # float32 through 20 layers
+    for ours, one in zip(parameters, expected):
+        assert_allclose(ours, one, rtol=1e-3, atol=1e-5)                      # one step of 0.05 times gradients off by 1e-4
+
+
+def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images():
+    data = [(nd.random.normal(shape=(n, 4)), nd.array(np.random.randint(0, 3, n))) for n in (6, 2)]
+    ctx = DEVICES[:1]
+    net = linear(ctx)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1e-9})
+    loss, accuracy, images = engine.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
+    logits, labels = engine.predict(net, data, ctx)
+    assert images == 8
+    assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == labels), rtol=1e-6)
+    assert_allclose(loss, mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ctx", [DEVICES[:1], DEVICES])
+def test_predictions_keep_the_order(ctx):
+    net = linear(ctx)
+    data = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (3, 1)]
+    logits, labels = engine.predict(net, data, ctx)
+    expected = np.concatenate([net(x).asnumpy() for x, _ in data])
+    assert_allclose(logits, expected, rtol=1e-6)
+    assert_array_equal(labels, [0, 1, 2, 0])
+
+
+def test_a_loss_that_is_no_number_stops_the_training(capsys):
+    data = [(nd.ones((2, 4)) * np.inf, nd.array([0, 1]))]
+    ctx = DEVICES[:1]
+    net = linear(ctx)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": .1})
+    lines = []
+    with pytest.raises(RunError, match="loss became nan in epoch 1"):
+        engine.train(data, data, net, mlr.CrossEntropyLoss(), trainer, ctx, range(2), lambda epoch: .1, ["a", "b", "c"], 0, lines.append)
+    assert lines == []
+
+
+def test_an_epoch_depends_on_its_seed_alone():
+    draws = []
+    for seed, epoch in ((1, 0), (1, 1), (2, 0), (1, 0)):
+        engine.seed_epoch(seed, epoch)
+        draws.append((np.random.rand(), nd.random.uniform().asscalar()))
+    assert draws[0] == draws[3] and len(set(draws)) == 3
+
+
+def test_metrics_of_a_hand_worked_table():
+    metrics = classification_metrics([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0], ["a", "b", "c"])
+    assert metrics["images"] == 6
+    assert metrics["confusion"] == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert_allclose(metrics["accuracy"], 4 / 6)
+    assert_allclose(metrics["balanced_accuracy"], (3 / 4 + 1 / 2) / 2)        # class c has no image
+    assert metrics["recall"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
+    assert metrics["precision"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
+    json.dumps(metrics)

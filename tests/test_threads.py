@@ -1,0 +1,83 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mlr.threads import usable_cores
+
+
+def machine(root, siblings=None, cgroup=None, files=None):
+    """Write the parts of /sys and /proc that the kernel would show."""
+    for cpu, text in (siblings or {}).items():
+        path = root / ("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % cpu)
+        path.parent.mkdir(parents=True)
+        path.write_text(text + "\n")
+    for name, text in {"proc/self/cgroup": cgroup, **(files or {})}.items():
+        if text is not None:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text + "\n")
+    return root
+
+
+def test_two_threads_of_a_core_count_once(tmp_path):
+    system = machine(tmp_path, {0: "0,4", 1: "1,5", 4: "0,4", 5: "1,5"})
+    assert usable_cores([0, 1, 4, 5], system) == 2
+
+
+def test_affinity_is_respected(tmp_path):
+    system = machine(tmp_path, {cpu: str(cpu) for cpu in range(8)})
+    assert usable_cores([2, 5, 7], system) == 3
+
+
+def test_without_topology_every_cpu_is_a_core(tmp_path):
+    assert usable_cores([0, 1, 2], tmp_path) == 3
+
+
+@pytest.mark.parametrize("quota, cores", [("max 100000", 8), ("200000 100000", 2), ("250000 100000", 3), ("50000 100000", 1)])
+def test_quota_of_cgroup_2(tmp_path, quota, cores):
+    system = machine(tmp_path, cgroup="0::/user/job", files={"sys/fs/cgroup/user/job/cpu.max": quota})
+    assert usable_cores(range(8), system) == cores
+
+
+def test_quota_of_a_parent_group(tmp_path):
+    system = machine(tmp_path, cgroup="0::/user/job", files={
+        "sys/fs/cgroup/user/job/cpu.max": "max 100000", "sys/fs/cgroup/user/cpu.max": "300000 100000"})
+    assert usable_cores(range(8), system) == 3
+
+
+@pytest.mark.parametrize("quota, cores", [("-1", 8), ("400000", 4)])
+def test_quota_of_cgroup_1(tmp_path, quota, cores):
+    system = machine(tmp_path, cgroup="4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc", files={
+        "sys/fs/cgroup/cpu/cpu.cfs_quota_us": quota, "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"})
+    assert usable_cores(range(8), system) == cores
+
+
+def python(code, environment):
+    return subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, check=True)
+
+
+@pytest.fixture
+def environment():
+    return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+
+def test_import_sets_the_threads(environment):
+    done = python("import mlr, os; from mlr.threads import usable_cores; assert int(os.environ['OMP_NUM_THREADS']) == usable_cores()", environment)
+    assert done.stderr == ""
+
+
+def test_the_users_own_number_stays(environment):
+    done = python("import mxnet, mlr, os; print(os.environ['OMP_NUM_THREADS'])", {**environment, "OMP_NUM_THREADS": "7"})
+    assert done.stdout == "7\n"
+    assert "imported before mlr" not in done.stderr
+
+
+def test_a_late_import_warns(environment):
+    assert "mxnet was imported before mlr" in python("import mxnet, mlr", environment).stderr
+
+
+def test_import_loads_nothing_heavy(environment):
+    code = "import mlr, sys; print([name for name in ('mxnet', 'numpy', 'cv2', 'matplotlib', 'sklearn', 'd2lzh') if name in sys.modules])"
+    assert python(code, environment).stdout == "[]\n"

@@ -1,0 +1,64 @@
+import random
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mlr import paper
+from mlr.transforms import evaluation_transform, training_transform
+
+
+def picture(height, width):
+    return nd.array(np.random.randint(0, 256, (height, width, 3)), dtype="uint8")
+
+
+def normalized(pixels):
+    """Reference: (H, W, 3) in 0..255 -> (3, H, W)."""
+    return ((pixels / 255 - paper.PIXEL_MEAN) / paper.PIXEL_STD).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("height, width", [(224, 224), (300, 100), (1, 1), (37, 513)])
+def test_evaluation_is_a_square_resize_and_a_normalization(height, width):
+    image = picture(height, width)
+    result = evaluation_transform()(image)
+    assert result.shape == (3, 224, 224) and result.dtype == np.float32
+    expected = mx.image.imresize(image, 224, 224, 1).asnumpy()
+    assert_allclose(result.asnumpy(), normalized(expected), atol=1e-6)       # float32 of numbers up to 3
+
+
+def test_resize_is_bilinear_as_in_opencv():
+    image = picture(50, 70)
+    result = evaluation_transform(64)(image).asnumpy()
+    # Builds of OpenCV round the interpolation differently: a grey level is 1 / 255 / 0.224 = 0.0175.
+    assert_allclose(result, normalized(cv2.resize(image.asnumpy(), (64, 64), interpolation=cv2.INTER_LINEAR)), atol=0.018)
+
+
+@pytest.mark.parametrize("size", [64, 224])
+@pytest.mark.parametrize("augmentation", ["released", "gentle"])
+def test_training_is_random_and_repeatable(size, augmentation):
+    transform, image = training_transform(size, augmentation), picture(90, 120)
+
+    def draw(seed):
+        random.seed(seed)
+        np.random.seed(seed)
+        mx.random.seed(seed)
+        return transform(image).asnumpy()
+
+    assert draw(1).shape == (3, size, size)
+    assert_array_equal(draw(1), draw(1))
+    assert np.abs(draw(1) - draw(2)).max() > .1
+
+
+def test_training_flips_half_of_the_images():
+    """A picture that is black on the left and white on the right: a crop shows which side is which."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:, 32:] = 255
+    transform = training_transform(64, "gentle")
+    flipped = 0
+    for _ in range(100):
+        left, right = np.split(transform(nd.array(pixels, dtype="uint8")).asnumpy().mean(axis=(0, 1)), 2)
+        flipped += left.mean() > right.mean()
+    assert 25 <= flipped <= 75                                               # five standard deviations about 50
