@@ -73,6 +73,9 @@ def train_epoch(net, batches, loss, trainer, ctx):
         for part_losses in previous:
             part_losses.wait_to_read()
         previous = losses
+    # MXNet updates the running statistics of batch norm in the backward pass, and a reader does not wait for that by itself: an
+    # evaluation or a checkpoint would miss the last step's.
+    nd.waitall()
     loss_sum, hits = np.sum([total.asnumpy() for total in totals], axis=0)
     return float(loss_sum / images_seen), float(hits / images_seen), images_seen
 

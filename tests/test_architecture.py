@@ -27,7 +27,8 @@ def imports(path):
     """Yield the first name below mlr of everything of the package that a file imports, wherever in the file."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mlr":
-            names = [node.module] if node.module != "mlr" else ["mlr." + alias.name for alias in node.names]
+            names = [node.module] if node.module != "mlr" else [
+                "mlr." + (alias.name if (PACKAGE / (alias.name + ".py")).exists() else "__init__") for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith("mlr.")]
         else:

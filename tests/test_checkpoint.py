@@ -38,6 +38,7 @@ def saved(tmp_path):
             loss = mlr.CrossEntropyLoss()(net(nd.random.normal(shape=(2, 3, 64, 64))), nd.array([0, 1]))
         loss.backward()
         trainer.step(2)
+        nd.waitall()                                                             # see mlr.engine.train_epoch
         run.save_epoch(net, trainer, {"epoch": epoch, "valid_balanced_accuracy": accuracy})
         logits.append(net(nd.ones((1, 3, 64, 64))).asnumpy())
     return run, net, trainer, logits
@@ -73,6 +74,7 @@ def test_the_optimizer_comes_back_to_the_bit(saved):
             loss = mlr.CrossEntropyLoss()(network(images), nd.array([0, 1]))
         loss.backward()
         optimizer.step(2)
+    nd.waitall()
     for ours, theirs in zip(net.collect_params().values(), other.collect_params().values()):
         assert_array_equal(ours.data().asnumpy(), theirs.data().asnumpy())
 
