@@ -106,6 +106,16 @@ def split_batch(images, labels, ctx):
     return parts + [(images[:1].as_in_context(idle), labels[:1].as_in_context(idle), 0.0) for idle in ctx[len(images):]]
 
 
+def new_trainer(net, optimizer, options):
+    """Return a gluon.Trainer for all parameters of an initialized network; options: the optimizer's arguments."""
+    # Without update_on_kvstore the optimizer's state is at hand with several contexts, too.
+    trainer = gluon.Trainer(net.collect_params(), optimizer, options, update_on_kvstore=False)
+    # With several contexts the first use copies every parameter from the first to all; in the first step, where MXNet does it
+    # by default, that would undo the update of batch norm's running statistics.
+    trainer.allreduce_grads()
+    return trainer
+
+
 def optimizer_arrays(trainer):
     """Return the optimizer's state, {name: NDArray}, ready to be saved; Gluon's own way of saving it is a pickle.
 

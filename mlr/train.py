@@ -95,8 +95,7 @@ def train(options):
     network = network_options(preset, classes)
     net = build_network(network, ctx)
     loss = build_loss(preset, train_split.counts)
-    # Without update_on_kvstore the optimizer's state is at hand with several devices, too.
-    trainer = mx.gluon.Trainer(net.collect_params(), preset.optimizer, optimizer_options(preset), update_on_kvstore=False)
+    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
 
     if options.resume:
         if run.config["data"]["sha256"] != data["sha256"]:

@@ -4,10 +4,11 @@ import os
 
 import mxnet as mx
 import pytest
-from mxnet import autograd, gluon, nd
+from mxnet import autograd, nd
 from numpy.testing import assert_array_equal
 
 import mlr
+from mlr import engine
 from mlr.checkpoint import Run
 from mlr.errors import InputError
 from mlr.weights import materialize
@@ -21,16 +22,15 @@ def new_net():
     return net
 
 
-def new_trainer(net):
-    """Adam has what there is to get wrong: two moments, and a count of its steps."""
-    return gluon.Trainer(net.collect_params(), "adam", {"learning_rate": .01}, update_on_kvstore=False)
+# Adam has what there is to get wrong: two moments, and a count of its steps.
+ADAM = ("adam", {"learning_rate": .01})
 
 
 @pytest.fixture
 def saved(tmp_path):
     """A run with two epochs, the first of them the better one on valid."""
     net = new_net()
-    trainer = new_trainer(net)
+    trainer = engine.new_trainer(net, *ADAM)
     run = Run.create(tmp_path / "run", {"network": NETWORK}, ["awe", "fear"])
     logits = []
     for epoch, accuracy in ((1, .9), (2, .5)):
@@ -65,7 +65,7 @@ def test_a_network_comes_back_to_the_bit(saved, parameters, epoch):
 def test_the_optimizer_comes_back_to_the_bit(saved):
     run, net, trainer, _ = saved
     other = new_net()
-    other_trainer = new_trainer(other)
+    other_trainer = engine.new_trainer(other, *ADAM)
     Run.open(run.folder).restore(other, other_trainer)
     images = nd.random.normal(shape=(2, 3, 64, 64))
     for network, optimizer in ((net, trainer), (other, other_trainer)):
@@ -145,7 +145,7 @@ def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
 
 def test_parameters_of_another_network(tmp_path):
     net = new_net()
-    trainer = new_trainer(net)
+    trainer = engine.new_trainer(net, *ADAM)
     run = Run.create(tmp_path / "run", {"network": {**NETWORK, "classes": 5}}, list("abcde"))
     run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
     with pytest.raises(InputError, match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)"):

@@ -32,7 +32,7 @@ def trained_parameters(make_net, ctx, data, steps_seed=3):
     mx.random.seed(steps_seed)
     net = make_net(ctx)
     net.hybridize(static_alloc=True, static_shape=True)
-    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": .05, "momentum": .9, "wd": 1e-4}, update_on_kvstore=False)
+    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .05, "momentum": .9, "wd": 1e-4})
     result = engine.train_epoch(net, data, mlr.ClassImbalanceLoss([.2, .5, .3]), trainer, ctx)
     return result, [parameter.data(ctx[-1]).asnumpy() for parameter in net.collect_params().values()]
 
@@ -68,7 +68,7 @@ def test_a_checkpoint_after_an_epoch_has_its_last_statistics(tmp_path):
     """What is saved right after the epoch is what the network has once the device is idle."""
     ctx = DEVICES[:1]
     net = multi_level(ctx)
-    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": .01})
+    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .01})
     data = [(nd.random.normal(shape=(4, 3, 64, 64), dtype="float64"), nd.array([0, 1, 2, 0]))]
     engine.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
     net.save_parameters(str(tmp_path / "net.params"))
@@ -81,7 +81,7 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images():
     data = [(nd.random.normal(shape=(n, 4)), nd.array(np.random.randint(0, 3, n))) for n in (6, 2)]
     ctx = DEVICES[:1]
     net = linear(ctx)
-    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 1e-9})
+    trainer = engine.new_trainer(net, "sgd", {"learning_rate": 1e-9})
     loss, accuracy, images = engine.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
     logits, labels = engine.predict(net, data, ctx)
     assert images == 8
@@ -103,7 +103,7 @@ def test_a_loss_that_is_no_number_stops_the_training(capsys):
     data = [(nd.ones((2, 4)) * np.inf, nd.array([0, 1]))]
     ctx = DEVICES[:1]
     net = linear(ctx)
-    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": .1})
+    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .1})
     lines = []
     with pytest.raises(RunError, match="loss became nan in epoch 1"):
         engine.train(data, data, net, mlr.CrossEntropyLoss(), trainer, ctx, range(2), lambda epoch: .1, ["a", "b", "c"], 0, lines.append)
