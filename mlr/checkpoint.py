@@ -96,9 +96,8 @@ class Run:
 
     def restore(self, net, trainer):
         """Put the state after the last committed epoch into a materialized network and its trainer."""
-        if self.metrics:
-            self._load_parameters(net, "last")
-            engine.restore_optimizer(trainer, read_arrays(self.verified("optimizer.params")))
+        self._load_parameters(net, "last")
+        engine.restore_optimizer(trainer, read_arrays(self.verified("optimizer.params")))
 
     def load_network(self, ctx, parameters="last"):
         """Return the trained MultiLevelNet, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""

@@ -52,12 +52,13 @@ def number(kind, lowest, above=False):
 
 def add_run(parser):
     parser.add_argument("--run", required=True, metavar="DIR", help="the run folder, the --out of a training")
-    parser.add_argument("--parameters", choices=("last", "best"), default="last",
-                        help="those after the last epoch, as in the released code, or of the best balanced accuracy on valid (default: last)")
+    parser.add_argument("--parameters", choices=("last", "best"), default="last", help=(
+        "those after the last epoch, as in the released code, or of the best balanced accuracy on valid (default: last)"))
 
 
 def add_context(parser):
-    parser.add_argument("--ctx", metavar="DEVICES", help='cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU, else the CPU)')
+    parser.add_argument("--ctx", metavar="DEVICES", help=(
+        'cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU that MXNet sees, else the CPU)'))
 
 
 def _fail(parser, error, code):

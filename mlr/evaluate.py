@@ -41,7 +41,8 @@ def evaluate(options):
             split.root, ", ".join(split.classes), ", ".join(run.classes)))
     sha256 = fingerprint({options.split: split})
     net = run.load_network(ctx, options.parameters)
-    logits, labels = engine.predict(net, batches(split, evaluation_transform(run.config["preprocessing"]["image_size"]), BATCH), ctx)
+    transform = evaluation_transform(run.config["preprocessing"]["image_size"])
+    logits, labels = engine.predict(net, batches(split, transform, BATCH), ctx)
     result = classification_metrics(labels, logits.argmax(axis=1), run.classes)
 
     print("%-14s %8s %8s %9s" % ("class", "images", "recall", "precision"))
@@ -50,7 +51,8 @@ def evaluate(options):
     print("accuracy %.3f, balanced accuracy %.3f on %d images of %s" % (
         result["accuracy"], result["balanced_accuracy"], result["images"], split.root))
     report, picture = run.folder / ("evaluation_%s.json" % options.split), run.folder / ("confusion_%s.png" % options.split)
-    write_file(report, json.dumps({"data": str(split.root.resolve()), "sha256": sha256, "parameters": options.parameters, **result}, indent=2) + "\n")
+    write_file(report, json.dumps(
+        {"data": str(split.root.resolve()), "sha256": sha256, "parameters": options.parameters, **result}, indent=2) + "\n")
     save_confusion(result, run.classes, "%s, %d images" % (options.split, result["images"]), picture)
     print("written: %s, %s" % (report, picture))
 

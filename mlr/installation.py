@@ -2,7 +2,8 @@
 
 from mlr.errors import RunError
 
-EXTRAS = "'mlr[cpu]' (CPU), 'mlr[cu101]' (NVIDIA GPU, CUDA 10.1), 'mlr[modern]' (MXNet 1.9.1, CPU), 'mlr[modern-cu112]' (GPU, CUDA 11.2)"
+EXTRAS = ("'mlr[cpu]' (CPU), 'mlr[cu101]' (NVIDIA GPU, CUDA 10.1), 'mlr[modern]' (MXNet 1.9.1, CPU), "
+          "'mlr[modern-cu112]' (MXNet 1.9.1, CUDA 11.2)")
 
 
 def require_mxnet():

@@ -8,6 +8,7 @@ from mlr.errors import InputError
 
 SHEET_SPLIT = "test"
 SHEET_IMAGES = 10  # of each class
+SHEET_SCALE = .65  # inches an image
 
 
 def parser():
@@ -39,7 +40,7 @@ def draw_sheet(split, path):
     rows = {
         folder.name: [cv2.imread(str(file))[:, :, ::-1] for file in sorted(folder.iterdir())[:SHEET_IMAGES]]
         for folder in sorted(split.iterdir())}
-    figure, axes = new_figure(SHEET_IMAGES + .9, len(rows))
+    figure, axes = new_figure(SHEET_SCALE * SHEET_IMAGES + 1.4, SHEET_SCALE * len(rows))
     plot_contact_sheet(rows, axes)
     save_figure(figure, path)
 

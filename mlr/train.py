@@ -13,31 +13,37 @@ from mlr.presets import DEMO, RELEASED, Preset
 EVALUATION_BATCH = 64
 
 PRESET_OPTIONS = {
-    "backbone": dict(choices=("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2"), help="network of the Gluon zoo"),
+    "backbone": dict(choices=paper.BACKBONES, help="network of the Gluon zoo"),
     "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone"),
-    "taps": dict(choices=("released", "by-width"), help="maps under the shallow branches: stem, pool, stage 1; or stem, stage 1, stage 2"),
+    "taps": dict(choices=("released", "by-width"),
+                 help="maps under the shallow branches: stem, pool, stage 1; or stem, stage 1, stage 2"),
     "style_width": dict(type=command.number(int, 1), metavar="N", help="width of the shallow representation"),
     "image_size": dict(type=command.number(int, 64), metavar="PX", help="side of the square that the network sees"),
-    "augmentation": dict(choices=("released", "gentle"), help="crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1"),
+    "augmentation": dict(choices=("released", "gentle"),
+                         help="crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1"),
     "loss": dict(choices=("class_imbalance", "cross_entropy"), help="loss"),
-    "loss_form": dict(choices=("released", "written"), help="class imbalance with softmax twice, as released, or as its comment says"),
+    "loss_form": dict(choices=("released", "written"),
+                      help="class imbalance with softmax twice, as released, or as its comment says"),
     "gamma": dict(type=command.number(float, 0), metavar="G", help="focusing exponent of the class imbalance loss"),
     "batch_size": dict(type=command.number(int, 1), metavar="N", help="images a step, over all devices"),
     "epochs": dict(type=command.number(int, 1), metavar="N", help="passes over the training images"),
     "optimizer": dict(choices=("sgd", "adam"), help="SGD with momentum 0.9, or Adam; both with weight decay 1e-4 on all parameters"),
     "learning_rate": dict(type=command.number(float, 0, above=True), metavar="LR", help="learning rate"),
-    "schedule": dict(choices=("step", "cosine"), help="halve at epochs 10, 20, 30, 40, 50; or an epoch of warm-up, then down to 0"),
+    "schedule": dict(choices=("step", "cosine"),
+                     help="halve at epochs 10, 20, 30, 40, 50; or an epoch of warm-up, then down to 0"),
 }
 
 
 def parser():
     parser = command.Parser("train", __doc__)
-    parser.add_argument("--data", metavar="DIR|demo", help="folder with {train,valid,test}/<class>/<image> (default: demo, drawn into data/demo)")
+    parser.add_argument("--data", metavar="DIR|demo",
+                        help="folder with {train,valid,test}/<class>/<image> (default: demo, drawn into data/demo)")
     command.add_context(parser)
     parser.add_argument("--out", metavar="DIR", help="run folder, must not exist yet (default: runs/<data>-<date>-<time>)")
     parser.add_argument("--labels", choices=("emotion", "sentiment"),
                         help="the class folders, or negative and positive, to which emotions are mapped (default: emotion)")
-    parser.add_argument("--seed", type=command.number(int, 0), metavar="N", help="of initial parameters, order, augmentation and dropout (default: 0)")
+    parser.add_argument("--seed", type=command.number(int, 0), metavar="N",
+                        help="of initial parameters, order, augmentation and dropout (default: 0)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
     for field in fields(Preset):
         described = dict(PRESET_OPTIONS[field.name])
@@ -76,18 +82,21 @@ def train(options):
     if options.resume:
         out = Path(options.out)
         run = Run.open(out)
-        resolved = run.config["options"]
+        resolved, folder = run.config["options"], Path(run.config["data"]["folder"])
     else:
         out = Path(options.out or "runs/%s-%s" % (Path(options.data or "demo").name, datetime.now().strftime("%Y%m%d-%H%M%S")))
         refuse_existing(out)
-        resolved = resolve(options)
+        resolved, folder = resolve(options), None
     preset = Preset(**{field.name: resolved[field.name] for field in fields(Preset)})
     if preset.batch_size < len(ctx):
         raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
 
-    folder = data_folder(resolved["data"])
+    folder = folder or data_folder(resolved["data"])
     splits = read_training_folders(folder, resolved["labels"])
-    data = {"folder": str(folder.resolve()), "sha256": fingerprint(splits), "counts": {name: split.counts for name, split in splits.items()}}
+    data = {
+        "folder": str(folder.resolve()), "sha256": fingerprint(splits),
+        "counts": {name: split.counts for name, split in splits.items()},
+    }
     train_split, valid_split = splits["train"], splits["valid"]
     classes = train_split.classes
 
@@ -97,18 +106,21 @@ def train(options):
     loss = build_loss(preset, train_split.counts)
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
 
-    if options.resume:
-        if run.config["data"]["sha256"] != data["sha256"]:
-            raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (folder, out))
+    if options.resume and run.config["data"]["sha256"] != data["sha256"]:
+        raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (folder, out))
+    if options.resume and run.metrics:
         run.restore(net, trainer)
     else:
+        pretrained = load_pretrained(net, preset.pretrained)
+    if not options.resume:
         run = Run.create(out, {
             "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), "data": data,
-            "pretrained": load_pretrained(net, preset.pretrained), "contexts": [str(context) for context in ctx], **environment(),
+            "pretrained": pretrained, "contexts": [str(context) for context in ctx], **environment(),
         }, classes)
     left_out = sum(len(split.left_out) for split in splits.values())
     print("%d training and %d validation images of %d classes from %s%s" % (
-        len(train_split), len(valid_split), len(classes), folder, ", %d files that are no images left out" % left_out if left_out else ""))
+        len(train_split), len(valid_split), len(classes), folder,
+        ", %d files that are no images left out" % left_out if left_out else ""))
     print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))
     print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
 
@@ -116,8 +128,8 @@ def train(options):
         train_split, transforms.training_transform(preset.image_size, preset.augmentation), preset.batch_size, shuffle=True)
     valid_batches = batches(valid_split, transforms.evaluation_transform(preset.image_size), EVALUATION_BATCH)
     engine.train(
-        train_batches, valid_batches, net, loss, trainer, ctx, range(len(run.metrics), preset.epochs), preset.learning_rate_at, classes, resolved["seed"],
-        after_epoch=lambda line: run.save_epoch(net, trainer, line))
+        train_batches, valid_batches, net, loss, trainer, ctx, range(len(run.metrics), preset.epochs), preset.learning_rate_at,
+        classes, resolved["seed"], after_epoch=lambda line: run.save_epoch(net, trainer, line))
 
     save_curves(run.metrics, out / "curves.png")
     logits, labels = engine.predict(net, valid_batches, ctx)

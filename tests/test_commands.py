@@ -182,7 +182,7 @@ def test_resume_on_other_images(trained, command, tmp_path):
     shutil.copytree(trained[1], data)
     (data / "train" / "awe" / "00.jpg").unlink()
     config = json.loads((run / "config.json").read_text())
-    config["options"]["data"] = str(data)
+    config["data"]["folder"] = str(data)
     rewrite(run, "config.json", json.dumps(config))
     refused(command("train", "--resume", "--out", run), "are not those that")
 

@@ -10,7 +10,7 @@ import mlr
 import mlr.model
 from mlr import paper
 from mlr.errors import InputError
-from mlr.model.backbone import BACKBONES, MAPS, Backbone
+from mlr.model.backbone import MAPS, Backbone
 from mlr.model.gram import Gram
 from mlr.model.shallow import ShallowRepresentation
 
@@ -63,7 +63,7 @@ def test_maps_of_the_released_backbone():
     assert len(shapes) == len(MAPS) + 1
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", paper.BACKBONES)
 def test_every_backbone(name):
     net = small_net(backbone=name)
     initialized(net, 1, 3, 64, 64)

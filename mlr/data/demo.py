@@ -29,7 +29,7 @@ from mlr.paper import FI_COUNTS
 
 SIZE = 96           # pixels
 JPEG_QUALITY = 90
-TRAIN_IMAGES = 2400  # in the ratio of FI's classes
+TRAIN_IMAGES = 2400  # about, in the ratio of FI's classes
 VALID_IMAGES = 20    # of each emotion
 TEST_IMAGES = 60     # of each emotion
 SEED = 7
@@ -160,7 +160,8 @@ def _distract(canvas, random):
     elif shape == 1:
         cv2.rectangle(canvas, (x - width, y - height), (x + width, y + height), color, -1)
     else:
-        cv2.fillPoly(canvas, [np.array([[x - width, y + height], [x + width, y + height], [x, y - height]], np.int32)], color, cv2.LINE_AA)
+        corners = np.array([[x - width, y + height], [x + width, y + height], [x, y - height]], np.int32)
+        cv2.fillPoly(canvas, [corners], color, cv2.LINE_AA)
 
 
 def _rgb(hue, saturation, brightness):

@@ -4,9 +4,8 @@ from mxnet.gluon import HybridBlock
 from mxnet.gluon.model_zoo import vision
 
 from mlr.errors import InputError
-from mlr.paper import BACKBONE
+from mlr.paper import BACKBONE, BACKBONES
 
-BACKBONES = ("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2")
 MAPS = ("stem", "pool", "stage1", "stage2", "stage3", "stage4")
 
 
