@@ -1,4 +1,5 @@
 # make demo     environment, demo data, training, evaluation, prediction
+# make install  environment alone
 # make figures  redraws imgs/
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
@@ -12,7 +13,7 @@ START := $(shell date +%s)
 # The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
 RUN := $(if $(wildcard runs/demo),runs/demo-$(shell date +%Y%m%d-%H%M%S),runs/demo)
 
-.PHONY: demo figures test test-all
+.PHONY: demo install figures test test-all
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -23,6 +24,8 @@ demo: $(VENV)/installed-$(EXTRA)
 	@echo "pictures: imgs/demo.png $(RUN)/curves.png $(RUN)/confusion.png $(RUN)/confusion_test.png"
 	@$(BIN)/python -c 'import json, time; r = json.load(open("$(RUN)/evaluation_test.json")); print("demo: balanced accuracy \
 	%.2f on %d test images in %.1f min" % (r["balanced_accuracy"], r["images"], (time.time() - $(START)) / 60))'
+
+install: $(VENV)/installed-$(EXTRA)
 
 figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr prepare --dataset demo --out data/demo --sheet imgs/demo.png
