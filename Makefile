@@ -38,6 +38,9 @@ test-all: $(VENV)/installed-$(EXTRA),test
 
 $(VENV)/installed-%: setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.8 to 3.11 found: install one, or name it, make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -z "$(filter-out $(VENV)/installed-$(EXTRA)%,$(wildcard $(VENV)/installed-*))" || { \
+		echo "$(VENV) holds another MXNet build, and two can't live in one: rm -rf $(VENV) first" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --use-pep517 --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==24.3.1  # the venv's own may be too old for the wheels
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --use-pep517 --disable-pip-version-check --editable '.[$*]'
 	touch '$@'

@@ -84,6 +84,8 @@ class Run:
 
     def save_epoch(self, net, trainer, metrics):
         """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl."""
+        # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself.
+        mx.nd.waitall()
         self.metrics.append(metrics)
         contents = {
             "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in self.metrics),
@@ -117,6 +119,8 @@ class Run:
         Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files without a word.
         """
         digest = self._sums().get(name)
+        if digest is None and not name.endswith(".params"):
+            raise InputError("%s lists no %s, so it is damaged: restore it from a copy, or train again" % (self.folder / SUMS, name))
         if digest is None:
             raise InputError("run folder %s has no %s: the training stopped before its first epoch ended" % (self.folder, name))
         for path in (self.folder / name, self.folder / (name + STAGED)):
@@ -127,8 +131,11 @@ class Run:
             % (self.folder / name, SUMS))
 
     def _sums(self):
-        lines = (self.folder / SUMS).read_text().splitlines()
-        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        try:
+            lines = (self.folder / SUMS).read_text().splitlines()
+            return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        except ValueError:
+            raise InputError("%s is damaged: restore it from a copy, or train again" % (self.folder / SUMS)) from None
 
     def _commit(self, contents):
         """Write files together. contents: {name: text, or a function that writes a path}."""

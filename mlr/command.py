@@ -31,6 +31,11 @@ def run(parser, work, argv=None):
         return 1
     except OSError as error:
         return _fail(parser, "%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), 1)
+    except Exception as error:
+        # MXNet's own, as of a device without memory; it is not imported here, as --help needs to answer without it.
+        if type(error).__name__ != "MXNetError":
+            raise
+        return _fail(parser, "MXNet failed: %s" % next(line for line in str(error).splitlines() if line.strip()), 1)
     except KeyboardInterrupt:
         return _fail(parser, "interrupted", 130)
     return 0

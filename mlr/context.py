@@ -15,7 +15,10 @@ def parse_context(text=None):
     Raises InputError for anything else, for a device named twice, and for a GPU that MXNet does not see.
     """
     mx = require_mxnet()
-    gpus = mx.context.num_gpus()
+    try:
+        gpus = mx.context.num_gpus()
+    except mx.MXNetError:  # a CUDA build without a driver that fits
+        gpus = 0
     if text is None:
         return [mx.gpu(0) if gpus else mx.cpu(0)]
     contexts = []
@@ -27,9 +30,11 @@ def parse_context(text=None):
         if context in contexts:
             raise InputError('context %s is named twice in "%s": name each device once' % (context, text))
         if context.device_type == "gpu" and context.device_id >= gpus:
+            if gpus:
+                raise InputError("%s is not there: MXNet sees %d GPU(s), numbered from gpu(0)" % (context, gpus))
             raise InputError(
-                "%s is not there: MXNet %s sees %d GPU(s). Use --ctx cpu; or, if the machine has an NVIDIA GPU, replace the CPU "
-                "build: pip uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or 'mlr[modern-cu112]' (CUDA 11.2)"
-                % (context, mx.__version__, gpus))
+                "%s is not there: MXNet %s sees no GPU. Use --ctx cpu; or, if the machine has an NVIDIA GPU and its driver, replace "
+                "a CPU build: pip uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or 'mlr[modern-cu112]' "
+                "(CUDA 11.2)" % (context, mx.__version__))
         contexts.append(context)
     return contexts

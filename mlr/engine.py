@@ -28,8 +28,8 @@ def train(train_batches, valid_batches, net, loss, trainer, ctx, epochs, learnin
         mean_loss, accuracy, images = train_epoch(net, progress, loss, trainer, ctx)
         seconds = time.time() - start
         if not math.isfinite(mean_loss):
-            raise RunError("the loss became %s in epoch %d, likely a learning rate that is too high: lower it, the checkpoint of "
-                           "the epoch before is kept" % (mean_loss, epoch + 1))
+            raise RunError("the loss became %s in epoch %d, likely a learning rate that is too high: lower it, in a new run (what "
+                           "earlier epochs saved is kept)" % (mean_loss, epoch + 1))
         logits, labels = predict(net, valid_batches, ctx)
         valid = classification_metrics(labels, logits.argmax(axis=1), classes)
         metrics = {

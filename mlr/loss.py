@@ -15,7 +15,7 @@ def inverse_frequency_weights(counts):
     """
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 1 or not len(counts) or not np.all(counts > 0):
-        raise InputError("class counts must be a list of positive numbers, not %s: every class needs a training image" % counts)
+        raise InputError("class counts must be a list of positive numbers, not %s: every class needs a training image" % counts.tolist())
     inverse = 1 / counts
     return inverse / inverse.sum()
 

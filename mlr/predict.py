@@ -65,7 +65,7 @@ def predictions(net, image_size, paths, ctx):
     """Yield for each file its path and the class probabilities (K,), or the InputError that tells why it can't be read."""
     from mxnet import nd
 
-    from mlr.data.images import read_image
+    from mlr.data.images import checked_bytes, read_image
     from mlr.transforms import evaluation_transform
 
     transform = evaluation_transform(image_size)
@@ -73,6 +73,7 @@ def predictions(net, image_size, paths, ctx):
         images, faults = {}, {}
         for path in paths[start:start + BATCH]:
             try:
+                checked_bytes(path)
                 images[path] = transform(read_image(path))
             except InputError as error:
                 faults[path] = error

@@ -89,6 +89,13 @@ def test_a_flipped_bit_is_found(saved, name):
         Run.open(saved[0].folder).load_network([mx.cpu()])
 
 
+@pytest.mark.parametrize("content", [b"", b"abc\n", b"\xff\xfe  config.json\n"])
+def test_damaged_sums_are_named(saved, content):
+    (saved[0].folder / "SHA256SUMS").write_bytes(content)
+    with pytest.raises(InputError, match="SHA256SUMS .*damaged: restore it from a copy"):
+        Run.open(saved[0].folder)
+
+
 def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkeypatch):
     """Stop at every rename in turn: what can be read is the old epoch or the new one, never a mixture."""
     run, net, trainer, logits = saved

@@ -149,11 +149,12 @@ def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
     data = write_images(tmp_path / "data")
     damage(data)
     refused(command("train", "--data", data, "--out", tmp_path / "run", *TINY), *texts)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("arguments, texts", [
     (("--ctx", "tpu(0)"), ('unknown context "tpu(0)"', "write cpu, gpu(0)")),
-    (("--ctx", "gpu(0)"), ("gpu(0) is not there", "mlr[cu101]")),
+    (("--ctx", "gpu(99)"), ("gpu(99) is not there", "MXNet")),
     (("--ctx", "cpu(0),cpu(1),cpu(2)", "--batch-size", 2), ("a batch of 2 can't be split over 3 devices", "--batch-size")),
     (("--epochs", 0), ("argument --epochs: '0' is not a whole number from 1",)),
     (("--epochs", "many"), ("argument --epochs: 'many' is not a whole number from 1",)),
@@ -219,7 +220,7 @@ def test_runs_that_can_not_be_loaded(trained, command, tmp_path, name, damage, t
 @pytest.mark.parametrize("arguments, texts", [
     (("--split", "holdout"), ("holdout does not exist",)),
     (("--data", "nowhere"), ("nowhere/test does not exist",)),
-    (("--ctx", "gpu(0)"), ("gpu(0) is not there", "mlr[cu101]")),
+    (("--ctx", "gpu(99)"), ("gpu(99) is not there", "MXNet")),
     (("--parameters", "first"), ("argument --parameters: invalid choice",)),
 ])
 def test_wrong_options_of_evaluate(trained, command, arguments, texts):

@@ -31,9 +31,21 @@ def test_a_device_named_twice():
         mlr.parse_context("cpu,cpu(0)")
 
 
-def test_an_absent_gpu_names_the_extra(monkeypatch):
+def no_driver():
+    raise mx.MXNetError("CUDA driver version is insufficient")
+
+
+@pytest.mark.parametrize("num_gpus", [lambda: 0, no_driver])
+def test_without_gpus_the_error_names_the_extra(monkeypatch, num_gpus):
+    monkeypatch.setattr(mx.context, "num_gpus", num_gpus)
+    with pytest.raises(InputError, match=r"gpu\(0\) is not there: MXNet .* sees no GPU.*mlr\[cu101\]"):
+        mlr.parse_context("gpu(0)")
+    assert mlr.parse_context() == [mx.cpu(0)]
+
+
+def test_a_gpu_beyond_the_last(monkeypatch):
     monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
-    with pytest.raises(InputError, match=r"gpu\(1\) is not there: MXNet .* sees 1 GPU.*mlr\[cu101\]"):
+    with pytest.raises(InputError, match=r"gpu\(1\) is not there: MXNet sees 1 GPU"):
         mlr.parse_context("gpu(0),gpu(1)")
 
 

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 
 from conftest import write_images
 from mlr.data.folder import ImageFolder, fingerprint, read_training_folders
-from mlr.data.images import read_bytes, read_image
+from mlr.data.images import checked_bytes, read_bytes, read_image
 from mlr.data.loader import batches
 from mlr.errors import InputError
 from mlr.transforms import evaluation_transform
@@ -124,6 +124,18 @@ def test_a_file_that_is_no_image(tmp_path, content, message):
         (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("extension, mark, offset", [(".jpg", b"\xff\xc4", 5), (".png", b"IDAT", 20)])
+def test_damage_inside_of_a_whole_file_is_found_at_once(tmp_path, extension, mark, offset):
+    """A broken Huffman table, a wrong checksum: the header is good, the structure too, and there are no pixels."""
+    content = bytearray(encoded(extension))
+    position = content.index(mark) + offset
+    content[position:position + 12] = b"\xfe" * 12
+    path = tmp_path / ("damaged" + extension)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged.* can't be decoded"):
+        checked_bytes(path)
 
 
 def test_fingerprint_is_of_names_and_contents(data, tmp_path):

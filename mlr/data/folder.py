@@ -7,7 +7,7 @@ from pathlib import Path
 from mxnet import gluon
 from tqdm import tqdm
 
-from mlr.data.images import read_bytes, read_image
+from mlr.data.images import checked_bytes, read_image
 from mlr.emotions import EKMAN, MIKELS, SENTIMENTS, sentiment_of
 from mlr.errors import InputError
 
@@ -91,13 +91,14 @@ def read_training_folders(root, labels="emotion"):
 
 
 def fingerprint(splits):
-    """Return the SHA-256 of the splits' file names and contents; on the way, find images that are empty or truncated.
+    """Return the SHA-256 of the splits' file names and contents, having decoded every image once.
 
-    splits: {name: ImageFolder}. Raises InputError for the first such image.
+    splits: {name: ImageFolder}. Raises InputError for the first image that is empty, truncated or damaged: better now than
+    after hours of training.
     """
     total = hashlib.sha256()
     files = [(name, path) for name, folder in splits.items() for path in folder.paths]
     for name, path in tqdm(files, desc="checking images", unit=" files", leave=False, disable=None):
-        content = hashlib.sha256(read_bytes(path)).hexdigest()
-        total.update(("%s/%s/%s %s\n" % (name, path.parent.name, path.name, content)).encode())
+        digest = hashlib.sha256(checked_bytes(path)).hexdigest()
+        total.update(("%s/%s/%s %s\n" % (name, path.parent.name, path.name, digest)).encode())
     return total.hexdigest()

@@ -3,9 +3,13 @@
 import re
 import struct
 
+import cv2
 import mxnet as mx
+import numpy as np
 
 from mlr.errors import InputError
+
+UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replace or remove it"
 
 # Any JPEG marker but those inside of compressed data: FF 00 (a stuffed byte) and FF D0-D7 (restarts).
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -34,11 +38,24 @@ def read_image(path):
 
     Raises InputError, naming the file, where there are none.
     """
-    data = read_bytes(path)
     try:
-        return mx.image.imdecode(data)
+        image = mx.image.imdecode(read_bytes(path))
+        # MXNet decodes in the background; without waiting the error would come up later and name no file.
+        image.wait_to_read()
+        return image
     except mx.MXNetError:
-        raise InputError("%s can't be decoded, likely not an image or a damaged one: replace or remove it" % path) from None
+        raise InputError(UNDECODABLE % path) from None
+
+
+def checked_bytes(path):
+    """Return the content of an image file that decodes without error. Raises InputError, naming the file, otherwise.
+
+    For some damage, as of a JPEG's Huffman tables, MXNet's decoder returns whatever was in memory; this one says so.
+    """
+    data = read_bytes(path)
+    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
+        raise InputError(UNDECODABLE % path)
+    return data
 
 
 def _jpeg_ends(data):
