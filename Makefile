@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3 pyt
 EXTRA ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
+COMMA := ,
+STAMPS := $(VENV)/installed-$(EXTRA) $(VENV)/installed-$(EXTRA)$(COMMA)test
 START := $(shell date +%s)
 # The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
 RUN := $(if $(wildcard runs/demo),runs/demo-$(shell date +%Y%m%d-%H%M%S),runs/demo)
@@ -38,7 +40,7 @@ test-all: $(VENV)/installed-$(EXTRA),test
 
 $(VENV)/installed-%: setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.8 to 3.11 found: install one, or name it, make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@test -z "$(filter-out $(VENV)/installed-$(EXTRA)%,$(wildcard $(VENV)/installed-*))" || { \
+	@test -z "$(filter-out $(STAMPS),$(wildcard $(VENV)/installed-*))" || { \
 		echo "$(VENV) holds another MXNet build, and two can't live in one: rm -rf $(VENV) first" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==24.3.1  # the venv's own may be too old for the wheels
