@@ -23,8 +23,8 @@ def reference(logits, labels, weights, gamma, as_released):
 @pytest.mark.parametrize("hybrid", [False, True])
 @pytest.mark.parametrize("as_released", [True, False])
 @pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
-# Some ulps of exp and log; and 1 - p is off by half an ulp of 1, however small it is, whose root at gamma 0.5 is larger.
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("float64", 1e-13)])
+# float64: some ulps. float32: the softmax of MXNet 1.9.1's oneDNN is off by 2e-6, that of 1.5.1 by some ulps.
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float64", 1e-13)])
 def test_class_imbalance_loss_is_its_formula(hybrid, as_released, gamma, dtype, tolerance):
     weights = np.array([.2, .5, .3])
     loss = mlr.ClassImbalanceLoss(weights, gamma, as_released)
@@ -34,7 +34,7 @@ def test_class_imbalance_loss_is_its_formula(hybrid, as_released, gamma, dtype, 
     result = loss(nd.array(logits, dtype=dtype), nd.array(labels))
     assert result.shape == (6,) and result.dtype == np.dtype(dtype)
     assert_allclose(result.asnumpy(), reference(logits.astype("float64"), labels, weights, gamma, as_released),
-                    rtol=tolerance, atol=tolerance / 10)
+                    rtol=tolerance, atol=tolerance / 3)
 
 
 def test_a_hand_worked_table():
