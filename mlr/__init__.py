@@ -18,7 +18,9 @@ _MODULES = {
     "CrossEntropyLoss": "mlr.loss",
     "VoteLoss": "mlr.loss",
     "inverse_frequency_weights": "mlr.loss",
+    "load_original_parameters": "mlr.original",
     "parse_context": "mlr.context",
+    "save_original_parameters": "mlr.original",
 }
 
 __all__ = sorted(_MODULES)

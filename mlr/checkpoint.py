@@ -25,9 +25,10 @@ import numpy as np
 import mlr
 from mlr import engine, paper
 from mlr.errors import InputError
-from mlr.files import STAGED, sync, write_file
+from mlr.files import STAGED, stage, sync, write_file
 from mlr.model.network import MultiLevelNet
-from mlr.weights import materialize, read_arrays, set_parameters, sha256_of
+from mlr.params_file import read_params
+from mlr.weights import infer_shapes, set_parameters, sha256_of
 
 SUMS = "SHA256SUMS"
 
@@ -99,19 +100,19 @@ class Run:
     def restore(self, net, trainer):
         """Put the state after the last committed epoch into a materialized network and its trainer."""
         self._load_parameters(net, "last")
-        engine.restore_optimizer(trainer, read_arrays(self.verified("optimizer.params")))
+        engine.restore_optimizer(trainer, read_params(self.verified("optimizer.params")))
 
     def load_network(self, ctx, parameters="last"):
         """Return the trained MultiLevelNet, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
         net = MultiLevelNet(**self.config["network"])
-        materialize(net, ctx)
-        self._load_parameters(net, parameters)
+        infer_shapes(net)
+        self._load_parameters(net, parameters, ctx)
         net.hybridize(static_alloc=True, static_shape=True)
         return net
 
-    def _load_parameters(self, net, parameters):
+    def _load_parameters(self, net, parameters, ctx=None):
         path = self.verified(parameters + ".params")
-        set_parameters(net._collect_params_with_prefix(), read_arrays(path), path)
+        set_parameters(net._collect_params_with_prefix(), read_params(path), path, ctx)
 
     def verified(self, name):
         """Return the path of a file of the run whose content is the one that was committed.
@@ -142,13 +143,7 @@ class Run:
         sums = self._sums() if (self.folder / SUMS).is_file() else {}
         self._tidy(sums)
         for name, content in contents.items():
-            staged = self.folder / (name + STAGED)
-            if callable(content):
-                content(str(staged))
-            else:
-                staged.write_text(content)
-            sync(staged)
-            sums[name] = sha256_of(staged)
+            sums[name] = sha256_of(stage(self.folder / name, content))
         write_file(self.folder / SUMS, "".join("%s  %s\n" % (digest, name) for name, digest in sorted(sums.items())))
         self._tidy(sums)
 

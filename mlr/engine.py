@@ -129,13 +129,13 @@ def optimizer_arrays(trainer):
 
 
 def restore_optimizer(trainer, arrays):
-    """Put back what `optimizer_arrays` returned, on every context of a trainer that has done no step yet."""
-    trainer._optimizer.begin_num_update = trainer._optimizer.num_update = int(arrays["updates"].asscalar())
+    """Put back what `optimizer_arrays` returned, as NumPy arrays, on every context of a trainer that has done no step yet."""
+    trainer._optimizer.begin_num_update = trainer._optimizer.num_update = int(arrays["updates"][0])
     moments = {}
     for name in sorted(set(arrays) - {"updates"}):
         moments.setdefault(int(name.split(".")[0]), []).append(arrays[name])
     for updater, context in zip(trainer._updaters, trainer._contexts):
         for index, state in moments.items():
-            copies = tuple(moment.copyto(context) for moment in state)
+            copies = tuple(nd.array(moment, context, moment.dtype) for moment in state)
             updater.states[index] = copies if len(copies) > 1 else copies[0]
             updater.states_synced[index] = True

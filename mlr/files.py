@@ -7,14 +7,25 @@ STAGED = ".new"
 
 
 def write_file(path, content):
-    """Write bytes or text so that a stop at any moment leaves the old file or the new one; create its folder if need be."""
+    """Write a file so that a stop at any moment leaves the old one or the new one; create its folder if need be.
+
+    content: bytes, text, or a function that writes a file, given its path.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(path.name + STAGED)
-    staged.write_bytes(content.encode() if isinstance(content, str) else content)
-    sync(staged)
-    os.replace(staged, path)
+    os.replace(stage(path, content), path)
     sync(path.parent)
+
+
+def stage(path, content):
+    """Write <path>.new, to be renamed to `path` when all else is ready, and return its path; content as in `write_file`."""
+    staged = path.with_name(path.name + STAGED)
+    if callable(content):
+        content(str(staged))
+    else:
+        staged.write_bytes(content.encode() if isinstance(content, str) else content)
+    sync(staged)
+    return staged
 
 
 def sync(path):

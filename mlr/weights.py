@@ -4,51 +4,92 @@ import hashlib
 from pathlib import Path
 
 import mxnet as mx
+import numpy as np
 from mxnet.gluon.model_zoo import model_store
+from mxnet.gluon.parameter import DeferredInitializationError
 
 from mlr.errors import InputError
+from mlr.params_file import read_params
 
 
-def materialize(net, ctx, initializer=None):
-    """Create all parameters of a network on the contexts, by default zeros to be overwritten.
+CHECKSUM = ".sha256"    # appended to a file's name: a line as sha256sum writes it
+NAMES_SHOWN = 10        # of each kind in an error's message
 
-    Parameters whose shape is not known before the first image are inferred from one of 64 px: no shape depends on it.
-    """
+
+class ParametersError(InputError):
+    """Arrays that don't fit a network. Attributes: the names that are `missing`, `unexpected`, `wrongly_shaped`, `not_numbers`."""
+
+    def __init__(self, source, **faults):
+        self.missing, self.unexpected = faults["missing"], faults["unexpected"]
+        self.wrongly_shaped, self.not_numbers = list(faults["wrongly_shaped"]), list(faults["not_numbers"])
+        shown = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "wrongly shaped": ["%s %s instead of %s" % (name, *shapes) for name, shapes in faults["wrongly_shaped"].items()],
+            "with values that are no numbers": ["%s %s" % item for item in faults["not_numbers"].items()],
+        }
+        super().__init__("the parameters in %s don't fit the network: %s" % (source, "; ".join(
+            "%d %s (%s%s)" % (len(names), kind, ", ".join(names[:NAMES_SHOWN]), ", ..." if len(names) > NAMES_SHOWN else "")
+            for kind, names in shown.items() if names)))
+
+
+def infer_shapes(net):
+    """Let the parameters of a network take their shapes, from an image of 64 px: no shape depends on it."""
     net.infer_shape(mx.nd.zeros((1, 3, 64, 64)))
-    net.initialize(initializer or mx.init.Zero(), ctx=ctx)
 
 
-def set_parameters(parameters, arrays, source):
-    """Put arrays, {name: NDArray}, into parameters, {name: Parameter}: all of them or, with InputError, none.
+def materialize(net, ctx, initializer):
+    """Create all parameters of a network on the contexts."""
+    infer_shapes(net)
+    net.initialize(initializer, ctx=ctx)
 
-    source: the file's name, for the error, which lists the names that are missing, unexpected or of another shape.
+
+def set_parameters(parameters, arrays, source, ctx=None):
+    """Put arrays, {name: NumPy array}, into parameters, {name: Parameter}, in their dtype: all or, with ParametersError, none.
+
+    source: the file's name, for the error. ctx: where to create parameters that have a shape but were never initialized, a
+    context or a list (default: the current one). Integers, NaN and infinity are errors: no training ends in them well.
     """
+    common = [name for name in parameters if name in arrays]
     faults = {
-        "missing": sorted(set(parameters) - set(arrays)),
-        "unexpected": sorted(set(arrays) - set(parameters)),
-        "wrongly shaped": [
-            "%s %s instead of %s" % (name, arrays[name].shape, parameter.shape)
-            for name, parameter in parameters.items() if name in arrays and arrays[name].shape != parameter.shape],
+        "missing": [name for name in parameters if name not in arrays],
+        "unexpected": [name for name in arrays if name not in parameters],
+        "wrongly_shaped": {name: (arrays[name].shape, parameters[name].shape) for name in common
+                           if arrays[name].shape != parameters[name].shape},
+        "not_numbers": {name: what for name in common for what in [_not_numbers(arrays[name])] if what},
     }
     if any(faults.values()):
-        raise InputError("the parameters in %s don't fit the network: %s" % (source, "; ".join(
-            "%d %s (%s%s)" % (len(names), kind, ", ".join(names[:5]), ", ..." if len(names) > 5 else "")
-            for kind, names in faults.items() if names)))
+        raise ParametersError(source, **faults)
     for name, parameter in parameters.items():
-        parameter.set_data(arrays[name])
+        _create(parameter, ctx)
+        parameter.set_data(mx.nd.array(arrays[name], dtype=parameter.dtype))
 
 
-def read_arrays(path):
-    """Return the named arrays of a file in MXNet's format. Raises InputError where it is not one."""
-    if not Path(path).is_file():
-        raise InputError("parameter file %s does not exist" % path)
+def _not_numbers(array):
+    if array.dtype.kind != "f":
+        return str(array.dtype)
+    return "" if np.isfinite(array).all() else "NaN or infinite"
+
+
+def _create(parameter, ctx):
     try:
-        arrays = mx.nd.load(str(path))
-    except (mx.MXNetError, UnicodeDecodeError):
-        raise InputError("%s is no MXNet parameter file, or a damaged one" % path) from None
-    if not isinstance(arrays, dict):
-        raise InputError("%s holds arrays without names: expected a file written by save_parameters" % path)
-    return arrays
+        parameter.list_data()
+        return
+    except DeferredInitializationError:
+        ctx = parameter.list_ctx()
+    except RuntimeError:  # never initialized
+        pass
+    parameter.initialize(mx.init.Zero(), ctx, force_reinit=True)
+
+
+def verify_checksum(path):
+    """Raise InputError where <path>.sha256 is there and is not the file's."""
+    listed = Path("%s%s" % (path, CHECKSUM))
+    if not listed.is_file() or not Path(path).is_file():
+        return
+    digest = listed.read_bytes()[:64].decode("ascii", "replace").lower()
+    if digest != sha256_of(path):
+        raise InputError("%s is damaged or changed: its SHA-256 is not the one in %s; restore it from a copy" % (path, listed))
 
 
 def load_pretrained(net, source):
@@ -63,7 +104,7 @@ def load_pretrained(net, source):
         return {"source": "none"}
     backbone = net.backbone
     path = Path(_zoo_file(backbone.name_in_zoo) if source == "zoo" else source)
-    arrays = {name.replace("arg:", "").replace("aux:", ""): array for name, array in read_arrays(path).items()}
+    arrays = {name.replace("arg:", "").replace("aux:", ""): array for name, array in read_params(path).items()}
     if "features.0.running_mean" in arrays:
         parameters = backbone.structural_parameters
     else:

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import subprocess
@@ -22,6 +23,22 @@ def seed(request):
     mx.random.seed(number)
     print("seed %d: MLR_TEST_SEED=%d pytest '%s' repeats this test" % (number, number, request.node.nodeid))
     return number
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fidelity", metavar="FILE", help="add a JSON line for every difference from the original that a test saw")
+
+
+@pytest.fixture
+def fidelity(request):
+    """Hold a difference from the original to its bound; --fidelity FILE keeps it for the table of builds."""
+    def check(what, difference, bound):
+        file = request.config.getoption("--fidelity")
+        if file:
+            with open(file, "a") as lines:
+                lines.write(json.dumps({"what": what, "difference": float(difference), "bound": bound}) + "\n")
+        assert difference <= bound, "%s: %.3g is above %.3g" % (what, difference, bound)
+    return check
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ LAYERS = (
     COMMANDS + ("__main__",),
     ("engine", "checkpoint", "figures"),
     ("data", "model"),
-    ("transforms", "loss", "metrics", "weights", "presets", "command"),
-    ("paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),
+    ("transforms", "loss", "metrics", "original", "weights", "presets", "command"),
+    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),
 )
 
 

@@ -31,7 +31,7 @@ class MultiLevelNet(HybridBlock):
             raise InputError("unknown taps %s: choose from %s" % (unknown, ", ".join(MAPS)))
         if len(widths) != len(taps):
             raise InputError("%d taps need as many widths, not %s" % (len(taps), list(widths)))
-        self._taps = [MAPS.index(tap) for tap in taps]
+        self.taps = tuple(taps)
         with self.name_scope():
             self.backbone = Backbone(backbone)
             self.shallow = ShallowRepresentation(taps, widths, style_width, dropout)
@@ -39,5 +39,5 @@ class MultiLevelNet(HybridBlock):
 
     def hybrid_forward(self, F, images):                                 # (N, 3, H, W)
         *maps, deep = self.backbone(images)                              # six maps (N, C, H, W); (N, D)
-        style = self.shallow(*[maps[tap] for tap in self._taps])         # (N, S)
+        style = self.shallow(*[maps[MAPS.index(tap)] for tap in self.taps])  # (N, S)
         return self.fusion(deep, style)                                  # (N, K)

@@ -1,0 +1,62 @@
+"""Parameter files of the released code (model/train.py): 275 names for its ResNet-50."""
+
+from pathlib import Path
+
+from mxnet import gluon, nd
+from mxnet.gluon import nn
+
+from mlr.errors import InputError
+from mlr.files import write_file
+from mlr.paper import TAPS
+from mlr.params_file import read_params
+from mlr.weights import CHECKSUM, infer_shapes, set_parameters, sha256_of, verify_checksum
+
+
+def released_view(net):
+    """Return the blocks of a MultiLevelNet, arranged and named as in the released code, which names its parameters after that."""
+    backbone, view = net.backbone, gluon.Block()
+    view.feature_extractor = _sequence(
+        *backbone.stem, backbone.pool, backbone.stage1, backbone.stage2, backbone.stage3, backbone.stage4, *backbone.head)
+    for number, branch in enumerate(net.shallow.branches, start=1):
+        *pool_and_gram, dense = branch.layers
+        setattr(view, "branch_%d" % number, _sequence(*pool_and_gram, nn.Flatten(), dense))
+    view.styleVector = net.shallow.mix
+    view.output = _sequence(net.fusion.norm, net.fusion.output)
+    return view
+
+
+def load_original_parameters(net, path, ctx=None):
+    """Put a file that the released code saved with `save_parameters` into a MultiLevelNet.
+
+    net: with the released backbone, taps and widths and the file's number of classes; where it was not initialized yet, that
+    is done on `ctx`, a context or a list (default: the current one). The numbers take the network's dtype: float16 is widened,
+    exactly; float64 rounded where the network is float32.
+
+    Raises InputError where the file is damaged or doesn't fit: the error has the names that are `missing`, `unexpected`,
+    `wrongly_shaped` or `not_numbers`, and the network stays as it was. Damage to the numbers alone shows where they are no
+    longer finite, or by the file's SHA-256 in <path>.sha256, as `save_original_parameters` and sha256sum write it.
+    """
+    verify_checksum(path)
+    infer_shapes(net)
+    set_parameters(released_view(net)._collect_params_with_prefix(), read_params(path), path, ctx)
+
+
+def save_original_parameters(net, path):
+    """Write the parameters of a MultiLevelNet as the released code does, for its `load_parameters`, and <path>.sha256.
+
+    Raises InputError for a network that is not initialized, or that has other taps than the released code.
+    """
+    if net.taps != TAPS:
+        raise InputError("the released code reads the maps %s and can't load a network that reads %s" % (", ".join(TAPS), ", ".join(net.taps)))
+    nd.waitall()  # a forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself
+    try:
+        write_file(path, released_view(net).save_parameters)
+    except RuntimeError:  # Gluon's, of a parameter without data
+        raise InputError("the network has no parameters yet: initialize it, or load some, before saving them to %s" % path) from None
+    write_file("%s%s" % (path, CHECKSUM), "%s  %s\n" % (sha256_of(path), Path(path).name))
+
+
+def _sequence(*blocks):
+    sequence = nn.Sequential()
+    sequence.add(*blocks)
+    return sequence

@@ -1,0 +1,165 @@
+"""Parameter files of the released code, against a network with its structure that reads and writes them by Gluon's own means."""
+
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+from numpy.testing import assert_allclose, assert_array_equal
+
+import mlr
+from benchmarks.released_style import ReleasedStyleNet
+from mlr.errors import InputError
+from mlr.params_file import read_params
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A network as the released one, and the file that it saved."""
+    mx.random.seed(1)
+    net = ReleasedStyleNet(8)
+    net.initialize(mx.init.Xavier())
+    net(nd.zeros((1, 3, 64, 64)))
+    for name, parameter in net._collect_params_with_prefix().items():      # else they are all 0 and 1, and none could be mistaken
+        if "running" in name or "beta" in name or "bias" in name:
+            parameter.set_data(nd.random.uniform(.5, 1.5, parameter.shape))
+    nd.waitall()
+    path = tmp_path_factory.mktemp("released") / "resnet50_v2_energy8.params"
+    net.save_parameters(str(path))
+    return net, path
+
+
+@pytest.fixture(scope="module")
+def loaded(released):
+    net = mlr.MultiLevelNet(classes=8)
+    mlr.load_original_parameters(net, released[1])
+    return net
+
+
+def copied(path, folder):
+    copy = folder / path.name
+    copy.write_bytes(path.read_bytes())
+    return copy
+
+
+def values(net):
+    return [parameter.data().asnumpy() for parameter in net._collect_params_with_prefix().values()]
+
+
+def test_a_file_of_the_released_code_gives_its_logits(released, loaded):
+    images = nd.random.normal(shape=(2, 3, 96, 96))
+    # One build, the same operators in float32 in the same order, but for the division of the Gram matrix.
+    assert_allclose(loaded(images).asnumpy(), released[0](images).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_round_trip_is_exact_to_the_byte(released, loaded, tmp_path, fidelity):
+    path = tmp_path / "back" / "ours.params"
+    mlr.save_original_parameters(loaded, path)
+    fidelity("parameters after a round trip, bytes that differ", int(path.read_bytes() != released[1].read_bytes()), 0)
+    assert (path.parent / "ours.params.sha256").read_text().endswith("  ours.params\n")
+    released[0].load_parameters(str(path))                                  # Gluon's own reader takes it
+
+
+def test_its_275_names(released):
+    golden = np.load("tests/golden/original_fi8_seed7.npz")
+    arrays = read_params(released[1])
+    assert list(arrays) == list(golden["param_names"])
+    assert [list(array.shape) for array in arrays.values()] == [json.loads(shape) for shape in golden["param_shapes"]]
+
+
+def test_a_network_that_has_parameters_already(released):
+    net = mlr.MultiLevelNet(classes=8)
+    net.initialize(mx.init.Xavier())                                       # deferred: no image has told the shapes yet
+    mlr.load_original_parameters(net, released[1])
+    net.cast("float64")
+    mlr.load_original_parameters(net, released[1])
+    assert net.fusion.output.weight.data().dtype == np.float64
+    assert_array_equal(net.fusion.output.weight.data().asnumpy(), released[0].output[1].weight.data().asnumpy())
+
+
+def test_onto_devices(released):
+    net = mlr.MultiLevelNet(classes=8)
+    mlr.load_original_parameters(net, released[1], ctx=[mx.cpu(0), mx.cpu(1)])
+    assert net.fusion.output.weight.list_ctx() == [mx.cpu(0), mx.cpu(1)]
+
+
+def test_float16_is_widened(released, tmp_path):
+    """What `net.cast("float16")` before `save_parameters` gives."""
+    path = tmp_path / "half.params"
+    nd.save(str(path), {name: nd.array(array, dtype="float16") for name, array in read_params(released[1]).items()})
+    net = mlr.MultiLevelNet(classes=8)
+    mlr.load_original_parameters(net, path)
+    assert_array_equal(net.fusion.output.weight.data().asnumpy(),
+                       released[0].output[1].weight.data().asnumpy().astype("float16").astype("float32"))
+
+
+def test_another_networks_file_is_refused_and_nothing_changes(released, loaded, tmp_path):
+    arrays = {name: nd.array(array) for name, array in read_params(released[1]).items()}
+    del arrays["branch_2.3.bias"]
+    arrays["branch_4.3.bias"] = nd.zeros(256)
+    arrays["output.1.bias"] = nd.zeros(7)
+    nd.save(str(tmp_path / "other.params"), arrays)
+    before = values(loaded)
+    with pytest.raises(InputError, match=(
+            r"other.params don't fit the network: 1 missing \(branch_2.3.bias\); 1 unexpected \(branch_4.3.bias\); "
+            r"1 wrongly shaped \(output.1.bias \(7,\) instead of \(8,\)\)")):
+        mlr.load_original_parameters(loaded, tmp_path / "other.params")
+    for value, ours in zip(before, values(loaded)):
+        assert_array_equal(value, ours)
+
+
+def test_a_network_without_parameters_stays_without(released):
+    net = mlr.MultiLevelNet(classes=3)
+    with pytest.raises(InputError, match=r"2 wrongly shaped \(output.1.weight \(8, 4096\) instead of \(3, 4096\)"):
+        mlr.load_original_parameters(net, released[1])
+    with pytest.raises(RuntimeError, match="has not been initialized"):
+        net.fusion.output.weight.data()
+
+
+def test_a_truncated_file(released, loaded, tmp_path):
+    content = released[1].read_bytes()
+    for length in (0, 7, 24, 1000, len(content) // 2, len(content) - 1):
+        (tmp_path / "cut.params").write_bytes(content[:length])
+        with pytest.raises(InputError, match="cut.params is no MXNet parameter file, or a damaged one: it ends [0-9]+ bytes too early"):
+            mlr.load_original_parameters(loaded, tmp_path / "cut.params")
+
+
+def test_a_flipped_bit_anywhere_is_found_by_the_checksum(loaded, tmp_path):
+    path = tmp_path / "a.params"
+    mlr.save_original_parameters(loaded, path)
+    content, random = path.read_bytes(), np.random.RandomState(0)
+    for position in random.randint(0, len(content), 5):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << random.randint(8)
+        path.write_bytes(flipped)
+        with pytest.raises(InputError, match="a.params is damaged or changed: its SHA-256 is not the one in .*a.params.sha256"):
+            mlr.load_original_parameters(loaded, path)
+
+
+def test_a_flipped_bit_without_a_checksum(released, loaded, tmp_path):
+    """In a name or a shape it is found; an exponent turned to infinity, too."""
+    path = copied(released[1], tmp_path)
+    content = path.read_bytes()
+    for offset, message in ((content.rindex(b"output.1.bias"), "1 missing .output.1.bias.; 1 unexpected"),
+                            (24 + 12, "is no MXNet parameter file, or a damaged one")):
+        flipped = bytearray(content)
+        flipped[offset] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(InputError, match=message):
+            mlr.load_original_parameters(loaded, path)
+    bias = released[0].output[1].bias.data().asnumpy().tobytes()
+    path.write_bytes(content.replace(bias, np.float32(np.inf).tobytes() + bias[4:]))
+    with pytest.raises(InputError, match=r"1 with values that are no numbers \(output.1.bias NaN or infinite\)"):
+        mlr.load_original_parameters(loaded, path)
+
+
+@pytest.mark.parametrize("net, message", [
+    (lambda: mlr.MultiLevelNet(classes=8), "has no parameters yet: initialize it"),
+    (lambda: mlr.MultiLevelNet(classes=8, taps=("stem", "stage1", "stage2")),
+     "the released code reads the maps stem, pool, stage1 and can't load a network that reads stem, stage1, stage2"),
+])
+def test_networks_that_cannot_be_saved(net, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        mlr.save_original_parameters(net(), tmp_path / "a.params")
+    assert list(tmp_path.iterdir()) == []
