@@ -2,6 +2,7 @@
 # make install  environment alone
 # make figures  redraws imgs/
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
+# make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
 
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3 python; do \
@@ -11,11 +12,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
 STAMPS := $(VENV)/installed-$(EXTRA) $(VENV)/installed-$(EXTRA)$(COMMA)test
+SHELL := bash
 START := $(shell date +%s)
 # The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
 RUN := $(if $(wildcard runs/demo),runs/demo-$(shell date +%Y%m%d-%H%M%S),runs/demo)
 
-.PHONY: demo install figures test test-all
+# The builds of test-builds, as name:extra:interpreter.
+PYTHON38 ?= $(shell for p in python3.8 $(HOME)/.pyenv/versions/3.8.*/bin/python; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+BUILDS := mxnet-mkl-1.5.1:cpu:$(PYTHON) mxnet-1.5.1:plain:$(PYTHON) mxnet-1.9.1:modern:$(PYTHON) \
+	$(if $(PYTHON38),mxnet-mkl-1.5.1-python3.8:cpu:$(PYTHON38))
+FIDELITY := .builds/fidelity
+
+.PHONY: demo install figures test test-all test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -37,6 +45,15 @@ test: $(VENV)/installed-$(EXTRA),test
 
 test-all: $(VENV)/installed-$(EXTRA),test
 	$(BIN)/python -m pytest
+
+test-builds:
+	rm -rf $(FIDELITY) && mkdir -p $(FIDELITY)
+	for build in $(BUILDS); do IFS=: read -r name extra python <<< "$$build"; \
+		$(MAKE) --no-print-directory VENV=.builds/$$name EXTRA=$$extra PYTHON=$$python SEEN=$(FIDELITY)/$$name fidelity || exit 1; done
+	@$(PYTHON) tests/fidelity_table.py $(foreach build,$(BUILDS),$(firstword $(subst :, ,$(build)))=$(FIDELITY)/$(firstword $(subst :, ,$(build))))
+
+fidelity: $(VENV)/installed-$(EXTRA),test
+	$(BIN)/python -m pytest --fidelity $(SEEN) tests/test_fidelity.py tests/test_fidelity_images.py tests/test_original.py tests/test_loss.py
 
 $(VENV)/installed-%: setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.8 to 3.11 found: install one, or name it, make PYTHON=/path/to/python3.11" >&2; exit 1; }

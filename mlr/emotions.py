@@ -12,11 +12,11 @@ POSITIVE = frozenset(("amusement", "awe", "contentment", "excitement", "joy", "s
 def sentiment_of(emotion):
     """Return "positive" or "negative" for one of Mikels' eight or Ekman's six emotions.
 
-    The mapping is that of the FI and EmotionROI protocols (Yang et al., IEEE TMM 20:2513-2525, 2018). Raises KeyError for
-    any other name.
+    The mapping is that of the FI and EmotionROI protocols (Yang et al., IEEE TMM 20:2513-2525, 2018); for any other
+    name it is "".
     """
     if emotion in POSITIVE:
         return "positive"
     if emotion in MIKELS or emotion in EKMAN:
         return "negative"
-    raise KeyError(emotion)
+    return ""

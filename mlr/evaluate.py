@@ -26,8 +26,8 @@ def evaluate(options):
     from mlr.checkpoint import Run
     from mlr.context import parse_context
     from mlr.data.demo import data_folder
-    from mlr.data.folder import ImageFolder, fingerprint
     from mlr.data.loader import batches
+    from mlr.data.splits import fingerprint, read_split
     from mlr.figures import save_confusion
     from mlr.metrics import classification_metrics
     from mlr.transforms import evaluation_transform
@@ -35,10 +35,10 @@ def evaluate(options):
     ctx = parse_context(options.ctx)
     run = Run.open(options.run)
     folder = data_folder(options.data or run.config["data"]["folder"])
-    split = ImageFolder(folder / options.split, run.config["options"]["labels"])
+    split = read_split(folder, options.split, run.config["options"]["labels"])
     if split.classes != run.classes:
         raise InputError("%s has the classes %s, but the run was trained on %s: give the folder of the same classes" % (
-            split.root, ", ".join(split.classes), ", ".join(run.classes)))
+            split.source, ", ".join(split.classes), ", ".join(run.classes)))
     sha256 = fingerprint({options.split: split})
     net = run.load_network(ctx, options.parameters)
     transform = evaluation_transform(run.config["preprocessing"]["image_size"])
@@ -49,10 +49,10 @@ def evaluate(options):
     for name, images in zip(run.classes, split.counts):
         print("%-14s %8d %8s %9s" % (name, images, _rate(result["recall"][name]), _rate(result["precision"][name])))
     print("accuracy %.3f, balanced accuracy %.3f on %d images of %s" % (
-        result["accuracy"], result["balanced_accuracy"], result["images"], split.root))
+        result["accuracy"], result["balanced_accuracy"], result["images"], split.source))
     report, picture = run.folder / ("evaluation_%s.json" % options.split), run.folder / ("confusion_%s.png" % options.split)
     write_file(report, json.dumps(
-        {"data": str(split.root.resolve()), "sha256": sha256, "parameters": options.parameters, **result}, indent=2) + "\n")
+        {"data": str(folder.resolve()), "sha256": sha256, "parameters": options.parameters, **result}, indent=2) + "\n")
     save_confusion(result, run.classes, "%s, %d images" % (options.split, result["images"]), picture)
     print("written: %s, %s" % (report, picture))
 

@@ -72,8 +72,8 @@ def train(options):
     from mlr.checkpoint import Run, environment, preprocessing, refuse_existing
     from mlr.context import parse_context
     from mlr.data.demo import data_folder
-    from mlr.data.folder import fingerprint, read_training_folders
     from mlr.data.loader import batches
+    from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
     from mlr.figures import save_confusion, save_curves
     from mlr.metrics import classification_metrics
     from mlr.weights import load_pretrained
@@ -92,9 +92,9 @@ def train(options):
         raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
 
     folder = folder or data_folder(resolved["data"])
-    splits = read_training_folders(folder, resolved["labels"])
+    splits = read_training_splits(folder, resolved["labels"])
     data = {
-        "folder": str(folder.resolve()), "sha256": fingerprint(splits),
+        "folder": str(folder.resolve()), "sha256": fingerprint(splits), "manifest": manifest_sha256(folder),
         "counts": {name: split.counts for name, split in splits.items()},
     }
     train_split, valid_split = splits["train"], splits["valid"]

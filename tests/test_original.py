@@ -1,6 +1,8 @@
 """Parameter files of the released code, against a network with its structure that reads and writes them by Gluon's own means."""
 
 import json
+import re
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -9,9 +11,12 @@ from mxnet import nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
+import compare_with_original
 from benchmarks.released_style import ReleasedStyleNet
+from conftest import write_images
 from mlr.errors import InputError
 from mlr.params_file import read_params
+from mlr.weights import materialize
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +42,14 @@ def loaded(released):
     return net
 
 
-def copied(path, folder):
-    copy = folder / path.name
-    copy.write_bytes(path.read_bytes())
-    return copy
+@pytest.fixture
+def small(tmp_path):
+    """A smaller network, and its file without a checksum."""
+    net = mlr.MultiLevelNet(classes=8, backbone="resnet18_v2", style_width=8)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    mlr.save_original_parameters(net, tmp_path / "small.params")
+    (tmp_path / "small.params.sha256").unlink()
+    return net, tmp_path / "small.params"
 
 
 def values(net):
@@ -62,7 +71,7 @@ def test_the_round_trip_is_exact_to_the_byte(released, loaded, tmp_path, fidelit
 
 
 def test_its_275_names(released):
-    golden = np.load("tests/golden/original_fi8_seed7.npz")
+    golden = np.load(Path(__file__).parent / "golden" / "original_fi8_seed7.npz")
     arrays = read_params(released[1])
     assert list(arrays) == list(golden["param_names"])
     assert [list(array.shape) for array in arrays.values()] == [json.loads(shape) for shape in golden["param_shapes"]]
@@ -94,18 +103,20 @@ def test_float16_is_widened(released, tmp_path):
                        released[0].output[1].weight.data().asnumpy().astype("float16").astype("float32"))
 
 
-def test_another_networks_file_is_refused_and_nothing_changes(released, loaded, tmp_path):
-    arrays = {name: nd.array(array) for name, array in read_params(released[1]).items()}
+def test_another_networks_file_is_refused_and_nothing_changes(small):
+    net, path = small
+    arrays = {name: nd.array(array) for name, array in read_params(path).items()}
     del arrays["branch_2.3.bias"]
     arrays["branch_4.3.bias"] = nd.zeros(256)
     arrays["output.1.bias"] = nd.zeros(7)
-    nd.save(str(tmp_path / "other.params"), arrays)
-    before = values(loaded)
+    arrays["output.1.weight"] = arrays["output.1.weight"] * 2
+    nd.save(str(path), arrays)
+    before = values(net)
     with pytest.raises(InputError, match=(
-            r"other.params don't fit the network: 1 missing \(branch_2.3.bias\); 1 unexpected \(branch_4.3.bias\); "
+            r"small.params don't fit the network: 1 missing \(branch_2.3.bias\); 1 unexpected \(branch_4.3.bias\); "
             r"1 wrongly shaped \(output.1.bias \(7,\) instead of \(8,\)\)")):
-        mlr.load_original_parameters(loaded, tmp_path / "other.params")
-    for value, ours in zip(before, values(loaded)):
+        mlr.load_original_parameters(net, path)
+    for value, ours in zip(before, values(net)):
         assert_array_equal(value, ours)
 
 
@@ -117,29 +128,30 @@ def test_a_network_without_parameters_stays_without(released):
         net.fusion.output.weight.data()
 
 
-def test_a_truncated_file(released, loaded, tmp_path):
-    content = released[1].read_bytes()
+def test_a_truncated_file(small):
+    net, path = small
+    content = path.read_bytes()
     for length in (0, 7, 24, 1000, len(content) // 2, len(content) - 1):
-        (tmp_path / "cut.params").write_bytes(content[:length])
-        with pytest.raises(InputError, match="cut.params is no MXNet parameter file, or a damaged one: it ends [0-9]+ bytes too early"):
-            mlr.load_original_parameters(loaded, tmp_path / "cut.params")
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match="small.params is no MXNet parameter file, or a damaged one: it ends [0-9]+ bytes too early"):
+            mlr.load_original_parameters(net, path)
 
 
-def test_a_flipped_bit_anywhere_is_found_by_the_checksum(loaded, tmp_path):
-    path = tmp_path / "a.params"
-    mlr.save_original_parameters(loaded, path)
+def test_a_flipped_bit_anywhere_is_found_by_the_checksum(small):
+    net, path = small
+    mlr.save_original_parameters(net, path)
     content, random = path.read_bytes(), np.random.RandomState(0)
-    for position in random.randint(0, len(content), 5):
+    for position in random.randint(0, len(content), 20):
         flipped = bytearray(content)
         flipped[position] ^= 1 << random.randint(8)
         path.write_bytes(flipped)
-        with pytest.raises(InputError, match="a.params is damaged or changed: its SHA-256 is not the one in .*a.params.sha256"):
-            mlr.load_original_parameters(loaded, path)
+        with pytest.raises(InputError, match="small.params is damaged or changed: its SHA-256 is not the one in .*small.params.sha256"):
+            mlr.load_original_parameters(net, path)
 
 
-def test_a_flipped_bit_without_a_checksum(released, loaded, tmp_path):
+def test_a_flipped_bit_without_a_checksum(small):
     """In a name or a shape it is found; an exponent turned to infinity, too."""
-    path = copied(released[1], tmp_path)
+    net, path = small
     content = path.read_bytes()
     for offset, message in ((content.rindex(b"output.1.bias"), "1 missing .output.1.bias.; 1 unexpected"),
                             (24 + 12, "is no MXNet parameter file, or a damaged one")):
@@ -147,11 +159,11 @@ def test_a_flipped_bit_without_a_checksum(released, loaded, tmp_path):
         flipped[offset] ^= 1
         path.write_bytes(flipped)
         with pytest.raises(InputError, match=message):
-            mlr.load_original_parameters(loaded, path)
-    bias = released[0].output[1].bias.data().asnumpy().tobytes()
-    path.write_bytes(content.replace(bias, np.float32(np.inf).tobytes() + bias[4:]))
-    with pytest.raises(InputError, match=r"1 with values that are no numbers \(output.1.bias NaN or infinite\)"):
-        mlr.load_original_parameters(loaded, path)
+            mlr.load_original_parameters(net, path)
+    weight = net.fusion.output.weight.data().asnumpy().tobytes()
+    path.write_bytes(content.replace(weight, np.float32(np.inf).tobytes() + weight[4:]))
+    with pytest.raises(InputError, match=r"1 with values that are no numbers \(output.1.weight NaN or infinite\)"):
+        mlr.load_original_parameters(net, path)
 
 
 @pytest.mark.parametrize("net, message", [
@@ -163,3 +175,37 @@ def test_networks_that_cannot_be_saved(net, message, tmp_path):
     with pytest.raises(InputError, match=message):
         mlr.save_original_parameters(net(), tmp_path / "a.params")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def compared(released, tmp_path_factory):
+    """Two images of two classes, and the logits of the authors' code on them: here, of the released structure."""
+    folder = tmp_path_factory.mktemp("compared")
+    write_images(folder, classes=("awe", "fear"), train=1, valid=0, test=0)
+    chain = compare_with_original.released_batches(str(folder / "train"))
+    logits = np.concatenate([released[0](images).asnumpy() for images, _ in chain])
+    return folder / "train", logits
+
+
+def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_path, capsys):
+    folder, logits = compared
+    np.save(str(tmp_path / "logits.npy"), logits)
+    arguments = [str(released[1]), str(folder), "--ctx", "cpu", "--logits", str(tmp_path / "logits.npy")]
+    assert compare_with_original.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "2 images of 2 classes, 8 logits, on cpu(0)" in printed and "ABOVE" not in printed
+    logits[1, 3] += .01
+    np.save(str(tmp_path / "logits.npy"), logits)
+    assert compare_with_original.main(arguments) == 1
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.endswith("ABOVE")] == [["logits,", "authors'", "code"]]
+
+
+@pytest.mark.parametrize("prepare, message", [
+    (lambda path: None, "No such file"),
+    (lambda path: np.save(str(path), np.zeros((5, 8))), r"the logits of the authors' code have the shape \(5, 8\), not \(2, 8\)"),
+    (lambda path: path.write_text("text"), "logits.npy can't be read as logits"),
+])
+def test_a_comparison_with_wrong_logits(released, compared, tmp_path, capsys, prepare, message):
+    prepare(tmp_path / "logits.npy")
+    assert compare_with_original.main([str(released[1]), str(compared[0]), "--ctx", "cpu", "--logits", str(tmp_path / "logits.npy")]) == 2
+    assert re.search(message, capsys.readouterr().err)

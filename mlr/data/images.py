@@ -51,9 +51,19 @@ def checked_bytes(path):
     For some damage, as of a JPEG's Huffman tables, MXNet's decoder returns whatever was in memory; this one says so.
     """
     data = read_bytes(path)
-    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
-        raise InputError(UNDECODABLE % path)
+    decode(data, path)
     return data
+
+
+def decode(data, path):
+    """Return the pixels (H, W, 3), uint8 BGR, of the content of an image file, its EXIF orientation ignored as in MXNet.
+
+    Raises InputError, naming the file, where there is any error in it.
+    """
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise InputError(UNDECODABLE % path)
+    return pixels
 
 
 def _jpeg_ends(data):

@@ -1,0 +1,33 @@
+"""Images with labels: what training and evaluation need of a split, wherever it comes from."""
+
+import hashlib
+from collections import Counter
+
+from mxnet import gluon
+
+from mlr.data.images import checked_bytes, read_image
+
+
+class LabelledImages(gluon.data.Dataset):
+    """The images of one split. An item is an image (H, W, 3), uint8 RGB NDArray, and its label, int.
+
+    Attributes: `source`, where they come from, for messages; `classes`, names in label order; `paths` and `labels`, one an
+    image; `names`, which tell the images apart within the data set; `counts`, images per class; `left_out`, files that are no
+    images.
+    """
+
+    def __init__(self, source, classes, paths, labels, names, left_out=()):
+        self.source, self.classes, self.left_out = str(source), list(classes), list(left_out)
+        self.paths, self.labels, self.names = paths, labels, names
+        images = Counter(labels)
+        self.counts = [images[label] for label in range(len(self.classes))]
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        return read_image(self.paths[index]), self.labels[index]
+
+    def checked_sha256(self, index):
+        """Return the SHA-256 of an image's file. Raises InputError where it is empty, truncated or damaged."""
+        return hashlib.sha256(checked_bytes(self.paths[index])).hexdigest()
