@@ -19,6 +19,7 @@ setup(
         "matplotlib>=3.7,<3.8",
         "numpy>=1.21,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
         "opencv-python>=4.11,<4.12",
+        "pillow>=10,<12",
         "scikit-learn>=1.3,<1.4",
         "tqdm>=4.60,<5",
     ],
@@ -28,7 +29,8 @@ setup(
         "cu101": ["mxnet-cu101==1.5.1"],
         "modern": ["mxnet==1.9.1"],
         "modern-cu112": ["mxnet-cu112==1.9.1"],
-        "test": ["pytest>=8,<9"],
+        "onnx": ["onnx>=1.16,<1.18"],
+        "test": ["onnx>=1.16,<1.18", "pytest>=8,<9", "pytest-xdist>=3.6,<4"],
         "notebooks": ["notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },
     entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},

@@ -3,7 +3,7 @@
     config.json          resolved options, network, preprocessing, data, argv, versions, git commit
     classes.json         class names in label order
     metrics.jsonl        a line an epoch
-    last.params          the parameters after the last epoch, best.params those of the best balanced accuracy on valid
+    last.params          the parameters after the last epoch, best.params those of the best balanced accuracy on valid, if there is one
     optimizer.params     momentum of every parameter, for --resume; random states follow from the seed and the epoch
     SHA256SUMS           of all these
 
@@ -54,6 +54,16 @@ def refuse_existing(folder):
         raise InputError("run folder %s exists already: give another --out, remove it, or continue it with --resume" % folder)
 
 
+def fold_folder(folder, fold):
+    """Return the run folder of a fold in the folder of a training with --folds all."""
+    return Path(folder) / ("fold-%d" % fold)
+
+
+def fold_folders(folder):
+    """Return the run folders of all folds that are there."""
+    return sorted(path for path in Path(folder).glob("fold-*") if (path / SUMS).is_file())
+
+
 class Run:
     """A run folder. Attributes: `folder`, `config` and `classes` as in the files, `metrics` a list of dicts, one an epoch."""
 
@@ -93,7 +103,8 @@ class Run:
             "last.params": net.save_parameters,
             "optimizer.params": lambda path: mx.nd.save(path, engine.optimizer_arrays(trainer)),
         }
-        if metrics["valid_balanced_accuracy"] >= max(line["valid_balanced_accuracy"] for line in self.metrics):
+        on_valid = [line["valid_balanced_accuracy"] for line in self.metrics if "valid_balanced_accuracy" in line]
+        if on_valid and on_valid[-1] >= max(on_valid):
             contents["best.params"] = lambda path: shutil.copyfile(self.folder / ("last.params" + STAGED), path)
         self._commit(contents)
 
@@ -123,7 +134,8 @@ class Run:
         if digest is None and not name.endswith(".params"):
             raise InputError("%s lists no %s, so it is damaged: restore it from a copy, or train again" % (self.folder / SUMS, name))
         if digest is None:
-            raise InputError("run folder %s has no %s: the training stopped before its first epoch ended" % (self.folder, name))
+            raise InputError("run folder %s has no %s: %s" % (self.folder, name, (
+                "its data has no split valid to choose an epoch by" if self.metrics else "the training stopped before its first epoch ended")))
         for path in (self.folder / name, self.folder / (name + STAGED)):
             if path.is_file() and sha256_of(path) == digest:
                 return path

@@ -66,6 +66,11 @@ def add_context(parser):
         'cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU that MXNet sees, else the CPU)'))
 
 
+def add_folds(parser):
+    parser.add_argument("--fold", type=number(int, 1), metavar="K", help="of data in folds: test on fold K, train on the others")
+    parser.add_argument("--folds", choices=("all",), help="all: every fold in turn, <run>/fold-K each; mean and standard deviation")
+
+
 def _fail(parser, error, code):
     print("%s: error: %s" % (parser.prog, error), file=sys.stderr)
     return code

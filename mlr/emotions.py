@@ -5,8 +5,19 @@ MIKELS = ("amusement", "anger", "awe", "contentment", "disgust", "excitement", "
 # Ekman, "An argument for basic emotions", Cognition and Emotion 6:169-200, 1992.
 EKMAN = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
 
+# Short names that the data sets use on disk.
+SHORT_NAMES = {
+    "amuse": "amusement", "content": "contentment", "excit": "excitement", "excite": "excitement", "sad": "sadness", "happiness": "joy"}
+
 SENTIMENTS = ("negative", "positive")
 POSITIVE = frozenset(("amusement", "awe", "contentment", "excitement", "joy", "surprise"))
+
+
+def emotion_named(text):
+    """Return Mikels' or Ekman's emotion that a folder or a label names, in any case or shortened, or "" for none."""
+    name = text.strip().lower()
+    name = SHORT_NAMES.get(name, name)
+    return name if name in MIKELS or name in EKMAN else ""
 
 
 def sentiment_of(emotion):

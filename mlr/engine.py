@@ -14,12 +14,14 @@ from mlr.errors import RunError
 from mlr.metrics import classification_metrics
 
 
-def train(train_batches, valid_batches, net, loss, trainer, ctx, epochs, learning_rate_at, classes, seed, after_epoch):
+def train(train_batches, evaluation, net, loss, trainer, ctx, epochs, learning_rate_at, classes, seed, after_epoch):
     """Train, and after each epoch evaluate, print one line and call `after_epoch(metrics)`.
 
-    epochs: the epochs to do, counted from 0, as a range. learning_rate_at: epoch -> learning rate. classes: K names.
-    metrics: a dict of numbers, its epoch counted from 1. Raises RunError where the loss is no longer a finite number.
+    evaluation: the name of a split, valid or test, and its batches. epochs: the epochs to do, counted from 0, as a range.
+    learning_rate_at: epoch -> learning rate. classes: K names. metrics: a dict of numbers, its epoch counted from 1.
+    Raises RunError where the loss is no longer a finite number.
     """
+    split, evaluation_batches = evaluation
     for epoch in epochs:
         seed_epoch(seed, epoch)
         trainer.set_learning_rate(learning_rate_at(epoch))
@@ -30,15 +32,15 @@ def train(train_batches, valid_batches, net, loss, trainer, ctx, epochs, learnin
         if not math.isfinite(mean_loss):
             raise RunError("the loss became %s in epoch %d, likely a learning rate that is too high: lower it, in a new run (what "
                            "earlier epochs saved is kept)" % (mean_loss, epoch + 1))
-        logits, labels = predict(net, valid_batches, ctx)
-        valid = classification_metrics(labels, logits.argmax(axis=1), classes)
+        logits, labels = predict(net, evaluation_batches, ctx)
+        result = classification_metrics(labels, logits.argmax(axis=1), classes)
         metrics = {
-            "epoch": epoch + 1, "loss": mean_loss, "train_accuracy": accuracy, "valid_accuracy": valid["accuracy"],
-            "valid_balanced_accuracy": valid["balanced_accuracy"], "seconds": seconds, "images_per_second": images / seconds,
+            "epoch": epoch + 1, "loss": mean_loss, "train_accuracy": accuracy, split + "_accuracy": result["accuracy"],
+            split + "_balanced_accuracy": result["balanced_accuracy"], "seconds": seconds, "images_per_second": images / seconds,
             "learning_rate": trainer.learning_rate,
         }
-        print("epoch %d, loss %.4f, train acc %.3f, valid acc %.3f, %.1f sec, %.1f images/s, lr %.3g" % (
-            epoch + 1, mean_loss, accuracy, valid["accuracy"], seconds, images / seconds, trainer.learning_rate), flush=True)
+        print("epoch %d, loss %.4f, train acc %.3f, %s acc %.3f, %.1f sec, %.1f images/s, lr %.3g" % (
+            epoch + 1, mean_loss, accuracy, split, result["accuracy"], seconds, images / seconds, trainer.learning_rate), flush=True)
         after_epoch(metrics)
 
 

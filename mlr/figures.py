@@ -23,10 +23,11 @@ def plot_loss(metrics, axes):
 
 
 def plot_accuracy(metrics, axes):
-    """Draw accuracy on train and valid, and balanced accuracy on valid, by epoch. metrics: the lines of metrics.jsonl."""
+    """Draw accuracy on train and on the split that was evaluated, there also balanced, by epoch. metrics: the lines of metrics.jsonl."""
     epochs = [line["epoch"] for line in metrics]
-    for key, label, color, style in (("train_accuracy", "train (augmented)", BLUE, "-"), ("valid_accuracy", "valid", ORANGE, "-"),
-                                     ("valid_balanced_accuracy", "valid, balanced", GREEN, "--")):
+    split = "valid" if "valid_accuracy" in metrics[0] else "test"
+    for key, label, color, style in (("train_accuracy", "train (augmented)", BLUE, "-"), (split + "_accuracy", split, ORANGE, "-"),
+                                     (split + "_balanced_accuracy", split + ", balanced", GREEN, "--")):
         axes.plot(epochs, [line[key] for line in metrics], style, color=color, marker=".", label=label)
     axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

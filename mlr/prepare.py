@@ -1,10 +1,18 @@
 """python -m mlr.prepare: make a data set ready for training."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 from mlr import command
 from mlr.errors import InputError
+
+SPLITS = ("train", "valid", "test")
+DATASETS = {
+    "fi": "Flickr and Instagram, in any of its layouts", "emotionroi": "EmotionROI", "emotion6": "Emotion6", "twitter1": "Twitter I",
+    "twitter2": "Twitter II", "artphoto": "ArtPhoto", "abstract": "Abstract", "iapsa": "IAPSa, with a CSV file of rows file,emotion",
+    "csv": "images <id>.jpg and a label.csv with rows id,label",
+}
 
 SHEET_SPLIT = "test"
 SHEET_IMAGES = 10  # of each class
@@ -13,32 +21,36 @@ SHEET_SCALE = .65  # inches an image
 
 def parser():
     parser = command.Parser("prepare", __doc__)
-    parser.add_argument("--dataset", required=True, choices=("demo", "csv"), help=(
-        "demo: draw the demo paintings; csv: images <id>.jpg and a label.csv with rows id,label, as the released code takes them"))
+    parser.add_argument("--dataset", required=True, choices=("demo", *DATASETS), help=(
+        "demo: draw the demo paintings; " + "; ".join("%s: %s" % item for item in DATASETS.items())))
     parser.add_argument("--root", metavar="DIR", help="the folder of the data set, which is only read; not for demo")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write: the demo data, or a manifest of the images in --root")
     parser.add_argument("--rule", choices=("stratified", "released"), help=(
-        "how to split: 80/5/15 %% of each class to train, valid and test, drawn; or as released, the same number of each class to "
-        "train, together 80 %%, and the rest to valid (default: stratified)"))
+        "how to split where the data set has no lists of its own: 80/5/15 %% of each class to train, valid and test (EmotionROI and "
+        "Emotion6: 70/30; the small sets: five folds), drawn; or, for csv, as released: the same number of each class to train, "
+        "together 80 %%, and the rest to valid (default: stratified)"))
     parser.add_argument("--seed", type=command.number(int, 0), metavar="N", help="of the drawing (default: 7) or the split (default: 0)")
+    parser.add_argument("--agree", choices=("three", "four", "five"), help="Twitter I: how many of five labellers agreed (default: three)")
+    parser.add_argument("--strict", action="store_true", default=None, help="end with an error where anything would be left out")
     parser.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of the demo's test split, too")
     return parser
 
 
 def prepare(options):
+    only_for = {
+        "root": options.dataset != "demo", "rule": options.dataset == "csv", "agree": options.dataset == "twitter1",
+        "strict": options.dataset != "demo", "sheet": options.dataset == "demo", "seed": options.rule != "released",
+    }
+    for name, fits in only_for.items():
+        if getattr(options, name) is not None and not fits:
+            raise InputError("--%s is not for --dataset %s%s" % (
+                name, options.dataset, " --rule released, which draws nothing" if name == "seed" else ""))
     if options.dataset == "demo":
-        unused = [name for name in ("root", "rule") if getattr(options, name) is not None]
-        if unused:
-            raise InputError("--%s is not for --dataset demo, which is drawn, not read" % unused[0])
         prepare_demo(Path(options.out), options.seed, options.sheet)
+    elif options.root is None:
+        raise InputError("--dataset %s needs --root, the folder of the data set" % options.dataset)
     else:
-        if options.root is None:
-            raise InputError("--dataset %s needs --root, the folder of the data set" % options.dataset)
-        if options.sheet:
-            raise InputError("--sheet is for --dataset demo")
-        if options.rule == "released" and options.seed is not None:
-            raise InputError("--seed is not for --rule released, which draws nothing")
-        prepare_labelled(Path(options.root), Path(options.out), options.rule or "stratified", options.seed or 0)
+        prepare_data_set(options)
 
 
 def prepare_demo(folder, seed, sheet):
@@ -51,43 +63,40 @@ def prepare_demo(folder, seed, sheet):
         print("contact sheet: %s" % sheet)
 
 
-def prepare_labelled(root, out, rule, seed):
+def prepare_data_set(options):
     """Read the rows of a data set, decode every image, split, and write the manifest."""
-    from mlr.data.examine import examine_all
-    from mlr.data.layouts import read_label_csv
-    from mlr.data.manifest import Entry, LeftOut, write_prepared
-    from mlr.data.partition import released_partition, stratified_partition
-    from mlr.emotions import sentiment_of
+    from mlr.data import datasets
+    from mlr.data.preparation import JOURNAL, prepare_images
+    from mlr.data.manifest import LEFT_OUT
 
+    root, out = Path(options.root), Path(options.out)
     if not root.is_dir():
         raise InputError("--root %s does not exist or is no folder" % root)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {JOURNAL}):
         raise InputError("--out %s exists already: give another folder, or remove it" % out)
-    rows, left_out = read_label_csv(root)
-    found = list(zip(rows, examine_all(root / row.path for row in rows)))
-    left_out += [LeftOut(row.path, "unreadable: " + image.fault) for row, image in found if image.fault]
-    found = [(row, image) for row, image in found if not image.fault]
-    if not found:
-        raise InputError("none of the %d images below %s can be decoded" % (len(rows), root))
-    emotions = [row.emotion for row, _ in found]
-    splits = released_partition(emotions) if rule == "released" else stratified_partition(emotions, seed)
-    entries = [
-        Entry(row.path, row.emotion, sentiment_of(row.emotion), split, image.width, image.height, image.sha256)
-        for (row, image), split in zip(found, splits)]
-    write_prepared(out, {"root": str(root.resolve()), "rule": rule, "seed": None if rule == "released" else seed}, entries, left_out)
+    data_set = datasets.DATASETS[options.dataset]
+    listing = data_set.read(root, options.agree) if options.agree else data_set.read(root)
+    if not listing.rows:
+        raise InputError("no image of %s is below %s (%d rows and files left out%s)" % (
+            options.dataset, root, len(listing.left_out), "".join(", as %s: %s" % row for row in listing.left_out[:1])))
+    entries, left_out = prepare_images(
+        listing, out, data_set.shares, options.rule or "stratified", options.seed or 0, options.strict,
+        {"dataset": options.dataset, "agree": options.agree})
     print_counts(entries)
     if left_out:
-        print("%d left out, see %s" % (len(left_out), out / "left_out.csv"))
+        print("%d left out, see %s" % (len(left_out), out / LEFT_OUT))
+        for reason, count in Counter(row.reason.partition(":")[0] for row in left_out).most_common():
+            print("%8d %s" % (count, reason))
     print("prepared: %s; train with mlr train --data %s" % (out, out))
 
 
 def print_counts(entries):
     """Print the number of images of each class and split."""
-    splits = [name for name in ("train", "valid", "test") if any(entry.split == name for entry in entries)]
-    print("%-14s" % "class" + "".join("%8s" % name for name in splits))
-    for emotion in sorted({entry.emotion for entry in entries}):
-        of_class = [entry.split for entry in entries if entry.emotion == emotion]
-        print("%-14s" % emotion + "".join("%8d" % of_class.count(name) for name in splits))
+    counts = Counter((entry.emotion or entry.sentiment, entry.split) for entry in entries)
+    splits = [name for name in SPLITS if any(split == name for _, split in counts)] or sorted({split for _, split in counts})
+    print("%-14s" % "class" + "".join("%8s" % (name if name in SPLITS else "fold " + name) for name in splits))
+    for label in sorted({label for label, _ in counts}):
+        print("%-14s" % label + "".join("%8d" % counts[label, name] for name in splits))
 
 
 def draw_sheet(split, path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlr import command, paper
 from mlr.errors import InputError
+from mlr.folds import save_folds
 from mlr.installation import require_mxnet
 from mlr.presets import DEMO, RELEASED, Preset
 
@@ -14,7 +15,7 @@ EVALUATION_BATCH = 64
 
 PRESET_OPTIONS = {
     "backbone": dict(choices=paper.BACKBONES, help="network of the Gluon zoo"),
-    "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone"),
+    "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone; FILE: .params or .onnx"),
     "taps": dict(choices=("released", "by-width"),
                  help="maps under the shallow branches: stem, pool, stage 1; or stem, stage 1, stage 2"),
     "style_width": dict(type=command.number(int, 1), metavar="N", help="width of the shallow representation"),
@@ -37,11 +38,12 @@ PRESET_OPTIONS = {
 def parser():
     parser = command.Parser("train", __doc__)
     parser.add_argument("--data", metavar="DIR|demo",
-                        help="folder with {train,valid,test}/<class>/<image> (default: demo, drawn into data/demo)")
+                        help="folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote (default: demo, drawn into data/demo)")
     command.add_context(parser)
     parser.add_argument("--out", metavar="DIR", help="run folder, must not exist yet (default: runs/<data>-<date>-<time>)")
     parser.add_argument("--labels", choices=("emotion", "sentiment"),
                         help="the class folders, or negative and positive, to which emotions are mapped (default: emotion)")
+    command.add_folds(parser)
     parser.add_argument("--seed", type=command.number(int, 0), metavar="N",
                         help="of initial parameters, order, augmentation and dropout (default: 0)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
@@ -58,7 +60,7 @@ def resolve(options):
     data = options.data or "demo"
     given = {field.name: getattr(options, field.name) for field in fields(Preset) if getattr(options, field.name) is not None}
     preset = replace(DEMO if data == "demo" else RELEASED, **given)
-    return {"data": data, "labels": options.labels or "emotion", "seed": options.seed or 0, **asdict(preset)}
+    return {"data": data, "labels": options.labels or "emotion", "fold": options.fold, "seed": options.seed or 0, **asdict(preset)}
 
 
 def train(options):
@@ -67,37 +69,56 @@ def train(options):
         raise InputError("a resumed run keeps its own options: leave out --%s" % ", --".join(given).replace("_", "-"))
     if options.resume and not options.out:
         raise InputError("--resume needs --out, the run folder to continue")
-    mx = require_mxnet()
-    from mlr import engine, transforms
-    from mlr.checkpoint import Run, environment, preprocessing, refuse_existing
+    if options.fold and options.folds:
+        raise InputError("--fold is one, --folds all of them: give one of the two")
+    require_mxnet()
+    from mlr.checkpoint import Run, fold_folder, refuse_existing
     from mlr.context import parse_context
     from mlr.data.demo import data_folder
+    from mlr.data.manifest import folds_of
+
+    ctx = parse_context(options.ctx)
+    if options.resume:
+        out = Path(options.out)
+        in_folds = fold_folder(out, 1).exists()
+        config = Run.open(fold_folder(out, 1) if in_folds else out).config
+        resolved, folder = config["options"], Path(config["data"]["folder"])
+    else:
+        out = Path(options.out or "runs/%s-%s" % (Path(options.data or "demo").name, datetime.now().strftime("%Y%m%d-%H%M%S")))
+        refuse_existing(out)
+        in_folds, resolved = options.folds is not None, resolve(options)
+        folder = data_folder(resolved["data"])
+    if not in_folds:
+        train_run(out, resolved, folder, ctx)
+        return
+    folds = folds_of(folder)
+    if not folds:
+        raise InputError("%s is not in folds: leave out --folds" % folder)
+    save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx) for fold in folds], out)
+
+
+def train_run(out, resolved, folder, ctx):
+    """Train one network, in a new run folder or, where there is one, from its last epoch on; return the metrics at the end."""
+    import mxnet as mx
+
+    from mlr import engine, transforms
+    from mlr.checkpoint import Run, environment, preprocessing
     from mlr.data.loader import batches
     from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
     from mlr.figures import save_confusion, save_curves
     from mlr.metrics import classification_metrics
     from mlr.weights import load_pretrained
 
-    ctx = parse_context(options.ctx)
-    if options.resume:
-        out = Path(options.out)
-        run = Run.open(out)
-        resolved, folder = run.config["options"], Path(run.config["data"]["folder"])
-    else:
-        out = Path(options.out or "runs/%s-%s" % (Path(options.data or "demo").name, datetime.now().strftime("%Y%m%d-%H%M%S")))
-        refuse_existing(out)
-        resolved, folder = resolve(options), None
+    run = Run.open(out) if out.exists() else None
     preset = Preset(**{field.name: resolved[field.name] for field in fields(Preset)})
     if preset.batch_size < len(ctx):
         raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
-
-    folder = folder or data_folder(resolved["data"])
-    splits = read_training_splits(folder, resolved["labels"])
+    splits, evaluated = read_training_splits(folder, resolved["labels"], resolved["fold"])
     data = {
         "folder": str(folder.resolve()), "sha256": fingerprint(splits), "manifest": manifest_sha256(folder),
         "counts": {name: split.counts for name, split in splits.items()},
     }
-    train_split, valid_split = splits["train"], splits["valid"]
+    train_split, evaluation_split = splits["train"], splits[evaluated]
     classes = train_split.classes
 
     mx.random.seed(resolved["seed"])
@@ -106,37 +127,40 @@ def train(options):
     loss = build_loss(preset, train_split.counts)
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
 
-    if options.resume and run.config["data"]["sha256"] != data["sha256"]:
+    if run and run.config["data"]["sha256"] != data["sha256"]:
         raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (folder, out))
-    if options.resume and run.metrics:
+    if run and run.metrics:
         run.restore(net, trainer)
     else:
-        pretrained = load_pretrained(net, preset.pretrained)
-    if not options.resume:
+        pretrained = load_pretrained(net.backbone, preset.pretrained)
+    if not run:
         run = Run.create(out, {
             "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), "data": data,
             "pretrained": pretrained, "contexts": [str(context) for context in ctx], **environment(),
         }, classes)
     left_out = sum(len(split.left_out) for split in splits.values())
-    print("%d training and %d validation images of %d classes from %s%s" % (
-        len(train_split), len(valid_split), len(classes), folder,
+    print("%d training and %d %s images of %d classes from %s%s" % (
+        len(train_split), len(evaluation_split), {"valid": "validation", "test": "test"}[evaluated], len(classes), folder,
         ", %d files that are no images left out" % left_out if left_out else ""))
+    if evaluated == "test":
+        print("there is no split valid, so the accuracy after each epoch is of test, and no best epoch is kept")
     print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))
     print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
 
     train_batches = batches(
         train_split, transforms.training_transform(preset.image_size, preset.augmentation), preset.batch_size, shuffle=True)
-    valid_batches = batches(valid_split, transforms.evaluation_transform(preset.image_size), EVALUATION_BATCH)
+    evaluation_batches = batches(evaluation_split, transforms.evaluation_transform(preset.image_size), EVALUATION_BATCH)
     engine.train(
-        train_batches, valid_batches, net, loss, trainer, ctx, range(len(run.metrics), preset.epochs), preset.learning_rate_at,
-        classes, resolved["seed"], after_epoch=lambda line: run.save_epoch(net, trainer, line))
+        train_batches, (evaluated, evaluation_batches), net, loss, trainer, ctx, range(len(run.metrics), preset.epochs),
+        preset.learning_rate_at, classes, resolved["seed"], after_epoch=lambda line: run.save_epoch(net, trainer, line))
 
     save_curves(run.metrics, out / "curves.png")
-    logits, labels = engine.predict(net, valid_batches, ctx)
+    logits, labels = engine.predict(net, evaluation_batches, ctx)
     result = classification_metrics(labels, logits.argmax(axis=1), classes)
-    save_confusion(result, classes, "valid, %d images" % result["images"], out / "confusion.png")
-    print("valid: accuracy %.3f, balanced accuracy %.3f; see %s and %s" % (
-        result["accuracy"], result["balanced_accuracy"], out / "curves.png", out / "confusion.png"))
+    save_confusion(result, classes, "%s, %d images" % (evaluated, result["images"]), out / "confusion.png")
+    print("%s: accuracy %.3f, balanced accuracy %.3f; see %s and %s" % (
+        evaluated, result["accuracy"], result["balanced_accuracy"], out / "curves.png", out / "confusion.png"))
+    return result
 
 
 def network_options(preset, classes):

@@ -92,49 +92,85 @@ def verify_checksum(path):
         raise InputError("%s is damaged or changed: its SHA-256 is not the one in %s; restore it from a copy" % (path, listed))
 
 
-def load_pretrained(net, source):
-    """Put ImageNet weights into the backbone of a materialized MultiLevelNet; return a record of what was loaded.
+def load_pretrained(network, source):
+    """Put ImageNet weights into a materialized network of the Gluon zoo; return a record of what was loaded.
 
-    source: "zoo", the Gluon model zoo's file for this backbone, from the MXNet cache or the network, checked by its SHA-1;
-    a .params file of that network, with structural names (features.0.gamma) or prefixed ones (resnetv24_batchnorm0_gamma,
-    also with arg: and aux: tags); or "none". A file's classifier (output, dense0) is left out. Raises InputError for a
-    file that can't be had or doesn't fit.
+    network: has `name_in_zoo`, and `structural_parameters` and `prefixed_parameters`, its parameters under the names of the zoo's
+    own files, as `mlr.model.backbone.Backbone`. source: "zoo", the zoo's file for it, from the MXNet cache or the network, checked
+    by its SHA-1; a .params file of it, with structural names (features.0.gamma) or prefixed ones (resnetv24_batchnorm0_gamma, also
+    with arg: and aux: tags); an .onnx file with prefixed names, as those of the ONNX model zoo that came from Gluon; or "none".
+    What a file has of a classifier and the network has not is left out. Raises InputError for a file that can't be had or doesn't fit.
     """
     if source == "none":
         return {"source": "none"}
-    backbone = net.backbone
-    path = Path(_zoo_file(backbone.name_in_zoo) if source == "zoo" else source)
-    arrays = {name.replace("arg:", "").replace("aux:", ""): array for name, array in read_params(path).items()}
-    if "features.0.running_mean" in arrays:
-        parameters = backbone.structural_parameters
-    else:
-        parameters = backbone.prefixed_parameters
-        prefix = next((name[:-len("batchnorm0_running_mean")] for name in arrays if name.endswith("_batchnorm0_running_mean")
-                       and "_stage" not in name), "")
-        arrays = {name[len(prefix):]: array for name, array in arrays.items()}
-    arrays = {name: array for name, array in arrays.items() if not name.startswith(("output.", "dense0_"))}
+    path = zoo_file(network.name_in_zoo) if source == "zoo" else Path(source)
+    verify_checksum(path)
+    arrays = read_onnx(path) if path.suffix == ".onnx" else read_params(path)
+    arrays = {name.replace("arg:", "").replace("aux:", ""): array for name, array in arrays.items()}
+    structural = any(name.startswith("features.") for name in arrays)
+    parameters = network.structural_parameters if structural else network.prefixed_parameters
+    if not structural:
+        prefix = _prefix(arrays)
+        arrays = {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+    classifier = ("output.",) if structural else ("dense",)
+    arrays = {name: array for name, array in arrays.items() if name in parameters or not name.startswith(classifier)}
     set_parameters(parameters, arrays, path)
     return {"source": source, "file": path.name, "sha256": sha256_of(path)}
 
 
+def read_onnx(path):
+    """Return the weights of an ONNX file, {name: NumPy array}. Raises InputError where it is none, or the onnx package is missing."""
+    if not Path(path).is_file():
+        raise InputError("parameter file %s does not exist" % path)
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ModuleNotFoundError:
+        raise InputError("reading %s needs the onnx package: pip install 'mlr[onnx]'" % path) from None
+    try:
+        weights = onnx.load(str(path), load_external_data=False).graph.initializer
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in weights}
+    except (DecodeError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError("%s is no ONNX file, or a damaged one (%s): get it again" % (path, error)) from None
+    if not arrays:
+        raise InputError("%s is no ONNX file, or one without weights" % path)
+    return arrays
+
+
+def _prefix(arrays):
+    """Return what comes before the names of layers in the zoo's prefixed names: resnetv24_ of resnetv24_conv0_weight."""
+    return next((name[:-len("conv0_weight")] for name in arrays if name.endswith("_conv0_weight") and "_stage" not in name), "")
+
+
 def sha256_of(path):
     """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
+    return digest_of(path, "sha256")
+
+
+def digest_of(path, kind):
+    """Return a file's digest by the name of its kind, in hexadecimal."""
+    digest = hashlib.new(kind)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _zoo_file(name):
-    """Return the path of the zoo's weights in the MXNet cache, downloading them where they are not there yet."""
+def zoo_file(name):
+    """Return the path of the zoo's weights in the MXNet cache, downloading them where they are not there yet.
+
+    Any <name>-<hash>.params in the cache will do whose SHA-1 starts with that hash, as versions of MXNet have different ones.
+    """
     sha1 = model_store._model_sha1[name]
     file_name = "%s-%s.params" % (name, sha1[:8])
     cache = Path(mx.base.data_dir()) / "models"
+    for path in (cache / file_name, *sorted(cache.glob(name + "-????????.params"))):
+        if path.is_file() and digest_of(path, "sha1").startswith(path.stem[-8:]):
+            return path
     try:
-        return model_store.get_model_file(name, root=str(cache))
+        return Path(model_store.get_model_file(name, root=str(cache)))
     # The download raises requests' errors, ValueError, RuntimeError, OSError or zipfile's, depending on what came back.
     except Exception as error:
         raise InputError(
-            "the ImageNet weights of %s can't be downloaded (%s); put %s (SHA-1 %s) into %s, or give --pretrained FILE.params, "
-            "or train from scratch with --pretrained none" % (name, type(error).__name__, file_name, sha1, cache)) from None
+            "the ImageNet weights of %s can't be downloaded (%s); put %s (SHA-1 %s) into %s, or give --pretrained FILE.params or "
+            "FILE.onnx, or train from scratch with --pretrained none" % (name, type(error).__name__, file_name, sha1, cache)) from None

@@ -1,6 +1,8 @@
 import hashlib
 import json
 import os
+import shutil
+from pathlib import Path
 
 import mxnet as mx
 import pytest
@@ -28,6 +30,21 @@ ADAM = ("adam", {"learning_rate": .01})
 
 @pytest.fixture
 def saved(tmp_path):
+    return train_two_epochs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    return train_two_epochs(tmp_path_factory.mktemp("untouched"))
+
+
+@pytest.fixture
+def folder(untouched, tmp_path):
+    """A copy of the run's folder, to damage."""
+    return Path(shutil.copytree(str(untouched[0].folder), str(tmp_path / "run")))
+
+
+def train_two_epochs(tmp_path):
     """A run with two epochs, the first of them the better one on valid."""
     net = new_net()
     trainer = engine.new_trainer(net, *ADAM)
@@ -44,8 +61,8 @@ def saved(tmp_path):
     return run, net, trainer, logits
 
 
-def test_a_run_folder_holds_what_it_should(saved):
-    run = saved[0]
+def test_a_run_folder_holds_what_it_should(untouched):
+    run = untouched[0]
     assert sorted(path.name for path in run.folder.iterdir()) == [
         "SHA256SUMS", "best.params", "classes.json", "config.json", "last.params", "metrics.jsonl", "optimizer.params"]
     for line in (run.folder / "SHA256SUMS").read_text().splitlines():
@@ -55,8 +72,8 @@ def test_a_run_folder_holds_what_it_should(saved):
 
 
 @pytest.mark.parametrize("parameters, epoch", [("best", 0), ("last", 1)])
-def test_a_network_comes_back_to_the_bit(saved, parameters, epoch):
-    run, _, _, logits = saved
+def test_a_network_comes_back_to_the_bit(untouched, parameters, epoch):
+    run, _, _, logits = untouched
     net = Run.open(run.folder).load_network([mx.cpu()], parameters)
     net.hybridize(False)
     assert_array_equal(net(nd.ones((1, 3, 64, 64))).asnumpy(), logits[epoch])
@@ -80,20 +97,20 @@ def test_the_optimizer_comes_back_to_the_bit(saved):
 
 
 @pytest.mark.parametrize("name", ["config.json", "classes.json", "metrics.jsonl", "last.params"])
-def test_a_flipped_bit_is_found(saved, name):
-    path = saved[0].folder / name
+def test_a_flipped_bit_is_found(folder, name):
+    path = folder / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match="%s is missing, damaged or changed" % name):
-        Run.open(saved[0].folder).load_network([mx.cpu()])
+        Run.open(folder).load_network([mx.cpu()])
 
 
 @pytest.mark.parametrize("content", [b"", b"abc\n", b"\xff\xfe  config.json\n"])
-def test_damaged_sums_are_named(saved, content):
-    (saved[0].folder / "SHA256SUMS").write_bytes(content)
+def test_damaged_sums_are_named(folder, content):
+    (folder / "SHA256SUMS").write_bytes(content)
     with pytest.raises(InputError, match="SHA256SUMS .*damaged: restore it from a copy"):
-        Run.open(saved[0].folder)
+        Run.open(folder)
 
 
 def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkeypatch):

@@ -218,7 +218,7 @@ def test_runs_that_can_not_be_loaded(trained, command, tmp_path, name, damage, t
 
 
 @pytest.mark.parametrize("arguments, texts", [
-    (("--split", "holdout"), ("holdout does not exist",)),
+    (("--split", "holdout"), ("argument --split: invalid choice: 'holdout'",)),
     (("--data", "nowhere"), ("nowhere/test does not exist",)),
     (("--ctx", "gpu(99)"), ("gpu(99) is not there", "MXNet")),
     (("--parameters", "first"), ("argument --parameters: invalid choice",)),

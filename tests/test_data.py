@@ -9,7 +9,7 @@ from conftest import write_images
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
 from mlr.data.loader import batches
-from mlr.data.splits import fingerprint, read_training_splits
+from mlr.data.splits import fingerprint, read_splits, read_training_splits
 from mlr.errors import InputError
 from mlr.transforms import evaluation_transform
 
@@ -49,10 +49,11 @@ def test_files_that_are_no_images_are_counted(data):
 
 
 def test_splits(data):
-    splits = read_training_splits(data)
+    splits, evaluated = read_training_splits(data)
+    assert evaluated == "valid"
     assert {name: len(split) for name, split in splits.items()} == {"train": 12, "valid": 4, "test": 4}
     shutil.rmtree(data / "test")
-    assert sorted(read_training_splits(data)) == ["train", "valid"]
+    assert sorted(read_training_splits(data)[0]) == ["train", "valid"]
 
 
 def empty(folder):
@@ -77,7 +78,7 @@ def test_folders_that_do_not_fit(data, damage, message):
 
 def test_a_class_may_be_empty_in_valid(data):
     empty(data / "valid" / "fear")
-    assert read_training_splits(data)["valid"].counts == [2, 0]
+    assert read_training_splits(data)[0]["valid"].counts == [2, 0]
 
 
 def encoded(extension, *options, shape=(40, 60, 3)):
@@ -140,21 +141,21 @@ def test_damage_inside_of_a_whole_file_is_found_at_once(tmp_path, extension, mar
 
 
 def test_fingerprint_is_of_names_and_contents(data, tmp_path):
-    first = fingerprint(read_training_splits(data))
+    first = fingerprint(read_splits(data))
     moved = shutil.copytree(data, tmp_path / "elsewhere")
-    assert fingerprint(read_training_splits(moved)) == first
+    assert fingerprint(read_splits(moved)) == first
     path = moved / "train" / "awe" / "00.jpg"
     path.rename(path.with_name("zz.jpg"))
-    renamed = fingerprint(read_training_splits(moved))
+    renamed = fingerprint(read_splits(moved))
     path.with_name("zz.jpg").write_bytes(encoded(".jpg"))
-    assert len({first, renamed, fingerprint(read_training_splits(moved))}) == 3
+    assert len({first, renamed, fingerprint(read_splits(moved))}) == 3
 
 
 def test_fingerprint_finds_a_truncated_image(data):
     path = data / "valid" / "awe" / "01.jpg"
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(InputError, match="01.jpg is truncated"):
-        fingerprint(read_training_splits(data))
+        fingerprint(read_splits(data))
 
 
 def test_batches_keep_the_last_images_and_the_order(data):

@@ -108,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_the_training(capsys):
     trainer = engine.new_trainer(net, "sgd", {"learning_rate": .1})
     lines = []
     with pytest.raises(RunError, match="loss became nan in epoch 1"):
-        engine.train(data, data, net, mlr.CrossEntropyLoss(), trainer, ctx, range(2), lambda epoch: .1, ["a", "b", "c"], 0, lines.append)
+        engine.train(data, ("valid", data), net, mlr.CrossEntropyLoss(), trainer, ctx, range(2), lambda epoch: .1, ["a", "b", "c"], 0, lines.append)
     assert lines == []
 
 

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import re
 from collections import Counter
 
 import cv2
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from mlr.data.layouts import read_label_csv
-from mlr.data.manifest import Entry, LeftOut, read_manifest
+from mlr.data.datasets import read_csv
+from mlr.data.manifest import Entry, LeftOut
 from mlr.data.partition import released_partition, stratified_partition
 from mlr.data.splits import fingerprint, read_split, read_training_splits
 from mlr.errors import InputError
@@ -75,7 +76,7 @@ def test_prepare_by_the_released_rule(tmp_path, command):
     assert (entries[3].width, entries[3].height) == ("64", "43")
     assert entries[3].sha256 == hashlib.sha256((root / "images" / "03.jpg").read_bytes()).hexdigest()
     described = json.loads((tmp_path / "out" / "prepared.json").read_text())
-    assert described["rule"] == "released" and described["seed"] is None and described["left_out"] == {}
+    assert described["split"] == "released" and described["seed"] is None and described["left_out"] == {}
     assert described["counts"] == {"train": {"awe": 2, "fear": 2, "joy": 1}, "valid": {"awe": 2, "fear": 4}}
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
@@ -118,8 +119,6 @@ def test_train_and_evaluate_through_the_manifest(tmp_path, command):
     done = command("evaluate", "--run", run)
     assert done.returncode == 0, done.stderr
     assert "on 2 images of %s, split test" % (tmp_path / "out" / "manifest.csv") in done.stdout
-    done = command("evaluate", "--run", run, "--split", "extra")
-    assert done.returncode == 2 and "has no split extra: it has train, valid, test" in done.stderr
 
 
 def prepare(root, out, *options):
@@ -133,7 +132,8 @@ def prepared(tmp_path):
 
 
 def test_splits_of_a_manifest(prepared):
-    splits = read_training_splits(prepared)
+    splits, evaluated = read_training_splits(prepared)
+    assert evaluated == "valid"
     assert [(name, split.classes, split.counts) for name, split in splits.items()] == [
         ("train", ["awe", "fear"], [8, 8]), ("valid", ["awe", "fear"], [1, 1]), ("test", ["awe", "fear"], [1, 1])]
     sentiments = read_split(prepared, "train", "sentiment")
@@ -145,8 +145,14 @@ def test_splits_of_a_manifest(prepared):
     assert len(fingerprint(splits)) == 64
 
 
+def test_a_split_that_is_not_there(tmp_path):
+    prepare(label_csv(tmp_path / "mine"), tmp_path / "out", "--rule", "released")
+    with pytest.raises(InputError, match="has no split test: it has train, valid"):
+        read_split(tmp_path / "out", "test")
+
+
 def test_an_image_that_changed_since(prepared):
-    splits = read_training_splits(prepared)
+    splits, _ = read_training_splits(prepared)
     write_picture(splits["train"].paths[3], seed=99)
     with pytest.raises(InputError, match="has changed since mlr prepare: restore it, or prepare"):
         fingerprint(splits)
@@ -164,7 +170,6 @@ def replace(path, old, new):
     (lambda out: replace(out / "manifest.csv", ",train,", ",trian,"), "manifest.csv is damaged"),
     (lambda out: replace(out / "manifest.csv", "path,emotion", "emotion,path"), "manifest.csv is damaged"),
     (lambda out: (out / "manifest.csv").write_text(""), "manifest.csv is damaged"),
-    (lambda out: replace(out / "manifest.csv", ",valid,", ",train,"), "has no image in split valid"),
     (lambda out: (out / "prepared.json").unlink(), "prepared.json is missing or damaged"),
     (lambda out: (out / "prepared.json").write_text("{"), "prepared.json is missing or damaged"),
     (lambda out: (out.parent / "mine").rename(out.parent / "moved"), "the images of .*out are gone, there is no folder .*mine"),
@@ -177,7 +182,7 @@ def test_manifests_that_do_not_fit(prepared, damage, message):
 
 def test_sentiment_of_unknown_emotions(tmp_path):
     prepare(label_csv(tmp_path / "mine", ["cats", "dogs"] * 10), tmp_path / "out")
-    with pytest.raises(InputError, match="has the emotion (cats|dogs), whose sentiment is not known"):
+    with pytest.raises(InputError, match="has no sentiment: use --labels emotion"):
         read_training_splits(tmp_path / "out", "sentiment")
 
 
@@ -192,42 +197,45 @@ def test_what_is_left_out_is_listed(tmp_path, command):
         file.write('03,joy\r\n04,fear\r\njust one field\r\n,awe\r\n"photo, ""größe""",awe\r\n')
     done = command("prepare", "--dataset", "csv", "--root", root, "--out", tmp_path / "out", "--rule", "released")
     assert done.returncode == 0, done.stderr
-    assert "11 left out, see" in done.stdout
+    assert "10 left out, see" in done.stdout
     reasons = {(row.what, row.reason.split(":")[0]) for row in left_out(tmp_path / "out")}
     assert reasons == {
         ("images/00.jpg", "unreadable"), ("01,fear", "no image"), ("images/extra.jpg", "no row in label.csv"),
-        ("02.png", "several images of one id"), ("images/02.jpg", "several images of one id"), ("03,joy", "row given before"),
-        ("04,fear", "two labels for one image"), ("04,awe", "two labels for one image"), ("images/04.jpg", "no row in label.csv"),
+        ("02.png", "several images of one id"), ("images/02.jpg", "several images of one id"), ("03,joy", "listed twice"),
+        ("04,fear", "two labels for one image"), ("images/04.jpg", "two labels for one image"),
         ("just one field", "not id,label"), (",awe", "not id,label")}
     assert [entry.path for entry in manifest(tmp_path / "out")] == [
         "photo, \"größe\".JPG"] + ["images/%02d.jpg" % number for number in (3, 5, 6, 7, 8, 9, 10)]
 
 
 @pytest.mark.parametrize("content, message", [
-    (None, "can't read .*label.csv: No such file"), (b"\xff\xfe1\x00", "is no CSV file in UTF-8"),
-    (b"", "no row of .*label.csv has an image"), (b"id,label\n", "no row of .*label.csv has an image"),
+    (None, "can't read .*label.csv: No such file"), (b"\xff\xfe1\x00", "label.csv is no text file"),
+    (b"", "no image of csv is below .*11 rows and files left out, as images/00.jpg: no row in label.csv"),
+    (b"id,label\n", "no image of csv is below .*12 rows and files left out"),
 ])
-def test_label_files_that_do_not_fit(tmp_path, content, message):
-    root = label_csv(tmp_path)
+def test_label_files_that_do_not_fit(tmp_path, capsys, content, message):
+    root = label_csv(tmp_path / "mine")
     (root / "label.csv").unlink()
     if content is not None:
         (root / "label.csv").write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        read_label_csv(root)
+    assert main(["--dataset", "csv", "--root", str(root), "--out", str(tmp_path / "out")]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
     root = label_csv(tmp_path)
     (root / "label.csv").write_bytes(b"\xef\xbb\xbf" + (root / "label.csv").read_bytes())
-    assert len(read_label_csv(root)[0]) == 11
+    assert len(read_csv(root).rows) == 11
 
 
 @pytest.mark.parametrize("arguments, message", [
     (("--dataset", "csv", "--out", "x"), "needs --root"),
     (("--dataset", "csv", "--out", "x", "--root", "nowhere"), "--root nowhere does not exist or is no folder"),
     (("--dataset", "csv", "--out", "mine", "--root", "mine"), "--out mine exists already"),
-    (("--dataset", "csv", "--out", "x", "--root", "mine", "--rule", "released", "--seed", "1"), "--seed is not for --rule released"),
-    (("--dataset", "csv", "--out", "x", "--root", "mine", "--sheet", "a.png"), "--sheet is for --dataset demo"),
+    (("--dataset", "csv", "--out", "x", "--root", "mine", "--rule", "released", "--seed", "1"), "--seed is not for --dataset csv --rule released"),
+    (("--dataset", "csv", "--out", "x", "--root", "mine", "--sheet", "a.png"), "--sheet is not for --dataset csv"),
+    (("--dataset", "fi", "--out", "x", "--root", "mine", "--rule", "released"), "--rule is not for --dataset fi"),
+    (("--dataset", "demo", "--out", "x", "--strict"), "--strict is not for --dataset demo"),
     (("--dataset", "demo", "--out", "x", "--root", "mine"), "--root is not for --dataset demo"),
 ])
 def test_wrong_usage(tmp_path, command, arguments, message):

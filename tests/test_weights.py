@@ -2,6 +2,7 @@ import hashlib
 
 import mxnet as mx
 import numpy as np
+import onnx
 import pytest
 from mxnet import nd
 from mxnet.gluon.model_zoo import model_store, vision
@@ -36,25 +37,113 @@ def save_prefixed(zoo, path):
     zoo.collect_params().save(str(path))
 
 
+def save_onnx(zoo, path):
+    """As the ONNX model zoo's files that came from Gluon: the prefixed names, and whatever graph."""
+    weights = [onnx.numpy_helper.from_array(parameter.data().asnumpy(), name) for name, parameter in zoo.collect_params().items()]
+    graph = onnx.helper.make_graph([], "mxnet_converted_model", [], [], weights)
+    onnx.save(onnx.helper.make_model(graph), str(path))
+
+
 def save_tagged(zoo, path):
     """As `Module.save_checkpoint` and `export` write it."""
     nd.save(str(path), {("aux:" if "running" in name else "arg:") + name: parameter.data() for name, parameter in zoo.collect_params().items()})
 
 
-@pytest.mark.parametrize("save", [save_structural, save_prefixed, save_tagged])
-def test_every_naming_of_the_zoos_file(zoo, net, tmp_path, save):
-    path = tmp_path / "weights.params"
+@pytest.mark.parametrize("save, name", [
+    (save_structural, "weights.params"), (save_prefixed, "weights.params"), (save_tagged, "weights.params"), (save_onnx, "weights.onnx")])
+def test_every_naming_of_the_zoos_file(zoo, net, tmp_path, save, name):
+    path = tmp_path / name
     save(zoo, path)
-    record = load_pretrained(net, str(path))
-    assert record == {"source": str(path), "file": "weights.params", "sha256": sha256_of(path)}
+    record = load_pretrained(net.backbone, str(path))
+    assert record == {"source": str(path), "file": name, "sha256": sha256_of(path)}
     images = nd.random.normal(shape=(2, 3, 96, 96))
     # The same operators on the same numbers; float32 through 18 layers.
     assert_allclose(net.backbone(images)[-1].asnumpy(), zoo.features(images).asnumpy(), rtol=1e-4, atol=1e-6)
 
 
+class Vgg16:
+    """The zoo's VGG-16, its classifier apart, as `load_pretrained` takes a network."""
+
+    def __init__(self):
+        zoo = vision.vgg16()
+        zoo.initialize()
+        zoo(nd.zeros((1, 3, 224, 224)))
+        self.features, self.name_in_zoo = zoo.features, "vgg16"
+        self.structural_parameters = zoo.features._collect_params_with_prefix("features")
+        self.prefixed_parameters = {p.name[len(zoo.prefix):]: p for p in self.structural_parameters.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save, name", [(save_structural, "weights.params"), (save_onnx, "weights.onnx")])
+def test_vgg16_whose_hidden_dense_layers_count_as_features(tmp_path, save, name):
+    zoo = vision.vgg16(prefix="vgg0_")
+    zoo.initialize(mx.init.Xavier())
+    images = nd.random.normal(shape=(1, 3, 224, 224))
+    expected = zoo.features(images).asnumpy()
+    zoo(images)
+    nd.waitall()
+    save(zoo, tmp_path / name)
+    ours = Vgg16()
+    load_pretrained(ours, str(tmp_path / name))
+    assert_allclose(ours.features(images).asnumpy(), expected, rtol=1e-4, atol=1e-6)   # float32 through 15 layers
+
+
+@pytest.mark.slow
+def test_resnet50_v2_of_the_onnx_model_zoo(tmp_path):
+    """Its names, resnetv24_..., and all of its 259 parameters."""
+    zoo = vision.resnet50_v2(prefix="resnetv24_")
+    zoo.initialize(mx.init.Xavier())
+    images = nd.random.normal(shape=(1, 3, 224, 224))
+    expected = zoo.features(images).asnumpy()
+    zoo(images)
+    nd.waitall()
+    assert len(list(zoo.collect_params().keys())) == 259
+    save_onnx(zoo, tmp_path / "resnet50-v2-7.onnx")
+    net = mlr.MultiLevelNet(8)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    load_pretrained(net.backbone, str(tmp_path / "resnet50-v2-7.onnx"))
+    assert_allclose(net.backbone(images)[-1].asnumpy(), expected, rtol=1e-4, atol=1e-6)      # float32 through 50 layers
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "a.onnx does not exist"), (b"no ONNX", "a.onnx is no ONNX file"), (b"", "a.onnx is no ONNX file, or one without weights"),
+])
+def test_onnx_files_that_hold_no_weights(net, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_pretrained(net.backbone, str(tmp_path / "a.onnx"))
+
+
+def test_a_truncated_or_wrong_onnx_file(zoo, net, tmp_path):
+    save_onnx(zoo, tmp_path / "a.onnx")
+    content = (tmp_path / "a.onnx").read_bytes()
+    (tmp_path / "a.onnx").write_bytes(content[:len(content) // 2])
+    with pytest.raises(InputError, match="a.onnx is no ONNX file, or a damaged one"):
+        load_pretrained(net.backbone, str(tmp_path / "a.onnx"))
+    (tmp_path / "a.onnx").write_bytes(content.replace(b"resnetv24_stage1_conv0_weight", b"resnetv24_stage1_conv0_weighs"))
+    with pytest.raises(InputError, match="1 missing .stage1_conv0_weight.; 1 unexpected .stage1_conv0_weighs."):
+        load_pretrained(net.backbone, str(tmp_path / "a.onnx"))
+
+
+def test_a_cached_file_of_another_mxnet(zoo, net, tmp_path, monkeypatch):
+    """Versions of MXNet list other hashes for one network; any that the file's own name vouches for will do."""
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
+    (tmp_path / "models").mkdir()
+    save_structural(zoo, tmp_path / "weights.params")
+    sha1 = hashlib.sha1((tmp_path / "weights.params").read_bytes()).hexdigest()
+    cached = tmp_path / "models" / ("resnet18_v2-%s.params" % sha1[:8])
+    (tmp_path / "weights.params").rename(cached)
+    assert load_pretrained(net.backbone, "zoo")["file"] == cached.name
+    cached.write_bytes(cached.read_bytes() + b"x")
+    with pytest.raises(InputError, match="can't be downloaded"):
+        load_pretrained(net.backbone, "zoo")
+
+
 def test_none_changes_nothing(net):
     before = net.backbone.stage1[0].conv1.weight.data().asnumpy()
-    assert load_pretrained(net, "none") == {"source": "none"}
+    assert load_pretrained(net.backbone, "none") == {"source": "none"}
     assert_array_equal(net.backbone.stage1[0].conv1.weight.data().asnumpy(), before)
 
 
@@ -66,7 +155,7 @@ def test_zoo_takes_the_file_in_the_cache(zoo, net, tmp_path, monkeypatch):
     monkeypatch.setitem(model_store._model_sha1, "resnet18_v2", sha1)
     (tmp_path / "models").mkdir()
     (tmp_path / "weights.params").rename(tmp_path / "models" / ("resnet18_v2-%s.params" % sha1[:8]))
-    assert load_pretrained(net, "zoo")["file"] == "resnet18_v2-%s.params" % sha1[:8]
+    assert load_pretrained(net.backbone, "zoo")["file"] == "resnet18_v2-%s.params" % sha1[:8]
     assert_array_equal(net.backbone.stem[1].weight.data().asnumpy(), zoo.features[1].weight.data().asnumpy())
 
 
@@ -74,7 +163,7 @@ def test_a_failed_download_says_what_to_do(net, tmp_path, monkeypatch):
     monkeypatch.setenv("MXNET_HOME", str(tmp_path))
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
     with pytest.raises(InputError, match=r"resnet18_v2-[0-9a-f]{8}.params \(SHA-1 [0-9a-f]{40}\) into .*models, or give --pretrained FILE"):
-        load_pretrained(net, "zoo")
+        load_pretrained(net.backbone, "zoo")
 
 
 def test_weights_of_another_network(net, tmp_path):
@@ -84,7 +173,7 @@ def test_weights_of_another_network(net, tmp_path):
     other.save_parameters(str(tmp_path / "w.params"))
     before = [parameter.data().asnumpy() for parameter in net.collect_params().values()]
     with pytest.raises(InputError, match=r"w.params don't fit the network: \d+ unexpected \(features.5.2.bn1.gamma"):
-        load_pretrained(net, str(tmp_path / "w.params"))
+        load_pretrained(net.backbone, str(tmp_path / "w.params"))
     for parameter, value in zip(net.collect_params().values(), before):
         assert_array_equal(parameter.data().asnumpy(), value)
 

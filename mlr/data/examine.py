@@ -1,25 +1,30 @@
-"""A look at every image of a data set before it is used."""
+"""A look at every image of a data set before it is used: is it whole, how large, and is it there twice."""
 
+import csv
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
+import cv2
 from tqdm import tqdm
 
 from mlr.data.images import decode, read_bytes
 from mlr.errors import InputError
 from mlr.threads import usable_cores
 
-CHUNK = 256  # images at once, so that memory does not grow with their number
+CHUNK = 256       # images at once, so that memory does not grow with their number
+THUMBNAIL = 64    # pixels; images with the same thumbnail are near-duplicates
 
 
 class Examined(NamedTuple):
-    """What an image is, or why it can't be read. width, height: pixels, before any EXIF orientation."""
+    """What an image is, or why it can't be read. width, height: pixels, before any EXIF orientation; thumbnail: a hash of it."""
 
     width: int = 0
     height: int = 0
     sha256: str = ""
+    thumbnail: str = ""
     fault: str = ""
 
 
@@ -27,18 +32,51 @@ def examine(path):
     """Decode an image file; return what was found as Examined."""
     try:
         data = read_bytes(path)
-        height, width, _ = decode(data, path).shape
+        pixels = decode(data, path)
     except InputError as error:
         return Examined(fault=str(error))
-    return Examined(width, height, hashlib.sha256(data).hexdigest())
+    height, width, _ = pixels.shape
+    thumbnail = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    return Examined(width, height, hashlib.sha256(data).hexdigest(), hashlib.sha256(thumbnail.tobytes()).hexdigest()[:32])
 
 
-def examine_all(paths):
-    """Yield an Examined for each path, in order, on all cores."""
-    paths = iter(tqdm(paths, desc="reading images", unit=" images", leave=False, disable=None))
-    with ThreadPoolExecutor(usable_cores()) as pool:
+def examine_all(root, names, journal):
+    """Yield an Examined for each image, in order, on all cores.
+
+    names: paths below `root`. journal: a file to which every result is added, so that after an interruption only the rest need be
+    decoded; an entry counts as long as the file's size and time are the same.
+    """
+    known = _read_journal(journal)
+    names = iter(tqdm(names, desc="reading images", unit=" images", leave=False, disable=None))
+    with ThreadPoolExecutor(usable_cores()) as pool, open(
+            journal, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
         while True:
-            chunk = list(islice(paths, CHUNK))
+            chunk = [(name, root / name, _stamp(root / name)) for name in islice(names, CHUNK)]
             if not chunk:
                 return
-            yield from pool.map(examine, chunk)
+            new = [(name, path, stamp) for name, path, stamp in chunk if (name, stamp) not in known]
+            for (name, _, stamp), image in zip(new, pool.map(examine, [path for _, path, _ in new])):
+                known[name, stamp] = image
+                writer.writerow([name, stamp, *image, ""])  # the last field tells a whole line from a torn one
+            file.flush()
+            for name, _, stamp in chunk:
+                yield known.pop((name, stamp))
+
+
+def _stamp(path):
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "-"
+    return "%d:%d" % (status.st_size, status.st_mtime_ns)
+
+
+def _read_journal(path):
+    known = {}
+    if path.is_file():
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            for row in csv.reader(file):
+                if len(row) == 3 + len(Examined._fields) and row[2].isdigit() and row[3].isdigit():
+                    known[row[0], row[1]] = Examined(int(row[2]), int(row[3]), *row[4:-1])
+    return known

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from mlr.data.labelled import LabelledImages
+from mlr.data.listing import EXTENSIONS, is_image
 from mlr.emotions import EKMAN, MIKELS, SENTIMENTS, sentiment_of
 from mlr.errors import InputError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")  # those of gluon's ImageFolderDataset, which the released code uses
 LAYOUT = "<data>/{train,valid,test}/<class>/<image>.jpg"
 
 
@@ -31,7 +31,7 @@ class ImageFolder(LabelledImages):
         for folder in folders:
             label = classes.index(folder.name if labels == "emotion" else self._sentiment(folder))
             for path in sorted(folder.iterdir()):
-                if path.suffix.lower() in EXTENSIONS:
+                if is_image(path.name):
                     images.append((path, label))
                 else:
                     left_out.append(path)

@@ -1,15 +1,23 @@
 """From an image file to pixels, or to an error that names the file."""
 
+import io
+import math
+import os
 import re
 import struct
+import warnings
 
 import cv2
-import mxnet as mx
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from mlr.errors import InputError
 
 UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replace or remove it"
+
+# A file of some kB can claim to be a picture that fills the memory.
+MOST_PIXELS = 2 ** 27  # 400 MB as RGB
+MOST_BYTES = 2 ** 28
 
 # Any JPEG marker but those inside of compressed data: FF 00 (a stuffed byte) and FF D0-D7 (restarts).
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -23,6 +31,8 @@ def read_bytes(path):
     """
     try:
         with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                raise InputError("image %s has more than %d MiB, likely not an image: remove it" % (path, MOST_BYTES >> 20))
             data = file.read()
     except OSError as error:
         raise InputError("can't read image %s: %s" % (path, error.strerror)) from None
@@ -37,8 +47,11 @@ def read_image(path):
     """Return the pixels of an image file as NDArray (H, W, 3), uint8 RGB, decoded as in the released code.
 
     Raises InputError, naming the file, where it can't be read or is no image at all. The pixels come in the background, beside
-    a training step; what is damaged inside, `checked_bytes` finds beforehand.
+    a training step; what is damaged inside, `checked_bytes` finds beforehand. As in the released code orientation (EXIF) and
+    transparency are ignored, 16 bits lose the lower 8, grey becomes three equal channels, and CMYK is converted by OpenCV.
     """
+    import mxnet as mx  # at the first image: mlr prepare looks at files, and starts four times as fast without
+
     try:
         return mx.image.imdecode(read_bytes(path))
     except mx.MXNetError:
@@ -60,10 +73,25 @@ def decode(data, path):
 
     Raises InputError, naming the file, where there is any error in it.
     """
+    if _pixels_claimed(data) > MOST_PIXELS:
+        raise InputError("image %s claims more than %d million pixels, likely a damaged header or an attack: remove it" % (
+            path, MOST_PIXELS // 10 ** 6))
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise InputError(UNDECODABLE % path)
     return pixels
+
+
+def _pixels_claimed(data):
+    """Return the number of pixels that the header of an image speaks of, 0 where it can't be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return math.prod(Image.open(io.BytesIO(data)).size)
+    except Image.DecompressionBombError:
+        return math.inf
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error):
+        return 0
 
 
 def _jpeg_ends(data):

@@ -6,7 +6,9 @@ from collections import Counter
 import numpy as np
 
 RELEASED_VALID_RATIO = 0.2
-SHARES = {"train": .80, "valid": .05, "test": .15}  # the protocol of FI (You et al., AAAI 2016)
+SHARES = {"train": .80, "valid": .05, "test": .15}          # the protocol of FI (You et al., AAAI 2016)
+SHARES_WITHOUT_VALID = {"train": .70, "test": .30}          # of EmotionROI
+FIVE_FOLDS = {str(fold): .2 for fold in range(1, 6)}        # of the small sets
 
 
 def released_partition(labels):
@@ -14,7 +16,8 @@ def released_partition(labels):
 
     labels: in the order of the folder, which is that of the file names here, as the released code takes whatever order the
     file system has. The first n = floor(0.8 N) // K images of each of the K classes go to train, so that it is balanced, the
-    others to valid: none, of a class with n images or fewer. The released train_valid is all of them.
+    others to valid: none, of a class with n images or fewer. The released train_valid is all of them. Nothing is done about
+    near-duplicates, as there.
     """
     cap = math.floor((1 - RELEASED_VALID_RATIO) * len(labels)) // len(set(labels))
     seen, splits = Counter(), []
@@ -24,19 +27,29 @@ def released_partition(labels):
     return splits
 
 
-def stratified_partition(labels, seed, shares=SHARES):
+def stratified_partition(labels, seed, shares=SHARES, groups=None):
     """Return a split for each label: of every class its share of each split to within an image, and at least one, drawn by `seed`.
 
-    The draw is NumPy's RandomState, whose streams stay the same in all its versions. A class with fewer images than there are
-    splits is in train first.
+    groups: a key for each label; what has the same key, as near-duplicate images do, goes to the same split, by the class of the
+    first. A class with fewer images than there are splits fills them from the first on. The draw is NumPy's RandomState, whose
+    streams stay the same in all its versions.
     """
-    labels = np.asarray(labels)
-    splits = np.empty(len(labels), dtype=object)
-    random = np.random.RandomState(seed)
-    for label in sorted(set(labels.tolist())):
-        members = random.permutation(np.flatnonzero(labels == label))
-        splits[members] = np.repeat(list(shares), _sizes(len(members), np.array(list(shares.values()))))
-    return splits.tolist()
+    members = {}
+    for index, key in enumerate(range(len(labels)) if groups is None else groups):
+        members.setdefault(key, []).append(index)
+    by_class = {}
+    for group in members.values():
+        by_class.setdefault(labels[group[0]], []).append(group)
+    names, splits, random = list(shares), [None] * len(labels), np.random.RandomState(seed)
+    for label in sorted(by_class):
+        class_groups = [by_class[label][number] for number in random.permutation(len(by_class[label]))]
+        left = _sizes(sum(map(len, class_groups)), np.array(list(shares.values())))
+        for group in sorted(class_groups, key=len, reverse=True):  # large ones while there is room for them
+            chosen = left.argmax()
+            left[chosen] -= len(group)
+            for index in group:
+                splits[index] = names[chosen]
+    return splits
 
 
 def _sizes(count, shares):

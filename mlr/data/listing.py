@@ -1,0 +1,116 @@
+"""From the rows of a label file to the images that they speak of, and a reason for each that is left out."""
+
+import csv
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from mlr.data.manifest import LeftOut
+from mlr.emotions import sentiment_of
+from mlr.errors import InputError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png")  # those of gluon's ImageFolderDataset, which the released code uses
+
+TWO_LABELS = "two labels for one image"
+
+
+class Row(NamedTuple):
+    """An image and what its data set says of it. path: below the root, with forward slashes. split: "" where it says nothing."""
+
+    path: str
+    emotion: str
+    sentiment: str
+    split: str
+
+
+class Listing:
+    """The images of a data set as its label files or folders list them. Attributes: `rows`, and `left_out` with the reasons."""
+
+    def __init__(self, root):
+        self.root = Path(root)
+        self._real_root = os.path.realpath(root)
+        self._real_folder = lru_cache(maxsize=4096)(os.path.realpath)
+        self._rows, self.left_out = {}, []
+
+    @property
+    def rows(self):
+        return [row for row in self._rows.values() if row]
+
+    def add(self, path, emotion="", sentiment=None, split="", listed=None):
+        """Add an image, unless it is not there or lies outside of the root; listed: the row, for left_out.csv.
+
+        sentiment: by default that of the emotion.
+        """
+        fault = self._fault(path)
+        row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
+        listed = path if listed is None else listed
+        if fault:
+            self.leave_out(listed, fault)
+        elif path not in self._rows:
+            self._rows[path] = row
+        elif self._rows[path] == row:
+            self.leave_out(listed, "listed twice")
+        else:
+            if self._rows[path]:
+                self.leave_out(path, TWO_LABELS)
+            self.leave_out(listed, TWO_LABELS)
+            self._rows[path] = None
+
+    def leave_out(self, what, reason):
+        self.left_out.append(LeftOut(what, reason))
+
+    def _fault(self, path):
+        if "\0" in path or os.path.isabs(path) or ".." in Path(path).parts:
+            return "its path leaves the root"
+        file = self.root / path
+        try:
+            if not file.is_file():
+                return "no image"
+        except OSError:
+            return "no image"  # as of a name that is too long
+        real = os.path.realpath(file) if file.is_symlink() else self._real_folder(file.parent)
+        if os.path.commonpath([self._real_root, real]) != self._real_root:
+            return "a link out of the root"
+        return ""
+
+
+def image_files(root, below="."):
+    """Yield the paths of all images below a folder, relative to the root, in the order of folders and names.
+
+    Links to folders are not followed. Case does not matter in extensions.
+    """
+    for folder, folders, files in os.walk(Path(root, below)):
+        folders.sort()
+        for name in sorted(files):
+            if is_image(name):
+                yield Path(folder, name).relative_to(root).as_posix()
+
+
+def is_image(name):
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def text_lines(path):
+    """Yield the lines of a text file that are not blank; of any line ends, with or without a byte order mark, in UTF-8.
+
+    Bytes that are no UTF-8 stay as Python has them in file names. Raises InputError where it can't be read.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            for line in file:
+                if "\0" in line:
+                    raise InputError("%s is no text file: save it as UTF-8" % path)
+                if line.strip():
+                    yield line.rstrip("\r\n")
+    except OSError as error:
+        raise InputError("can't read %s: %s" % (path, error.strerror)) from None
+
+
+def csv_rows(path, **dialect):
+    """Yield the rows of a CSV file, its fields stripped. Raises InputError where it can't be read as one."""
+    try:
+        for row in csv.reader(text_lines(path), **dialect):
+            yield [field.strip() for field in row]
+    except csv.Error as error:
+        raise InputError("%s is no CSV file (%s): save it as one, in UTF-8" % (path, error)) from None

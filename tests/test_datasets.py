@@ -1,0 +1,449 @@
+"""Every data set's command on small files of its layout, as a real process, and what hostile label files do to it."""
+
+import csv
+import json
+import os
+import struct
+import zlib
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import TINY
+from mlr.data import examine
+from mlr.data.datasets import read_fi
+from mlr.data.manifest import Entry, LeftOut
+from mlr.data.preparation import PLACEHOLDER_ROWS
+from mlr.emotions import EKMAN, MIKELS
+from mlr.prepare import main
+
+SHORT = {"amusement": "amuse", "contentment": "content", "excitement": "excit", "sadness": "sad"}
+NUMBER = iter(range(10 ** 9))
+
+
+def picture(path, seed=None):
+    """Write a small picture unlike any other, or the one of a seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.RandomState(next(NUMBER) if seed is None else seed)
+    path.write_bytes(cv2.imencode(".jpg", random.randint(0, 256, (24, 32, 3)).astype(np.uint8))[1].tobytes())
+
+
+def text(path, content, encoding="utf-8"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode(encoding))
+
+
+def entries(out):
+    with open(out / "manifest.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return [Entry(**row) for row in csv.DictReader(file)]
+
+
+def left_out(out):
+    with open(out / "left_out.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return {(row["what"], row["reason"].partition(":")[0]) for row in csv.DictReader(file)}
+
+
+def prepare(dataset, root, out, *options):
+    return main(["--dataset", dataset, "--root", str(root), "--out", str(out), *options])
+
+
+def emotion_folders(root, emotions=MIKELS, count=20, names=lambda emotion: emotion):
+    for emotion in emotions:
+        for number in range(count):
+            picture(root / names(emotion) / ("%d.jpg" % number))
+
+
+def fi_folders(root):
+    emotion_folders(root / "emotion_dataset")
+    return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 16), ("valid", 1), ("test", 3))}
+
+
+def fi_split_folders(root):
+    for split, count in (("train", 3), ("val", 1), ("test", 2)):
+        emotion_folders(root / "FI" / split, count=count, names=lambda emotion: SHORT.get(emotion, emotion))
+    return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 3), ("valid", 1), ("test", 2))}
+
+
+def fi_number_lists(root, suffix="", classes=8):
+    for split, count in (("train", 16), ("val", 8), ("test", 8)):
+        lines = []
+        for number in range(count):
+            name = "%s/%s image %d.jpg" % (MIKELS[number % 8], split, number)
+            picture(root / "Fi" / "fi" / name)
+            lines.append("%s %d" % (name, number % 8 if classes == 8 else int(number % 8 in (0, 2, 3, 5))))
+        text(root / ("fi_%simg_label%s.txt" % (split, suffix)), "\r\n".join(lines))
+    return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 2), ("valid", 1), ("test", 1))}
+
+
+def fi_binary_lists(root):
+    fi_number_lists(root, "_c2", 2)
+    return {(sentiment, split): n for sentiment in ("negative", "positive") for split, n in (("train", 8), ("valid", 4), ("test", 4))}
+
+
+def fi_name_lists(root):
+    for split, count in (("Train", 16), ("Test", 8)):
+        for number in range(count):
+            picture(root / "FI" / "Images" / ("%s%d.jpg" % (split, number)))
+        text(root / "FI" / ("%sImages.txt" % split), "".join("%s/%s%d.jpg\n" % (MIKELS[n % 8], split, n) for n in range(count)))
+    return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 2), ("test", 1))}
+
+
+def fi_label_csv(root):
+    for number in range(160):
+        picture(root / "images" / ("%d.jpg" % number))
+    text(root / "label.csv", "".join("%d,%s\n" % (number, SHORT.get(MIKELS[number % 8], MIKELS[number % 8])) for number in range(160)))
+    return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 16), ("valid", 1), ("test", 3))}
+
+
+def fi_tables(root):
+    for split, count in (("train", 16), ("val", 8), ("test", 8)):
+        rows = []
+        for number in range(count):
+            picture(root / "pictures" / ("%s%d.jpg" % (split, number)))
+            rows.append("%s%d.jpg,%d,%d\n" % (split, number, number % 8, number % 2))
+        text(root / ("fi_%s.csv" % split), "".join(rows))
+    return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 2), ("valid", 1), ("test", 1))}
+
+
+def emotionroi_lists(root):
+    emotion_folders(root / "EmotionROI" / "images", EKMAN, 4)
+    emotion_folders(root / "EmotionROI" / "ground_truth", EKMAN, 4)                 # stimuli maps, no images of the set
+    for name, numbers in (("training", (0, 1, 2)), ("testing", (3,))):
+        text(root / "EmotionROI" / "training_testing_split" / (name + ".txt"), "".join(
+            "%s/%d.jpg\n" % (emotion, number) for emotion in EKMAN for number in numbers))
+    return {(emotion, split): n for emotion in EKMAN for split, n in (("train", 3), ("test", 1))}
+
+
+def emotionroi_folders(root):
+    emotion_folders(root / "EmotionROI" / "images", EKMAN, 10)
+    return {(emotion, split): n for emotion in EKMAN for split, n in (("train", 7), ("test", 3))}
+
+
+def emotion6(root):
+    rows = ["\t".join(["[image_filename]", "[valence]", "[arousal]", *("[prob. %d]" % n for n in range(7))])]
+    for emotion in EKMAN:
+        for number in range(10):
+            picture(root / "Emotion6" / "images" / emotion / ("%d.jpg" % number))
+            shares = [.6 if name == emotion else .1 for name in (*EKMAN, "neutral")]
+            rows.append("%s/%d.jpg\t5.1\t4.2\t%s" % (emotion, number, "\t".join(map(str, shares))))
+    rows += ["anger/neutral.jpg\t5\t4\t0\t0\t0\t0\t0\t0\t1", "anger/tie.jpg\t5\t4\t.5\t0\t0\t.5\t0\t0\t0"]
+    text(root / "Emotion6" / "ground_truth.txt", "\n".join(rows))
+    return {(emotion, split): n for emotion in EKMAN for split, n in (("train", 7), ("test", 3))}
+
+
+def twitter1(root):
+    lines = []
+    for number in range(20):
+        picture(root / "Agg_AMT_Candidates" / ("%d.jpg" % number))
+        lines.append("%d.jpg %d" % (number, number % 2))
+    text(root / "twitter_three_agrees.txt", "\n".join(lines))
+    text(root / "twitter_five_agrees.txt", "\n".join(lines[:5]))
+    return {(sentiment, str(fold)): 2 for sentiment in ("negative", "positive") for fold in range(1, 6)}
+
+
+def twitter1_folds(root):
+    twitter1(root)
+    for fold in range(1, 6):
+        text(root / "ground_truth" / "three_agrees" / ("test%d" % fold) / "test.txt", "".join(
+            "/somewhere/%d.jpg %d\n" % (number, number % 2) for number in range(20) if number // 4 + 1 == fold))
+    return {(sentiment, str(fold)): 2 for sentiment in ("negative", "positive") for fold in range(1, 6)}
+
+
+def twitter2(root):
+    lines = ["Image\tSentiment"]
+    for number in range(1, 31):
+        if number <= 20:
+            picture(root / "twitter" / ("partition%d" % (number % 5 + 1)) / ("%d.jpg" % number))
+        lines.append("%d.jpg\t%s" % (number, "positive" if number % 2 else "negative"))
+    text(root / "twitter" / "groundTruthLabel.txt", "\r\n".join(lines) + "\r\n")
+    return {(sentiment, str(fold)): 2 for sentiment in ("negative", "positive") for fold in range(1, 6)}
+
+
+def artphoto(root):
+    for emotion in MIKELS:
+        for number in range(5):
+            picture(root / "testImages_artphoto" / ("%s_%04d.jpg" % ({"sadness": "sad", "contentment": "content"}.get(emotion, emotion), number)))
+    return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def abstract(root):
+    names = ["Amusement", "Anger", "Awe", "Content", "Disgust", "Excitement", "Fear", "Sad"]
+    rows = ["'',%s" % ",".join("'%s'" % name for name in names)]
+    for column, emotion in enumerate(MIKELS):
+        for number in range(5):
+            name = "abstract_%s%d.jpg" % (emotion, number)
+            picture(root / "testImages_abstract" / name)
+            rows.append("'%s',%s" % (name, ",".join(str(7 if n == column else n % 3) for n in range(8))))
+    picture(root / "testImages_abstract" / "tie.jpg")
+    rows.append("'tie.jpg',3,3,0,0,0,0,0,0")
+    text(root / "ABSTRACT_groundTruth.csv", "\r\n".join(rows))
+    return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def iapsa(root):
+    rows = ["file,label"]
+    for emotion in MIKELS:
+        for number in range(5):
+            picture(root / "images" / ("%s%d.JPG" % (emotion, number)))
+            rows.append("%s%d.JPG,%s" % (emotion, number, emotion.title()))
+    text(root / "labels.csv", "\ufeff" + "\r\n".join(rows))
+    return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+LAYOUTS = [
+    ("fi", fi_folders), ("fi", fi_split_folders), ("fi", fi_number_lists), ("fi", fi_binary_lists), ("fi", fi_name_lists),
+    ("fi", fi_label_csv), ("fi", fi_tables), ("emotionroi", emotionroi_lists), ("emotionroi", emotionroi_folders),
+    ("emotion6", emotion6), ("twitter1", twitter1), ("twitter1", twitter1_folds), ("twitter2", twitter2), ("artphoto", artphoto),
+    ("abstract", abstract), ("iapsa", iapsa)]
+
+
+@pytest.mark.parametrize("dataset, write", LAYOUTS, ids=[write.__name__ for _, write in LAYOUTS])
+def test_layout(tmp_path, command, dataset, write):
+    expected = write(tmp_path / "root")
+    before = {path: path.read_bytes() for path in (tmp_path / "root").rglob("*") if path.is_file()}
+    done = command("prepare", "--dataset", dataset, "--root", tmp_path / "root", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = entries(tmp_path / "out")
+    assert Counter((row.emotion or row.sentiment, row.split) for row in rows) == expected
+    assert all((tmp_path / "root" / row.path).is_file() and row.sentiment for row in rows)
+    described = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    assert described["dataset"] == dataset and described["root"] == str(tmp_path / "root")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["left_out.csv", "manifest.csv", "prepared.json"]
+    assert {path: path.read_bytes() for path in (tmp_path / "root").rglob("*") if path.is_file()} == before
+
+
+def test_lists_are_followed_image_by_image(tmp_path):
+    for write, dataset in ((fi_number_lists, "fi"), (emotionroi_lists, "emotionroi"), (twitter1_folds, "twitter1")):
+        write(tmp_path / dataset)
+        assert prepare(dataset, tmp_path / dataset, tmp_path / (dataset + "-out")) == 0
+    rows = {row.path: row for row in entries(tmp_path / "fi-out")}
+    assert rows["Fi/fi/anger/val image 1.jpg"][1:4] == ("anger", "negative", "valid")
+    rows = {row.path: row for row in entries(tmp_path / "emotionroi-out")}
+    assert rows["EmotionROI/images/joy/3.jpg"][1:4] == ("joy", "positive", "test")
+    rows = {row.path: row for row in entries(tmp_path / "twitter1-out")}
+    assert rows["Agg_AMT_Candidates/7.jpg"][1:4] == ("", "positive", "2")
+
+
+def test_what_each_layout_leaves_out(tmp_path):
+    emotion6(tmp_path / "a")
+    prepare("emotion6", tmp_path / "a", tmp_path / "a-out")
+    assert {reason for _, reason in left_out(tmp_path / "a-out")} == {"neutral", "tie", "not a file with valence, arousal and seven shares"}
+    abstract(tmp_path / "b")
+    prepare("abstract", tmp_path / "b", tmp_path / "b-out")
+    assert left_out(tmp_path / "b-out") == {("tie.jpg,3,3,0,0,0,0,0,0", "tie")}
+    twitter2(tmp_path / "c")
+    prepare("twitter2", tmp_path / "c", tmp_path / "c-out")
+    assert left_out(tmp_path / "c-out") == {
+        ("%d.jpg\t%s" % (number, "positive" if number % 2 else "negative"), "no image") for number in range(21, 31)}
+
+
+def test_agreement_of_twitter1(tmp_path):
+    twitter1(tmp_path / "root")
+    assert prepare("twitter1", tmp_path / "root", tmp_path / "five", "--agree", "five") == 0
+    assert len(entries(tmp_path / "five")) == 5
+    assert prepare("twitter1", tmp_path / "root", tmp_path / "four", "--agree", "four") == 2
+
+
+def test_fi_layouts_are_told_apart(tmp_path):
+    """Lists win over folders, as they say more."""
+    fi_number_lists(tmp_path)
+    emotion_folders(tmp_path / "emotion_dataset", count=1)
+    assert {row.split for row in read_fi(tmp_path).rows} == {"train", "valid", "test"}
+
+
+def test_nothing_that_looks_like_fi(tmp_path, capsys):
+    picture(tmp_path / "root" / "holiday" / "1.jpg")
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 2
+    assert "none of the layouts of FI is below" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dataset, message", [
+    ("emotionroi", "there is no images below"), ("emotion6", "there is no ground_truth.txt below"), ("twitter1", "there is no Agg_AMT_Candidates below"),
+    ("twitter2", "there is no groundTruthLabel.txt below"), ("artphoto", "there is no testImages_artphoto below"),
+    ("abstract", "is no folder of Abstract"), ("iapsa", "has 0 CSV files: expected one"),
+])
+def test_an_empty_root(tmp_path, capsys, dataset, message):
+    (tmp_path / "root").mkdir()
+    assert prepare(dataset, tmp_path / "root", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_placeholders_copies_and_damage_are_left_out(tmp_path):
+    root = tmp_path / "root"
+    fi_split_folders(root)
+    for number in range(PLACEHOLDER_ROWS):
+        picture(root / "FI" / "train" / "awe" / ("banned%d.jpg" % number), seed=2 ** 31)
+    for split, emotion in (("train", "fear"), ("val", "anger"), ("test", "awe")):
+        picture(root / "FI" / split / emotion / "copy.jpg", seed=2 ** 31 + 1)
+    (root / "FI" / "val" / "fear" / "cut.jpg").write_bytes((root / "FI" / "train" / "fear" / "0.jpg").read_bytes()[:200])
+    (root / "FI" / "train" / "fear" / "text.png").write_text("no image")
+    assert prepare("fi", root, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {
+        *(("FI/train/awe/banned%d.jpg" % number, "placeholder") for number in range(PLACEHOLDER_ROWS)),
+        ("FI/train/fear/copy.jpg", "duplicate across splits"), ("FI/val/anger/copy.jpg", "duplicate across splits"),
+        ("FI/val/fear/cut.jpg", "unreadable"), ("FI/train/fear/text.png", "unreadable")}
+    assert "FI/test/awe/copy.jpg" in {row.path for row in entries(tmp_path / "out")}
+
+
+def test_near_duplicates_stay_on_one_side(tmp_path):
+    """The same pixels in another file: PNG and JPEG of one quality differ in bytes, not at 64 x 64."""
+    root = tmp_path / "root"
+    for emotion in MIKELS:
+        for number in range(10):
+            shade = next(NUMBER)
+            pixels = np.full((64, 64, 3), (shade % 251, shade // 251 % 251, 7 * shade % 251), np.uint8)
+            for copy, compression in enumerate((0, 9)):
+                path = root / emotion / ("%d-%d.png" % (number, copy))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    assert prepare("fi", root, tmp_path / "out") == 0
+    splits = {row.path: row.split for row in entries(tmp_path / "out")}
+    assert len(splits) == 160 and set(splits.values()) == {"train", "valid", "test"}
+    assert all(splits[path] == splits[path.replace("-0", "-1")] for path in splits)
+    assert len({row.sha256 for row in entries(tmp_path / "out")}) == 160
+
+
+def test_the_same_seed_gives_the_same_split(tmp_path):
+    artphoto(tmp_path / "root")
+    for out, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        assert prepare("artphoto", tmp_path / "root", tmp_path / out, "--seed", seed) == 0
+    a, b, c = ((tmp_path / out / "manifest.csv").read_bytes() for out in "abc")
+    assert a == b != c
+
+
+HOSTILE = {
+    "../outside.jpg": "its path leaves the root", "/etc/passwd": "its path leaves the root", "link.jpg": "a link out of the root",
+    "linked/outside.jpg": "a link out of the root", "x" * 5000 + ".jpg": "no image", "": "no image", ".": "no image",
+}
+
+
+def test_hostile_paths_are_listed_and_not_followed(tmp_path):
+    root, good = tmp_path / "root", "images/good file's \"name\", größe.JPEG"
+    picture(tmp_path / "outside.jpg")
+    picture(root / "within.jpg", seed=5)
+    picture(root / good)
+    (root / "link.jpg").symlink_to(tmp_path / "outside.jpg")
+    (root / "linked").symlink_to(tmp_path)
+    (root / "link within.jpg").symlink_to(root / good)
+    with open(root / "table.csv", "w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([name, "awe", 1] for name in (*HOSTILE, "link within.jpg", good))
+    assert prepare("fi", root, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {("%s,awe,1" % name, reason) for name, reason in HOSTILE.items()}
+    assert sorted(row.path for row in entries(tmp_path / "out")) == [good, "link within.jpg"]
+
+
+def test_a_label_file_that_is_no_text(tmp_path, capsys):
+    picture(tmp_path / "root" / "a.jpg")
+    (tmp_path / "root" / "label.csv").write_bytes(b"a,awe\n\0\0\0\n")
+    assert prepare("csv", tmp_path / "root", tmp_path / "out") == 2
+    assert "label.csv is no text file" in capsys.readouterr().err
+
+
+def test_a_name_in_another_encoding(tmp_path):
+    """Latin-1, in the file system and in the list."""
+    root = tmp_path / "root"
+    picture(root / os.fsdecode(b"gr\xf6\xdfe.jpg"))
+    for number in range(3):
+        picture(root / ("%d.jpg" % number))
+    (root / "table.csv").write_bytes(b"gr\xf6\xdfe.jpg,awe,1\n0.jpg,awe,1\n1.jpg,fear,0\n2.jpg,fear,0\n")
+    assert prepare("fi", root, tmp_path / "out") == 0
+    assert os.fsdecode(b"gr\xf6\xdfe.jpg") in {row.path for row in entries(tmp_path / "out")}
+
+
+def test_strict_makes_any_of_it_fatal(tmp_path, capsys):
+    twitter2(tmp_path / "root")
+    assert prepare("twitter2", tmp_path / "root", tmp_path / "out", "--strict") == 2
+    message = capsys.readouterr().err
+    assert "10 rows and files of" in message and "--strict is given; the first:\n21.jpg\tpositive: no image" in message
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def png_that_claims(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("size", [(40000, 40000), (2 ** 31 - 1, 2 ** 31 - 1), (12000, 12000)])
+def test_a_decompression_bomb(tmp_path, size):
+    fi_split_folders(tmp_path / "root")
+    (tmp_path / "root" / "FI" / "train" / "awe" / "bomb.png").write_bytes(png_that_claims(*size))
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 0
+    with open(tmp_path / "out" / "left_out.csv") as file:
+        assert "claims more than 134 million pixels" in file.read()
+
+
+def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, capsys):
+    fi_folders(tmp_path / "root")
+    whole, seen = examine.examine, []
+
+    def interrupted(path):
+        seen.append(path)
+        if len(seen) == 100:
+            raise KeyboardInterrupt
+        return whole(path)
+
+    monkeypatch.setattr(examine, "CHUNK", 16)
+    monkeypatch.setattr(examine, "examine", interrupted)
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["examined.csv"]
+    with open(tmp_path / "out" / "examined.csv", "a") as file:
+        file.write("emotion_dataset/awe/0.jpg,torn")                            # the line that was being written
+    seen.clear()
+    monkeypatch.setattr(examine, "examine", lambda path: seen.append(path) or whole(path))
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 0
+    assert 60 <= len(seen) <= 80                                               # 160 less the six chunks of 16 that were done
+    assert prepare("fi", tmp_path / "root", tmp_path / "fresh") == 0
+    assert (tmp_path / "out" / "manifest.csv").read_bytes() == (tmp_path / "fresh" / "manifest.csv").read_bytes()
+
+
+def test_a_file_that_changed_is_examined_again(tmp_path):
+    picture(tmp_path / "a.jpg")
+    first = list(examine.examine_all(tmp_path, ["a.jpg"], tmp_path / "journal"))
+    picture(tmp_path / "a.jpg")
+    os.utime(str(tmp_path / "a.jpg"), ns=(1, 1))
+    assert list(examine.examine_all(tmp_path, ["a.jpg"], tmp_path / "journal")) != first
+
+
+def test_a_long_list(tmp_path):
+    """A hundred thousand rows without an image: counted and listed."""
+    twitter2(tmp_path / "root")
+    with open(tmp_path / "root" / "twitter" / "groundTruthLabel.txt", "a") as file:
+        file.writelines("none%d.jpg\tpositive\n" % number for number in range(100000))
+    assert prepare("twitter2", tmp_path / "root", tmp_path / "out") == 0
+    described = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    assert described["left_out"] == {"no image": 100010}
+
+
+@pytest.mark.slow
+def test_folds_train_and_evaluate(tmp_path, command):
+    twitter2(tmp_path / "root")
+    assert prepare("twitter2", tmp_path / "root", tmp_path / "data") == 0
+    done = command("train", "--data", tmp_path / "data", "--labels", "sentiment", "--out", tmp_path / "all", "--folds", "all", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "16 training and 4 test images of 2 classes" in done.stdout and "there is no split valid" in done.stdout
+    assert "accuracy of 5 folds: mean" in done.stdout
+    summary = json.loads((tmp_path / "all" / "folds.json").read_text())
+    assert len(summary["accuracy"]["folds"]) == 5
+    np.testing.assert_allclose(summary["accuracy"]["mean"], np.mean(summary["accuracy"]["folds"]))
+    np.testing.assert_allclose(summary["accuracy"]["std"], np.std(summary["accuracy"]["folds"], ddof=1))
+    configs = [json.loads((tmp_path / "all" / ("fold-%d" % fold) / "config.json").read_text()) for fold in range(1, 6)]
+    assert [config["options"]["fold"] for config in configs] == [1, 2, 3, 4, 5]
+    assert len({config["data"]["manifest"] for config in configs}) == 1
+    assert not (tmp_path / "all" / "fold-1" / "best.params").exists()
+    done = command("evaluate", "--run", tmp_path / "all", "--folds", "all")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "all" / "folds.json").read_text()) == summary
+    done = command("evaluate", "--run", tmp_path / "all", "--fold", "2")
+    assert done.returncode == 0 and "test of fold 2" in done.stdout
+    for arguments, message in (
+            (("train", "--data", tmp_path / "data", "--labels", "sentiment", "--pretrained", "none"), "is in folds: choose with --fold"),
+            (("train", "--data", tmp_path / "data", "--fold", 1, "--pretrained", "none"), "has no emotion: use --labels sentiment"),
+            (("evaluate", "--run", tmp_path / "all"), "holds the runs of 5 folds: choose one"),
+            (("evaluate", "--run", tmp_path / "all" / "fold-1", "--parameters", "best"), "has no split valid to choose an epoch by")):
+        done = command(*arguments, cwd=tmp_path)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
