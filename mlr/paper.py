@@ -8,6 +8,9 @@ Computing and Applications 34:14107-14120, 2022, doi 10.1007/s00521-022-07139-y.
 BACKBONE = "resnet50_v2"
 # All v2 networks of the Gluon model zoo, which the released one is taken from.
 BACKBONES = ("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2")
+# Ours: a ResNet-18 v2 with fewer channels (stem, stages 1 to 4), for what has to be small; there are no ImageNet weights for it.
+SLIM_BACKBONE = "resnet18_v2_slim"
+SLIM_CHANNELS = (32, 32, 48, 96, 160)
 TAPS = ("stem", "pool", "stage1")
 # What the widths 64, 256 and 512 suggest was meant, as they are these maps' channels in ResNet-50; inferred, not released.
 TAPS_BY_WIDTH = ("stem", "stage1", "stage2")

@@ -46,14 +46,14 @@ RELEASED = Preset()
 # layer, which needs small steps, and fresh convolutions, which need large ones, at one rate.
 DEMO = replace(
     RELEASED,
-    backbone="resnet18_v2",  # the smallest of the zoo's v2 networks
+    backbone=paper.SLIM_BACKBONE,  # fits into 10 MB, and learns the paintings faster than the zoo's own ResNet-18
     pretrained="none",       # needs no download
     style_width=256,
     image_size=64,
     augmentation="gentle",   # the width and the colour of the lines are what matters
     loss_form="written",
     batch_size=32,
-    epochs=7,
+    epochs=10,
     optimizer="adam",
     learning_rate=7e-4,
     schedule="cosine",

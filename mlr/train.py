@@ -14,7 +14,7 @@ from mlr.presets import DEMO, RELEASED, Preset
 EVALUATION_BATCH = 64
 
 PRESET_OPTIONS = {
-    "backbone": dict(choices=paper.BACKBONES, help="network of the Gluon zoo"),
+    "backbone": dict(choices=(*paper.BACKBONES, paper.SLIM_BACKBONE), help="network of the Gluon zoo, or ResNet-18 with fewer channels"),
     "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone; FILE: .params or .onnx"),
     "taps": dict(choices=("released", "by-width"),
                  help="maps under the shallow branches: stem, pool, stage 1; or stem, stage 1, stage 2"),

@@ -161,6 +161,8 @@ def zoo_file(name):
 
     Any <name>-<hash>.params in the cache will do whose SHA-1 starts with that hash, as versions of MXNet have different ones.
     """
+    if name not in model_store._model_sha1:
+        raise InputError("the Gluon zoo has no ImageNet weights of %s: train it from scratch with --pretrained none" % name)
     sha1 = model_store._model_sha1[name]
     file_name = "%s-%s.params" % (name, sha1[:8])
     cache = Path(mx.base.data_dir()) / "models"

@@ -63,7 +63,7 @@ def test_maps_of_the_released_backbone():
     assert len(shapes) == len(MAPS) + 1
 
 
-@pytest.mark.parametrize("name", paper.BACKBONES)
+@pytest.mark.parametrize("name", (*paper.BACKBONES, paper.SLIM_BACKBONE))
 def test_every_backbone(name):
     net = small_net(backbone=name)
     initialized(net, 1, 3, 64, 64)

@@ -4,7 +4,7 @@ from mxnet.gluon import HybridBlock
 from mxnet.gluon.model_zoo import vision
 
 from mlr.errors import InputError
-from mlr.paper import BACKBONE, BACKBONES
+from mlr.paper import BACKBONE, BACKBONES, SLIM_BACKBONE, SLIM_CHANNELS
 
 MAPS = ("stem", "pool", "stage1", "stage2", "stage3", "stage4")
 
@@ -22,10 +22,10 @@ class Backbone(HybridBlock):
 
     def __init__(self, name=BACKBONE, **kwargs):
         super().__init__(**kwargs)
-        if name not in BACKBONES:
-            raise InputError("unknown backbone %s: choose one of %s" % (name, ", ".join(BACKBONES)))
+        if name not in (*BACKBONES, SLIM_BACKBONE):
+            raise InputError("unknown backbone %s: choose one of %s, %s" % (name, ", ".join(BACKBONES), SLIM_BACKBONE))
         with self.name_scope():
-            zoo = vision.get_model(name)
+            zoo = vision.ResNetV2(vision.BasicBlockV2, [2, 2, 2, 2], list(SLIM_CHANNELS)) if name == SLIM_BACKBONE else vision.get_model(name)
             features = zoo.features
             self.stem = features[:4]                   # batch norm of the input, convolution, batch norm, ReLU
             self.pool = features[4]
