@@ -1,6 +1,7 @@
 # make demo     environment, demo data, training, evaluation, prediction
 # make install  environment alone
-# make figures  redraws imgs/
+# make figures  redraws imgs/, with the run in checkpoints/demo
+# make checkpoint  trains that run anew; checkpoints/demo must not exist
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
@@ -23,7 +24,9 @@ BUILDS := mxnet-mkl-1.5.1:cpu:$(PYTHON) mxnet-1.5.1:plain:$(PYTHON) mxnet-1.9.1:
 	$(if $(PYTHON38),mxnet-mkl-1.5.1-python3.8:cpu:$(PYTHON38))
 FIDELITY := .builds/fidelity
 
-.PHONY: demo install figures test test-all test-builds fidelity
+SHOWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
+
+.PHONY: demo install figures checkpoint test test-all test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -39,6 +42,16 @@ install: $(VENV)/installed-$(EXTRA)
 
 figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr prepare --dataset demo --out data/demo --sheet imgs/demo.png
+	cp data/demo/test/excitement/0005.jpg imgs/example.jpg
+	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/visualization.png
+	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/grad-cam.png --view grad-cam
+	$(BIN)/mlr visualize --image imgs/example.jpg --out imgs/gram.png --view gram
+
+# Ends with what is in checkpoints/demo: the parameters, to the bit on one build and number of threads.
+checkpoint: $(VENV)/installed-$(EXTRA)
+	$(BIN)/mlr train --data demo --out runs/checkpoint
+	$(BIN)/python -c 'from mlr.checkpoint import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
+	$(BIN)/mlr evaluate --run checkpoints/demo
 
 test: $(VENV)/installed-$(EXTRA),test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal  # a process a core is faster than threads

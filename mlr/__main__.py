@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "train the network on a data folder",
     "evaluate": "measure a run on a split of the data",
     "predict": "tell the emotion of images",
+    "visualize": "draw what the filters of a run respond to, or what weighs for a class",
 }
 
 

@@ -99,7 +99,7 @@ class Run:
         mx.nd.waitall()
         self.metrics.append(metrics)
         contents = {
-            "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in self.metrics),
+            "metrics.jsonl": _json_lines(self.metrics),
             "last.params": net.save_parameters,
             "optimizer.params": lambda path: mx.nd.save(path, engine.optimizer_arrays(trainer)),
         }
@@ -112,6 +112,13 @@ class Run:
         """Put the state after the last committed epoch into a materialized network and its trainer."""
         self._load_parameters(net, "last")
         engine.restore_optimizer(trainer, read_params(self.verified("optimizer.params")))
+
+    def ship(self, folder):
+        """Write what prediction needs into a new folder: without the best parameters and the optimizer's state."""
+        shipped = Run.create(folder, self.config, self.classes)
+        shipped.metrics = self.metrics
+        shipped._commit({
+            "metrics.jsonl": _json_lines(self.metrics), "last.params": lambda path: shutil.copyfile(str(self.verified("last.params")), path)})
 
     def load_network(self, ctx, parameters="last"):
         """Return the trained MultiLevelNet, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
@@ -170,6 +177,10 @@ class Run:
 
 def _json(value):
     return json.dumps(value, indent=2) + "\n"
+
+
+def _json_lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _git_commit():

@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from mlr.errors import InputError, RunError
+
+SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,8 +58,10 @@ def number(kind, lowest, above=False):
     return parse
 
 
-def add_run(parser):
-    parser.add_argument("--run", required=True, metavar="DIR", help="the run folder, the --out of a training")
+def add_run(parser, shipped=False):
+    """shipped: the run in checkpoints/ is the default."""
+    parser.add_argument("--run", required=not shipped, default=SHIPPED_RUN if shipped else None, metavar="DIR", help=(
+        "the run folder, the --out of a training" + (" (default: checkpoints/demo, the demo's)" if shipped else "")))
     parser.add_argument("--parameters", choices=("last", "best"), default="last", help=(
         "those after the last epoch, as in the released code, or of the best balanced accuracy on valid (default: last)"))
 

@@ -55,7 +55,7 @@ def evaluate_run(folder, options, ctx):
 
     run = Run.open(folder)
     trained = run.config["options"]
-    data = data_folder(options.data or run.config["data"]["folder"])
+    data = data_folder(options.data or ("demo" if trained["data"] == "demo" else run.config["data"]["folder"]))
     fold = options.fold or (None if options.data else trained["fold"])
     split = read_split(data, options.split, trained["labels"], fold)
     if split.classes != run.classes:

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mlr.files import write_file
 
+CAPTION = 11  # points: readable in a figure ten inches wide that is shown 600 pixels wide
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 
@@ -59,11 +61,97 @@ def plot_contact_sheet(rows, axes):
     return axes
 
 
-def new_figure(width, height, columns=1):
-    """Return a figure, in inches, and its axes in one row; nothing global is touched."""
+def plot_picture(pixels, title, axes):
+    """Draw an image, (H, W, 3) uint8 RGB, with a title above."""
+    axes.imshow(pixels)
+    return _without_ticks(title, axes)
+
+
+def plot_map(values, shape, title, axes, over=None):
+    """Draw an activation map, (h, w), upsampled to the (height, width) of its image; dark is low, yellow is high.
+
+    over: the image, (H, W, 3) uint8, for a translucent map above it.
+    """
+    values = cv2.resize(np.asarray(values, np.float32), shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    if over is not None:
+        axes.imshow(over)
+    axes.imshow(values, cmap="viridis", alpha=None if over is None else .6)
+    return _without_ticks(title, axes)
+
+
+def plot_contributions(matrix, title, axes):
+    """Draw what the pairs of channels contribute, (C, C): blue for, red against, white nothing; the strongest 0.1 % saturate."""
+    limit = max(np.quantile(np.abs(matrix), .999), 1e-12)
+    axes.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit)
+    return _without_ticks(title, axes)
+
+
+def _without_ticks(title, axes):
+    axes.set_title(title, fontsize=CAPTION)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes
+
+
+def activation_figure(pictures, found):
+    """Return the paper's activation figure: input and blocks 1 to 4, left to right; the images below each other.
+
+    pictures: (H, W, 3) uint8 each. found: {block: for each image a list, strongest first, of dicts filter, map (h, w), activation,
+    pattern (S, S, 3), excited}; each takes two rows, the map for the image above the pattern that excites the filter most.
+    """
+    ranks = len(next(iter(found.values()))[0])
+    rows = 2 * ranks * len(pictures)
+    figure, axes = new_figure(2 * (1 + len(found)), 2.3 * rows, 1 + len(found), rows)
+    for unused in axes.ravel():
+        unused.set_axis_off()
+    for image, picture in enumerate(pictures):
+        for rank in range(ranks):
+            above, below = axes[2 * (image * ranks + rank):][:2]
+            if rank == 0:
+                above[0].set_axis_on()
+                plot_picture(picture, "input image", above[0])
+            below[0].text(.5, .5, "above: map of\nthe filter\n\nbelow: pattern that\nexcites it most", ha="center", va="center", fontsize=CAPTION)
+            for number, block in enumerate(found, start=1):
+                filter_ = found[block][image][rank]
+                for panel in (above[number], below[number]):
+                    panel.set_axis_on()
+                plot_map(filter_["map"], picture.shape, "block %d, filter %d\nactivation %.2f" % (
+                    number, filter_["filter"], filter_["activation"]), above[number])
+                plot_picture(filter_["pattern"], "pattern of filter %d\nactivation %.2f" % (filter_["filter"], filter_["excited"]), below[number])
+    return figure
+
+
+def grad_cam_figure(pictures, maps, names):
+    """Return a figure of images beside their Grad-CAM maps, (N, h, w), for the classes called `names`."""
+    figure, axes = new_figure(6, 3.1 * len(pictures), 2, len(pictures))
+    for picture, cam, name, (left, right) in zip(pictures, maps, names, axes):
+        plot_picture(picture, "input image", left)
+        plot_map(cam, picture.shape, "Grad-CAM for %s" % name, right, over=picture)
+    return figure
+
+
+def gram_figure(pictures, contributions, pairs, names):
+    """Return a figure of images beside what each shallow branch's channel pairs contribute to the class.
+
+    contributions: {tap: (N, C, C)}. pairs: {tap: for each image [(a, b, contribution)]}. names: the classes.
+    """
+    figure, axes = new_figure(3 * (1 + len(contributions)), 4 * len(pictures), 1 + len(contributions), len(pictures))
+    for image, (picture, name) in enumerate(zip(pictures, names)):
+        plot_picture(picture, "input image", axes[image][0])
+        for panel, tap in zip(axes[image][1:], contributions):
+            listed = "\n".join("channels %d, %d: %+.2g" % pair for pair in pairs[tap][image])
+            plot_contributions(contributions[tap][image], "%s, for %s\n%s" % (tap, name, listed), panel)
+    return figure
+
+
+def new_figure(width, height, columns=1, rows=None):
+    """Return a figure, in inches, and its axes: one, or an array of a row or, where `rows` is given, of rows and columns.
+
+    Nothing global is touched.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
+    return figure, figure.subplots(rows or 1, columns, squeeze=rows is None)
 
 
 def save_figure(figure, path):

@@ -13,7 +13,7 @@ BATCH = 16
 
 def parser():
     parser = command.Parser("predict", __doc__)
-    command.add_run(parser)
+    command.add_run(parser, shipped=True)
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="image files, or folders that are searched for them")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of text")
     command.add_context(parser)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mlr"
-COMMANDS = ("prepare", "train", "evaluate", "predict")
+COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize")
 # From the commands down; a module may import from its own layer, but a command from no other command.
 LAYERS = (
     COMMANDS + ("__main__",),
-    ("engine", "checkpoint", "figures", "folds"),
+    ("engine", "checkpoint", "figures", "folds", "attribution", "filters"),
     ("data", "model"),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "command"),
     ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),

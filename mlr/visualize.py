@@ -1,0 +1,124 @@
+"""python -m mlr.visualize: draw what the filters of a run respond to, or what weighs for a class."""
+
+import sys
+from pathlib import Path
+
+from mlr import command
+from mlr.errors import InputError
+from mlr.installation import require_mxnet
+
+FORMATS = (".png", ".svg", ".pdf")
+SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its large filters there
+PAIRS = 3               # of channels, listed for each branch
+VIEWS = {
+    "filters": "the paper's figure: for each block the filter with the highest activation, its map, and the pattern that excites it most",
+    "grad-cam": "where the deep map speaks for the class",
+    "gram": "which pairs of channels of the shallow branches weigh for the class",
+}
+
+
+def parser():
+    parser = command.Parser("visualize", __doc__)
+    command.add_run(parser, shipped=True)
+    parser.add_argument("--image", required=True, nargs="+", metavar="FILE", help="one or more images, a row each")
+    parser.add_argument("--out", required=True, metavar="FIGURE", help="the picture to write; its ending tells the format, %s" % ", ".join(FORMATS))
+    parser.add_argument("--view", choices=VIEWS, default="filters", help="; ".join("%s: %s" % item for item in VIEWS.items()) + " (default: filters)")
+    parser.add_argument("--class", dest="label", metavar="NAME", help="for grad-cam and gram (default: the predicted one of each image)")
+    parser.add_argument("--top", type=command.number(int, 1), default=1, metavar="K", help="the K strongest filters (default: 1)")
+    parser.add_argument("--measure", choices=("mean", "max"), default="mean", help="what of a map counts as its activation (default: mean)")
+    parser.add_argument("--seed", type=command.number(int, 0), default=0, metavar="N", help="of the noise that patterns start from (default: 0)")
+    parser.add_argument("--steps", type=command.number(int, 1), metavar="N", help="of gradient ascent (default: 200)")
+    parser.add_argument("--jitter", type=command.number(int, 0), metavar="PX", help="random shift before each step (default: 4; 0: off)")
+    parser.add_argument("--blur", type=command.number(float, 0), metavar="PX", help="smoothing while ascending (default: 0.6; 0: off)")
+    parser.add_argument("--total-variation", type=command.number(float, 0), metavar="W",
+                        help="weight against differences of neighbouring pixels (default: 0.15; 0: off)")
+    command.add_context(parser)
+    return parser
+
+
+def visualize(options):
+    out = Path(options.out)
+    if out.suffix.lower() not in FORMATS:
+        raise InputError("--out %s: the ending tells the format, give one of %s" % (out, ", ".join(FORMATS)))
+    require_mxnet()
+    from mlr.checkpoint import Run
+    from mlr.context import parse_context
+    from mlr.figures import save_figure
+
+    ctx = parse_context(options.ctx)[0]
+    run = Run.open(options.run)
+    if options.label is not None and options.label not in run.classes:
+        raise InputError("the run has no class %s: choose one of %s" % (options.label, ", ".join(run.classes)))
+    pictures, images = read_pictures(options.image, run.config["preprocessing"]["image_size"], ctx)
+    net = run.load_network([ctx], options.parameters)
+    draw = {"filters": draw_filters, "grad-cam": draw_grad_cam, "gram": draw_gram}[options.view]
+    save_figure(draw(run, net, pictures, images, options), out)
+    print("%s: %s" % (VIEWS[options.view].partition(":")[0], out))
+
+
+def read_pictures(paths, image_size, ctx):
+    """Return the images as they are, a list of (H, W, 3) uint8, and as the network sees them, NDArray (N, 3, S, S)."""
+    from mxnet import nd
+
+    from mlr.data.images import checked_bytes, read_image
+    from mlr.transforms import evaluation_transform
+
+    for path in paths:
+        checked_bytes(path)
+    pictures = [read_image(path) for path in paths]
+    transform = evaluation_transform(image_size)
+    return [picture.asnumpy() for picture in pictures], nd.stack(*[transform(picture) for picture in pictures]).as_in_context(ctx)
+
+
+def draw_filters(run, net, pictures, images, options):
+    """Return the figure of the strongest filters: two rows for each image and rank, maps above patterns."""
+    from mlr.figures import activation_figure
+    from mlr.filters import BLOCKS, Ascent, activation_maps, maximising_patterns, strongest_filters
+
+    given = {name: getattr(options, name) for name in Ascent._fields if getattr(options, name, None) is not None}
+    size = max(SMALLEST_PATTERN, run.config["preprocessing"]["image_size"])
+    maps, found = activation_maps(net, images), {}
+    for block in BLOCKS:
+        filters, activations = strongest_filters(maps[block], options.top, options.measure)
+        unique = sorted(set(filters.ravel().tolist()))  # images often share their strongest filter
+        patterns, _, excited = maximising_patterns(net, block, unique, size, options.seed, Ascent(**given), options.measure)
+        found[block] = [[{
+            "filter": number, "map": maps[block][image, number], "activation": activations[image, rank],
+            "pattern": patterns[unique.index(number)], "excited": excited[unique.index(number)],
+        } for rank, number in enumerate(row)] for image, row in enumerate(filters.tolist())]
+    return activation_figure(pictures, found)
+
+
+def draw_grad_cam(run, net, pictures, images, options):
+    from mlr.attribution import grad_cam
+    from mlr.figures import grad_cam_figure
+
+    classes, names = chosen_classes(run, net, images, options.label)
+    return grad_cam_figure(pictures, grad_cam(net, images, classes), names)
+
+
+def draw_gram(run, net, pictures, images, options):
+    from mlr.attribution import gram_contributions, strongest_pairs
+    from mlr.figures import gram_figure
+
+    classes, names = chosen_classes(run, net, images, options.label)
+    contributions = gram_contributions(net, images, classes)
+    pairs = [[strongest_pairs(matrix, PAIRS) for matrix in branch] for branch in contributions]
+    return gram_figure(pictures, dict(zip(net.taps, contributions)), dict(zip(net.taps, pairs)), names)
+
+
+def chosen_classes(run, net, images, label):
+    """Return for each image the number and the name of its class: the one asked for, or the predicted one."""
+    if label is None:
+        classes = net(images).argmax(axis=1).asnumpy().astype(int).tolist()
+    else:
+        classes = [run.classes.index(label)] * len(images)
+    return classes, [run.classes[number] for number in classes]
+
+
+def main(argv=None):
+    return command.run(parser(), visualize, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+import cv2
+import numpy as np
+import pytest
+
+from conftest import write_images
+from mlr.command import SHIPPED_RUN
+from mlr.figures import activation_figure, gram_figure, grad_cam_figure, new_figure, plot_contributions, plot_map, plot_picture
+from mlr.visualize import main
+
+BLOCKS = ("stage1", "stage2", "stage3", "stage4")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two images of the shipped run's classes: wide and tall."""
+    write_images(tmp_path, size=(60, 120), train=1, valid=0, test=0)
+    return [tmp_path / "train" / "awe" / "00.jpg", tmp_path / "train" / "fear" / "00.jpg"]
+
+
+def drawn(arguments, monkeypatch):
+    """The figure that the command would write."""
+    import mlr.figures
+
+    figures = []
+    monkeypatch.setattr(mlr.figures, "save_figure", lambda figure, path: figures.append(figure))
+    assert main([*map(str, arguments), "--steps", "2", "--ctx", "cpu"]) == 0
+    return figures[0]
+
+
+def titles(figure):
+    return [panel.get_title() for panel in figure.axes if panel.get_title()]
+
+
+def test_the_activation_figure_has_its_panels(trained, photos, monkeypatch):
+    figure = drawn(["--run", trained[0], "--image", *photos, "--out", "a.png"], monkeypatch)
+    seen = titles(figure)
+    assert seen.count("input image") == 2
+    for number in range(1, 5):
+        assert sum(title.startswith("block %d, filter " % number) for title in seen) == 2
+    assert sum(title.startswith("pattern of filter ") for title in seen) == 8
+    maps = [panel for panel in figure.axes if panel.get_title().startswith("block")]
+    assert all(panel.images[0].get_array().shape == (60, 120) for panel in maps)          # the aspect of the image
+
+
+def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
+    import mxnet as mx
+
+    from mlr.checkpoint import Run
+    from mlr.visualize import read_pictures
+
+    seen = titles(drawn(["--run", trained[0], "--image", photos[0], "--out", "a.png", "--top", 3, "--measure", "max"], monkeypatch))
+    net = Run.open(trained[0]).load_network([mx.cpu()])
+    maps = [values.asnumpy()[0] for values in net.backbone(read_pictures(photos[:1], 64, mx.cpu())[1])[2:6]]
+    for number, values in enumerate(maps, start=1):
+        highest = values.max(axis=(1, 2))
+        order = np.argsort(highest)[::-1][:3]
+        assert ["block %d, filter %d\nactivation %.2f" % (number, filter_, highest[filter_]) for filter_ in order] == [
+            title for title in seen if title.startswith("block %d" % number)]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf"])
+def test_formats(trained, photos, tmp_path, command, name):
+    done = command("visualize", "--run", trained[0], "--image", photos[0], "--out", tmp_path / name, "--view", "grad-cam", "--ctx", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / name).read_bytes()[:4] == {"a.png": b"\x89PNG", "a.svg": b"<?xm", "a.pdf": b"%PDF"}[name]
+
+
+def test_the_same_seed_draws_the_same_picture(trained, photos, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert main(["--run", str(trained[0]), "--image", str(photos[0]), "--out", str(tmp_path / (name + ".png")), "--steps", "3",
+                     "--seed", str(seed), "--ctx", "cpu"]) == 0
+    a, b, c = (cv2.imread(str(tmp_path / (name + ".png"))) for name in "abc")
+    assert (a == b).all() and (a != c).any()
+
+
+def test_grad_cam_and_gram_of_a_class(trained, photos, monkeypatch):
+    seen = titles(drawn(["--run", trained[0], "--image", *photos, "--out", "a.png", "--view", "grad-cam", "--class", "fear"], monkeypatch))
+    assert seen == ["input image", "Grad-CAM for fear"] * 2
+    seen = titles(drawn(["--run", trained[0], "--image", photos[0], "--out", "a.png", "--view", "gram", "--class", "awe"], monkeypatch))
+    assert [title.partition("\n")[0] for title in seen] == ["input image", "stem, for awe", "pool, for awe", "stage1, for awe"]
+    assert all(title.count("channels") == 3 for title in seen[1:])
+
+
+def test_plots_return_the_axes_they_drew_on():
+    _, (left, middle, right) = new_figure(3, 1, 3)
+    picture = np.zeros((4, 6, 3), np.uint8)
+    assert plot_picture(picture, "a", left) is left
+    assert plot_map(np.eye(2), picture.shape, "b", middle) is middle
+    assert plot_contributions(np.eye(3), "c", right) is right
+    assert middle.images[0].get_array().shape == (4, 6)
+
+
+def test_figures_of_one_image():
+    picture = np.zeros((4, 6, 3), np.uint8)
+    found = {block: [[{"filter": 1, "map": np.eye(2), "activation": 1., "pattern": picture, "excited": 2.}]] for block in BLOCKS}
+    assert len(titles(activation_figure([picture], found))) == 9
+    assert len(titles(grad_cam_figure([picture], np.ones((1, 2, 2)), ["awe"]))) == 2
+    assert len(titles(gram_figure([picture], {"stem": np.ones((1, 3, 3))}, {"stem": [[(0, 1, .5)]]}, ["awe"]))) == 2
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--out", "a.gif"), "the ending tells the format, give one of .png, .svg, .pdf"),
+    (("--class", "joy"), "the run has no class joy: choose one of awe, fear"),
+    (("--image", "nothing.jpg"), "can't read image nothing.jpg"),
+    (("--run", "nowhere"), "nowhere is not a run folder"),
+    (("--top", "0"), "argument --top"),
+])
+def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
+    usual = {"--run": trained[0], "--image": photos[0], "--out": tmp_path / "a.png"}
+    usual.update([arguments])
+    try:
+        code = main([str(part) for item in usual.items() for part in item])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2 and message in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_the_shipped_run(command, tmp_path, photos):
+    """What a fresh clone can do at once, without options; at most 10 MB, and as good as it says."""
+    assert sum(path.stat().st_size for path in SHIPPED_RUN.iterdir()) <= 10 * 10 ** 6
+    done = command("predict", SHIPPED_RUN.parents[1] / "imgs" / "example.jpg")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 9
