@@ -42,6 +42,8 @@ install: $(VENV)/installed-$(EXTRA)
 
 figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr prepare --dataset demo --out data/demo --sheet imgs/demo.png
+	$(BIN)/python -c 'import mlr, mxnet as mx; from mlr import figures, structure, weights; net = mlr.MultiLevelNet(8); \
+	weights.materialize(net, mx.cpu(), mx.init.Zero()); figures.save_figure(structure.structure_figure(net, 224), "imgs/structure.png")'
 	cp data/demo/test/excitement/0005.jpg imgs/example.jpg
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/visualization.png
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/grad-cam.png --view grad-cam

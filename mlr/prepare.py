@@ -7,7 +7,7 @@ from pathlib import Path
 from mlr import command
 from mlr.errors import InputError
 
-SPLITS = ("train", "valid", "test")
+# The names of mlr.data.datasets, which --help does not load.
 DATASETS = {
     "fi": "Flickr and Instagram, in any of its layouts", "emotionroi": "EmotionROI", "emotion6": "Emotion6", "twitter1": "Twitter I",
     "twitter2": "Twitter II", "artphoto": "ArtPhoto", "abstract": "Abstract", "iapsa": "IAPSa, with a CSV file of rows file,emotion",
@@ -66,8 +66,8 @@ def prepare_demo(folder, seed, sheet):
 def prepare_data_set(options):
     """Read the rows of a data set, decode every image, split, and write the manifest."""
     from mlr.data import datasets
-    from mlr.data.preparation import JOURNAL, prepare_images
     from mlr.data.manifest import LEFT_OUT
+    from mlr.data.preparation import JOURNAL, prepare_images
 
     root, out = Path(options.root), Path(options.out)
     if not root.is_dir():
@@ -92,6 +92,8 @@ def prepare_data_set(options):
 
 def print_counts(entries):
     """Print the number of images of each class and split."""
+    from mlr.data.manifest import SPLITS
+
     counts = Counter((entry.emotion or entry.sentiment, entry.split) for entry in entries)
     splits = [name for name in SPLITS if any(split == name for _, split in counts)] or sorted({split for _, split in counts})
     print("%-14s" % "class" + "".join("%8s" % (name if name in SPLITS else "fold " + name) for name in splits))

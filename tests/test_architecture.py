@@ -12,7 +12,7 @@ COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize")
 # From the commands down; a module may import from its own layer, but a command from no other command.
 LAYERS = (
     COMMANDS + ("__main__",),
-    ("engine", "checkpoint", "figures", "folds", "attribution", "filters"),
+    ("engine", "checkpoint", "figures", "folds", "attribution", "filters", "structure"),
     ("data", "model"),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "command"),
     ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),

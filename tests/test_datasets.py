@@ -13,10 +13,13 @@ import pytest
 
 from conftest import TINY
 from mlr.data import examine
-from mlr.data.datasets import read_fi
+from mlr.data.datasets import DATASETS, read_fi
 from mlr.data.manifest import Entry, LeftOut
 from mlr.data.preparation import PLACEHOLDER_ROWS
+from mlr.data.splits import read_training_splits
 from mlr.emotions import EKMAN, MIKELS
+from mlr.errors import InputError
+from mlr import prepare as prepare_command
 from mlr.prepare import main
 
 SHORT = {"amusement": "amuse", "contentment": "content", "excitement": "excit", "sadness": "sad"}
@@ -212,6 +215,11 @@ def test_layout(tmp_path, command, dataset, write):
     assert described["dataset"] == dataset and described["root"] == str(tmp_path / "root")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["left_out.csv", "manifest.csv", "prepared.json"]
     assert {path: path.read_bytes() for path in (tmp_path / "root").rglob("*") if path.is_file()} == before
+
+
+def test_the_command_names_every_data_set():
+    assert list(prepare_command.DATASETS) == list(DATASETS)
+    assert {dataset for dataset, _ in LAYOUTS} == set(DATASETS) - {"csv"}       # which test_prepare.py has
 
 
 def test_lists_are_followed_image_by_image(tmp_path):
@@ -417,6 +425,26 @@ def test_a_long_list(tmp_path):
     assert prepare("twitter2", tmp_path / "root", tmp_path / "out") == 0
     described = json.loads((tmp_path / "out" / "prepared.json").read_text())
     assert described["left_out"] == {"no image": 100010}
+
+
+def test_folds_of_a_manifest(tmp_path):
+    artphoto(tmp_path / "root")
+    prepare("artphoto", tmp_path / "root", tmp_path / "data")
+    tests = set()
+    for fold in range(1, 6):
+        splits, evaluated = read_training_splits(tmp_path / "data", fold=fold)
+        assert evaluated == "test" and (len(splits["train"]), len(splits["test"])) == (32, 8)
+        assert not set(splits["train"].names) & set(splits["test"].names)
+        tests |= set(splits["test"].names)
+    assert len(tests) == 40                                                     # every image is tested once
+    with pytest.raises(InputError, match="has no fold 6: it has 1, 2, 3, 4, 5"):
+        read_training_splits(tmp_path / "data", fold=6)
+    with pytest.raises(InputError, match="is in folds: choose with --fold"):
+        read_training_splits(tmp_path / "data")
+    fi_split_folders(tmp_path / "fi")
+    prepare("fi", tmp_path / "fi", tmp_path / "fi-data")
+    with pytest.raises(InputError, match="is in train, valid and test, not in folds"):
+        read_training_splits(tmp_path / "fi-data", fold=1)
 
 
 @pytest.mark.slow

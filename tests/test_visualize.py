@@ -1,11 +1,16 @@
 import cv2
+import mxnet as mx
 import numpy as np
 import pytest
 
+import mlr
 from conftest import write_images
+from mlr import paper
 from mlr.command import SHIPPED_RUN
 from mlr.figures import activation_figure, gram_figure, grad_cam_figure, new_figure, plot_contributions, plot_map, plot_picture
+from mlr.structure import structure, structure_figure
 from mlr.visualize import main
+from mlr.weights import materialize
 
 BLOCKS = ("stage1", "stage2", "stage3", "stage4")
 
@@ -43,8 +48,6 @@ def test_the_activation_figure_has_its_panels(trained, photos, monkeypatch):
 
 
 def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
-    import mxnet as mx
-
     from mlr.checkpoint import Run
     from mlr.visualize import read_pictures
 
@@ -96,6 +99,25 @@ def test_figures_of_one_image():
     assert len(titles(activation_figure([picture], found))) == 9
     assert len(titles(grad_cam_figure([picture], np.ones((1, 2, 2)), ["awe"]))) == 2
     assert len(titles(gram_figure([picture], {"stem": np.ones((1, 3, 3))}, {"stem": [[(0, 1, .5)]]}, ["awe"]))) == 2
+
+
+@pytest.mark.parametrize("options, texts", [
+    ({}, {"pool": "pool\n32 x 16 x 16", "branch 0": "Gram matrix\n32 x 32\nDense 64", "branch 2": "max-pool\nGram matrix\n32 x 32\nDense 512",
+          "style": "concat 832\nDropout 0.8\nDense 8", "fusion": "concat 168\nbatch norm\nDense 3"}),
+    ({"taps": ("stem", "stage3"), "widths": (5, 7), "dropout": 0}, {
+        "branch 1": "max-pool\nGram matrix\n96 x 96\nDense 7", "style": "concat 12\nDropout 0.0\nDense 8"}),
+])
+def test_the_structure_is_read_off_the_network(options, texts):
+    net = mlr.MultiLevelNet(3, backbone=paper.SLIM_BACKBONE, style_width=8, **options)
+    materialize(net, [mx.cpu()], mx.init.Zero())
+    boxes, arrows = structure(net, 64)
+    for name, text in texts.items():
+        assert boxes[name][2] == text
+    assert {end for start, end in arrows if start == "style"} == {"shallow"}
+    assert {start for start, end in arrows if end == "fusion"} == {"deep", "shallow"}
+    assert {start for start, end in arrows if end.startswith("branch")} == set(net.taps)
+    shown = {text.get_text() for text in structure_figure(net, 64).axes[0].texts}
+    assert shown == {text for _, _, text, _ in boxes.values()}
 
 
 @pytest.mark.parametrize("arguments, message", [

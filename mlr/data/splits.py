@@ -9,7 +9,7 @@ from tqdm import tqdm
 from mlr.data.folder import ImageFolder, read_folders
 from mlr.data.images import read_bytes
 from mlr.data.labelled import LabelledImages
-from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, read_entries
+from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, folds_of, read_entries
 from mlr.emotions import SENTIMENTS
 from mlr.errors import InputError
 
@@ -62,6 +62,8 @@ def read_manifest(folder, labels="emotion", fold=None):
             raise InputError("%s in %s has no %s: use --labels %s" % (
                 entry.path, path, labels, "sentiment" if labels == "emotion" else "emotion"))
     classes = sorted({entry.emotion for entry in entries}) if labels == "emotion" else list(SENTIMENTS)
+    if fold is not None and entries[0].split not in SPLITS and fold not in folds_of(folder):
+        raise InputError("%s has no fold %d: it has %s" % (folder, fold, ", ".join(map(str, folds_of(folder)))))
     chosen = {}
     for entry in entries:
         chosen.setdefault(_split_of(entry, fold, folder), []).append(entry)
@@ -119,7 +121,7 @@ def fingerprint(splits):
 def _split_of(entry, fold, folder):
     if entry.split in SPLITS:
         if fold is not None:
-            raise InputError("%s has the splits that its authors made, no folds: leave out --fold" % folder)
+            raise InputError("%s is in train, valid and test, not in folds: leave out --fold" % folder)
         return entry.split
     if fold is None:
         raise InputError("%s is in folds: choose with --fold which one is the test, or take --folds all" % folder)
