@@ -38,15 +38,28 @@ def plot_accuracy(metrics, axes):
 
 
 def plot_confusion(confusion, classes, axes):
-    """Draw a confusion matrix, (K, K) counts with true classes as rows: colour is the row's rate, the number the count."""
+    """Draw a confusion matrix, (K, K) counts with true classes as rows: the count, and below it, and as colour, the row's rate."""
     confusion = np.asarray(confusion)
     rates = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusion):
-        axes.text(column, row, count, ha="center", va="center", color="white" if rates[row, column] > .5 else "black")
+        axes.text(column, row, "%d\n%.2f" % (count, rates[row, column]) if count else "0", ha="center", va="center", fontsize=9,
+                  color="white" if rates[row, column] > .5 else "black")
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true")
+    return axes
+
+
+def plot_classes(result, classes, axes):
+    """Draw precision and recall of each class as bars. result: of `mlr.metrics.classification_metrics`."""
+    rows = np.arange(len(classes))
+    for shift, name, color in ((-.2, "recall", BLUE), (.2, "precision", ORANGE)):
+        axes.barh(rows + shift, [result[name][label] or 0 for label in classes], .4, color=color, label=name)
+    axes.set_yticks(rows, classes)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="precision, recall")
+    axes.legend(loc="upper center", bbox_to_anchor=(.5, 1.12), ncols=2, frameon=False)
     return axes
 
 
@@ -171,9 +184,10 @@ def save_curves(metrics, path):
 
 
 def save_confusion(result, classes, title, path):
-    """Draw the confusion matrix of `mlr.metrics.classification_metrics` into a file."""
+    """Draw the confusion matrix of `mlr.metrics.classification_metrics`, beside it precision and recall, into a file."""
     size = 2.5 + .45 * len(classes)
-    figure, axes = new_figure(size, size)
-    plot_confusion(result["confusion"], classes, axes)
-    axes.set_title("%s: balanced accuracy %.3f" % (title, result["balanced_accuracy"]))
+    figure, (left, right) = new_figure(1.7 * size, size, 2)
+    plot_confusion(result["confusion"], classes, left)
+    plot_classes(result, classes, right)
+    figure.suptitle("%s: balanced accuracy %.3f" % (title, result["balanced_accuracy"]))
     save_figure(figure, path)

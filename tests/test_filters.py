@@ -7,7 +7,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mlr
 from mlr import filters, paper
 from mlr.attribution import grad_cam, gram_contributions, strongest_pairs
+from mlr.checkpoint import Run
+from mlr.command import SHIPPED_RUN
 from mlr.filters import Ascent, activation_maps, maximising_patterns, strongest_filters
+from mlr.visualize import read_pictures
 from mlr.weights import materialize
 
 
@@ -94,6 +97,17 @@ def test_the_same_seed_gives_the_same_patterns(net):
     first, second, other = (maximising_patterns(net, "stage2", [1], 64, seed, Ascent(steps=5))[0] for seed in (0, 0, 1))
     assert_array_equal(first, second)
     assert (first != other).any()
+
+
+@pytest.mark.slow
+def test_patterns_of_the_shipped_run_excite_five_times_as_much_as_noise():
+    """The strongest filters for the example image, with little regularisation, which costs the deep blocks activation."""
+    net = Run.open(SHIPPED_RUN).load_network([mx.cpu()])
+    _, images = read_pictures([SHIPPED_RUN.parents[1] / "imgs" / "example.jpg"], 64, mx.cpu())
+    for block, maps in activation_maps(net, images).items():
+        chosen, _ = strongest_filters(maps)
+        _, start, end = maximising_patterns(net, block, chosen[0].tolist(), 128, ascent=Ascent(step=.1, blur=0, total_variation=.05))
+        assert end[0] >= 5 * abs(start[0]), block
 
 
 @pytest.mark.parametrize("off", ["jitter", "blur", "total_variation"])
