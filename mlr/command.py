@@ -72,8 +72,9 @@ def add_context(parser):
 
 
 def add_folds(parser):
-    parser.add_argument("--fold", type=number(int, 1), metavar="K", help="of data in folds: test on fold K, train on the others")
-    parser.add_argument("--folds", choices=("all",), help="all: every fold in turn, <run>/fold-K each; mean and standard deviation")
+    one_or_all = parser.add_mutually_exclusive_group()
+    one_or_all.add_argument("--fold", type=number(int, 1), metavar="K", help="of data in folds: test on fold K, train on the others")
+    one_or_all.add_argument("--folds", choices=("all",), help="all: every fold in turn, <run>/fold-K each; mean and standard deviation")
 
 
 def _fail(parser, error, code):

@@ -24,8 +24,6 @@ def parser():
 
 
 def evaluate(options):
-    if options.fold and options.folds:
-        raise InputError("--fold is one, --folds all of them: give one of the two")
     require_mxnet()
     from mlr.checkpoint import fold_folder, fold_folders
     from mlr.context import parse_context

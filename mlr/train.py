@@ -69,8 +69,6 @@ def train(options):
         raise InputError("a resumed run keeps its own options: leave out --%s" % ", --".join(given).replace("_", "-"))
     if options.resume and not options.out:
         raise InputError("--resume needs --out, the run folder to continue")
-    if options.fold and options.folds:
-        raise InputError("--fold is one, --folds all of them: give one of the two")
     require_mxnet()
     from mlr.checkpoint import Run, fold_folder, refuse_existing
     from mlr.context import parse_context

@@ -61,6 +61,16 @@ def test_every_naming_of_the_zoos_file(zoo, net, tmp_path, save, name):
     assert_allclose(net.backbone(images)[-1].asnumpy(), zoo.features(images).asnumpy(), rtol=1e-4, atol=1e-6)
 
 
+def images_and_features(zoo):
+    """Initialize a zoo network; return images and its features of them."""
+    zoo.initialize(mx.init.Xavier())
+    images = nd.random.normal(shape=(1, 3, 224, 224))
+    expected = zoo.features(images).asnumpy()
+    zoo(images)                                # the classifier takes its shape, too
+    nd.waitall()
+    return images, expected
+
+
 class Vgg16:
     """The zoo's VGG-16, its classifier apart, as `load_pretrained` takes a network."""
 
@@ -77,11 +87,7 @@ class Vgg16:
 @pytest.mark.parametrize("save, name", [(save_structural, "weights.params"), (save_onnx, "weights.onnx")])
 def test_vgg16_whose_hidden_dense_layers_count_as_features(tmp_path, save, name):
     zoo = vision.vgg16(prefix="vgg0_")
-    zoo.initialize(mx.init.Xavier())
-    images = nd.random.normal(shape=(1, 3, 224, 224))
-    expected = zoo.features(images).asnumpy()
-    zoo(images)
-    nd.waitall()
+    images, expected = images_and_features(zoo)
     save(zoo, tmp_path / name)
     ours = Vgg16()
     load_pretrained(ours, str(tmp_path / name))
@@ -92,11 +98,7 @@ def test_vgg16_whose_hidden_dense_layers_count_as_features(tmp_path, save, name)
 def test_resnet50_v2_of_the_onnx_model_zoo(tmp_path):
     """Its names, resnetv24_..., and all of its 259 parameters."""
     zoo = vision.resnet50_v2(prefix="resnetv24_")
-    zoo.initialize(mx.init.Xavier())
-    images = nd.random.normal(shape=(1, 3, 224, 224))
-    expected = zoo.features(images).asnumpy()
-    zoo(images)
-    nd.waitall()
+    images, expected = images_and_features(zoo)
     assert len(list(zoo.collect_params().keys())) == 259
     save_onnx(zoo, tmp_path / "resnet50-v2-7.onnx")
     net = mlr.MultiLevelNet(8)

@@ -200,12 +200,10 @@ def read_emotion6(root):
             votes = None
         if votes is None or len(votes) != len(names):
             listing.leave_out(text, "not a file with valence, arousal and seven shares")
-        elif votes.count(max(votes)) > 1:
-            listing.leave_out(text, "tie")
-        elif names[votes.index(max(votes))] == "neutral":
-            listing.leave_out(text, "neutral")
+        elif _elected(names, votes) in ("tie", "neutral"):
+            listing.leave_out(text, _elected(names, votes))
         else:
-            listing.add(_below(root, top / "images") + row[0].lstrip("/"), names[votes.index(max(votes))], listed=text)
+            listing.add(_below(root, top / "images") + row[0].lstrip("/"), _elected(names, votes), listed=text)
     return listing
 
 
@@ -293,11 +291,11 @@ def read_abstract(root):
         if len(row) != 1 + len(MIKELS) or not all(re.fullmatch(r"\d+(\.\d*)?", field) for field in row[1:]):
             listing.leave_out(text, "not a file and eight counts")
             continue
-        votes = [float(field) for field in row[1:]]
-        if votes.count(max(votes)) > 1:
-            listing.leave_out(text, "tie")
+        emotion = _elected(emotions, [float(field) for field in row[1:]])
+        if emotion == "tie":
+            listing.leave_out(text, emotion)
         else:
-            listing.add(_below(root, images) + row[0], emotions[votes.index(max(votes))], listed=text)
+            listing.add(_below(root, images) + row[0], emotion, listed=text)
     return listing
 
 
@@ -346,6 +344,12 @@ def _emotion(text):
         return MIKELS[int(text)] if int(text) < len(MIKELS) else ""
     emotion = emotion_named(text)
     return emotion if emotion in MIKELS else ""
+
+
+def _elected(names, votes):
+    """Return the name with the most votes, or "tie"."""
+    most = max(votes)
+    return "tie" if votes.count(most) > 1 else names[votes.index(most)]
 
 
 def _subfolders(folder):
