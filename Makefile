@@ -53,7 +53,7 @@ figures: $(VENV)/installed-$(EXTRA)
 checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr train --data demo --out runs/checkpoint
 	$(BIN)/python -c 'from mlr.checkpoint import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
-	$(BIN)/mlr evaluate --run checkpoints/demo
+	$(BIN)/mlr evaluate --run runs/checkpoint
 
 test: $(VENV)/installed-$(EXTRA),test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal  # a process a core is faster than threads
