@@ -30,7 +30,7 @@ setup(
         "modern": ["mxnet==1.9.1"],
         "modern-cu112": ["mxnet-cu112==1.9.1"],
         "onnx": ["onnx>=1.16,<1.18"],
-        "test": ["onnx>=1.16,<1.18", "pytest>=8,<9", "pytest-xdist>=3.6,<4"],
+        "test": ["ipykernel>=6.29,<7", "nbclient>=0.8,<0.11", "onnx>=1.16,<1.18", "pytest>=8,<9", "pytest-xdist>=3.6,<4"],
         "notebooks": ["notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },
     entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},

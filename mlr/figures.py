@@ -7,13 +7,16 @@ import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from mlr import paper
 from mlr.files import write_file
 
 CAPTION = 11  # points: readable in a figure ten inches wide that is shown 600 pixels wide
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
 def plot_loss(metrics, axes):
@@ -80,6 +83,31 @@ def plot_picture(pixels, title, axes):
     return _without_ticks(title, axes)
 
 
+def plot_prediction(pixels, true, predicted, probability, axes):
+    """Draw an image, (H, W, 3) uint8 RGB, framed and captioned: right, or wrong and what it truly is. true, predicted: class names."""
+    right = true == predicted
+    plot_picture(pixels, "%s: %s\nprobability %.3f%s" % ("right" if right else "wrong", predicted, probability, "" if right else "\ntrue: %s" % true), axes)
+    for spine in axes.spines.values():
+        spine.set(color=BLUE if right else VERMILION, linestyle="-" if right else "--", linewidth=2)
+    return axes
+
+
+def plot_regions(picture, boxes, scores, title, axes):
+    """Draw the affective regions of an image: those that are asked in orange, numbered from the best, the others in blue, dashed.
+
+    picture: (H, W, 3) uint8 RGB. boxes: (R, 4), x1, y1, x2, y2 in pixels. scores: (R,); the paper.AR_TOP highest are asked.
+    """
+    plot_picture(picture, title, axes)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    for rank, (x1, y1, x2, y2) in reversed(list(enumerate(np.asarray(boxes)[order], start=1))):  # the best on top
+        asked = rank <= paper.AR_TOP
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=ORANGE if asked else BLUE, linestyle="-" if asked else "--",
+                                 linewidth=2 if asked else 1))
+        if asked:
+            axes.text(x1, y1, rank, va="top", fontsize=9, color="black", bbox={"facecolor": ORANGE, "edgecolor": "none", "pad": 1}, clip_on=True)
+    return axes
+
+
 def plot_map(values, shape, title, axes, over=None):
     """Draw an activation map, (h, w), upsampled to the (height, width) of its image; dark is low, yellow is high.
 
@@ -134,6 +162,19 @@ def activation_figure(pictures, found):
     return figure
 
 
+def predictions_figure(*groups, columns=5):
+    """Return the sheet of groups of predictions, below each other. groups: lists of the arguments of `plot_prediction` but for the axes."""
+    lines = [group[start:start + columns] for group in groups for start in range(0, len(group), columns)]
+    figure, axes = new_figure(2 * columns, 2.6 * len(lines), columns, len(lines))
+    for unused in axes.ravel():
+        unused.set_axis_off()
+    for line, panels in zip(lines, axes):
+        for prediction, panel in zip(line, panels):
+            panel.set_axis_on()
+            plot_prediction(*prediction, panel)
+    return figure
+
+
 def grad_cam_figure(pictures, maps, names):
     """Return a figure of images beside their Grad-CAM maps, (N, h, w), for the classes called `names`."""
     figure, axes = new_figure(6, 3.1 * len(pictures), 2, len(pictures))
@@ -167,12 +208,19 @@ def new_figure(width, height, columns=1, rows=None):
     return figure, figure.subplots(rows or 1, columns, squeeze=rows is None)
 
 
+def figure_bytes(figure, kind="png"):
+    """Return a figure as the content of a file. kind: png, svg, pdf. Dollar signs are no mathematics: they are in names of classes."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=kind, dpi=120)
+    return picture.getvalue()
+
+
 def save_figure(figure, path):
     """Write a figure to a file whose ending tells the format; a write that fails leaves what was there."""
     path = Path(path)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix.lstrip(".") or "png", dpi=120)
-    write_file(path, picture.getvalue())
+    write_file(path, figure_bytes(figure, path.suffix.lstrip(".") or "png"))
 
 
 def save_curves(metrics, path):

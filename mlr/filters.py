@@ -20,6 +20,7 @@ from mlr.weights import infer_shapes
 
 BLOCKS = ("stage1", "stage2", "stage3", "stage4")
 MEASURES = {"mean": np.mean, "max": np.max}
+SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its large filters there
 
 
 class Ascent(NamedTuple):
@@ -58,6 +59,25 @@ def strongest_filters(maps, top=1, measure="mean"):
     scores = MEASURES[measure](maps, axis=(2, 3))                                     # (N, C)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return order, np.take_along_axis(scores, order, axis=1)
+
+
+def strongest_with_patterns(net, images, top=1, measure="mean", seed=0, ascent=Ascent()):
+    """Return what `mlr.figures.activation_figure` shows: the strongest filters of each image in each block, with their patterns.
+
+    {block: for each image a list, the strongest first, of dicts filter, map (h, w), activation, pattern (S, S, 3) uint8, excited}.
+    Arguments as in `activation_maps`, `strongest_filters` and `maximising_patterns`; S is the side of the images, at least 128.
+    """
+    size = max(SMALLEST_PATTERN, images.shape[-1])
+    maps, found = activation_maps(net, images), {}
+    for block in BLOCKS:
+        filters, activations = strongest_filters(maps[block], top, measure)
+        unique = sorted(set(filters.ravel().tolist()))  # images often share their strongest filter
+        patterns, _, excited = maximising_patterns(net, block, unique, size, seed, ascent, measure)
+        found[block] = [[{
+            "filter": number, "map": maps[block][image, number], "activation": activations[image, rank],
+            "pattern": patterns[unique.index(number)], "excited": excited[unique.index(number)],
+        } for rank, number in enumerate(row)] for image, row in enumerate(filters.tolist())]
+    return found
 
 
 def maximising_patterns(net, block, filters, size, seed=0, ascent=Ascent(), measure="mean"):

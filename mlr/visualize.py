@@ -6,10 +6,10 @@ from pathlib import Path
 from mlr import command
 from mlr.errors import InputError
 from mlr.installation import require_mxnet
+from mlr.pictures import read_pictures
 
 FORMATS = (".png", ".svg", ".pdf")
-SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its large filters there
-PAIRS = 3               # of channels, listed for each branch
+PAIRS = 3  # of channels, listed for each branch
 VIEWS = {
     "filters": "the paper's figure: for each block the filter with the highest activation, its map, and the pattern that excites it most",
     "grad-cam": "where the deep map speaks for the class",
@@ -56,37 +56,13 @@ def visualize(options):
     print("%s: %s" % (VIEWS[options.view].partition(":")[0], out))
 
 
-def read_pictures(paths, image_size, ctx):
-    """Return the images as they are, a list of (H, W, 3) uint8, and as the network sees them, NDArray (N, 3, S, S)."""
-    from mxnet import nd
-
-    from mlr.data.images import checked_bytes, read_image
-    from mlr.transforms import evaluation_transform
-
-    for path in paths:
-        checked_bytes(path)
-    pictures = [read_image(path) for path in paths]
-    transform = evaluation_transform(image_size)
-    return [picture.asnumpy() for picture in pictures], nd.stack(*[transform(picture) for picture in pictures]).as_in_context(ctx)
-
-
 def draw_filters(run, net, pictures, images, options):
     """Return the figure of the strongest filters: two rows for each image and rank, maps above patterns."""
     from mlr.figures import activation_figure
-    from mlr.filters import BLOCKS, Ascent, activation_maps, maximising_patterns, strongest_filters
+    from mlr.filters import Ascent, strongest_with_patterns
 
     given = {name: getattr(options, name) for name in Ascent._fields if getattr(options, name, None) is not None}
-    size = max(SMALLEST_PATTERN, run.config["preprocessing"]["image_size"])
-    maps, found = activation_maps(net, images), {}
-    for block in BLOCKS:
-        filters, activations = strongest_filters(maps[block], options.top, options.measure)
-        unique = sorted(set(filters.ravel().tolist()))  # images often share their strongest filter
-        patterns, _, excited = maximising_patterns(net, block, unique, size, options.seed, Ascent(**given), options.measure)
-        found[block] = [[{
-            "filter": number, "map": maps[block][image, number], "activation": activations[image, rank],
-            "pattern": patterns[unique.index(number)], "excited": excited[unique.index(number)],
-        } for rank, number in enumerate(row)] for image, row in enumerate(filters.tolist())]
-    return activation_figure(pictures, found)
+    return activation_figure(pictures, strongest_with_patterns(net, images, options.top, options.measure, options.seed, Ascent(**given)))
 
 
 def draw_grad_cam(run, net, pictures, images, options):
