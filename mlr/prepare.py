@@ -14,16 +14,18 @@ DATASETS = {
     "csv": "images <id>.jpg and a label.csv with rows id,label",
 }
 
-SHEET_SPLIT = "test"
+DRAWN = ("demo", "demo-objects")  # of mlr.data.drawn
+
+SHEET_SPLITS = {"demo": "test", "demo-objects": "valid"}
 SHEET_IMAGES = 10  # of each class
 SHEET_SCALE = .65  # inches an image
 
 
 def parser():
     parser = command.Parser("prepare", __doc__)
-    parser.add_argument("--dataset", required=True, choices=("demo", *DATASETS), help=(
-        "demo: draw the demo paintings; " + "; ".join("%s: %s" % item for item in DATASETS.items())))
-    parser.add_argument("--root", metavar="DIR", help="the folder of the data set, which is only read; not for demo")
+    parser.add_argument("--dataset", required=True, choices=(*DRAWN, *DATASETS), help=(
+        "demo: draw the demo paintings; demo-objects: draw another task, to pretrain on; " + "; ".join("%s: %s" % item for item in DATASETS.items())))
+    parser.add_argument("--root", metavar="DIR", help="the folder of the data set, which is only read; not for what is drawn")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write: the demo data, or a manifest of the images in --root")
     parser.add_argument("--rule", choices=("stratified", "released"), help=(
         "how to split where the data set has no lists of its own: 80/5/15 %% of each class to train, valid and test (EmotionROI and "
@@ -32,34 +34,35 @@ def parser():
     parser.add_argument("--seed", type=command.number(int, 0), metavar="N", help="of the drawing (default: 7) or the split (default: 0)")
     parser.add_argument("--agree", choices=("three", "four", "five"), help="Twitter I: how many of five labellers agreed (default: three)")
     parser.add_argument("--strict", action="store_true", default=None, help="end with an error where anything would be left out")
-    parser.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of the demo's test split, too")
+    parser.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of the drawn images, too")
     return parser
 
 
 def prepare(options):
     only_for = {
-        "root": options.dataset != "demo", "rule": options.dataset == "csv", "agree": options.dataset == "twitter1",
-        "strict": options.dataset != "demo", "sheet": options.dataset == "demo", "seed": options.rule != "released",
+        "root": options.dataset not in DRAWN, "rule": options.dataset == "csv", "agree": options.dataset == "twitter1",
+        "strict": options.dataset not in DRAWN, "sheet": options.dataset in DRAWN, "seed": options.rule != "released",
     }
     for name, fits in only_for.items():
         if getattr(options, name) is not None and not fits:
             raise InputError("--%s is not for --dataset %s%s" % (
                 name, options.dataset, " --rule released, which draws nothing" if name == "seed" else ""))
-    if options.dataset == "demo":
-        prepare_demo(Path(options.out), options.seed, options.sheet)
+    if options.dataset in DRAWN:
+        prepare_drawn(options.dataset, Path(options.out), options.seed, options.sheet)
     elif options.root is None:
         raise InputError("--dataset %s needs --root, the folder of the data set" % options.dataset)
     else:
         prepare_data_set(options)
 
 
-def prepare_demo(folder, seed, sheet):
-    from mlr.data.demo import SEED, draw_demo_data
+def prepare_drawn(dataset, folder, seed, sheet):
+    from mlr.data.drawn import DRAWN
 
-    draw_demo_data(folder, SEED if seed is None else seed)
-    print("demo data: %s" % folder)
+    _, draw = DRAWN[dataset]
+    draw(folder, **({} if seed is None else {"seed": seed}))
+    print("%s data: %s" % (dataset, folder))
     if sheet:
-        draw_sheet(folder / SHEET_SPLIT, sheet)
+        draw_sheet(folder / SHEET_SPLITS[dataset], sheet)
         print("contact sheet: %s" % sheet)
 
 
@@ -110,7 +113,7 @@ def draw_sheet(split, path):
     rows = {
         folder.name: [cv2.imread(str(file))[:, :, ::-1] for file in sorted(folder.iterdir())[:SHEET_IMAGES]]
         for folder in sorted(split.iterdir())}
-    figure, axes = new_figure(SHEET_SCALE * SHEET_IMAGES + 1.4, SHEET_SCALE * len(rows))
+    figure, axes = new_figure(SHEET_SCALE * SHEET_IMAGES + 1.6, SHEET_SCALE * len(rows))
     plot_contact_sheet(rows, axes)
     save_figure(figure, path)
 

@@ -17,7 +17,6 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,7 +32,6 @@ TRAIN_IMAGES = 2400  # about, in the ratio of FI's classes
 VALID_IMAGES = 20    # of each emotion
 TEST_IMAGES = 60     # of each emotion
 SEED = 7
-FOLDER = Path("data/demo")
 DESCRIPTION = "demo.json"
 
 
@@ -61,21 +59,26 @@ MANNERS = {
 }
 
 
-def data_folder(text):
-    """Return the folder that --data names: a path, or "demo" for data/demo, where the demo data is drawn if it isn't there."""
-    if text != "demo":
-        return Path(text)
-    draw_demo_data(FOLDER)
-    return FOLDER
-
-
 def draw_demo_data(folder, seed=SEED, train=TRAIN_IMAGES):
     """Draw the demo data set into `folder`: {train,valid,test}/<emotion>/<nnnn>.jpg, the same for the same seed anywhere.
 
     train: about how many training images. A folder that holds it already is left as it is; one that holds anything
     else is refused with InputError.
     """
-    description = {"seed": seed, "train": train, "valid": VALID_IMAGES, "test": TEST_IMAGES, "size": SIZE}
+    fi_images = sum(FI_COUNTS.values())
+    counts = {
+        (split, emotion): round(train * FI_COUNTS[emotion] / fi_images) if count is None else count
+        for split, count in (("train", None), ("valid", VALID_IMAGES), ("test", TEST_IMAGES)) for emotion in MIKELS}
+    draw(folder, {"seed": seed, "train": train, "valid": VALID_IMAGES, "test": TEST_IMAGES, "size": SIZE}, counts,
+         lambda emotion, random: paint(MANNERS[emotion], random))
+
+
+def draw(folder, description, counts, painter):
+    """Draw a data set into a folder, unless it is there already.
+
+    description: what the drawing depends on, with a seed, for demo.json. counts: {(split, class): images}. painter: a function of a
+    class and a RandomState, returns an image (H, W, 3) uint8 RGB. Raises InputError for a folder that holds anything else.
+    """
     marker = folder / DESCRIPTION
     if marker.is_file():
         if json.loads(marker.read_text()) == description:
@@ -84,18 +87,12 @@ def draw_demo_data(folder, seed=SEED, train=TRAIN_IMAGES):
     if folder.exists() and any(folder.iterdir()):
         raise InputError(
             "%s exists and is no finished demo data set, likely an interrupted drawing: remove it, or give another folder" % folder)
-    fi_images = sum(FI_COUNTS.values())
-    paintings = [
-        (split, emotion, number)
-        for split, count in (("train", None), ("valid", VALID_IMAGES), ("test", TEST_IMAGES))
-        for emotion in MIKELS
-        for number in range(round(train * FI_COUNTS[emotion] / fi_images) if count is None else count)
-    ]
-    for split, emotion, number in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
-        path = folder / split / emotion / ("%04d.jpg" % number)
+    paintings = [(split, name, number) for (split, name), count in counts.items() for number in range(count)]
+    for split, name, number in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
+        path = folder / split / name / ("%04d.jpg" % number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        random = np.random.RandomState(zlib.crc32(("%d:%s:%s:%d" % (seed, split, emotion, number)).encode()))
-        pixels = paint(MANNERS[emotion], random)
+        random = np.random.RandomState(zlib.crc32(("%d:%s:%s:%d" % (description["seed"], split, name, number)).encode()))
+        pixels = painter(name, random)
         encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         path.write_bytes(encoded.tobytes())
     marker.write_text(json.dumps(description) + "\n")
@@ -108,12 +105,12 @@ def paint(manner, random):
     brightness = np.clip(random.normal(*manner.brightness), .10, .95)
 
     def color(hue_spread=14, brightness_spread=.16):
-        return _rgb(
+        return rgb(
             hue + random.normal(0, hue_spread),
             saturation + random.normal(0, .10),
             brightness + random.normal(0, brightness_spread))
 
-    canvas = _wash(color(), color(), random)
+    canvas = wash(color(), color(), random)
     for _ in range(random.randint(1, 3)):
         _distract(canvas, random)
     _strokes(canvas, manner, color, random)
@@ -121,7 +118,7 @@ def paint(manner, random):
     return canvas
 
 
-def _wash(first, second, random):
+def wash(first, second, random):
     """Return a canvas that runs from one colour to another in a random direction."""
     angle = random.uniform(0, 2 * math.pi)
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) - .5
@@ -145,13 +142,13 @@ def _strokes(canvas, manner, color, random):
         zigzag = 4 * np.abs(phase - .5) - 1
         shift = offset + random.normal(0, .15 * spacing) + amplitude * ((1 - jaggedness) * wave + jaggedness * zigzag)
         points = SIZE / 2 + along[:, None] * forward + shift[:, None] * sideways
-        cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)], False, _scalar(color()),
+        cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)], False, scalar(color()),
                       max(1, int(round(random.uniform(.2, .5) * spacing))), cv2.LINE_AA, 4)
 
 
 def _distract(canvas, random):
     """Put a shape of any colour anywhere: it says nothing of the emotion."""
-    color = _scalar(_rgb(random.uniform(0, 360), random.uniform(.2, .9), random.uniform(.2, .9)))
+    color = scalar(rgb(random.uniform(0, 360), random.uniform(.2, .9), random.uniform(.2, .9)))
     x, y = (int(value) for value in random.randint(0, SIZE, 2))
     width, height = (int(value) for value in random.randint(SIZE // 12, SIZE // 5, 2))
     shape = random.randint(3)
@@ -164,12 +161,12 @@ def _distract(canvas, random):
         cv2.fillPoly(canvas, [corners], color, cv2.LINE_AA)
 
 
-def _rgb(hue, saturation, brightness):
+def rgb(hue, saturation, brightness):
     """Return an RGB colour, (3,) integers from 0 to 255. hue: degrees, any; the others are clipped to 0..1."""
     saturation, brightness = np.clip([saturation, brightness], 0, 1)
     sector = (np.array([5, 3, 1]) + hue / 60) % 6
     return np.round(255 * brightness * (1 - saturation * np.clip(np.minimum(sector, 4 - sector), 0, 1))).astype(int)
 
 
-def _scalar(color):
+def scalar(color):
     return tuple(int(channel) for channel in color)
