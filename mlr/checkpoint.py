@@ -26,8 +26,8 @@ import mlr
 from mlr import engine, paper
 from mlr.errors import InputError
 from mlr.files import STAGED, stage, sync, write_file
-from mlr.model.network import MultiLevelNet
 from mlr.params_file import read_params
+from mlr.rows.networks import new_network
 from mlr.weights import infer_shapes, set_parameters, sha256_of
 
 SUMS = "SHA256SUMS"
@@ -89,9 +89,17 @@ class Run:
         run = cls(folder, None, None)
         run.config = json.loads(run.verified("config.json").read_text())
         run.classes = json.loads(run.verified("classes.json").read_text())
-        if "metrics.jsonl" in run._sums():
+        if run.has("metrics.jsonl"):
             run.metrics = [json.loads(line) for line in run.verified("metrics.jsonl").read_text().splitlines()]
         return run
+
+    def has(self, name):
+        """Tell whether a file was committed."""
+        return name in self._sums()
+
+    def save_files(self, contents):
+        """Commit further files of the run. contents: {name: text, or a function that writes a path}."""
+        self._commit(contents)
 
     def save_epoch(self, net, trainer, metrics):
         """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl."""
@@ -121,8 +129,8 @@ class Run:
             "metrics.jsonl": _json_lines(self.metrics), "last.params": lambda path: shutil.copyfile(str(self.verified("last.params")), path)})
 
     def load_network(self, ctx, parameters="last"):
-        """Return the trained MultiLevelNet, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
-        net = MultiLevelNet(**self.config["network"])
+        """Return the trained network, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
+        net = new_network(self.config["network"])
         infer_shapes(net)
         self._load_parameters(net, parameters, ctx)
         net.hybridize(static_alloc=True, static_shape=True)

@@ -108,8 +108,13 @@ def split_batch(images, labels, ctx):
     return parts + [(images[:1].as_in_context(idle), labels[:1].as_in_context(idle), 0.0) for idle in ctx[len(images):]]
 
 
-def new_trainer(net, optimizer, options):
-    """Return a gluon.Trainer for all parameters of an initialized network; options: the optimizer's arguments."""
+def new_trainer(net, optimizer, options, factors=()):
+    """Return a gluon.Trainer for all parameters of an initialized network.
+
+    options: the optimizer's arguments. factors: {Parameter: what its learning rate is multiplied by}.
+    """
+    for parameter in factors:
+        parameter.lr_mult = factors[parameter]
     # Without update_on_kvstore the optimizer's state is at hand with several contexts, too.
     trainer = gluon.Trainer(net.collect_params(), optimizer, options, update_on_kvstore=False)
     # With several contexts the first use copies every parameter from the first to all; in the first step, where MXNet does it

@@ -24,13 +24,14 @@ def predict(options):
     require_mxnet()
     from mlr.checkpoint import Run
     from mlr.context import parse_context
+    from mlr.prediction import Predictor
 
     ctx = parse_context(options.ctx)[0]
     paths = find_images(options.images)
     run = Run.open(options.run)
-    net = run.load_network([ctx], options.parameters)
+    predictor = Predictor.of_run(run, [ctx], options.parameters)
     unread = []
-    for path, probabilities in predictions(net, run.config["preprocessing"]["image_size"], paths, ctx):
+    for path, probabilities in predictions(predictor, paths):
         if isinstance(probabilities, InputError):
             unread.append(probabilities)
             continue
@@ -61,29 +62,21 @@ def find_images(arguments):
     return paths
 
 
-def predictions(net, image_size, paths, ctx):
+def predictions(predictor, paths):
     """Yield for each file its path and the class probabilities (K,), or the InputError that tells why it can't be read."""
-    from mxnet import nd
-
     from mlr.data.images import checked_bytes, read_image
-    from mlr.transforms import evaluation_transform
 
-    transform = evaluation_transform(image_size)
     for start in range(0, len(paths), BATCH):
         images, faults = {}, {}
         for path in paths[start:start + BATCH]:
             try:
                 checked_bytes(path)
-                images[path] = transform(read_image(path))
+                images[path] = read_image(path)
             except InputError as error:
                 faults[path] = error
-        if images:
-            probabilities = nd.softmax(net(nd.stack(*images.values()).as_in_context(ctx))).asnumpy()
-            answers = {**faults, **dict(zip(images, probabilities))}
-        else:
-            answers = faults
+        answers = dict(zip(images, predictor.of_images(list(images.values()), [path.name for path in images]))) if images else {}
         for path in paths[start:start + BATCH]:
-            yield path, answers[path]
+            yield path, answers.get(path, faults.get(path))
 
 
 def main(argv=None):

@@ -37,7 +37,7 @@ def structure(net, size):
     boxes["shallow"] = 4, 2, "shallow visual\nrepresentation\n%d" % dense.weight.shape[0], SHALLOW
     arrows.append(("style", "shallow"))
     classes, both = net.fusion.output.weight.shape
-    boxes["fusion"] = len(MAPS), 2, "concat %d\nbatch norm\nDense %d" % (both, classes), FUSION
+    boxes["fusion"] = len(MAPS), 2, "%s %d\nbatch norm\nDense %d" % (net.fusion.kind, both, classes), FUSION
     boxes["logits"] = len(MAPS) + 1, 2, "logits\n%d emotions" % classes, FUSION
     arrows += [("deep", "fusion"), ("shallow", "fusion"), ("fusion", "logits")]
     return boxes, arrows

@@ -1,7 +1,7 @@
-"""python -m mlr.train: train the multi-level network on a data folder or on the demo data."""
+"""python -m mlr.train: train the multi-level network, or another system of the results table, on a data folder or on the demo data."""
 
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,29 +9,43 @@ from mlr import command, paper
 from mlr.errors import InputError
 from mlr.folds import save_folds
 from mlr.installation import require_mxnet
-from mlr.presets import DEMO, RELEASED, Preset
+from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS, Preset, rows_of
 
-EVALUATION_BATCH = 64
+DRAWN = ("demo", "demo-objects")  # the data sets that the package draws, trained with the demo's presets
 
 PRESET_OPTIONS = {
-    "backbone": dict(choices=(*paper.BACKBONES, paper.SLIM_BACKBONE), help="network of the Gluon zoo, or ResNet-18 with fewer channels"),
-    "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone; FILE: .params or .onnx"),
-    "taps": dict(choices=("released", "by-width"),
-                 help="maps under the shallow branches: stem, pool, stage 1; or stem, stage 1, stage 2"),
+    "row": dict(choices=ROWS, help="; ".join("%s: %s" % (row, title) for row, (title, _) in paper.ROWS.items()) + (
+        "; shallow: the shallow branches of L_cil alone")),
+    "backbone": dict(choices=sorted({name for names in BACKBONES.values() for name in names}), metavar="NAME", help=(
+        "network; slim ones have fewer channels; " + "; ".join("%s: %s" % (row, ", ".join(names)) for row, names in BACKBONES.items()))),
+    "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone; FILE: .params, also a run's, or .onnx; .npz for a CaffeNet"),
+    "taps": dict(choices=("released", "by-width", *paper.TAPS),
+                 help="maps under the shallow branches: stem, pool, stage1; or stem, stage1, stage2; or one alone"),
+    "fusion": dict(choices=("concat", "add", "multiply"), help="of deep and shallow representation; add and multiply need equal widths"),
     "style_width": dict(type=command.number(int, 1), metavar="N", help="width of the shallow representation"),
+    "gram_scale": dict(type=command.number(float, 0, above=True), metavar="F", help="factor on the Gram matrices"),
     "image_size": dict(type=command.number(int, 64), metavar="PX", help="side of the square that the network sees"),
-    "augmentation": dict(choices=("released", "gentle"),
-                         help="crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1"),
+    "augmentation": dict(choices=("released", "gentle", "crop"), help=(
+        "crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1; or a square anywhere, as Caffe does")),
     "loss": dict(choices=("class_imbalance", "cross_entropy"), help="loss"),
     "loss_form": dict(choices=("released", "written"),
                       help="class imbalance with softmax twice, as released, or as its comment says"),
     "gamma": dict(type=command.number(float, 0), metavar="G", help="focusing exponent of the class imbalance loss"),
     "batch_size": dict(type=command.number(int, 1), metavar="N", help="images a step, over all devices"),
-    "epochs": dict(type=command.number(int, 1), metavar="N", help="passes over the training images"),
-    "optimizer": dict(choices=("sgd", "adam"), help="SGD with momentum 0.9, or Adam; both with weight decay 1e-4 on all parameters"),
+    "epochs": dict(type=command.number(int, 1), metavar="N", help="passes over the training images; pcnn: before its first selection"),
+    "optimizer": dict(choices=("sgd", "adam"), help="SGD with momentum 0.9, or Adam"),
     "learning_rate": dict(type=command.number(float, 0, above=True), metavar="LR", help="learning rate"),
-    "schedule": dict(choices=("step", "cosine"),
-                     help="halve at epochs 10, 20, 30, 40, 50; or an epoch of warm-up, then down to 0"),
+    "new_layers_rate": dict(type=command.number(float, 0, above=True), metavar="F", help="times the learning rate, for layers without pretrained weights"),
+    "weight_decay": dict(type=command.number(float, 0), metavar="W", help="on all parameters"),
+    "schedule": dict(choices=("step", "step-ar", "cosine"), help=(
+        "halve at epochs 10, 20, 30, 40, 50; or a tenth every 7 epochs; or an epoch of warm-up, then down to 0")),
+    "rounds": dict(type=command.number(int, 1), metavar="N", help="of selection and fine-tuning"),
+    "target": dict(metavar="DIR", help="data of the same classes to transfer to, and to evaluate on, at the end"),
+    "proposals": dict(metavar="grid|FILE", help=(
+        "regions: the package's own; boxes with scores in FILE.npz or .mat; or the model file of OpenCV's edge boxes")),
+    "svm_kernel": dict(choices=("linear", "rbf"), help="kernel"),
+    "svm_c": dict(type=command.number(float, 0, above=True), metavar="C", help="penalty C"),
+    "svm_class_weight": dict(choices=("balanced", "none"), help="weight classes against imbalance, or not"),
 }
 
 
@@ -49,18 +63,29 @@ def parser():
     parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
     for field in fields(Preset):
         described = dict(PRESET_OPTIONS[field.name])
-        defaults = "(default: %s; demo: %s)" % (getattr(RELEASED, field.name), getattr(DEMO, field.name))
-        described["help"] += " " + defaults
+        rows = rows_of(field.name)
+        shown = "l_cil" if "l_cil" in rows else rows[0]
+        described["help"] = "%s%s (default: %s; demo: %s)" % (
+            "" if rows == ROWS else "for %s: " % ", ".join(rows), described["help"],
+            getattr(RELEASED[shown], field.name), getattr(DEMO[shown], field.name))
         parser.add_argument("--" + field.name.replace("_", "-"), **described)
+    parser.epilog = "Other rows have other defaults: %s." % "; ".join("%s: %s" % (row, ", ".join(
+        "%s %s" % (name, value) for name, value in preset.options().items()
+        if name != "row" and value != getattr(RELEASED["l_cil"], name))) for row, preset in RELEASED.items() if row not in ("l_cil", "shallow"))
     return parser
 
 
 def resolve(options):
     """Return the options of a new run, as they go into its config.json: what was given, over the preset of the data."""
-    data = options.data or "demo"
+    data, row = options.data or "demo", options.row or "l_cil"
     given = {field.name: getattr(options, field.name) for field in fields(Preset) if getattr(options, field.name) is not None}
-    preset = replace(DEMO if data == "demo" else RELEASED, **given)
-    return {"data": data, "labels": options.labels or "emotion", "fold": options.fold, "seed": options.seed or 0, **asdict(preset)}
+    for name in given:
+        if row not in rows_of(name):
+            raise InputError("--%s is not for --row %s, only for %s" % (name.replace("_", "-"), row, ", ".join(rows_of(name))))
+    preset = replace((DEMO if data in DRAWN else RELEASED)[row], **given)
+    if preset.backbone not in BACKBONES[row]:
+        raise InputError("--backbone %s is not for --row %s: choose one of %s" % (preset.backbone, row, ", ".join(BACKBONES[row])))
+    return {"data": data, "labels": options.labels or "emotion", "fold": options.fold, "seed": options.seed or 0, **preset.options()}
 
 
 def train(options):
@@ -72,8 +97,9 @@ def train(options):
     require_mxnet()
     from mlr.checkpoint import Run, fold_folder, refuse_existing
     from mlr.context import parse_context
-    from mlr.data.demo import data_folder
+    from mlr.data.drawn import data_folder
     from mlr.data.manifest import folds_of
+    from mlr.training import train_run
 
     ctx = parse_context(options.ctx)
     if options.resume:
@@ -93,111 +119,6 @@ def train(options):
     if not folds:
         raise InputError("%s is not in folds: leave out --folds" % folder)
     save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx) for fold in folds], out)
-
-
-def train_run(out, resolved, folder, ctx):
-    """Train one network, in a new run folder or, where there is one, from its last epoch on; return the metrics at the end."""
-    import mxnet as mx
-
-    from mlr import engine, transforms
-    from mlr.checkpoint import Run, environment, preprocessing
-    from mlr.data.loader import batches
-    from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
-    from mlr.figures import save_confusion, save_curves
-    from mlr.metrics import classification_metrics
-    from mlr.weights import load_pretrained
-
-    run = Run.open(out) if out.exists() else None
-    preset = Preset(**{field.name: resolved[field.name] for field in fields(Preset)})
-    if preset.batch_size < len(ctx):
-        raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
-    splits, evaluated = read_training_splits(folder, resolved["labels"], resolved["fold"])
-    data = {
-        "folder": str(folder.resolve()), "sha256": fingerprint(splits), "manifest": manifest_sha256(folder),
-        "counts": {name: split.counts for name, split in splits.items()},
-    }
-    train_split, evaluation_split = splits["train"], splits[evaluated]
-    classes = train_split.classes
-
-    mx.random.seed(resolved["seed"])
-    network = network_options(preset, classes)
-    net = build_network(network, ctx)
-    loss = build_loss(preset, train_split.counts)
-    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
-
-    if run and run.config["data"]["sha256"] != data["sha256"]:
-        raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (folder, out))
-    if run and run.metrics:
-        run.restore(net, trainer)
-    else:
-        pretrained = load_pretrained(net.backbone, preset.pretrained)
-    if not run:
-        run = Run.create(out, {
-            "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), "data": data,
-            "pretrained": pretrained, "contexts": [str(context) for context in ctx], **environment(),
-        }, classes)
-    left_out = sum(len(split.left_out) for split in splits.values())
-    print("%d training and %d %s images of %d classes from %s%s" % (
-        len(train_split), len(evaluation_split), {"valid": "validation", "test": "test"}[evaluated], len(classes), folder,
-        ", %d files that are no images left out" % left_out if left_out else ""))
-    if evaluated == "test":
-        print("there is no split valid, so the accuracy after each epoch is of test, and no best epoch is kept")
-    print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))
-    print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
-
-    train_batches = batches(
-        train_split, transforms.training_transform(preset.image_size, preset.augmentation), preset.batch_size, shuffle=True)
-    evaluation_batches = batches(evaluation_split, transforms.evaluation_transform(preset.image_size), EVALUATION_BATCH)
-    engine.train(
-        train_batches, (evaluated, evaluation_batches), net, loss, trainer, ctx, range(len(run.metrics), preset.epochs),
-        preset.learning_rate_at, classes, resolved["seed"], after_epoch=lambda line: run.save_epoch(net, trainer, line))
-
-    save_curves(run.metrics, out / "curves.png")
-    logits, labels = engine.predict(net, evaluation_batches, ctx)
-    result = classification_metrics(labels, logits.argmax(axis=1), classes)
-    save_confusion(result, classes, "%s, %d images" % (evaluated, result["images"]), out / "confusion.png")
-    print("%s: accuracy %.3f, balanced accuracy %.3f; see %s and %s" % (
-        evaluated, result["accuracy"], result["balanced_accuracy"], out / "curves.png", out / "confusion.png"))
-    return result
-
-
-def network_options(preset, classes):
-    """Return the arguments of MultiLevelNet, as they go into config.json."""
-    return {
-        "classes": len(classes), "backbone": preset.backbone, "style_width": preset.style_width,
-        "taps": paper.TAPS if preset.taps == "released" else paper.TAPS_BY_WIDTH,
-    }
-
-
-def optimizer_options(preset):
-    """Return the arguments of the preset's MXNet optimizer."""
-    momentum = {"momentum": paper.MOMENTUM} if preset.optimizer == "sgd" else {}
-    return {"learning_rate": preset.learning_rate, "wd": paper.WEIGHT_DECAY, **momentum}
-
-
-def build_network(network, ctx):
-    """Return a new network on the contexts, initialized as in the released code and made a static graph."""
-    import mxnet as mx
-
-    from mlr.model.network import MultiLevelNet
-    from mlr.weights import materialize
-
-    net = MultiLevelNet(**network)
-    materialize(net, ctx, mx.init.Xavier())
-    net.hybridize(static_alloc=True, static_shape=True)
-    return net
-
-
-def build_loss(preset, counts):
-    """Return the preset's loss; the class weights follow from the training images per class."""
-    from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
-
-    if preset.loss == "cross_entropy":
-        loss = CrossEntropyLoss()
-    else:
-        loss = ClassImbalanceLoss(inverse_frequency_weights(counts), preset.gamma, as_released=preset.loss_form == "released")
-    loss.hybridize(static_alloc=True, static_shape=True)
-    return loss
 
 
 def main(argv=None):

@@ -1,5 +1,7 @@
 """The two presets of the released code (model/train.py), side by side, built from gluon's own transforms."""
 
+import mxnet as mx
+from mxnet.gluon import nn
 from mxnet.gluon.data.vision import transforms
 
 from mlr import paper
@@ -13,18 +15,24 @@ def training_transform(size=paper.IMAGE_SIZE, augmentation="released"):
     """Return the preset for training: (H, W, 3) uint8 RGB -> (3, size, size) float32, random.
 
     The aspect ratio of the image is not kept. For another size than the released 224 the first resize is scaled with it.
-    augmentation: "released", or "gentle", which crops less and changes colours less: for pictures whose line width and
-    colour are what matters.
+    augmentation: "released"; "gentle", which crops less and changes colours less: for pictures whose line width and
+    colour are what matters; or "crop", a square anywhere in the image, mirrored or not, as Caffe does it.
     """
+    if augmentation == "crop":
+        return transforms.Compose([
+            transforms.Resize((_resize(size),) * 2),
+            random_crop(size),
+            transforms.RandomFlipLeftRight(),
+            *_to_network(),
+        ])
     crop_area, jitter = AUGMENTATIONS[augmentation]
     return transforms.Compose([
-        transforms.Resize((round(size * paper.RESIZE / paper.IMAGE_SIZE),) * 2),
+        transforms.Resize((_resize(size),) * 2),
         transforms.RandomResizedCrop(size, scale=crop_area, ratio=paper.CROP_RATIO),
         transforms.RandomFlipLeftRight(),
         transforms.RandomColorJitter(*(jitter,) * 3),
         transforms.RandomLighting(paper.LIGHTING),
-        transforms.ToTensor(),
-        transforms.Normalize(paper.PIXEL_MEAN, paper.PIXEL_STD),
+        *_to_network(),
     ])
 
 
@@ -35,6 +43,25 @@ def evaluation_transform(size=paper.IMAGE_SIZE):
     """
     return transforms.Compose([
         transforms.Resize((size, size)),
-        transforms.ToTensor(),
-        transforms.Normalize(paper.PIXEL_MEAN, paper.PIXEL_STD),
+        *_to_network(),
     ])
+
+
+def random_crop(size):
+    """Return the transform that takes a square of `size` pixels anywhere in an image, (H, W, C) -> (size, size, C)."""
+    return nn.Lambda(lambda image: mx.image.random_crop(image, (size, size))[0])
+
+
+def normalized(images):
+    """Return images (N, S, S, 3), uint8 RGB, as the network takes them, (N, 3, S, S) float32: the end of both presets."""
+    for step in _to_network():
+        images = step(images)
+    return images
+
+
+def _resize(size):
+    return round(size * paper.RESIZE / paper.IMAGE_SIZE)
+
+
+def _to_network():
+    return [transforms.ToTensor(), transforms.Normalize(paper.PIXEL_MEAN, paper.PIXEL_STD)]

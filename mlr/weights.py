@@ -1,6 +1,7 @@
 """Weights from elsewhere: checked by name and shape, then put into a network."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import mxnet as mx
@@ -14,6 +15,13 @@ from mlr.params_file import read_params
 
 CHECKSUM = ".sha256"    # appended to a file's name: a line as sha256sum writes it
 NAMES_SHOWN = 10        # of each kind in an error's message
+MOST_BYTES = 2 ** 32    # of an .npz file, unpacked
+
+# For a dictionary {layer: {kind: array}}, or {layer: [weights, biases]} as older converters wrote it.
+UNPICKLE = (
+    "python -c \"import numpy as np; layers = np.load(%r, allow_pickle=True, encoding='latin1').item(); np.savez(%r, "
+    "**{layer + '_' + kind: array for layer, arrays in layers.items() for kind, array in "
+    "(arrays.items() if hasattr(arrays, 'items') else zip(('weights', 'biases'), arrays))})\"")
 
 
 class ParametersError(InputError):
@@ -34,8 +42,9 @@ class ParametersError(InputError):
 
 
 def infer_shapes(net):
-    """Let the parameters of a network take their shapes, from an image of 64 px: no shape depends on it."""
-    net.infer_shape(mx.nd.zeros((1, 3, 64, 64)))
+    """Let the parameters of a network take their shapes, from an image of its `image_size`, or of 64 px where no shape depends on it."""
+    size = getattr(net, "image_size", 64)
+    net.infer_shape(mx.nd.zeros((1, 3, size, size)))
 
 
 def materialize(net, ctx, initializer):
@@ -96,8 +105,8 @@ def load_pretrained(network, source):
     """Put ImageNet weights into a materialized network of the Gluon zoo; return a record of what was loaded.
 
     network: has `name_in_zoo`, and `structural_parameters` and `prefixed_parameters`, its parameters under the names of the zoo's
-    own files, as `mlr.model.backbone.Backbone`. source: "zoo", the zoo's file for it, from the MXNet cache or the network, checked
-    by its SHA-1; a .params file of it, with structural names (features.0.gamma) or prefixed ones (resnetv24_batchnorm0_gamma, also
+    own files, as `mlr.model.backbone.Backbone`, and perhaps `left_out`, names of parameters that it goes without. source: "zoo", the zoo's file for it, from the MXNet cache or the network, checked
+    by its SHA-1; a .params file of it, be it a run's, with structural names (features.0.gamma) or prefixed ones (resnetv24_batchnorm0_gamma, also
     with arg: and aux: tags); an .onnx file with prefixed names, as those of the ONNX model zoo that came from Gluon; or "none".
     What a file has of a classifier and the network has not is left out. Raises InputError for a file that can't be had or doesn't fit.
     """
@@ -112,8 +121,9 @@ def load_pretrained(network, source):
     if not structural:
         prefix = _prefix(arrays)
         arrays = {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
-    classifier = ("output.",) if structural else ("dense",)
-    arrays = {name: array for name, array in arrays.items() if name in parameters or not name.startswith(classifier)}
+    classifier, left_out = ("output.",) if structural else ("dense",), getattr(network, "left_out", ())
+    arrays = {name: array for name, array in arrays.items()
+              if name in parameters or not (name.startswith(classifier) or name in left_out)}
     set_parameters(parameters, arrays, path)
     return {"source": source, "file": path.name, "sha256": sha256_of(path)}
 
@@ -135,6 +145,29 @@ def read_onnx(path):
     if not arrays:
         raise InputError("%s is no ONNX file, or one without weights" % path)
     return arrays
+
+
+def read_npz(path):
+    """Return the arrays of an .npz file, {name: NumPy array}, nothing unpickled. Raises InputError where it is none, or holds objects.
+
+    People also have dictionaries of weights as .npy files, which are pickles: for these the error says how to convert them.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("parameter file %s does not exist" % path)
+    if path.suffix == ".npy":
+        raise InputError("%s is not read: as .npy a dictionary of weights is a pickle, which can run any program when it is opened. Where you "
+                         "trust it, convert it once:\n%s" % (path, UNPICKLE % (str(path), str(path.with_suffix(".npz")))))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:
+            raise ValueError("it claims %.0f GiB" % (size / 2 ** 30))
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # of a damaged file zipfile, zlib and NumPy raise nearly everything
+        raise InputError("%s is no .npz file of plain arrays, or a damaged one (%s): make it with numpy.savez, or get it again" % (
+            path, error)) from None
 
 
 def _prefix(arrays):

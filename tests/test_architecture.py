@@ -12,8 +12,10 @@ COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize")
 # From the commands down; a module may import from its own layer, but a command from no other command.
 LAYERS = (
     COMMANDS + ("__main__",),
-    ("engine", "checkpoint", "figures", "folds", "attribution", "filters", "structure"),
-    ("data", "model"),
+    ("report", "training"),
+    ("prediction",),
+    ("engine", "checkpoint", "figures", "folds", "attribution", "filters", "structure", "pictures"),
+    ("data", "model", "rows"),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "command"),
     ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),
 )
@@ -73,5 +75,7 @@ def test_help_of_train_shows_the_defaults():
     text = " ".join(done.stdout.split())
     from mlr.presets import DEMO, RELEASED
 
+    demo, released = DEMO["l_cil"], RELEASED["l_cil"]
+
     for name in ("backbone", "pretrained", "image_size", "batch_size", "epochs", "learning_rate", "schedule", "loss", "loss_form", "gamma"):
-        assert "(default: %s; demo: %s)" % (getattr(RELEASED, name), getattr(DEMO, name)) in text, name
+        assert "(default: %s; demo: %s)" % (getattr(released, name), getattr(demo, name)) in text, name

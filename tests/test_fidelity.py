@@ -15,8 +15,8 @@ from mxnet import gluon, nd
 import mlr
 from mlr import engine, paper
 from mlr.original import released_view
-from mlr.presets import RELEASED
-from mlr.train import optimizer_options
+from mlr.presets import L_CIL as RELEASED
+from mlr.training import optimizer_options
 from mlr.weights import infer_shapes, set_parameters
 
 SEED = 7  # of the golden files

@@ -1,7 +1,9 @@
 import pytest
 from numpy.testing import assert_allclose
 
-from mlr.presets import RELEASED, replace
+from dataclasses import replace
+
+from mlr.presets import L_CIL as RELEASED
 
 
 def test_the_released_schedule_epoch_by_epoch():

@@ -31,3 +31,10 @@ class LabelledImages(gluon.data.Dataset):
     def checked_sha256(self, index):
         """Return the SHA-256 of an image's file. Raises InputError where it is empty, truncated or damaged."""
         return hashlib.sha256(checked_bytes(self.paths[index])).hexdigest()
+
+
+class Subset(LabelledImages):
+    """Some images of a split, by their numbers."""
+
+    def __init__(self, split, kept):
+        super().__init__(split.source, split.classes, *([values[index] for index in kept] for values in (split.paths, split.labels, split.names)))

@@ -1,10 +1,10 @@
 """The ResNet v2 of the Gluon model zoo, opened up so that its maps can be tapped."""
 
 from mxnet.gluon import HybridBlock
-from mxnet.gluon.model_zoo import vision
 
 from mlr.errors import InputError
-from mlr.paper import BACKBONE, BACKBONES, SLIM_BACKBONE, SLIM_CHANNELS
+from mlr.model.zoo import zoo_network
+from mlr.paper import BACKBONE, BACKBONES, SLIM_BACKBONE
 
 MAPS = ("stem", "pool", "stage1", "stage2", "stage3", "stage4")
 
@@ -16,7 +16,7 @@ class Backbone(HybridBlock):
     representation. For ResNet-50 and 224 px: stem (N, 64, 112, 112), pool (N, 64, 56, 56), stage1 (N, 256, 56, 56),
     stage2 (N, 512, 28, 28), stage3 (N, 1024, 14, 14), stage4 (N, 2048, 7, 7), deep (N, 2048).
 
-    Attributes: `name_in_zoo`; `structural_parameters` and `prefixed_parameters`, the same parameters under the names that
+    Attributes: `name_in_zoo`; `width`, D; `structural_parameters` and `prefixed_parameters`, the same parameters under the names that
     the zoo's own files use, for reading those: features.0.gamma and batchnorm0_gamma.
     """
 
@@ -25,13 +25,13 @@ class Backbone(HybridBlock):
         if name not in (*BACKBONES, SLIM_BACKBONE):
             raise InputError("unknown backbone %s: choose one of %s, %s" % (name, ", ".join(BACKBONES), SLIM_BACKBONE))
         with self.name_scope():
-            zoo = vision.ResNetV2(vision.BasicBlockV2, [2, 2, 2, 2], list(SLIM_CHANNELS)) if name == SLIM_BACKBONE else vision.get_model(name)
+            zoo = zoo_network(name)
             features = zoo.features
             self.stem = features[:4]                   # batch norm of the input, convolution, batch norm, ReLU
             self.pool = features[4]
             self.stage1, self.stage2, self.stage3, self.stage4 = features[5], features[6], features[7], features[8]
             self.head = features[9:]                   # batch norm, ReLU, global average pool, flatten
-        self.name_in_zoo = name
+        self.name_in_zoo, self.width = name, zoo.output._in_units
         self.structural_parameters = features._collect_params_with_prefix("features")
         self.prefixed_parameters = {p.name[len(zoo.prefix):]: p for p in self.structural_parameters.values()}
 

@@ -2,20 +2,31 @@
 
 from mxnet.gluon import HybridBlock, nn
 
+from mlr.errors import InputError
 from mlr.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+
+FUSIONS = ("concat", "add", "multiply")
 
 
 class Fusion(HybridBlock):
     """Concatenation, batch norm and a linear classifier.
 
-    Input: deep (N, D) and style (N, S); output: logits (N, classes).
+    kind: "concat" as released; "add" or "multiply", element by element, need deep and style of one width and are for ablation.
+    Input: deep (N, D) and style (N, S); output: logits (N, classes). Raises InputError for another kind.
     """
 
-    def __init__(self, classes, **kwargs):
+    def __init__(self, classes, kind="concat", **kwargs):
         super().__init__(**kwargs)
+        if kind not in FUSIONS:
+            raise InputError("unknown fusion %s: choose one of %s" % (kind, ", ".join(FUSIONS)))
+        self.kind = kind
         with self.name_scope():
             self.norm = nn.BatchNorm(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM)
             self.output = nn.Dense(classes)
 
     def hybrid_forward(self, F, deep, style):
-        return self.output(self.norm(F.concat(deep, style, dim=1)))      # (N, D + S) -> (N, classes)
+        if self.kind == "concat":
+            both = F.concat(deep, style, dim=1)                          # (N, D + S)
+        else:
+            both = deep + style if self.kind == "add" else deep * style  # (N, D), as D = S
+        return self.output(self.norm(both))                              # (N, classes)

@@ -6,11 +6,16 @@ from mxnet.gluon import HybridBlock
 class Gram(HybridBlock):
     """X X^T / (C H W) for each image, X being its map as (C, HW); released model/train.py.
 
-    Input: (N, C, H, W); output: (N, C, C).
+    scale: a factor on all of it, not of the released code. Input: (N, C, H, W); output: (N, C, C).
     """
+
+    def __init__(self, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self._scale = scale
 
     def hybrid_forward(self, F, x):
         x = F.reshape(x, shape=(0, 0, -1))                              # (N, C, HW): 0 keeps a dimension, -1 takes the rest
         # C H W is counted, as a static graph can't ask for a shape. A transpose after the reshape would abort on mxnet-mkl.
         size = F.sum(F.ones_like(F.slice_axis(x, axis=0, begin=0, end=1)), axis=(1, 2), keepdims=True)     # (1, 1, 1)
-        return F.broadcast_div(F.batch_dot(x, x, transpose_b=True), size)
+        gram = F.broadcast_div(F.batch_dot(x, x, transpose_b=True), size)
+        return gram if self._scale == 1 else gram * self._scale

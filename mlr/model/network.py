@@ -14,15 +14,16 @@ class MultiLevelNet(HybridBlock):
 
     classes: number of emotions, K. backbone: resnet18_v2 to resnet152_v2. taps: the maps that the shallow branches read,
     names from `mlr.model.backbone.MAPS`; `mlr.paper.TAPS_BY_WIDTH` is the set that the widths suggest. widths: the width of
-    each branch. style_width: S. dropout: the rate before the style layer.
+    each branch. style_width: S. dropout: the rate before the style layer. For ablation, not of the released code: fusion, "concat",
+    "add" or "multiply" (these need S = D), and gram_scale, a factor on the Gram matrices.
 
     Input: images (N, 3, H, W), H and W from 64 up, normalised as `mlr.transforms.evaluation_transform` does it.
     Output: logits (N, K). Parameters are created at the first call; hybridize with
-    `net.hybridize(static_alloc=True, static_shape=True)`. Raises InputError for unknown backbones or taps.
+    `net.hybridize(static_alloc=True, static_shape=True)`. Raises InputError for what it doesn't know or what doesn't fit.
     """
 
     def __init__(self, classes, backbone=BACKBONE, taps=TAPS, widths=BRANCH_WIDTHS, style_width=STYLE_WIDTH,
-                 dropout=STYLE_DROPOUT, **kwargs):
+                 dropout=STYLE_DROPOUT, fusion="concat", gram_scale=1.0, **kwargs):
         super().__init__(**kwargs)
         if classes < 2:
             raise InputError("classes must be at least 2, not %s" % classes)
@@ -34,8 +35,11 @@ class MultiLevelNet(HybridBlock):
         self.taps = tuple(taps)
         with self.name_scope():
             self.backbone = Backbone(backbone)
-            self.shallow = ShallowRepresentation(taps, widths, style_width, dropout)
-            self.fusion = Fusion(classes)
+            self.shallow = ShallowRepresentation(taps, widths, style_width, dropout, gram_scale)
+            self.fusion = Fusion(classes, fusion)
+        if fusion != "concat" and style_width != self.backbone.width:
+            raise InputError("fusion %s needs a style as wide as the deep representation of %s: give style_width %d, not %d" % (
+                fusion, backbone, self.backbone.width, style_width))
 
     def hybrid_forward(self, F, images):                                 # (N, 3, H, W)
         *maps, deep = self.backbone(images)                              # six maps (N, C, H, W); (N, D)

@@ -9,16 +9,16 @@ from mlr.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BRANCH_WIDTHS, ST
 class ShallowBranch(HybridBlock):
     """One "visual representation extractor" of the paper's figure: (max-pool,) Gram matrix, Dense, ReLU.
 
-    Input: a map (N, C, H, W); output: (N, width).
+    gram_scale: a factor on the Gram matrix, 1 as released. Input: a map (N, C, H, W); output: (N, width).
     """
 
-    def __init__(self, width, pool, **kwargs):
+    def __init__(self, width, pool, gram_scale=1.0, **kwargs):
         super().__init__(**kwargs)
         with self.name_scope():
             self.layers = nn.HybridSequential(prefix="")
             if pool:
                 self.layers.add(nn.MaxPool2D(3, 2, 1))
-            self.layers.add(Gram(), nn.Dense(width, activation="relu"))
+            self.layers.add(Gram(gram_scale), nn.Dense(width, activation="relu"))
 
     def hybrid_forward(self, F, x):
         return self.layers(x)
@@ -28,15 +28,16 @@ class ShallowRepresentation(HybridBlock):
     """A branch for every tapped map, their vectors concatenated and mixed.
 
     taps: names of the tapped maps; every map but the stem's is max-pooled before its Gram matrix (released). widths: the
-    width of each branch. Input: the tapped maps, each (N, C, H, W); output: the style (N, style_width).
+    width of each branch. gram_scale: of each branch. Input: the tapped maps, each (N, C, H, W); output: the style (N, style_width).
     """
 
-    def __init__(self, taps, widths=BRANCH_WIDTHS, style_width=STYLE_WIDTH, dropout=STYLE_DROPOUT, **kwargs):
+    def __init__(self, taps, widths=BRANCH_WIDTHS, style_width=STYLE_WIDTH, dropout=STYLE_DROPOUT, gram_scale=1.0,
+                 **kwargs):
         super().__init__(**kwargs)
         with self.name_scope():
             self.branches = nn.HybridSequential(prefix="")
             for tap, width in zip(taps, widths):
-                self.branches.add(ShallowBranch(width, pool=tap != "stem"))
+                self.branches.add(ShallowBranch(width, tap != "stem", gram_scale))
             self.mix = nn.HybridSequential(prefix="")
             self.mix.add(
                 nn.Dropout(dropout),

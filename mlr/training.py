@@ -1,0 +1,193 @@
+"""One training: from resolved options to a finished run folder."""
+
+import json
+from functools import partial
+
+import mxnet as mx
+import numpy as np
+
+from mlr import engine, paper
+from mlr.checkpoint import Run, environment, preprocessing
+from mlr.data.drawn import data_folder
+from mlr.data.labelled import Subset
+from mlr.data.loader import batches
+from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
+from mlr.errors import InputError
+from mlr.figures import save_confusion, save_curves
+from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
+from mlr.metrics import classification_metrics
+from mlr.prediction import SVM, Predictor, context_free, training_transform
+from mlr.presets import Preset
+from mlr.rows import pcnn, support_vectors
+from mlr.rows.deepsentibank import CaffeNet, load_caffe_weights
+from mlr.rows.networks import network_options, new_network
+from mlr.weights import load_pretrained, materialize
+
+EVALUATION_BATCH = 64
+
+
+def train_run(out, resolved, folder, ctx):
+    """Train one system, in a new run folder or, where there is one, from its last epoch on; return the metrics at the end.
+
+    resolved: the options as in config.json. folder: of the data.
+    Raises InputError for data, weights or a run that don't fit, RunError where the loss is no longer a number.
+    """
+    run = Run.open(out) if out.exists() else None
+    preset = Preset.of_run(resolved)
+    if preset.batch_size < len(ctx):
+        raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
+    splits, evaluated = read_training_splits(folder, resolved["labels"], resolved["fold"])
+    classes = splits["train"].classes
+    data = describe(folder, splits)
+    target = None
+    if preset.target:
+        target_folder = data_folder(preset.target)
+        target = read_training_splits(target_folder, resolved["labels"])
+        if target[0]["train"].classes != classes:
+            raise InputError("--target %s has the classes %s, but %s has %s: both need the same" % (
+                preset.target, ", ".join(target[0]["train"].classes), folder, ", ".join(classes)))
+
+    mx.random.seed(resolved["seed"])
+    network = network_options(preset, len(classes))
+    net = build_network(network, ctx)
+    if run and run.config["data"]["sha256"] != data["sha256"]:
+        raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (folder, out))
+    pretrained = run.config["pretrained"] if run and run.metrics else load_weights(net, preset.pretrained)
+    if not run:
+        run = Run.create(out, {
+            "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), "data": data,
+            **({"target": describe(target_folder, target[0])} if target else {}), "pretrained": pretrained,
+            **({"features": "fc8" if pretrained.get("classifier") else "fc7"} if preset.row == "deepsentibank" else {}),
+            "contexts": [str(context) for context in ctx], **environment(),
+        }, classes)
+    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]))
+    if run.metrics:
+        run.restore(net, trainer)
+    announce(splits, evaluated, classes, folder, resolved, ctx, out)
+
+    work = train_support_vectors if preset.row == "deepsentibank" else train_network
+    predictor = work(run, preset, net, trainer, splits, evaluated, target, ctx)
+
+    if "loss" in run.metrics[0]:
+        save_curves(run.metrics, out / "curves.png")
+    if target:
+        splits, evaluated = target
+    split = splits[evaluated]
+    probabilities = predictor.of_files(split.paths, split.names)
+    result = classification_metrics(split.labels, probabilities.argmax(axis=1), classes)
+    save_confusion(result, classes, "%s, %d images" % (evaluated, result["images"]), out / "confusion.png")
+    print("%s: accuracy %.3f, balanced accuracy %.3f; see %s" % (
+        evaluated, result["accuracy"], result["balanced_accuracy"], " and ".join(
+            str(out / name) for name in ("curves.png", "confusion.png") if (out / name).exists())))
+    return result
+
+
+def describe(folder, splits):
+    """Return what config.json says of a data set, having checked every image."""
+    return {
+        "folder": str(folder.resolve()), "sha256": fingerprint(splits), "manifest": manifest_sha256(folder),
+        "counts": {name: split.counts for name, split in splits.items()},
+    }
+
+
+def announce(splits, evaluated, classes, folder, resolved, ctx, out):
+    """Print what is about to be trained."""
+    left_out = sum(len(split.left_out) for split in splits.values())
+    print("%d training and %d %s images of %d classes from %s%s" % (
+        len(splits["train"]), len(splits[evaluated]), {"valid": "validation", "test": "test"}[evaluated], len(classes), folder,
+        ", %d files that are no images left out" % left_out if left_out else ""))
+    if evaluated == "test":
+        print("there is no split valid, so the accuracy after each epoch is of test, and no best epoch is kept")
+    print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))
+    print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
+
+
+def train_network(run, preset, net, trainer, splits, evaluated, target, ctx):
+    """Train by gradient descent, for PCNN in its stages, and return the predictor."""
+    train_split, stages = splits["train"], preset.stages()
+    for number, epochs in enumerate(stages):
+        if target and number == len(stages) - 1:
+            splits, evaluated = target
+            train_split = splits["train"]
+        elif number:
+            train_split = kept_images(run, number, net, splits["train"], ctx)
+        if len(run.metrics) >= epochs.stop:
+            continue
+        engine.train(
+            batches(train_split, training_transform(run.config, preset.augmentation), preset.batch_size, shuffle=True),
+            (evaluated, batches(splits[evaluated], Predictor(net, run.classes, run.config, ctx).transform, EVALUATION_BATCH)),
+            net, build_loss(preset, train_split.counts), trainer, ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
+            lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)), run.classes, run.config["options"]["seed"],
+            after_epoch=lambda line: run.save_epoch(net, trainer, line))
+    return Predictor(net, run.classes, run.config, ctx)
+
+
+def kept_images(run, round_, net, train_split, ctx):
+    """Return the images that PCNN's round keeps of the training set, as the run recorded it or, the first time, drawn and recorded."""
+    name = "kept_%d.json" % round_
+    if run.has(name):
+        kept = json.loads(run.verified(name).read_text())["kept"]
+    else:
+        probabilities = Predictor(net, run.classes, run.config, ctx).of_files(train_split.paths, train_split.names)
+        kept = pcnn.select(probabilities, train_split.labels, run.config["options"]["seed"] + round_).tolist()
+        run.save_files({name: json.dumps({"kept": kept, "names": [train_split.names[index] for index in kept]}) + "\n"})
+    print("round %d: %d of %d training images kept, see %s" % (round_, len(kept), len(train_split), run.folder / name), flush=True)
+    return Subset(train_split, kept)
+
+
+def train_support_vectors(run, preset, net, trainer, splits, evaluated, target, ctx):
+    """Fit the SVM of DeepSentiBank to the features of the training images and return the predictor."""
+    if run.config["features"] == "fc7":
+        print("without the 2,089 concepts' weights the features are those of fc7, a stand-in for DeepSentiBank's", flush=True)
+    predictor, train_split = Predictor(net, run.classes, run.config, ctx), splits["train"]
+    features = np.concatenate([
+        predictor.features(images) for images, _ in batches(train_split, predictor.transform, EVALUATION_BATCH)])
+    machine = support_vectors.fit(
+        features, train_split.labels, preset.svm_kernel, preset.svm_c, None if preset.svm_class_weight == "none" else preset.svm_class_weight,
+        run.config["options"]["seed"])
+    accuracies = {"train_accuracy": float(np.mean(machine.scores(features).argmax(axis=1) == train_split.labels))}
+    run.save_files({SVM: partial(mx.nd.save, data=context_free(machine))})
+    if not run.metrics:
+        run.save_epoch(net, trainer, {"epoch": 1, **accuracies})
+    return Predictor(net, run.classes, run.config, ctx, machine)
+
+
+def build_network(network, ctx):
+    """Return a new network on the contexts, initialized as in the released code and made a static graph."""
+    net = new_network(network)
+    materialize(net, ctx, mx.init.Xavier())
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def load_weights(net, source):
+    """Put pretrained weights into what of a network can take them; return a record of what was loaded."""
+    if not isinstance(net, CaffeNet):
+        return load_pretrained(getattr(net, "backbone", net), source)
+    if source == "zoo":
+        raise InputError("the Gluon zoo has no CaffeNet: give --pretrained FILE, of DeepSentiBank (.npz) or of ImageNet (.onnx), or none")
+    return {"source": "none"} if source == "none" else load_caffe_weights(net, source)
+
+
+def new_layers(net, preset, pretrained):
+    """Return the parameters that learn at another rate, {Parameter: factor}: those that have no pretrained weights."""
+    if preset.new_layers_rate == 1 or pretrained["source"] == "none":
+        return {}
+    loaded = {parameter.name for parameter in getattr(net, "backbone", net).structural_parameters.values()}
+    return {parameter: preset.new_layers_rate for parameter in net.collect_params().values() if parameter.name not in loaded}
+
+
+def optimizer_options(preset):
+    """Return the arguments of the preset's MXNet optimizer."""
+    momentum = {"momentum": paper.MOMENTUM} if preset.optimizer == "sgd" else {}
+    return {"learning_rate": preset.learning_rate, "wd": preset.weight_decay, **momentum}
+
+
+def build_loss(preset, counts):
+    """Return the preset's loss; the class weights follow from the training images per class."""
+    if preset.loss == "cross_entropy":
+        loss = CrossEntropyLoss()
+    else:
+        loss = ClassImbalanceLoss(inverse_frequency_weights(counts), preset.gamma, as_released=preset.loss_form == "released")
+    loss.hybridize(static_alloc=True, static_shape=True)
+    return loss
