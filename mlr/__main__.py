@@ -4,11 +4,12 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
-    "prepare": "draw the demo data set",
+    "prepare": "make a data set ready for training, or draw the demo's",
     "train": "train the network on a data folder",
     "evaluate": "measure a run on a split of the data",
     "predict": "tell the emotion of images",
     "visualize": "draw what the filters of a run respond to, or what weighs for a class",
+    "reproduce": "train every system of the results table, and write the table",
 }
 
 

@@ -97,6 +97,15 @@ class Run:
         """Tell whether a file was committed."""
         return name in self._sums()
 
+    def sha256(self, name):
+        """Return the SHA-256 of a committed file."""
+        return self._sums()[name]
+
+    def parameters(self):
+        """Return the number of trained parameters: without the running statistics of batch norm."""
+        arrays = read_params(self.verified("last.params"))
+        return sum(array.size for name, array in arrays.items() if not name.endswith(("running_mean", "running_var")))
+
     def save_files(self, contents):
         """Commit further files of the run. contents: {name: text, or a function that writes a path}."""
         self._commit(contents)

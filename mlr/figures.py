@@ -66,6 +66,19 @@ def plot_classes(result, classes, axes):
     return axes
 
 
+def plot_results(results, chance, axes):
+    """Draw the balanced accuracy of systems as bars with error bars. results: {system: (mean, standard deviation or None)}."""
+    systems = list(results)
+    means, deviations = zip(*results.values())
+    axes.barh(systems, means, .7, color=BLUE, xerr=[deviation or 0 for deviation in deviations], ecolor=ORANGE, capsize=4)
+    axes.axvline(chance, color="0.3", linestyle="--")
+    for row, middle in enumerate(means):
+        axes.text(.01, row, "%.3f" % middle, va="center", color="white")
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="balanced accuracy on test, dashed: chance")
+    return axes
+
+
 def plot_contact_sheet(rows, axes):
     """Draw rows of equally large images. rows: {title: list of (H, W, 3) uint8 RGB}."""
     sheet = np.vstack([np.hstack(images) for images in rows.values()])
@@ -198,14 +211,14 @@ def gram_figure(pictures, contributions, pairs, names):
     return figure
 
 
-def new_figure(width, height, columns=1, rows=None):
+def new_figure(width, height, columns=1, rows=None, heights=None):
     """Return a figure, in inches, and its axes: one, or an array of a row or, where `rows` is given, of rows and columns.
 
-    Nothing global is touched.
+    heights: of the rows, in proportion. Nothing global is touched.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows or 1, columns, squeeze=rows is None)
+    return figure, figure.subplots(rows or 1, columns, squeeze=rows is None, height_ratios=heights)
 
 
 def figure_bytes(figure, kind="png"):

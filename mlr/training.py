@@ -1,6 +1,7 @@
 """One training: from resolved options to a finished run folder."""
 
 import json
+import time
 from functools import partial
 
 import mxnet as mx
@@ -139,16 +140,16 @@ def train_support_vectors(run, preset, net, trainer, splits, evaluated, target, 
     """Fit the SVM of DeepSentiBank to the features of the training images and return the predictor."""
     if run.config["features"] == "fc7":
         print("without the 2,089 concepts' weights the features are those of fc7, a stand-in for DeepSentiBank's", flush=True)
-    predictor, train_split = Predictor(net, run.classes, run.config, ctx), splits["train"]
+    start, train_split, predictor = time.time(), splits["train"], Predictor(net, run.classes, run.config, ctx)
     features = np.concatenate([
         predictor.features(images) for images, _ in batches(train_split, predictor.transform, EVALUATION_BATCH)])
     machine = support_vectors.fit(
         features, train_split.labels, preset.svm_kernel, preset.svm_c, None if preset.svm_class_weight == "none" else preset.svm_class_weight,
         run.config["options"]["seed"])
-    accuracies = {"train_accuracy": float(np.mean(machine.scores(features).argmax(axis=1) == train_split.labels))}
+    accuracy = float(np.mean(machine.scores(features).argmax(axis=1) == train_split.labels))
     run.save_files({SVM: partial(mx.nd.save, data=context_free(machine))})
     if not run.metrics:
-        run.save_epoch(net, trainer, {"epoch": 1, **accuracies})
+        run.save_epoch(net, trainer, {"epoch": 1, "train_accuracy": accuracy, "seconds": time.time() - start})
     return Predictor(net, run.classes, run.config, ctx, machine)
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mlr"
-COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize")
+COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize", "reproduce")
 # From the commands down; a module may import from its own layer, but a command from no other command.
 LAYERS = (
     COMMANDS + ("__main__",),
-    ("report", "training"),
+    ("report", "training", "results"),
     ("prediction",),
     ("engine", "checkpoint", "figures", "folds", "attribution", "filters", "structure", "pictures"),
     ("data", "model", "rows"),
-    ("transforms", "loss", "metrics", "original", "weights", "presets", "command"),
+    ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),
     ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),
 )
 

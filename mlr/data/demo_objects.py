@@ -39,10 +39,10 @@ def paint_object(name, random):
 def _outline(shape, random):
     """Return the corners of a shape somewhere on the canvas, (M, 2) int32."""
     corners = {"disc": 40, "box": 4, "triangle": 3, "star": 10}[shape]
-    radius = random.uniform(.24, .42) * SIZE
+    radius = random.uniform(.28, .46) * SIZE
     angles = 2 * math.pi * (np.arange(corners) / corners + random.uniform())
     radii = radius * (np.where(np.arange(corners) % 2, .42, 1) if shape == "star" else np.ones(corners))
-    centre = random.uniform(radius * .8, SIZE - radius * .8, 2)
+    centre = random.uniform(.4 * SIZE, .6 * SIZE, 2)
     return np.round(centre + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.int32)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.linalg import eigh
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from mlr import paper
 from mlr.errors import InputError
@@ -63,8 +64,9 @@ def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0, over
     affinity = overlap + overlap.T
     root = affinity.sum(axis=1) ** -.5
     laplacian = np.eye(len(boxes)) - root[:, None] * affinity * root
-    vectors = eigh(laplacian, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False)[1]      # (M, count)
-    clusters = KMeans(count, n_init=paper.AR_REPLICATES, random_state=seed).fit(vectors).labels_
+    with threadpool_limits(1):  # for so few boxes threads cost more than they give, a multiple where the cores are busy
+        vectors = eigh(laplacian, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False)[1]  # (M, count)
+        clusters = KMeans(count, n_init=paper.AR_REPLICATES, random_state=seed).fit(vectors).labels_
     return order[np.sort(np.unique(clusters, return_index=True)[1])]
 
 

@@ -1,0 +1,94 @@
+"""From run folders to the table of results."""
+
+import csv
+import io
+import json
+import shlex
+from pathlib import Path
+from statistics import mean, stdev
+
+from mlr.checkpoint import Run
+from mlr.data.manifest import DESCRIPTION
+
+METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "worst_recall": "worst class recall"}
+
+
+def outcome(folder, split="test"):
+    """Return what a finished and evaluated run says of itself, a dict of plain values."""
+    run = Run.open(folder)
+    evaluation = json.loads((run.folder / ("evaluation_%s.json" % split)).read_text())
+    return {
+        "run": run.folder.name, "seed": run.config["options"]["seed"], **{name: evaluation[name] for name in (*METRICS, "majority_rate", "images")},
+        "classes": len(run.classes),
+        "seconds": sum(line["seconds"] for line in run.metrics), "parameters": run.parameters(),
+        "command": command_line(run.config["argv"]), "data_sha256": run.config["data"]["sha256"],
+        "manifest_sha256": run.config["data"]["manifest"] or "", "weights_sha256": run.sha256("last.params"),
+        "pretrained_sha256": run.config["pretrained"].get("sha256", ""), "threads": run.config["threads"], "versions": run.config["versions"],
+    }
+
+
+def of_fi(data):
+    """Tell whether a data folder was prepared from FI, whose accuracies the paper's table has."""
+    description = Path(data) / DESCRIPTION
+    return description.is_file() and json.loads(description.read_text())["dataset"] == "fi"
+
+
+def command_line(argv):
+    """Return a process's arguments as a person types them."""
+    return shlex.join(["mlr", *argv[1:]])
+
+
+def summary(outcomes):
+    """Return {metric: (mean, standard deviation of a sample, None of one)} of the outcomes of one system's seeds."""
+    found = {}
+    for name in (*METRICS, "seconds"):
+        values = [result[name] for result in outcomes]
+        found[name] = mean(values), stdev(values) if len(values) > 1 else None
+    return found
+
+
+def markdown(tables, outcomes, heading, comparable):
+    """Return RESULTS.md. tables: {name: (title, {system's title: its run's name}, {system's title: the paper's accuracy in %})}.
+
+    outcomes: {run's name: outcomes of its seeds}. heading: lines above. comparable: whether the paper's figures are of the same data.
+    """
+    lines = [*heading, ""]
+    for title, systems, cited in tables.values():
+        lines += ["## %s" % title, ""]
+        columns = ["system", *METRICS.values(), "training, s", "parameters, million"]
+        if cited:
+            columns.insert(1, "paper, accuracy on FI" if comparable else "paper, accuracy on FI (other data: not comparable)")
+        lines += [_row(columns), _row(["---"] * len(columns))]
+        for system, name in systems.items():
+            found = summary(outcomes[name])
+            cells = [system, *(_spread(*found[metric], "%.3f") for metric in METRICS), _spread(*found["seconds"], "%.0f"),
+                     "%.2f" % (outcomes[name][0]["parameters"] / 1e6)]
+            if cited:
+                cells.insert(1, "%.2f %%" % cited[system])
+            lines.append(_row(cells))
+        lines.append("")
+    lines += ["## Commands", "", _row(["run", "command", "data", "pretrained", "weights"]), _row(["---"] * 5)]
+    for name in outcomes:
+        for result in outcomes[name]:
+            lines.append(_row([result["run"], "`%s`" % result["command"], *(
+                result[key][:12] or "-" for key in ("data_sha256", "pretrained_sha256", "weights_sha256"))]))
+    return "\n".join(lines) + "\n"
+
+
+def csv_table(outcomes):
+    """Return results.csv: a line a run, all columns of `outcome` that are plain."""
+    rows = [result for results in outcomes.values() for result in results]
+    columns = [name for name in rows[0] if name != "versions"]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(cells):
+    return "| %s |" % " | ".join(cells)
+
+
+def _spread(middle, deviation, form):
+    return form % middle if deviation is None else "%s +- %s" % (form % middle, form % deviation)
