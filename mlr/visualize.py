@@ -14,6 +14,7 @@ VIEWS = {
     "filters": "the paper's figure: for each block the filter with the highest activation, its map, and the pattern that excites it most",
     "grad-cam": "where the deep map speaks for the class",
     "gram": "which pairs of channels of the shallow branches weigh for the class",
+    "regions": "for a run of the row ar: the eight regions that are asked, numbered from the highest score",
 }
 
 
@@ -44,12 +45,21 @@ def visualize(options):
     from mlr.checkpoint import Run
     from mlr.context import parse_context
     from mlr.figures import save_figure
+    from mlr.prediction import Predictor, row_of
 
     ctx = parse_context(options.ctx)[0]
     run = Run.open(options.run)
     if options.label is not None and options.label not in run.classes:
         raise InputError("the run has no class %s: choose one of %s" % (options.label, ", ".join(run.classes)))
     pictures, images = read_pictures(options.image, run.config["preprocessing"]["image_size"], ctx)
+    row = row_of(run.config)
+    if (options.view == "regions") != (row == "ar") or row not in ("ar", "l_cil"):
+        raise InputError("--view %s can't be drawn of %s, a run of the row %s: %s" % (options.view, options.run, row, {
+            "ar": "give --view regions", "l_cil": "regions are of the row ar, choose another --view"}.get(row, "give one of the row l_cil or ar")))
+    if row == "ar":
+        save_figure(draw_regions(Predictor.of_run(run, [ctx], options.parameters), options.image, pictures), out)
+        print("%s: %s" % (VIEWS["regions"].partition(":")[0], out))
+        return
     net = run.load_network([ctx], options.parameters)
     draw = {"filters": draw_filters, "grad-cam": draw_grad_cam, "gram": draw_gram}[options.view]
     save_figure(draw(run, net, pictures, images, options), out)
@@ -81,6 +91,19 @@ def draw_gram(run, net, pictures, images, options):
     contributions = gram_contributions(net, images, classes)
     pairs = [[strongest_pairs(matrix, PAIRS) for matrix in branch] for branch in contributions]
     return gram_figure(pictures, dict(zip(net.taps, contributions)), dict(zip(net.taps, pairs)), names)
+
+
+def draw_regions(predictor, paths, pictures):
+    """Return the figure of images beside their regions, with what the image alone says and what it says with them."""
+    from mlr.figures import new_figure, plot_picture, plot_regions
+
+    figure, axes = new_figure(7, 3.4 * len(pictures), 2, len(pictures))
+    for path, picture, (left, right) in zip(paths, pictures, axes):
+        found = predictor.regions.predict(picture, Path(path).name)
+        alone, together = (predictor.classes[int(p.argmax())] + " %.2f" % p.max() for p in (found.image_probabilities, found.probabilities))
+        plot_picture(picture, "image alone: %s" % alone, left)
+        plot_regions(picture, found.boxes[found.chosen], found.scores[found.chosen], "with its regions: %s" % together, right)
+    return figure
 
 
 def chosen_classes(run, net, images, label):

@@ -126,6 +126,7 @@ def test_the_structure_is_read_off_the_network(options, texts):
     (("--image", "nothing.jpg"), "can't read image nothing.jpg"),
     (("--run", "nowhere"), "nowhere is not a run folder"),
     (("--top", "0"), "argument --top"),
+    (("--view", "regions"), "a run of the row l_cil: regions are of the row ar"),
 ])
 def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
     usual = {"--run": trained[0], "--image": photos[0], "--out": tmp_path / "a.png"}
@@ -136,6 +137,21 @@ def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
         code = stop.code
     assert code == 2 and message in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
+
+
+def test_the_regions_of_ar(data, photos, command, tmp_path, monkeypatch):
+    """The figure numbers the eight regions that are asked; other views need the blocks of L_cil's network."""
+    run = tmp_path / "run"
+    done = command("train", "--row", "ar", "--data", data, "--out", run, "--backbone", "vgg16_slim", "--pretrained", "none", "--image-size", "64",
+                   "--epochs", "1", "--batch-size", "4", "--ctx", "cpu")
+    assert done.returncode == 0, done.stderr
+    figure = drawn(["--run", run, "--image", *photos, "--out", "a.png", "--view", "regions"], monkeypatch)
+    assert [title.partition(":")[0] for title in titles(figure)] == ["image alone", "with its regions"] * 2
+    for panel in figure.axes[1::2]:
+        assert sorted(int(text.get_text()) for text in panel.texts) == list(range(1, 9))
+        assert len(panel.patches) == 8
+    done = command("visualize", "--run", run, "--image", photos[0], "--out", tmp_path / "a.png")
+    assert done.returncode == 2 and "a run of the row ar: give --view regions" in done.stderr
 
 
 def test_the_shipped_run(command, tmp_path, photos):
