@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
+
+from mlr.metrics import classification_metrics
+
+CLASSES = ["anger", "awe", "fear", "joy"]
+
+
+def test_against_scikit_learn():
+    labels, predictions = np.random.randint(0, 4, (2, 300))
+    result = classification_metrics(labels, predictions, CLASSES)
+    # float64 sums of a few hundred terms
+    assert_allclose(result["accuracy"], accuracy_score(labels, predictions), rtol=1e-12)
+    assert_allclose(result["balanced_accuracy"], balanced_accuracy_score(labels, predictions), rtol=1e-12)
+    assert_allclose(result["macro_f1"], f1_score(labels, predictions, average="macro"), rtol=1e-12)
+    assert_allclose(result["worst_recall"], recall_score(labels, predictions, average=None).min(), rtol=1e-12)
+    assert_allclose(result["majority_rate"], np.bincount(labels).max() / 300, rtol=1e-12)
+
+
+def test_a_class_without_images_does_not_count():
+    result = classification_metrics([0, 0, 0, 1], [0, 0, 3, 2], CLASSES)
+    assert result["recall"] == {"anger": pytest.approx(2 / 3), "awe": 0, "fear": None, "joy": None}
+    assert_allclose([result[name] for name in ("accuracy", "balanced_accuracy", "worst_recall", "majority_rate")], [.5, 1 / 3, 0, .75])
+    assert_allclose(result["macro_f1"], (.8 + 0) / 2)               # of anger 2 * 2 / (3 + 2), of awe 0

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mlr.rows.pcnn import removal_probabilities, select
+
+
+def two_classes(difference):
+    return [(1 + difference) / 2, (1 - difference) / 2]
+
+
+@pytest.mark.parametrize("difference, probability", [(0, 1), (.3, 2 - np.exp(.3)), (.5, 2 - np.exp(.5)), (np.log(2), 0), (.9, 0), (1, 0)])
+def test_the_formula(difference, probability):
+    assert_allclose(removal_probabilities([two_classes(difference), two_classes(-difference)]), [probability] * 2, atol=1e-12)  # float64
+
+
+def test_of_more_classes_the_highest_two_count():
+    assert_allclose(removal_probabilities([[.1, .5, .15, .25]]), [2 - np.exp(.25)], rtol=1e-12)
+
+
+def test_as_many_are_kept_as_the_formula_says():
+    """Seeded, so that a test of 10,000 draws can't fail by chance; five standard deviations of the binomial distribution."""
+    probability = 2 - np.exp(.3)
+    kept = select([two_classes(.3)] * 10000, [0] * 10000, seed=3)
+    assert abs(len(kept) / 10000 - (1 - probability)) < 5 * np.sqrt(probability * (1 - probability) / 10000)
+
+
+def test_the_same_seed_keeps_the_same_images_and_the_label_makes_no_difference():
+    probabilities = np.random.dirichlet([1, 1], 200)
+    kept = select(probabilities, [0] * 200, seed=1)
+    assert_array_equal(select(probabilities, [0] * 100 + [1] * 100, seed=1), kept)
+    assert select(probabilities, [0] * 200, seed=2).tolist() != kept.tolist()
+    decided = np.flatnonzero(np.abs(probabilities[:, 0] - probabilities[:, 1]) >= np.log(2))
+    assert set(decided) <= set(kept)
+
+
+def test_a_class_keeps_its_most_decided_image():
+    probabilities = [[.5, .5], [.5, .5], [1, 0], [.5, .5], [.52, .48]]
+    assert_array_equal(select(probabilities, [0, 1, 0, 1, 1], seed=0)[-1], 4)       # of class 1, whose others are ties
+    assert 2 in select(probabilities, [0, 1, 0, 1, 1], seed=0)

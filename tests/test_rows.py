@@ -1,0 +1,249 @@
+"""Every row of the results table, from its network to its commands."""
+
+import json
+import shutil
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+from numpy.testing import assert_allclose, assert_array_equal
+
+import mlr
+from conftest import write_images
+from mlr import paper
+from mlr.checkpoint import Run
+from mlr.errors import InputError
+from mlr.model.backbone import Backbone
+from mlr.model.fusion import Fusion
+from mlr.model.gram import Gram
+from mlr.model.zoo import zoo_network
+from mlr.params_file import read_params
+from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS
+from mlr.rows.finetuned import FineTuned
+from mlr.rows.networks import network_options, new_network
+from mlr.rows.shallow_only import ShallowOnly
+from mlr.training import build_network, new_layers
+from mlr.weights import load_pretrained, materialize
+
+ROUNDING = dict(rtol=1e-5, atol=1e-6)   # float32, the same operators in another order
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_network_of_every_row(row):
+    """As the demo has it: logits for each class, the same as a static graph and layer by layer."""
+    options = json.loads(json.dumps(network_options(DEMO[row], 5)))           # as read from config.json
+    net = build_network(options, [mx.cpu()])
+    images = nd.random.normal(shape=(2, 3, 64, 64))
+    hybridized = net(images)
+    assert hybridized.shape == (2, paper.SENTIBANK_CONCEPTS if row == "deepsentibank" else 5)
+    net.hybridize(False)
+    assert_allclose(net(images).asnumpy(), hybridized.asnumpy(), rtol=1e-4, atol=1e-5)      # float32 through up to 20 layers
+
+
+@pytest.mark.parametrize("row, layer, shape", [
+    ("alexnet", "features.9.weight", (4096, 9216)), ("vgg16", "features.31.weight", (4096, 25088)), ("ar", "output.weight", (2, 4096)),
+    ("pcnn", "output.weight", (2, 4096)), ("resnet50", "output.weight", (2, 2048)), ("deepsentibank", "output.weight", (2089, 4096))])
+def test_the_released_networks_are_those_of_the_papers(row, layer, shape):
+    net = new_network(network_options(RELEASED[row], 2))
+    size = RELEASED[row].image_size
+    net.infer_shape(nd.zeros((1, 3, size, size)))
+    assert net._collect_params_with_prefix()[layer].shape == shape
+
+
+def test_slim_networks_have_a_quarter_of_the_channels():
+    for name, wide in paper.SLIM.items():
+        slim, zoo = FineTuned(3, name, 64), FineTuned(3, wide, 64)
+        for net in (slim, zoo):
+            net.infer_shape(nd.zeros((1, 3, 64, 64)))
+        ours, theirs = ([p.shape[0] for p in net.collect_params().values()] for net in (slim, zoo))
+        assert ours[:-2] == [channels // 4 for channels in theirs[:-2]] and ours[-2:] == theirs[-2:] == [3, 3]
+
+
+def test_an_unknown_network():
+    with pytest.raises(InputError, match="unknown network vgg17: choose one of resnet18_v2"):
+        zoo_network("vgg17")
+
+
+def test_the_network_of_pcnns_authors():
+    net = FineTuned(2, "pcnn_small", 227)
+    net.infer_shape(nd.zeros((1, 3, 227, 227)))
+    shapes = [p.shape for name, p in net._collect_params_with_prefix().items() if name.endswith("weight")]
+    assert [shape[0] for shape in shapes] == [96, 256, 512, 512, 24, 2]
+    assert shapes[0] == (96, 3, 11, 11) and shapes[1] == (256, 96, 5, 5)
+
+
+@pytest.mark.parametrize("kind, expected", [("add", lambda a, b: a + b), ("multiply", lambda a, b: a * b),
+                                            ("concat", lambda a, b: np.concatenate([a, b], axis=1))])
+def test_fusions(kind, expected):
+    fusion = Fusion(3, kind)
+    deep, style = nd.random.normal(shape=(4, 6)), nd.random.normal(shape=(4, 6))
+    fusion.initialize(mx.init.Xavier())
+    fusion(deep, style)
+    weight, bias = fusion.output.weight.data().asnumpy(), fusion.output.bias.data().asnumpy()
+    both = expected(deep.asnumpy(), style.asnumpy()) / np.sqrt(1 + paper.BATCH_NORM_EPSILON)    # running statistics of 0 and 1
+    assert_allclose(fusion(deep, style).asnumpy(), both @ weight.T + bias, **ROUNDING)
+
+
+def test_fusions_that_do_not_fit():
+    with pytest.raises(InputError, match="unknown fusion glue: choose one of concat, add, multiply"):
+        Fusion(3, "glue")
+    with pytest.raises(InputError, match="needs a style as wide as the deep representation of resnet18_v2: give style_width 512, not 8"):
+        mlr.MultiLevelNet(3, backbone="resnet18_v2", style_width=8, fusion="add")
+    assert mlr.MultiLevelNet(3, backbone="resnet18_v2", style_width=512, fusion="multiply")
+
+
+def test_the_scale_of_gram_matrices():
+    maps = nd.random.normal(shape=(2, 3, 4, 4))
+    assert_allclose(Gram(100)(maps).asnumpy(), 100 * Gram()(maps).asnumpy(), rtol=1e-6)      # one float32 product
+
+
+@pytest.mark.parametrize("taps, left_out", [(("stem",), "stage1"), (("pool",), "stage1"), (("stage1", "stem"), "stage2")])
+def test_branches_alone_leave_out_what_is_above_them(tmp_path, taps, left_out):
+    net = ShallowOnly(3, paper.SLIM_BACKBONE, taps, [8] * len(taps), 4)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    assert not any(name.startswith(left_out) for name in net._collect_params_with_prefix())
+    whole = FineTuned(5, paper.SLIM_BACKBONE, 64)
+    materialize(whole, [mx.cpu()], mx.init.Xavier())
+    nd.waitall()
+    whole.save_parameters(str(tmp_path / "whole.params"))
+    load_pretrained(net, str(tmp_path / "whole.params"))
+    for name, parameter in net.structural_parameters.items():
+        assert_array_equal(parameter.data().asnumpy(), whole.structural_parameters[name].data().asnumpy())
+    images, maps = nd.random.normal(shape=(2, 3, 64, 64)), []
+    x = whole.features[:4](images)
+    for layer in (None, whole.features[4], whole.features[5]):
+        x = layer(x) if layer else x
+        maps.append(x)
+    expected = net.output(net.shallow(*[maps[paper.TAPS.index(tap)] for tap in taps]))
+    assert_allclose(net(images).asnumpy(), expected.asnumpy(), **ROUNDING)
+
+
+def test_a_runs_parameters_are_weights_to_start_from(tmp_path):
+    trained = FineTuned(7, paper.SLIM_BACKBONE, 64)
+    materialize(trained, [mx.cpu()], mx.init.Xavier())
+    nd.waitall()
+    trained.save_parameters(str(tmp_path / "last.params"))
+    backbone = Backbone(paper.SLIM_BACKBONE)
+    materialize(backbone, [mx.cpu()], mx.init.Xavier())
+    load_pretrained(backbone, str(tmp_path / "last.params"))
+    images = nd.random.normal(shape=(1, 3, 64, 64))
+    assert_allclose(backbone(images)[-1].asnumpy(), trained.features(images).asnumpy(), **ROUNDING)
+
+
+def test_only_layers_without_weights_learn_faster():
+    net = new_network(network_options(DEMO["ar"], 2))
+    preset = RELEASED["ar"]
+    assert {p.name for p in new_layers(net, preset, {"source": "zoo"})} == {net.output.weight.name, net.output.bias.name}
+    assert set(new_layers(net, preset, {"source": "zoo"}).values()) == {10}
+    assert new_layers(net, preset, {"source": "none"}) == new_layers(net, RELEASED["l_cil"], {"source": "zoo"}) == {}
+
+
+SMALL = ("--pretrained", "none", "--image-size", "64", "--epochs", "1", "--batch-size", "4", "--ctx", "cpu")
+TRIED = {
+    "alexnet": ("--backbone", "alexnet_slim"), "vgg16": ("--backbone", "vgg16_slim"), "resnet50": ("--backbone", paper.SLIM_BACKBONE),
+    "pcnn": ("--backbone", "vgg16_slim", "--rounds", "2", "--learning-rate", "0.001"), "deepsentibank": ("--backbone", "caffenet_slim"),
+    "ar": ("--backbone", "vgg16_slim"),
+    "l_cil": ("--backbone", paper.SLIM_BACKBONE, "--style-width", "160", "--fusion", "add", "--gram-scale", "10", "--taps", "by-width"),
+    "shallow": ("--backbone", paper.SLIM_BACKBONE, "--style-width", "8", "--taps", "pool"),
+}
+
+
+def trained_row(command, row, data, run, *more):
+    done = command("train", "--row", row, "--data", data, "--out", run, *SMALL, *TRIED[row], *more)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", TRIED)
+def test_every_row_trains_evaluates_and_predicts(row, data, tmp_path, command):
+    run = trained_row(command, row, data, tmp_path / "run")
+    done = command("evaluate", "--run", run, "--ctx", "cpu")
+    assert done.returncode == 0, done.stderr
+    evaluation = json.loads((run / "evaluation_test.json").read_text())
+    assert evaluation["images"] == 4
+    done = command("predict", "--run", run, "--json", data / "test", "--ctx", "cpu")
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    confusion = np.zeros((2, 2), int)
+    for line in said:
+        assert abs(sum(line["probabilities"].values()) - 1) < 1e-6              # float64
+        confusion[["awe", "fear"].index(line["image"].split("/")[-2]), ["awe", "fear"].index(line["label"])] += 1
+    assert confusion.tolist() == evaluation["confusion"]                        # both commands answer alike
+
+
+def test_pcnn_records_what_it_keeps_and_goes_on(data, tmp_path, command):
+    run = trained_row(command, "pcnn", data, tmp_path / "run")
+    assert len(Run.open(run).metrics) == 3                                       # of all images, and two rounds
+    for number in (1, 2):
+        kept = json.loads((run / ("kept_%d.json" % number)).read_text())
+        assert 2 <= len(kept["kept"]) <= 12 and len(kept["names"]) == len(kept["kept"])
+        assert {name.partition("/")[0] for name in kept["names"]} == {"awe", "fear"}
+    cut = shutil.copytree(run, tmp_path / "cut")
+    stop_after(cut, 2)
+    done = command("train", "--resume", "--out", cut)
+    assert done.returncode == 0, done.stderr
+    assert "round 2: " in done.stdout and [line["epoch"] for line in Run.open(cut).metrics] == [1, 2, 3]
+
+
+def stop_after(run, epochs):
+    """Make a run look as if it had been stopped after so many epochs, its parameters apart."""
+    opened = Run.open(run)
+    opened.save_files({"metrics.jsonl": "".join(json.dumps(line) + "\n" for line in opened.metrics[:epochs])})
+
+
+def test_pcnn_transfers_to_a_target(data, tmp_path, command):
+    target = write_images(tmp_path / "target", train=4, valid=1, test=3)
+    run = trained_row(command, "pcnn", data, tmp_path / "run", "--target", target)
+    assert len(Run.open(run).metrics) == 4
+    assert command("evaluate", "--run", run, "--ctx", "cpu").returncode == 0
+    evaluation = json.loads((run / "evaluation_test.json").read_text())
+    assert evaluation["images"] == 6 and str(target) in evaluation["data"]
+    other = write_images(tmp_path / "other", classes=("anger", "joy"))
+    done = command("train", "--row", "pcnn", "--data", data, "--out", tmp_path / "no", *SMALL, *TRIED["pcnn"], "--target", other)
+    assert done.returncode == 2 and "has the classes anger, joy, but" in done.stderr
+
+
+def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
+    run = trained_row(command, "deepsentibank", data, tmp_path / "run", "--svm-kernel", "rbf", "--svm-c", "2", "--svm-class-weight", "none")
+    opened = Run.open(run)
+    assert opened.config["features"] == "fc7"
+    arrays = read_params(opened.verified("svm.params"))
+    assert arrays["mean"].shape == (1024,) and arrays["support_vectors"].dtype == np.float64
+    done = command("train", "--row", "deepsentibank", "--data", data, "--out", tmp_path / "full", *SMALL, *TRIED["deepsentibank"],
+                   "--pretrained", run / "last.params")
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "full").config["features"] == "fc8"               # a file with all 2,089 outputs
+    done = command("train", "--row", "deepsentibank", "--data", data, "--out", tmp_path / "zoo", "--pretrained", "zoo")
+    assert done.returncode == 2 and "the Gluon zoo has no CaffeNet: give --pretrained FILE" in done.stderr
+
+
+def test_proposals_from_a_file(data, tmp_path, command):
+    boxes = np.array([[0, 0, 40, 40, 2], [20, 10, 70, 60, 1]], float)
+    names = ["%s/%02d.jpg" % (label, number) for label in ("awe", "fear") for number in range(2)]
+    np.savez(tmp_path / "boxes.npz", **{name: boxes for name in names})
+    run = trained_row(command, "ar", data, tmp_path / "run", "--proposals", tmp_path / "boxes.npz")
+    assert command("evaluate", "--run", run, "--ctx", "cpu").returncode == 0
+    np.savez(tmp_path / "boxes.npz", **{name: boxes for name in names[1:]})
+    done = command("evaluate", "--run", run, "--ctx", "cpu")
+    assert done.returncode == 2 and "awe/00.jpg" in done.stderr and "boxes.npz" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (("--row", "vgg16", "--taps", "released"), "--taps is not for --row vgg16, only for l_cil, shallow"),
+    (("--row", "alexnet", "--rounds", "2"), "--rounds is not for --row alexnet, only for pcnn"),
+    (("--row", "l_cil", "--svm-c", "2"), "--svm-c is not for --row l_cil, only for deepsentibank"),
+    (("--row", "vgg16", "--backbone", "alexnet"), "--backbone alexnet is not for --row vgg16: choose one of vgg16, vgg16_slim"),
+    (("--row", "l_cil", "--fusion", "add", "--style-width", "8", "--backbone", "resnet18_v2", "--pretrained", "none"), "give style_width 512, not 8"),
+    (("--row", "resnet52",), "argument --row: invalid choice: 'resnet52'"),
+])
+def test_options_that_do_not_fit_the_row(data, tmp_path, command, arguments, text):
+    done = command("train", "--data", data, "--out", tmp_path / "run", *arguments)
+    assert done.returncode == 2 and text in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_every_backbone_of_a_row_is_known():
+    for row, names in BACKBONES.items():
+        assert RELEASED[row].backbone in names and DEMO[row].backbone in names
