@@ -2,6 +2,8 @@
 # make install  environment alone
 # make figures  redraws imgs/, with the run in checkpoints/demo
 # make checkpoint  trains that run anew; checkpoints/demo must not exist
+# make results  the table of results on the demo, into docs/results
+# make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
@@ -12,7 +14,7 @@ EXTRA ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
-STAMPS := $(VENV)/installed-$(EXTRA) $(VENV)/installed-$(EXTRA)$(COMMA)test
+STAMPS := $(VENV)/installed-$(EXTRA) $(addprefix $(VENV)/installed-$(EXTRA)$(COMMA),test notebooks)
 SHELL := bash
 START := $(shell date +%s)
 # The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
@@ -26,7 +28,7 @@ FIDELITY := .builds/fidelity
 
 SHOWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
 
-.PHONY: demo install figures checkpoint test test-all test-builds fidelity
+.PHONY: demo install figures checkpoint results notebooks notebooks-run test test-all test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -54,6 +56,18 @@ checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr train --data demo --out runs/checkpoint
 	$(BIN)/python -c 'from mlr.checkpoint import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
 	$(BIN)/mlr evaluate --run runs/checkpoint
+
+# What README and notebook show: all rows, ablations and losses with three seeds, most of an hour on two cores.
+results: $(VENV)/installed-$(EXTRA)
+	$(BIN)/mlr reproduce --data demo --rows all --seeds 3 --out runs/reproduce-demo
+	mkdir -p docs/results && cp runs/reproduce-demo/RESULTS.md runs/reproduce-demo/results.csv runs/reproduce-demo/results.png docs/results/
+
+notebooks: $(VENV)/installed-$(EXTRA),notebooks
+	$(BIN)/jupyter notebook --notebook-dir notebooks
+
+# Executes them anew and stores them with their outputs.
+notebooks-run: $(VENV)/installed-$(EXTRA),notebooks
+	cd notebooks && for name in *.ipynb; do ../$(BIN)/jupyter execute --inplace $$name || exit 1; done
 
 test: $(VENV)/installed-$(EXTRA),test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal  # a process a core is faster than threads

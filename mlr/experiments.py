@@ -35,6 +35,9 @@ L_CIL = Experiment("L_cil", {"row": "l_cil"})
 CROSS_ENTROPY = Experiment("with cross entropy", {"row": "l_cil", "loss": "cross_entropy"})
 
 
+TABLES = ("rows", "ablations", "imbalance")
+
+
 def tables(presets, rows):
     """Return the tables, {name: {title of the table, experiments}}. rows: those of `mlr.paper.ROWS` that are wanted."""
     wide = {"resnet50_v2": 2048, paper.SLIM_BACKBONE: paper.SLIM_CHANNELS[-1]}[presets["l_cil"].backbone]
@@ -67,9 +70,9 @@ SIZES = {"small": (12, 5), "tiny": (0, 1)}
 
 # The pretrained networks of the drawn data: which rows start from them, and the options of their own training.
 PRETRAINING = {
+    "vgg": (("vgg16", "pcnn", "ar"), {"row": "vgg16"}),
     "resnet": (("resnet50", "l_cil", "shallow"), {"row": "resnet50"}),
     "alexnet": (("alexnet",), {"row": "alexnet"}),
-    "vgg": (("vgg16", "pcnn", "ar"), {"row": "vgg16"}),
     "caffenet": (("deepsentibank",), {"row": "alexnet", "backbone": "caffenet_slim"}),
 }
 

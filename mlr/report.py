@@ -93,9 +93,14 @@ def most_confident(probabilities, labels, paths, classes, count=SHOWN):
         for image in images[:count]] for images in (order[right], order[~right]))
 
 
+def predictions_sheet(right, wrong):
+    """Return a figure of the predictions that `most_confident` returned. Raises InputError where an image is missing or damaged."""
+    return predictions_figure(*[[(thumbnail(image), *said) for image, *said in group] for group in (right, wrong)])
+
+
 def save_sheet(right, wrong, title, path):
-    """Draw the predictions that `most_confident` returned into a file. Raises InputError where an image is missing or damaged."""
-    figure = predictions_figure(*[[(thumbnail(image), *said) for image, *said in group] for group in (right, wrong)])
+    """Draw `predictions_sheet` into a file."""
+    figure = predictions_sheet(right, wrong)
     figure.suptitle(title)
     save_figure(figure, path)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlr import command, paper
 from mlr.errors import InputError, RunError
-from mlr.experiments import PRETRAINING, SIZES, presets_of, tables
+from mlr.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
 from mlr.files import write_file
 from mlr.installation import require_mxnet
 from mlr.threads import usable_cores
@@ -25,7 +25,9 @@ def parser():
     parser.add_argument("--data", default="demo", metavar="DIR|demo", help=(
         "data with a split test, as for mlr train (default: demo, small versions of all systems, pretrained on drawn objects)"))
     parser.add_argument("--rows", nargs="+", default=["all"], choices=("all", *paper.ROWS), metavar="ROW", help=(
-        "all, or some of %s; the ablations and the comparison of losses come with l_cil (default: all)" % ", ".join(paper.ROWS)))
+        "all, or some of %s (default: all)" % ", ".join(paper.ROWS)))
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, metavar="TABLE", help=(
+        "some of %s; ablations and class imbalance are of l_cil (default: all, without l_cil: rows)" % ", ".join(TABLES)))
     parser.add_argument("--seeds", type=command.number(int, 1), default=3, metavar="N", help="trainings of each system, seeds 0 to N - 1 (default: 3)")
     parser.add_argument("--out", metavar="DIR", help=(
         "folder of the runs and the table; what is finished there is not done again, what was interrupted goes on (default: runs/reproduce-<data>)"))
@@ -66,6 +68,8 @@ def plan(rows, options, out):
     """Return the tables, {name: (title, {system: run})}, and the runs, {name: arguments of mlr train}; equal systems share a run."""
     presets, wanted, runs = presets_of(options.data), {}, {}
     for table, (title, experiments) in tables(presets, rows).items():
+        if table not in options.tables:
+            continue
         wanted[table] = title, {}
         for experiment in experiments:
             name, arguments = experiment.run(presets, settings_of(experiment.options["row"], options, out))

@@ -10,6 +10,8 @@ from statistics import mean, stdev
 from mlr.checkpoint import Run
 from mlr.data.manifest import DESCRIPTION
 
+SHIPPED_RESULTS = Path(__file__).parents[1] / "docs" / "results"  # of the demo, made by make results
+
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "worst_recall": "worst class recall"}
 
 
@@ -67,11 +69,11 @@ def markdown(tables, outcomes, heading, comparable):
                 cells.insert(1, "%.2f %%" % cited[system])
             lines.append(_row(cells))
         lines.append("")
-    lines += ["## Commands", "", _row(["run", "command", "data", "pretrained", "weights"]), _row(["---"] * 5)]
+    lines += ["## Commands", "", _row(["run", "command", "data", "manifest", "pretrained", "weights"]), _row(["---"] * 6)]
     for name in outcomes:
         for result in outcomes[name]:
             lines.append(_row([result["run"], "`%s`" % result["command"], *(
-                result[key][:12] or "-" for key in ("data_sha256", "pretrained_sha256", "weights_sha256"))]))
+                result[key][:12] or "-" for key in ("data_sha256", "manifest_sha256", "pretrained_sha256", "weights_sha256"))]))
     return "\n".join(lines) + "\n"
 
 
@@ -84,6 +86,16 @@ def csv_table(outcomes):
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def read_csv(path):
+    """Return what `csv_table` wrote, {run's name: outcomes of its seeds}, with the numbers that `summary` needs."""
+    outcomes = {}
+    with open(path, newline="") as file:
+        for line in csv.DictReader(file):
+            numbers = {name: float(line[name]) for name in (*METRICS, "seconds", "majority_rate")}
+            outcomes.setdefault(line["run"].rpartition("-seed")[0], []).append({**line, **numbers})
+    return outcomes
 
 
 def _row(cells):

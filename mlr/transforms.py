@@ -59,6 +59,11 @@ def normalized(images):
     return images
 
 
+def to_pixels(image):
+    """Return an image as the network sees it, (3, S, S), to be looked at: (S, S, 3), RGB, 0 to 1."""
+    return (image.transpose((1, 2, 0)) * mx.nd.array(paper.PIXEL_STD) + mx.nd.array(paper.PIXEL_MEAN)).clip(0, 1)
+
+
 def _resize(size):
     return round(size * paper.RESIZE / paper.IMAGE_SIZE)
 

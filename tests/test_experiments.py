@@ -1,0 +1,49 @@
+import pytest
+
+from mlr import paper
+from mlr.experiments import PRETRAINING, SIZES, TABLES, tables
+from mlr.presets import DEMO, RELEASED
+from mlr.train import parser, resolve
+
+ALL = list(paper.ROWS)
+
+
+def experiments(presets):
+    return [experiment for _, listed in tables(presets, ALL).values() for experiment in listed]
+
+
+@pytest.mark.parametrize("presets", [RELEASED, DEMO], ids=["released", "demo"])
+def test_the_tables_hold_what_was_asked(presets):
+    made = tables(presets, ALL)
+    assert tuple(made) == TABLES
+    assert [experiment.title for experiment in made["rows"][1]] == [title for title, _ in paper.ROWS.values()]
+    ablated = [experiment.options for experiment in made["ablations"][1]]
+    assert {"row": "resnet50", "loss": "class_imbalance"} in ablated and {"row": "l_cil", "loss": "cross_entropy"} in ablated
+    assert [options["taps"] for options in ablated if options["row"] == "shallow" and "taps" in options] == list(paper.TAPS)
+    assert {options["fusion"] for options in ablated if "fusion" in options} == {"add", "multiply"}
+    assert [options["loss_form"] for options in (e.options for e in made["imbalance"][1]) if "loss_form" in options] == ["released", "written"]
+    assert list(tables(presets, ["vgg16"])) == ["rows"]
+
+
+@pytest.mark.parametrize("presets, data", [(RELEASED, "somewhere"), (DEMO, "demo")], ids=["released", "demo"])
+@pytest.mark.parametrize("settings", [{}, {"epochs": 3, "pretrained": "weights.params"}])
+def test_the_arguments_make_what_the_experiment_says(presets, data, settings):
+    """Read by the very parser of mlr train; an experiment's own option goes before what all have."""
+    names = {}
+    for experiment in experiments(presets):
+        name, arguments = experiment.run(presets, settings)
+        resolved = resolve(parser().parse_args(["--data", data, *arguments]))
+        wanted = {**settings, **experiment.options}
+        for key, value in presets[experiment.options["row"]].options().items():
+            assert resolved[key] == wanted.get(key, value), (experiment.title, key)
+        assert names.setdefault(name, arguments) == arguments                       # a name is of one system
+    assert len({tuple(arguments) for arguments in names.values()}) == len(names)     # and equal systems share it
+
+
+def test_every_row_of_the_demo_has_weights_to_start_from():
+    served = [row for rows, _ in PRETRAINING.values() for row in rows]
+    assert sorted(served) == sorted([*paper.ROWS, "shallow"])
+    for rows, options in PRETRAINING.values():
+        backbone = options.get("backbone", DEMO[options["row"]].backbone)
+        assert {DEMO[row].backbone for row in rows} == {backbone}
+    assert SIZES["tiny"][0] == 0
