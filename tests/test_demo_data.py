@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlr.data.demo import MANNERS, draw_demo_data, paint
+from mlr.data.demo_objects import CLASSES, draw_objects, paint_object
 from mlr.emotions import MIKELS
 from mlr.errors import InputError
 from mlr.paper import FI_COUNTS
@@ -80,3 +81,30 @@ def test_another_set_is_not_overwritten(demo, tmp_path):
     with pytest.raises(InputError, match="is no finished demo data set"):
         draw_demo_data(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "x"
+
+
+def test_objects_are_the_same_for_the_same_seed_and_another_task():
+    """Twelve objects, whose colours say nothing: mean colour tells them apart hardly better than chance, 0.083."""
+    assert len(CLASSES) == 12 and not set(CLASSES) & set(MIKELS)
+    colors, labels = [], []
+    for label, name in enumerate(CLASSES):
+        for number in range(60):
+            pixels = paint_object(name, np.random.RandomState(1000 * label + number))
+            assert pixels.shape == (96, 96, 3) and pixels.dtype == np.uint8
+            colors.append(pixels.mean(axis=(0, 1)))
+            labels.append(label)
+    assert (paint_object("dotted_star", np.random.RandomState(5)) == paint_object("dotted_star", np.random.RandomState(5))).all()
+    train = np.arange(len(labels)) % 2 == 0
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(np.array(colors)[train], np.array(labels)[train])
+    assert balanced_accuracy_score(np.array(labels)[~train], classifier.predict(np.array(colors)[~train])) < .17
+
+
+def test_drawing_objects_overwrites_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlr.data.demo_objects.COUNTS", {"train": 2, "valid": 1})
+    draw_objects(tmp_path / "objects")
+    files = {path: path.read_bytes() for path in (tmp_path / "objects").rglob("*.jpg")}
+    assert len(files) == 12 * 3
+    draw_objects(tmp_path / "objects")
+    assert {path: path.read_bytes() for path in (tmp_path / "objects").rglob("*.jpg")} == files
+    with pytest.raises(InputError, match="holds a demo data set drawn with other options"):
+        draw_objects(tmp_path / "objects", seed=8)

@@ -8,7 +8,7 @@ from mxnet import nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr import paper
-from mlr.transforms import evaluation_transform, training_transform
+from mlr.transforms import evaluation_transform, normalized as network_input, random_crop, to_pixels, training_transform
 
 
 def picture(height, width):
@@ -37,7 +37,7 @@ def test_resize_is_bilinear_as_in_opencv():
 
 
 @pytest.mark.parametrize("size", [64, 224])
-@pytest.mark.parametrize("augmentation", ["released", "gentle"])
+@pytest.mark.parametrize("augmentation", ["released", "gentle", "crop"])
 def test_training_is_random_and_repeatable(size, augmentation):
     transform, image = training_transform(size, augmentation), picture(90, 120)
 
@@ -62,3 +62,23 @@ def test_training_flips_half_of_the_images():
         left, right = np.split(transform(nd.array(pixels, dtype="uint8")).asnumpy().mean(axis=(0, 1)), 2)
         flipped += left.mean() > right.mean()
     assert 25 <= flipped <= 75                                               # five standard deviations about 50
+
+
+def test_the_end_of_both_presets_and_back():
+    images = np.random.randint(0, 256, (2, 8, 8, 3))
+    result = network_input(nd.array(images, dtype="uint8"))
+    assert result.shape == (2, 3, 8, 8)
+    assert_allclose(result.asnumpy(), [normalized(image) for image in images], atol=1e-6)    # float32 of numbers up to 3
+    assert_allclose(to_pixels(result[0]).asnumpy(), images[0] / 255, atol=1e-6)
+
+
+def test_a_square_anywhere():
+    """Each pixel of the picture is its place, so that a crop tells where it was taken; all places are equally likely."""
+    pixels = np.stack(np.meshgrid(range(12), range(12)), axis=-1)
+    corners = set()
+    for _ in range(300):
+        crop = random_crop(10)(nd.array(np.dstack([pixels, pixels[..., :1]]), dtype="uint8")).asnumpy()[..., :2]
+        x, y = crop[0, 0]
+        assert_array_equal(crop, pixels[y:y + 10, x:x + 10])
+        corners.add((x, y))
+    assert corners == {(x, y) for x in range(3) for y in range(3)}
