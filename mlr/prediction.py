@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import mxnet as mx
 import numpy as np
 from mxnet import nd
 
@@ -21,12 +20,13 @@ SVM = "svm.params"
 class Predictor:
     """A trained network with what goes before and after it.
 
-    Attributes: `net`; `classes`, K names; `transform`, the evaluation preset: (H, W, 3) uint8 -> (3, S, S).
+    Attributes: `net`; `classes`, K names; `ctx`; `transform`, the evaluation preset: (H, W, 3) uint8 -> (3, S, S); `machine`, for
+    DeepSentiBank the SupportVectorMachine on its features; `regions`, for AR its AffectiveRegions.
     """
 
     def __init__(self, net, classes, config, ctx, machine=None):
         """config: of the run. ctx: list of contexts. machine: the SupportVectorMachine on the features, for DeepSentiBank."""
-        self.net, self.classes, self.ctx, self._machine, self._config = net, classes, ctx, machine, config
+        self.net, self.classes, self.ctx, self.machine, self._config = net, classes, ctx, machine, config
         self.transform = evaluation_transform(config)
         self.regions = self._affective_regions() if row_of(config) == "ar" else None
 
@@ -49,8 +49,8 @@ class Predictor:
         if self.regions:
             return np.stack([self.regions.predict(image.asnumpy(), name).probabilities for image, name in zip(images, names)])
         batch = nd.stack(*[self.transform(image) for image in images])
-        if self._machine:
-            return self._machine.probabilities(self.features(batch))
+        if self.machine:
+            return self.machine.probabilities(self.features(batch))
         return self._softmax(batch)
 
     def features(self, batch):
@@ -92,8 +92,3 @@ def evaluation_transform(config):
     """Return the evaluation preset of a run's network."""
     size = config["preprocessing"]["image_size"]
     return caffe_transform(size) if config["network"].get("kind") == "caffenet" else transforms.evaluation_transform(size)
-
-
-def context_free(machine):
-    """Return the arrays of a SupportVectorMachine as NDArrays, for `nd.save`, in their double precision."""
-    return {name: mx.nd.array(array, dtype=array.dtype) for name, array in machine.arrays().items()}

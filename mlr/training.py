@@ -2,7 +2,6 @@
 
 import json
 import time
-from functools import partial
 
 import mxnet as mx
 import numpy as np
@@ -17,7 +16,7 @@ from mlr.errors import InputError
 from mlr.figures import save_confusion, save_curves
 from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
 from mlr.metrics import classification_metrics
-from mlr.prediction import SVM, Predictor, context_free, training_transform
+from mlr.prediction import SVM, Predictor, training_transform
 from mlr.presets import Preset
 from mlr.rows import pcnn, support_vectors
 from mlr.rows.deepsentibank import CaffeNet, load_caffe_weights
@@ -39,35 +38,37 @@ def train_run(out, resolved, folder, ctx):
         raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
     splits, evaluated = read_training_splits(folder, resolved["labels"], resolved["fold"])
     classes = splits["train"].classes
-    data = describe(folder, splits)
-    target = None
+    images, target = {"data": describe(folder, splits)}, None
     if preset.target:
         target_folder = data_folder(preset.target)
         target = read_training_splits(target_folder, resolved["labels"])
         if target[0]["train"].classes != classes:
             raise InputError("--target %s has the classes %s, but %s has %s: both need the same" % (
                 preset.target, ", ".join(target[0]["train"].classes), folder, ", ".join(classes)))
+        images["target"] = describe(target_folder, target[0])
+    for name, described in images.items():
+        if run and run.config[name]["sha256"] != described["sha256"]:
+            raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (
+                described["folder"], out))
 
     mx.random.seed(resolved["seed"])
     network = network_options(preset, len(classes))
     net = build_network(network, ctx)
-    if run and run.config["data"]["sha256"] != data["sha256"]:
-        raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (folder, out))
     pretrained = run.config["pretrained"] if run and run.metrics else load_weights(net, preset.pretrained)
-    if not run:
-        run = Run.create(out, {
-            "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), "data": data,
-            **({"target": describe(target_folder, target[0])} if target else {}), "pretrained": pretrained,
-            **({"features": "fc8" if pretrained.get("classifier") else "fc7"} if preset.row == "deepsentibank" else {}),
-            "contexts": [str(context) for context in ctx], **environment(),
-        }, classes)
+    config = run.config if run else {
+        "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), **images, "pretrained": pretrained,
+        **({"features": "fc8" if pretrained.get("classifier") else "fc7"} if preset.row == "deepsentibank" else {}),
+        "contexts": [str(context) for context in ctx], **environment(),
+    }
+    predictor = Predictor(net, classes, config, ctx)  # it reads AR's proposals, which may be wrong: better before than after hours
+    run = run or Run.create(out, config, classes)
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]))
     if run.metrics:
         run.restore(net, trainer)
     announce(splits, evaluated, classes, folder, resolved, ctx, out)
 
     work = train_support_vectors if preset.row == "deepsentibank" else train_network
-    predictor = work(run, preset, net, trainer, splits, evaluated, target, ctx)
+    work(run, preset, predictor, trainer, splits, evaluated, target)
 
     if "loss" in run.metrics[0]:
         save_curves(run.metrics, out / "curves.png")
@@ -103,54 +104,53 @@ def announce(splits, evaluated, classes, folder, resolved, ctx, out):
     print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
 
 
-def train_network(run, preset, net, trainer, splits, evaluated, target, ctx):
-    """Train by gradient descent, for PCNN in its stages, and return the predictor."""
-    train_split, stages = splits["train"], preset.stages()
+def train_network(run, preset, predictor, trainer, splits, evaluated, target):
+    """Train a predictor's network by gradient descent, for PCNN in its stages."""
+    net, train_split, stages = predictor.net, splits["train"], preset.stages()
     for number, epochs in enumerate(stages):
         if target and number == len(stages) - 1:
             splits, evaluated = target
             train_split = splits["train"]
         elif number:
-            train_split = kept_images(run, number, net, splits["train"], ctx)
+            train_split = kept_images(run, number, predictor, splits["train"])
         if len(run.metrics) >= epochs.stop:
             continue
         engine.train(
             batches(train_split, training_transform(run.config, preset.augmentation), preset.batch_size, shuffle=True),
-            (evaluated, batches(splits[evaluated], Predictor(net, run.classes, run.config, ctx).transform, EVALUATION_BATCH)),
-            net, build_loss(preset, train_split.counts), trainer, ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
+            (evaluated, batches(splits[evaluated], predictor.transform, EVALUATION_BATCH)),
+            net, build_loss(preset, train_split.counts), trainer, predictor.ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
             lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)), run.classes, run.config["options"]["seed"],
             after_epoch=lambda line: run.save_epoch(net, trainer, line))
-    return Predictor(net, run.classes, run.config, ctx)
 
 
-def kept_images(run, round_, net, train_split, ctx):
+def kept_images(run, round_, predictor, train_split):
     """Return the images that PCNN's round keeps of the training set, as the run recorded it or, the first time, drawn and recorded."""
     name = "kept_%d.json" % round_
     if run.has(name):
         kept = json.loads(run.verified(name).read_text())["kept"]
     else:
-        probabilities = Predictor(net, run.classes, run.config, ctx).of_files(train_split.paths, train_split.names)
+        probabilities = predictor.of_files(train_split.paths, train_split.names)
         kept = pcnn.select(probabilities, train_split.labels, run.config["options"]["seed"] + round_).tolist()
         run.save_files({name: json.dumps({"kept": kept, "names": [train_split.names[index] for index in kept]}) + "\n"})
     print("round %d: %d of %d training images kept, see %s" % (round_, len(kept), len(train_split), run.folder / name), flush=True)
     return Subset(train_split, kept)
 
 
-def train_support_vectors(run, preset, net, trainer, splits, evaluated, target, ctx):
-    """Fit the SVM of DeepSentiBank to the features of the training images and return the predictor."""
+def train_support_vectors(run, preset, predictor, trainer, splits, *_):
+    """Fit the SVM of DeepSentiBank to the features of the training images."""
     if run.config["features"] == "fc7":
         print("without the 2,089 concepts' weights the features are those of fc7, a stand-in for DeepSentiBank's", flush=True)
-    start, train_split, predictor = time.time(), splits["train"], Predictor(net, run.classes, run.config, ctx)
+    start, train_split = time.time(), splits["train"]
     features = np.concatenate([
         predictor.features(images) for images, _ in batches(train_split, predictor.transform, EVALUATION_BATCH)])
-    machine = support_vectors.fit(
+    predictor.machine = machine = support_vectors.fit(
         features, train_split.labels, preset.svm_kernel, preset.svm_c, None if preset.svm_class_weight == "none" else preset.svm_class_weight,
         run.config["options"]["seed"])
     accuracy = float(np.mean(machine.scores(features).argmax(axis=1) == train_split.labels))
-    run.save_files({SVM: partial(mx.nd.save, data=context_free(machine))})
+    arrays = {name: mx.nd.array(array, dtype=array.dtype) for name, array in machine.arrays().items()}
+    run.save_files({SVM: lambda path: mx.nd.save(path, arrays)})
     if not run.metrics:
-        run.save_epoch(net, trainer, {"epoch": 1, "train_accuracy": accuracy, "seconds": time.time() - start})
-    return Predictor(net, run.classes, run.config, ctx, machine)
+        run.save_epoch(predictor.net, trainer, {"epoch": 1, "train_accuracy": accuracy, "seconds": time.time() - start})
 
 
 def build_network(network, ctx):

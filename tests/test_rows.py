@@ -247,3 +247,10 @@ def test_options_that_do_not_fit_the_row(data, tmp_path, command, arguments, tex
 def test_every_backbone_of_a_row_is_known():
     for row, names in BACKBONES.items():
         assert RELEASED[row].backbone in names and DEMO[row].backbone in names
+
+
+def test_wrong_proposals_are_found_before_training(data, tmp_path, command):
+    (tmp_path / "boxes.npz").write_bytes(b"no boxes")
+    done = command("train", "--row", "ar", "--data", data, "--out", tmp_path / "run", *SMALL, *TRIED["ar"], "--proposals", tmp_path / "boxes.npz")
+    assert done.returncode == 2 and "boxes.npz is no .npz file" in done.stderr
+    assert not (tmp_path / "run").exists()
