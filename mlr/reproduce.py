@@ -194,7 +194,7 @@ def write_results(out, options, wanted, folders):
     of_all = [result for results in outcomes.values() for result in results]
     majority = of_all[0]["majority_rate"]
     heading = [
-        "# Results on %s" % options.data, "", "`%s`" % shlex.join(["mlr", *sys.argv[1:]]), "",
+        "# Results on %s" % options.data, "", "`%s`" % command_of(options), "",
         "%d test images; always saying the most frequent class is right in %.3f of them. Mean and standard deviation of %d seeds. MXNet %s, "
         "%s threads a training." % (of_all[0]["images"], majority, options.seeds, of_all[0]["versions"]["mxnet"], of_all[0]["threads"])]
     write_file(out / "RESULTS.md", markdown(
@@ -208,6 +208,13 @@ def write_results(out, options, wanted, folders):
         plot_results(found, 1 / of_all[0]["classes"], panel).set_title(title)
     save_figure(figure, out / "results.png")
     print("written: %s" % ", ".join(str(out / name) for name in ("RESULTS.md", "results.csv", "results.png")))
+
+
+def command_of(options):
+    """Return the command that has these options."""
+    given = {name: value for name, value in vars(options).items() if value not in (None, parser().get_default(name))}
+    return shlex.join(["mlr", "reproduce", *(part for name, value in given.items() for part in (
+        "--" + name, *map(str, value if isinstance(value, (list, tuple)) else [value])))])
 
 
 def main(argv=None):

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from numpy.testing import assert_allclose
 
 from mlr import paper, results
 from mlr.figures import new_figure, plot_results
-from mlr.reproduce import parser, plan, pretrainings
+from mlr.reproduce import command_of, parser, plan, pretrainings
 
 # Runs as `mlr.results.outcome` reads them, of one system with three seeds and one with a single one.
 OUTCOMES = {
@@ -95,6 +96,12 @@ def test_other_data_has_the_released_recipes():
     assert runs["vgg16"] == ["--row", "vgg16"] and runs["l_cil"] == ["--row", "l_cil"]
     assert runs["deepsentibank"] == ["--row", "deepsentibank", "--pretrained", "sentibank.npz"]
     assert runs["ar"] == ["--row", "ar", "--proposals", "boxes.mat"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--rows", "alexnet", "ar", "--seeds", "1"), ("--data", "my data", "--caffenet", "none", "--tables", "rows")])
+def test_the_command_can_be_typed_again(arguments):
+    typed = shlex.split(command_of(options(*arguments)))
+    assert typed[:2] == ["mlr", "reproduce"] and options(*typed[2:]) == options(*arguments)
 
 
 @pytest.mark.parametrize("arguments, text", [
