@@ -80,7 +80,6 @@ AR_FEWEST_PROPOSALS = 100       # with fewer of an image the released code stops
 AR_ASPECT = 6                   # of the longer to the shorter side, at most
 AR_SIDES = (28, 500)
 AR_CANDIDATES = 20
-AR_OVERLAP = "own"              # of `mlr.rows.affective_regions.overlaps`, which tells the two readings apart
 AR_REPLICATES = 10              # of k-means
 AR_CONTEXT = 16                 # pixels of the scaled crop
 AR_ALPHA = 0.6                  # objectness against sentiment

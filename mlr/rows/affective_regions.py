@@ -32,20 +32,19 @@ def size_filter(boxes, aspect=paper.AR_ASPECT, sides=paper.AR_SIDES):
     return (shorter >= sides[0]) & (longer <= sides[1]) & (longer <= aspect * shorter)
 
 
-def overlaps(boxes, over=paper.AR_OVERLAP):
-    """Return how much of each box is in each other, W (M, M) in [0, 1]: pixels of their intersection by those of row i's box.
+def overlaps(boxes):
+    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels of their intersection by those of their union.
 
-    over: "own", as told; or "union", by the pixels of the union, symmetric, which is what boxoverlap.m of the released code computes
-    in the copy that was read. Sizes are x2 - x1 + 1.
+    As released (boxoverlap.m): sizes are x2 - x1 + 1, and W is symmetric.
     """
     x1, y1, x2, y2 = np.asarray(boxes, float).T
     shared = np.prod([np.clip(np.minimum.outer(last, last) - np.maximum.outer(first, first) + 1, 0, None)
                       for first, last in ((x1, x2), (y1, y2))], axis=0)                       # (M, M)
     area = ((x2 - x1 + 1) * (y2 - y1 + 1))[:, None]
-    return shared / {"own": area, "union": area + area.T - shared}[over]
+    return shared / (area + area.T - shared)
 
 
-def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0, over=paper.AR_OVERLAP):
+def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0):
     """Return the indices of at most `count` boxes that stand for all, (R,), the highest objectness first.
 
     Normalised cut, as released: from L = W + W^T of the overlaps, the `count` last left singular vectors of I - D^-1/2 L D^-1/2 (of a
@@ -60,7 +59,7 @@ def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0, over
     different = np.sort(np.unique(boxes[order], axis=0, return_index=True)[1])
     if len(different) <= count:
         return order[different]
-    overlap = overlaps(boxes[order], over)
+    overlap = overlaps(boxes[order])
     affinity = overlap + overlap.T
     root = affinity.sum(axis=1) ** -.5
     laplacian = np.eye(len(boxes)) - root[:, None] * affinity * root
@@ -128,7 +127,8 @@ def region_crops(pixels, boxes, size, context=paper.AR_CONTEXT, fill=FILL):
     crops[:] = fill
     for crop, box, (x1, y1, x2, y2) in zip(crops, boxes, corners):
         if box[0] > width - 1 or box[1] > height - 1 or box[2] < 0 or box[3] < 0:
-            raise InputError("box %s is not on the image of %d x %d pixels: are the proposals another image's?" % (box.tolist(), width, height))
+            raise InputError("box %s is not on the image of %d x %d pixels: are the proposals another image's?" % (
+                box.tolist(), width, height))
         left, columns = _placed(x1, x2, width, size)
         top, rows = _placed(y1, y2, height, size)
         part = np.ascontiguousarray(pixels[max(y1, 1) - 1:y2, max(x1, 1) - 1:x2])
