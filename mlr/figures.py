@@ -133,6 +133,12 @@ def plot_map(values, shape, title, axes, over=None):
     return _without_ticks(title, axes)
 
 
+def plot_gram(matrix, highest, title, axes):
+    """Draw a Gram matrix, (C, C), a square for each pair of channels: dark is 0, yellow is `highest`, the same for matrices to compare."""
+    axes.imshow(matrix, cmap="viridis", vmin=0, vmax=highest)
+    return _without_ticks(title, axes)
+
+
 def plot_contributions(matrix, title, axes):
     """Draw what the pairs of channels contribute, (C, C): blue for, red against, white nothing; the strongest 0.1 % saturate."""
     limit = max(np.quantile(np.abs(matrix), .999), 1e-12)

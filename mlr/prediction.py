@@ -85,7 +85,7 @@ def row_of(config):
 def training_transform(config, augmentation):
     """Return the training preset of a run's network."""
     size = config["preprocessing"]["image_size"]
-    return caffe_transform(size, train=True) if config["network"]["kind"] == "caffenet" else transforms.training_transform(size, augmentation)
+    return caffe_transform(size, train=True) if config["network"].get("kind") == "caffenet" else transforms.training_transform(size, augmentation)
 
 
 def evaluation_transform(config):

@@ -12,11 +12,12 @@ from pathlib import Path
 from mlr import command, paper
 from mlr.errors import InputError, RunError
 from mlr.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
-from mlr.files import write_file
+from mlr.files import STAGED, write_file
 from mlr.installation import require_mxnet
 from mlr.threads import usable_cores
 
 SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
+SLOW = ("ar", "pcnn", "vgg16")
 CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 
 
@@ -53,8 +54,11 @@ def reproduce(options):
     out, cores = Path(options.out or "runs/reproduce-%s" % Path(options.data).name), usable_cores()
     jobs = options.jobs or (cores if demo else 1)
     wanted, runs = plan(rows, options, out)
+    if not runs:
+        raise InputError("--tables %s are of l_cil, which --rows leaves out: add it, or take the table rows" % " ".join(options.tables))
     trainings = [(out / ("%s-seed%d" % (name, seed)), [*common(options), *arguments, "--seed", str(seed)])
                  for seed in range(options.seeds) for name, arguments in runs.items()]
+    trainings.sort(key=lambda training: not training[0].name.startswith(SLOW))  # the longest first, so that no core waits at the end
     first = [(out / name, arguments) for name, arguments in pretrainings(rows, options)] if demo else []
     if demo:
         draw_data()
@@ -129,9 +133,9 @@ def train(runner, folder, arguments):
         if made_by != ["train", *arguments]:
             raise InputError("%s was made by other options (mlr %s): give another --out, or remove it" % (folder, " ".join(made_by)))
         if not (folder / TRAINED).is_file():
-            runner.command(folder, "train", "--resume", "--out", str(folder))
+            runner.command(folder, "train", "--resume", "--out", str(folder), *device_of(arguments))
     else:
-        if folder.is_dir() and not any(folder.glob("*.params")):
+        if folder.is_dir() and all(path.name.endswith(STAGED) for path in folder.iterdir()):
             shutil.rmtree(folder)  # of a training that was stopped before its first file was whole
         runner.command(folder, "train", *arguments, "--out", str(folder))
 
@@ -140,7 +144,11 @@ def train_and_evaluate(runner, folder, arguments):
     """Train a run and measure it on test, unless that is done."""
     train(runner, folder, arguments)
     if not (folder / EVALUATED).is_file():
-        runner.command(folder, "evaluate", "--run", str(folder), *(["--ctx", arguments[arguments.index("--ctx") + 1]] if "--ctx" in arguments else []))
+        runner.command(folder, "evaluate", "--run", str(folder), *device_of(arguments))
+
+
+def device_of(arguments):
+    return arguments[arguments.index("--ctx"):][:2] if "--ctx" in arguments else []
 
 
 class Runner:
@@ -178,9 +186,12 @@ class Runner:
             process = subprocess.Popen(
                 [sys.executable, "-m", "mlr", *arguments], env=self._environment, stdout=file, stderr=subprocess.STDOUT)
             self._running.add(process)
+            if self._stopped:  # while the process was started, so that `run_all` did not see it
+                process.send_signal(signal.SIGINT)
             code = process.wait()
             self._running.remove(process)
         if code and not self._stopped:
+            self._stopped = True  # at once: this thread would begin the next run before `run_all` hears of it
             raise RunError("mlr %s ended with exit code %d: %s (all of it: %s)" % (
                 arguments[0], code, log.read_text(errors="replace").splitlines()[-1], log))
 

@@ -108,3 +108,22 @@ def test_drawing_objects_overwrites_nothing(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in (tmp_path / "objects").rglob("*.jpg")} == files
     with pytest.raises(InputError, match="holds a demo data set drawn with other options"):
         draw_objects(tmp_path / "objects", seed=8)
+
+
+def test_an_object_is_its_shape_and_its_surface():
+    """Of a class, two seeds paint different pictures; the same seed paints all classes with the same background."""
+    plain, again = (paint_object("plain_disc", np.random.RandomState(seed)) for seed in (1, 2))
+    assert not np.array_equal(plain, again)
+    pictures = {name: paint_object(name, np.random.RandomState(3)) for name in CLASSES}
+    assert len({picture.tobytes() for picture in pictures.values()}) == 12
+    assert len({picture[0, 0].tobytes() for picture in pictures.values()}) == 1             # a corner of the wash
+    assert len(np.unique(pictures["plain_box"].reshape(-1, 3), axis=0)) < len(np.unique(pictures["dotted_box"].reshape(-1, 3), axis=0))
+
+
+def test_another_seed_draws_other_objects(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlr.data.demo_objects.COUNTS", {"train": 1, "valid": 1})
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        draw_objects(tmp_path / name, seed)
+    a, b, c = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.jpg")} for name in "abc")
+    assert a == b and set(a) == set(c) and not any(a[path] == c[path] for path in a)
+    assert len(set(a.values())) == 24                                                       # train and valid share none

@@ -1,8 +1,11 @@
+import re
+from dataclasses import replace
+
 import pytest
 
 from mlr import paper
 from mlr.experiments import PRETRAINING, SIZES, TABLES, tables
-from mlr.presets import DEMO, RELEASED
+from mlr.presets import DEMO, RELEASED, Preset
 from mlr.train import parser, resolve
 
 ALL = list(paper.ROWS)
@@ -47,3 +50,34 @@ def test_every_row_of_the_demo_has_weights_to_start_from():
         backbone = options.get("backbone", DEMO[options["row"]].backbone)
         assert {DEMO[row].backbone for row in rows} == {backbone}
     assert SIZES["tiny"][0] == 0
+
+
+def test_names_of_runs():
+    """The row, and what of an experiment is not as its row has it; a name is a folder's, whatever the settings are."""
+    def names(presets, settings):
+        return [experiment.run(presets, settings)[0] for experiment in experiments(presets)]
+
+    released = names(RELEASED, {})
+    assert released[:9] == [*ALL, "l_cil", "l_cil-cross_entropy"]
+    assert released[9:] == [
+        "resnet50-class_imbalance", "shallow", "shallow-stem", "shallow-pool", "shallow-stage1", "l_cil-by-width", "l_cil", "l_cil-add",
+        "l_cil-multiply", "l_cil-100.0", "l_cil-3.0", "l_cil-none", "l_cil-cross_entropy", "l_cil", "l_cil-written"]
+    demo = names(DEMO, {"pretrained": "a/b.params", "epochs": 5})
+    assert demo[15:] == ["l_cil-160", "l_cil-add-160", "l_cil-multiply-160", "l_cil-100.0", "l_cil-3.0", "l_cil-none", "l_cil-cross_entropy",
+                         "l_cil-released", "l_cil"]
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in released + demo)
+
+
+def test_an_experiment_resolves_to_its_preset():
+    for experiment in experiments(DEMO):
+        row = experiment.options["row"]
+        for settings in ({}, {"epochs": 5, "pretrained": "weights.params"}):
+            resolved = resolve(parser().parse_args(["--data", "demo", *experiment.run(DEMO, settings)[1]]))
+            wanted = replace(DEMO[row], **{**settings, **experiment.options})
+            assert Preset.of_run(resolved).options() == wanted.options(), experiment.title
+
+
+def test_fusions_of_equal_widths_get_them():
+    for presets, width in ((RELEASED, 2048), (DEMO, 160)):
+        fused = [experiment.options for experiment in experiments(presets) if "fusion" in experiment.options]
+        assert [options["style_width"] for options in fused] == [width, width]

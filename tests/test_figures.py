@@ -3,7 +3,7 @@ from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.figures import (
-    BLUE, VERMILION, figure_bytes, new_figure, plot_accuracy, plot_classes, plot_confusion, plot_picture, plot_prediction, predictions_figure)
+    BLUE, VERMILION, figure_bytes, new_figure, plot_accuracy, plot_classes, plot_confusion, plot_gram, plot_picture, plot_prediction, predictions_figure)
 from mlr.metrics import classification_metrics
 
 CLASSES = ["awe", "fear", "joy"]
@@ -34,6 +34,14 @@ def test_accuracy_is_of_the_split_that_was_evaluated():
         assert plot_accuracy(lines, axes) is axes
         assert [line.get_label() for line in axes.lines] == ["train (augmented)", split, split + ", balanced"]
         assert_allclose([line.get_ydata()[0] for line in axes.lines], [.5, .4, .3])
+
+
+def test_gram_matrices_of_one_scale_compare():
+    _, panels = new_figure(3, 3, 2)
+    for matrix, axes in zip(np.array([[[4, 1], [1, 2]], [[1, 0], [0, .5]]]), panels):
+        assert plot_gram(matrix, 4, "awe", axes) is axes
+        assert_array_equal(axes.images[0].get_array(), matrix)                    # a square for each pair, nothing in between
+        assert axes.images[0].get_clim() == (0, 4) and axes.get_title() == "awe"
 
 
 def test_a_prediction_says_in_words_and_lines_whether_it_is_right():

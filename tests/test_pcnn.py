@@ -38,3 +38,24 @@ def test_a_class_keeps_its_most_decided_image():
     probabilities = [[.5, .5], [.5, .5], [1, 0], [.5, .5], [.52, .48]]
     assert_array_equal(select(probabilities, [0, 1, 0, 1, 1], seed=0)[-1], 4)       # of class 1, whose others are ties
     assert 2 in select(probabilities, [0, 1, 0, 1, 1], seed=0)
+
+
+@pytest.mark.parametrize("difference, probability", [(0, 1), (.3, .65), (.5, .35), (.6931, 0), (.7, 0)])
+def test_the_formula_in_figures(difference, probability):
+    assert_allclose(removal_probabilities([two_classes(difference)]), [probability], atol=.0015)     # two decimals
+
+
+def test_no_class_vanishes_of_ties():
+    """However the draw falls, and though all of them are to be left out, something of every class is kept, and no more."""
+    labels = [4, 0, 0, 7, 4, 0]
+    for seed in range(50):
+        kept = select([[.5, .5]] * 6, labels, seed)
+        assert {labels[index] for index in kept} == {0, 4, 7} and len(kept) == 3
+
+
+def test_what_is_kept_comes_in_order_and_nothing_is_changed():
+    probabilities = np.random.dirichlet([1, 1, 1], 100)
+    before = probabilities.copy()
+    kept = select(probabilities, np.arange(100) % 3, seed=5)
+    assert kept.tolist() == sorted(set(kept.tolist())) and 0 < len(kept) < 100
+    assert_array_equal(probabilities, before)

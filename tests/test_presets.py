@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 from numpy.testing import assert_allclose
 
-from mlr.presets import DEMO, L_CIL as RELEASED, RELEASED as RECIPES, ROWS, Preset, rows_of
+from mlr import paper, train
+from mlr.data import drawn
+from mlr.presets import DEMO, L_CIL as RELEASED, RELEASED as RECIPES, ROWS, SLIM, Preset, rows_of
 
 
 def test_the_released_schedule_epoch_by_epoch():
@@ -52,3 +54,72 @@ def test_the_stages_of_pcnn():
     assert pcnn.stages() == [range(9), range(9, 12), range(12, 15)]
     assert replace(pcnn, target="somewhere").stages()[-1] == range(15, 18)
     assert replace(pcnn, epochs=1, rounds=1).stages() == [range(1), range(1, 2)]
+
+
+@pytest.mark.parametrize("row, recipe", [
+    ("l_cil", ("resnet50_v2", 224, "released", "class_imbalance", 16, 60, 1e-4, 1e-4, 1, "step")),
+    ("shallow", ("resnet50_v2", 224, "released", "class_imbalance", 16, 60, 1e-4, 1e-4, 1, "step")),
+    ("alexnet", ("alexnet", 224, "released", "cross_entropy", 16, 60, 1e-4, 1e-4, 1, "step")),
+    ("resnet50", ("resnet50_v2", 224, "released", "cross_entropy", 16, 60, 1e-4, 1e-4, 1, "step")),
+    ("vgg16", ("vgg16", 224, "crop", "cross_entropy", 32, 35, 1e-4, 5e-4, 10, "step-ar")),
+    ("pcnn", ("vgg16", 224, "crop", "cross_entropy", 32, 35, 1e-4, 5e-4, 10, "step-ar")),
+    ("ar", ("vgg16", 224, "crop", "cross_entropy", 32, 35, 1e-4, 5e-4, 10, "step-ar")),
+])
+def test_the_recipe_of_every_row(row, recipe):
+    names = ("backbone", "image_size", "augmentation", "loss", "batch_size", "epochs", "learning_rate", "weight_decay", "new_layers_rate", "schedule")
+    options = RECIPES[row].options()
+    assert tuple(options[name] for name in names) == recipe
+    assert (options["optimizer"], options["pretrained"], options["gamma"], options["loss_form"]) == ("sgd", "zoo", 1, "released")
+
+
+def test_what_deepsentibank_adds():
+    options = RECIPES["deepsentibank"].options()
+    assert (options["backbone"], options["image_size"]) == ("caffenet", 227)
+    assert [options[name] for name in ("svm_kernel", "svm_c", "svm_class_weight")] == ["linear", 1, "balanced"]
+
+
+def test_the_demos_rows_share_a_solver():
+    for row in ROWS:
+        demo = DEMO[row]
+        assert demo.backbone == SLIM[RECIPES[row].backbone] and demo.loss == RECIPES[row].loss
+        assert (demo.image_size, demo.optimizer, demo.batch_size, demo.learning_rate, demo.schedule, demo.pretrained) == (
+            64, "adam", 32, 7e-4, "cosine", "none")
+    assert {preset.epochs for row, preset in DEMO.items() if row != "deepsentibank"} == {10}
+
+
+@pytest.mark.parametrize("name, rows", [
+    ("epochs", ROWS), ("taps", ("l_cil", "shallow")), ("fusion", ("l_cil",)), ("rounds", ("pcnn",)), ("target", ("pcnn",)),
+    ("proposals", ("ar",)), ("svm_c", ("deepsentibank",))])
+def test_rows_of_an_option(name, rows):
+    assert rows_of(name) == rows
+    for row in ROWS:
+        assert (name in RECIPES[row].options()) == (row in rows)
+
+
+def test_a_run_from_before_there_were_rows_is_l_cils():
+    old = {name: value for name, value in RELEASED.options().items() if name not in ("row", "fusion", "gram_scale", "new_layers_rate")}
+    assert Preset.of_run({**old, "data": "demo", "labels": "emotion", "fold": None, "seed": 0}) == RELEASED
+
+
+def test_a_round_of_pcnn_has_a_schedule_of_its_own():
+    """Cosine over the epochs of the round, not of the whole training: warm-up, then down near 0."""
+    preset = replace(DEMO["pcnn"], epochs=12)
+    first, second = preset.stages()
+    assert (len(first), len(second)) == (12, 4)
+    rates = [preset.learning_rate_at(epoch - second.start, len(second)) for epoch in second]
+    assert_allclose(rates, [3.5e-4, 7e-4, 7e-4 * .75, 7e-4 * .25], rtol=1e-12)    # (1 + cos(k pi / 3)) / 2 of k = 0, 1, 2
+
+
+def test_train_knows_the_drawn_data_by_name():
+    """It lists them itself, as --help has to answer without NumPy."""
+    assert set(train.DRAWN) == set(drawn.DRAWN)
+
+
+def test_every_option_of_the_preset_is_one_of_the_command():
+    given = train.parser().parse_args([])
+    assert all(hasattr(given, name) and getattr(given, name) is None for name in Preset.__dataclass_fields__)
+    resolved = train.resolve(given)
+    assert Preset.of_run(resolved) == DEMO["l_cil"]
+    given = train.parser().parse_args(["--data", "x", "--row", "pcnn", "--rounds", "3", "--schedule", "cosine"])
+    assert Preset.of_run(train.resolve(given)) == replace(RECIPES["pcnn"], rounds=3, schedule="cosine")
+    assert paper.ROWS.keys() | {"shallow"} == set(ROWS)

@@ -7,16 +7,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from mxnet import nd
 from numpy.testing import assert_allclose
 
 from mlr import paper, results
+from mlr.checkpoint import Run
+from mlr.errors import InputError, RunError
 from mlr.figures import new_figure, plot_results
-from mlr.reproduce import command_of, parser, plan, pretrainings
+from mlr.metrics import classification_metrics
+from mlr.reproduce import Runner, command_of, parser, plan, pretrainings, train, train_and_evaluate, write_results
+from mlr.weights import sha256_of
 
 # Runs as `mlr.results.outcome` reads them, of one system with three seeds and one with a single one.
 OUTCOMES = {
@@ -75,6 +82,137 @@ def test_bars_with_errors():
     assert_allclose([low, high, same], [.6, .8, .25])
 
 
+def made_run(folder, arguments=(), seed=0, hits=3, finished=True):
+    """Write a run folder as mlr train and mlr evaluate leave it; of 4 test images of class a and 2 of b, `hits` of class a are right."""
+    run = Run.create(folder, {
+        "options": {"seed": seed}, "argv": ["-m", "train", *arguments, "--out", str(folder)], "data": {"sha256": "d" * 64, "manifest": "m" * 64},
+        "pretrained": {"source": "x.params", "sha256": "p" * 64}, "threads": "1", "versions": {"mxnet": "1.5.1"}}, ["a", "b"])
+    arrays = {"output.weight": nd.ones((2, 5)), "output.bias": nd.ones(2), "norm.running_mean": nd.ones(7), "norm.running_var": nd.ones(7)}
+    run.save_files({
+        "metrics.jsonl": "".join('{"seconds": %d}\n' % seconds for seconds in (10, 20 + seed)), "last.params": lambda path: nd.save(path, arrays)})
+    if finished:
+        result = classification_metrics([0] * 4 + [1] * 2, [0] * hits + [1] * (4 - hits) + [1, 0], run.classes)
+        (folder / "evaluation_test.json").write_text(json.dumps(result))
+        (folder / "confusion.png").write_bytes(b"")
+    return folder
+
+
+def test_what_a_run_says_of_itself(tmp_path):
+    folder = made_run(tmp_path / "vgg16-seed2", ["--row", "vgg16", "--data", "my data"], seed=2, hits=3)
+    found = results.outcome(folder)
+    assert (found["run"], found["seed"], found["images"], found["classes"], found["seconds"], found["parameters"]) == ("vgg16-seed2", 2, 6, 2, 32, 12)
+    assert_allclose([found[name] for name in ("accuracy", "balanced_accuracy", "worst_recall", "majority_rate")], [4 / 6, 5 / 8, .5, 4 / 6])
+    assert_allclose(found["macro_f1"], (6 / 8 + 2 / 4) / 2)                            # of a: 2 * 3 / (4 + 4), of b: 2 * 1 / (2 + 2)
+    assert found["command"] == "mlr train --row vgg16 --data 'my data' --out %s" % folder
+    assert (found["data_sha256"], found["manifest_sha256"], found["pretrained_sha256"]) == ("d" * 64, "m" * 64, "p" * 64)
+    assert found["weights_sha256"] == sha256_of(folder / "last.params")
+    (folder / "last.params").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="last.params is missing, damaged or changed"):
+        results.outcome(folder)
+
+
+@pytest.mark.parametrize("dataset, labels, comparable", [
+    ("fi", (), True), ("fi", ("--labels", "emotion"), False), ("artphoto", (), False), (None, (), False)])
+def test_the_results_of_runs(tmp_path, monkeypatch, capsys, dataset, labels, comparable):
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    if dataset:
+        Path("images/prepared.json").write_text(json.dumps({"dataset": dataset}))
+    folders = {name: [made_run(Path("out/%s-seed%d" % (name, seed)), seed=seed, hits=hits) for seed, hits in enumerate(hits)]
+               for name, hits in (("vgg16", (4, 2)), ("l_cil", (3, 3)))}
+    chosen = options("--data", "images", "--rows", "vgg16", "l_cil", "--seeds", "2", *labels)
+    wanted = {"rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}), "ablations": ("Ablations", {"L_cil": "l_cil", "as released": "l_cil"})}
+    write_results(Path("out"), chosen, wanted, folders)
+    text = Path("out/RESULTS.md").read_text()
+    assert "`mlr reproduce --data images --rows vgg16 l_cil --seeds 2%s`" % "".join(" " + label for label in labels) in text
+    assert "6 test images; always saying the most frequent class is right in 0.667 of them. Mean and standard deviation of 2 seeds. MXNet 1.5.1" in text
+    column = "paper, accuracy on FI" if comparable else "paper, accuracy on FI (other data: not comparable)"
+    assert text.count("| system | %s | accuracy" % column) == 1
+    # accuracy 5/6 and 3/6, balanced 3/4 and 1/2, worst recall 1/2 and 1/2, seconds 30 and 31: the sample's deviation of two is |a - b| / sqrt(2);
+    # F1 of a: 8/9 and 4/6 = 2 * 2 / (4 + 3) = 4/7, of b: 2/3 and 2 * 1 / (2 + 3) = 2/5
+    f1 = (8 / 9 + 2 / 3) / 2, (4 / 7 + 2 / 5) / 2
+    assert "| VGGNet | 83.05 %% | 0.667 +- 0.236 | 0.625 +- 0.177 | %.3f +- %.3f | 0.500 +- 0.000 | 30 +- 1 | 0.00 |" % (
+        sum(f1) / 2, (f1[0] - f1[1]) / 2 ** .5) in text
+    assert "| L_cil | 87.87 % | 0.667 +- 0.000 |" in text and text.count("| as released | 0.667") == 1
+    for seed in (0, 1):
+        assert "| vgg16-seed%d | `mlr train --out out/vgg16-seed%d` | %s | %s | %s | %s |" % (
+            seed, seed, "d" * 12, "m" * 12, "p" * 12, sha256_of(folders["vgg16"][seed] / "last.params")[:12]) in text
+    rows = list(csv.DictReader(open("out/results.csv")))
+    assert [row["run"] for row in rows] == ["vgg16-seed0", "vgg16-seed1", "l_cil-seed0", "l_cil-seed1"]
+    assert {"accuracy", "balanced_accuracy", "macro_f1", "worst_recall", "majority_rate", "seconds", "parameters", "command", "data_sha256",
+            "manifest_sha256", "weights_sha256", "threads"} <= set(rows[0])
+    assert_allclose(float(rows[1]["accuracy"]), .5)
+    assert cv2.imread("out/results.png").std() > 10
+    assert "written: out/RESULTS.md, out/results.csv, out/results.png" in capsys.readouterr().out
+
+
+class Recorder:
+    """Stands in for a Runner: notes the commands, without running them."""
+
+    def __init__(self):
+        self.commands = []
+
+    def command(self, folder, *arguments):
+        self.commands.append(arguments)
+
+
+ARGUMENTS = ["--data", "x", "--ctx", "gpu(0)", "--row", "vgg16", "--seed", "1"]
+
+
+@pytest.mark.parametrize("state, expected", [
+    ("absent", [("train", *ARGUMENTS, "--out"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
+    ("empty", [("train", *ARGUMENTS, "--out"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
+    ("interrupted", [("train", "--resume", "--out", "--ctx", "gpu(0)"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
+    ("trained", [("evaluate", "--run", "--ctx", "gpu(0)")]),
+    ("evaluated", []),
+])
+def test_only_what_is_missing_is_done(tmp_path, state, expected):
+    runner, folder = Recorder(), tmp_path / "vgg16-seed1"
+    if state == "empty":                                     # stopped before its first file was whole
+        folder.mkdir()
+        (folder / "config.json.new").write_text("{")
+    elif state != "absent":
+        made_run(folder, ARGUMENTS, seed=1, finished=state != "interrupted")
+        if state == "trained":
+            (folder / "evaluation_test.json").unlink()
+    train_and_evaluate(runner, folder, ARGUMENTS)
+    assert [tuple(part for part in command if part != str(folder)) for command in runner.commands] == expected
+    assert all(str(folder) in command for command in runner.commands)
+    assert (state == "empty") != folder.exists() or state == "absent"
+
+
+def test_a_run_of_other_options_is_refused(tmp_path):
+    folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
+    with pytest.raises(InputError, match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give another --out"):
+        train(runner, folder, [*ARGUMENTS[:-1], "2"])
+    assert runner.commands == [] and (folder / "last.params").exists()
+
+
+def test_a_failure_interrupts_the_others(tmp_path):
+    """The other run reads a pipe that stays empty for long, so that it ends early by the interruption alone; what waits is not begun."""
+    os.mkfifo(str(tmp_path / "pipe.jpg"))
+    end = threading.Timer(40, lambda: os.close(os.open(str(tmp_path / "pipe.jpg"), os.O_WRONLY | os.O_NONBLOCK)))
+    end.daemon = True
+    end.start()
+    runner, begun = Runner(tmp_path / "logs", 2, 1, 3), []
+
+    def work(runner, folder, arguments):
+        begun.append(folder.name)
+        if folder.name == "failing":
+            while not runner._running:
+                time.sleep(.05)
+        runner.command(folder, *arguments)
+
+    runs = [(tmp_path / "waits", ["predict", str(tmp_path / "pipe.jpg")]), (tmp_path / "failing", ["predict", "nothing.jpg"]),
+            (tmp_path / "later", ["predict", "nothing.jpg"])]
+    with pytest.raises(RunError, match="mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg .*logs/failing.log"):
+        runner.run_all(work, runs)
+    end.cancel()
+    assert "waits" in begun and not runner._running
+    assert (tmp_path / "logs" / "waits.log").read_text().count("pipe.jpg") == 1      # in the command, and in no error of its own
+    assert not (tmp_path / "logs" / "later.log").exists()
+
+
 def options(*arguments):
     return parser().parse_args(arguments)
 
@@ -107,6 +245,7 @@ def test_the_command_can_be_typed_again(arguments):
 @pytest.mark.parametrize("arguments, text", [
     (("--data", "somewhere"), "the row deepsentibank needs --caffenet FILE"),
     (("--caffenet", "a.npz"), "--caffenet is not for demo"),
+    (("--rows", "vgg16", "ar", "--tables", "ablations", "imbalance"), "--tables ablations imbalance are of l_cil, which --rows leaves out"),
     (("--rows", "resnet"), "argument --rows: invalid choice: 'resnet'"),
     (("--seeds", "0"), "argument --seeds: '0' is not a whole number from 1"),
 ])
@@ -148,8 +287,9 @@ def test_what_is_finished_is_not_done_again(command, tmp_path):
     assert list(csv.DictReader(open(out / "results.csv")))[:2] == [
         {**new, "seconds": row["seconds"]} if new["run"] == "alexnet-seed0" else new
         for row, new in zip(rows, csv.DictReader(open(out / "results.csv")))][:2]
-    done = command(*arguments[:1], "--size", "small", "--rows", "deepsentibank", "--out", "out", "--tables", "rows", cwd=tmp_path, timeout=600)
-    assert done.returncode == 2 and "deepsentibank-seed0 was made by other options" in done.stderr
+    done = command(*arguments, "--labels", "sentiment", cwd=tmp_path)
+    assert done.returncode == 2 and re.search("(alexnet|deepsentibank)-seed[01] was made by other options", done.stderr)
+    assert times() == after
 
 
 @pytest.mark.slow

@@ -1,37 +1,44 @@
 """Every row of the results table, from its network to its commands."""
 
 import json
-import shutil
+import re
+from dataclasses import replace
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import nd
+from mxnet.gluon.model_zoo import vision
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
+import mlr.train
 from conftest import write_images
 from mlr import paper
 from mlr.checkpoint import Run
+from mlr.data.images import read_image
 from mlr.errors import InputError
 from mlr.model.backbone import Backbone
 from mlr.model.fusion import Fusion
 from mlr.model.gram import Gram
 from mlr.model.zoo import zoo_network
 from mlr.params_file import read_params
+from mlr.prediction import Predictor, evaluation_transform, row_of, training_transform
 from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS
+from mlr.rows.deepsentibank import caffe_transform
 from mlr.rows.finetuned import FineTuned
 from mlr.rows.networks import network_options, new_network
 from mlr.rows.shallow_only import ShallowOnly
 from mlr.training import build_network, new_layers
-from mlr.weights import load_pretrained, materialize
+from mlr.rows.support_vectors import SupportVectorMachine
+from mlr.weights import ParametersError, load_pretrained, materialize, sha256_of
 
 ROUNDING = dict(rtol=1e-5, atol=1e-6)   # float32, the same operators in another order
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_network_of_every_row(row):
-    """As the demo has it: logits for each class, the same as a static graph and layer by layer."""
+    """As the demo has it: logits for each class, the same as a static graph and layer by layer; names as zoo files and Caffe have them."""
     options = json.loads(json.dumps(network_options(DEMO[row], 5)))           # as read from config.json
     net = build_network(options, [mx.cpu()])
     images = nd.random.normal(shape=(2, 3, 64, 64))
@@ -39,6 +46,29 @@ def test_the_network_of_every_row(row):
     assert hybridized.shape == (2, paper.SENTIBANK_CONCEPTS if row == "deepsentibank" else 5)
     net.hybridize(False)
     assert_allclose(net(images).asnumpy(), hybridized.asnumpy(), rtol=1e-4, atol=1e-5)      # float32 through up to 20 layers
+    assert np.ptp(hybridized.asnumpy(), axis=0).max() > 1e-4                                 # the image makes a difference
+    names = net._collect_params_with_prefix()
+    if options["kind"] in ("fine_tuned", "caffenet"):
+        assert all(re.fullmatch(r"features\.\d+(\.\w+)*", name) for name in names if name not in ("output.weight", "output.bias"))
+        assert set(net.structural_parameters) == set(names) - {"output.weight", "output.bias"}
+
+
+def test_a_run_from_before_there_were_rows_is_of_the_multi_level_network():
+    net = new_network({"classes": 3, "backbone": paper.SLIM_BACKBONE, "taps": paper.TAPS, "widths": paper.BRANCH_WIDTHS, "style_width": 8})
+    assert isinstance(net, mlr.MultiLevelNet)
+    config, image = {"network": {"classes": 3}, "preprocessing": {"image_size": 64}, "options": {}}, nd.zeros((80, 90, 3), dtype="uint8")
+    assert training_transform(config, "gentle")(image).shape == evaluation_transform(config)(image).shape == (3, 64, 64)
+    assert row_of(config) == "l_cil"
+
+
+@pytest.mark.parametrize("name, layer, size, inputs", [
+    ("alexnet_slim", 9, 64, 64), ("alexnet_slim", 9, 96, 64 * 2 * 2), ("alexnet_slim", 9, 224, 64 * 6 * 6),
+    ("vgg16_slim", 18, 64, 128 * 2 * 2), ("vgg16_slim", 18, 100, 128 * 3 * 3), ("vgg16_slim", 18, 224, 128 * 7 * 7)])
+def test_the_size_of_images_makes_the_first_dense_layer(name, layer, size, inputs):
+    net = new_network(json.loads(json.dumps(network_options(replace(RELEASED["alexnet"], row="vgg16", backbone=name, image_size=size), 2))))
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    assert net.structural_parameters["features.%d.weight" % layer].shape == (1024, inputs)
+    assert net(nd.zeros((2, 3, size, size))).shape == (2, 2)
 
 
 @pytest.mark.parametrize("row, layer, shape", [
@@ -63,6 +93,38 @@ def test_slim_networks_have_a_quarter_of_the_channels():
 def test_an_unknown_network():
     with pytest.raises(InputError, match="unknown network vgg17: choose one of resnet18_v2"):
         zoo_network("vgg17")
+
+
+@pytest.mark.parametrize("name, prefixed", [
+    ("alexnet", False), ("alexnet", True), ("resnet50_v1", True), pytest.param("vgg16", False, marks=pytest.mark.slow)])
+def test_the_zoos_own_files(tmp_path, name, prefixed):
+    """Of the zoo's network of 1,000 classes, saved by MXNet itself in both of its namings."""
+    zoo, path = vision.get_model(name), str(tmp_path / "zoo.params")
+    zoo.initialize(mx.init.Xavier())
+    images = nd.random.normal(shape=(1, 3, 64, 64))
+    expected = zoo.features(images).asnumpy()
+    zoo(images)
+    nd.waitall()
+    zoo.collect_params().save(path) if prefixed else zoo.save_parameters(path)
+    net = FineTuned(2, name, 64)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    record = load_pretrained(net, path)
+    assert record == {"source": path, "file": "zoo.params", "sha256": sha256_of(path)}
+    assert_allclose(net.features(images).asnumpy(), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())      # the same operators, float32
+    assert net.output.weight.shape[0] == 2
+
+
+def test_weights_of_another_network_change_nothing(tmp_path):
+    alexnet, vgg = (FineTuned(2, name, 64) for name in ("alexnet_slim", "vgg16_slim"))
+    for net in (alexnet, vgg):
+        materialize(net, [mx.cpu()], mx.init.Xavier())
+    nd.waitall()
+    alexnet.save_parameters(str(tmp_path / "alexnet.params"))
+    before = {name: parameter.data().asnumpy() for name, parameter in vgg.collect_params().items()}
+    with pytest.raises(ParametersError, match="parameters in .*alexnet.params don't fit the network: .* missing .* wrongly shaped"):
+        load_pretrained(vgg, str(tmp_path / "alexnet.params"))
+    for name, parameter in vgg.collect_params().items():
+        assert_array_equal(parameter.data().asnumpy(), before[name])
 
 
 def test_the_network_of_pcnns_authors():
@@ -96,6 +158,22 @@ def test_fusions_that_do_not_fit():
 def test_the_scale_of_gram_matrices():
     maps = nd.random.normal(shape=(2, 3, 4, 4))
     assert_allclose(Gram(100)(maps).asnumpy(), 100 * Gram()(maps).asnumpy(), rtol=1e-6)      # one float32 product
+    flat = maps.asnumpy().reshape(2, 3, 16).astype(float)
+    assert_allclose(Gram(7.5)(maps).asnumpy(), 7.5 * flat @ flat.transpose(0, 2, 1) / 48, rtol=1e-5, atol=1e-6)     # float32, 16 terms
+
+
+@pytest.mark.parametrize("row", ["l_cil", "shallow"])
+def test_the_scale_reaches_every_branch(row):
+    """The bias is 0, so that the rectified output of a branch is as many times larger as its Gram matrix is."""
+    net = build_network(network_options(replace(DEMO[row], gram_scale=10.0), 3), [mx.cpu()])
+    maps = nd.random.normal(shape=(2, 32, 16, 16)), nd.random.normal(shape=(2, 32, 16, 16)), nd.random.normal(shape=(2, 32, 16, 16))
+    assert len(net.shallow.branches) == 3
+    for branch, x in zip(net.shallow.branches, maps):
+        pooled = nd.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1)) if len(branch.layers) == 3 else x
+        weight = branch.layers[-1].weight.data()
+        expected = nd.dot(Gram()(pooled).reshape((2, -1)), weight, transpose_b=True).relu().asnumpy()
+        assert_allclose(branch(x).asnumpy(), 10 * expected, rtol=1e-4, atol=1e-4)      # float32, 1,024 terms
+        assert expected.max() > .01
 
 
 @pytest.mark.parametrize("taps, left_out", [(("stem",), "stage1"), (("pool",), "stage1"), (("stage1", "stem"), "stage2")])
@@ -129,6 +207,26 @@ def test_a_runs_parameters_are_weights_to_start_from(tmp_path):
     load_pretrained(backbone, str(tmp_path / "last.params"))
     images = nd.random.normal(shape=(1, 3, 64, 64))
     assert_allclose(backbone(images)[-1].asnumpy(), trained.features(images).asnumpy(), **ROUNDING)
+
+
+def test_branches_alone_of_the_zoos_files(tmp_path):
+    """In the zoo's prefixed names the classifier and the upper stages are left out, too; anything else is too much or missing."""
+    zoo, path = vision.get_model("resnet18_v2"), str(tmp_path / "zoo.params")
+    zoo.initialize(mx.init.Xavier())
+    zoo(nd.zeros((1, 3, 64, 64)))
+    nd.waitall()
+    zoo.collect_params().save(path)
+    net = ShallowOnly(3, "resnet18_v2", ("pool",), [8], 4)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    load_pretrained(net, path)
+    assert_array_equal(net.structural_parameters["features.1.weight"].data().asnumpy(), zoo.features[1].weight.data().asnumpy())
+    arrays = nd.load(path)
+    first = next(name for name in arrays if name.endswith("conv0_weight") and "stage" not in name)
+    nd.save(path, {**{name: array for name, array in arrays.items() if not name.endswith("batchnorm1_gamma") or "stage" in name},
+                   first.replace("conv0", "conv9"): arrays[first]})
+    with pytest.raises(ParametersError) as error:
+        load_pretrained(net, path)
+    assert (error.value.missing, error.value.unexpected) == (["batchnorm1_gamma"], ["conv9_weight"])
 
 
 def test_only_layers_without_weights_learn_faster():
@@ -173,29 +271,52 @@ def test_every_row_trains_evaluates_and_predicts(row, data, tmp_path, command):
     assert confusion.tolist() == evaluation["confusion"]                        # both commands answer alike
 
 
-def test_pcnn_records_what_it_keeps_and_goes_on(data, tmp_path, command):
-    run = trained_row(command, "pcnn", data, tmp_path / "run")
-    assert len(Run.open(run).metrics) == 3                                       # of all images, and two rounds
-    for number in (1, 2):
-        kept = json.loads((run / ("kept_%d.json" % number)).read_text())
-        assert 2 <= len(kept["kept"]) <= 12 and len(kept["names"]) == len(kept["kept"])
+@pytest.mark.parametrize("rounds, stops", [
+    (1, [(7, "last.params")]), pytest.param(2, [(6, "last.params"), (6, "kept_1.json"), (9, "last.params")], marks=pytest.mark.slow)])
+def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
+    """Stopped before its first selection, right after it, and within a round, a run ends as one that was not stopped."""
+    def train(*arguments):
+        return mlr.train.main([*map(str, arguments), "--ctx", "cpu"])
+
+    files = ["last.params", "best.params", *("kept_%d.json" % (number + 1) for number in range(rounds))]
+    options = ("--row", "pcnn", "--data", data, "--pretrained", "none", "--image-size", "64", "--batch-size", "4", "--backbone", "vgg16_slim",
+               "--rounds", rounds, "--epochs", "6", "--learning-rate", "0.01")
+    assert train(*options, "--out", tmp_path / "whole") == 0
+    whole = {name: (tmp_path / "whole" / name).read_bytes() for name in files}
+    assert len(Run.open(tmp_path / "whole").metrics) == 6 + 2 * rounds           # of all images, and rounds of a third as many epochs
+    names = ["%s/%02d.jpg" % (label, number) for label in ("awe", "fear") for number in range(6)]
+    trained_on = [round(line["images_per_second"] * line["seconds"]) for line in Run.open(tmp_path / "whole").metrics]
+    assert trained_on[:6] == [12] * 6
+    for name, images in zip(files[2:], (trained_on[6:8], trained_on[8:])):
+        kept = json.loads(whole[name])
+        assert images == [len(kept["kept"])] * 2
+        assert [names[index] for index in kept["kept"]] == kept["names"] and 2 <= len(kept["names"]) <= 12
         assert {name.partition("/")[0] for name in kept["names"]} == {"awe", "fear"}
-    cut = shutil.copytree(run, tmp_path / "cut")
-    stop_after(cut, 2)
-    done = command("train", "--resume", "--out", cut)
-    assert done.returncode == 0, done.stderr
-    assert "round 2: " in done.stdout and [line["epoch"] for line in Run.open(cut).metrics] == [1, 2, 3]
+    assert len(json.loads(whole["kept_1.json"])["kept"]) < 12                    # else nothing was selected
+
+    commit = Run._commit
+    for epochs, file in stops:
+        run = tmp_path / ("stopped-%d-%s" % (epochs, file))
+
+        def stop_there(self, contents):
+            commit(self, contents)
+            if len(self.metrics) == epochs and file in contents:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "_commit", stop_there)
+            assert train(*options, "--out", run) == 130
+        assert len(Run.open(run).metrics) == epochs and Run.open(run).has("kept_1.json") == (file == "kept_1.json" or epochs > 6)
+        assert train("--resume", "--out", run) == 0
+        for name in files:
+            assert (run / name).read_bytes() == whole[name], (run, name)
 
 
-def stop_after(run, epochs):
-    """Make a run look as if it had been stopped after so many epochs, its parameters apart."""
-    opened = Run.open(run)
-    opened.save_files({"metrics.jsonl": "".join(json.dumps(line) + "\n" for line in opened.metrics[:epochs])})
-
-
+@pytest.mark.slow
 def test_pcnn_transfers_to_a_target(data, tmp_path, command):
     target = write_images(tmp_path / "target", train=4, valid=1, test=3)
     run = trained_row(command, "pcnn", data, tmp_path / "run", "--target", target)
+    assert [round(line["images_per_second"] * line["seconds"]) for line in Run.open(run).metrics][::3] == [12, 8]
     assert len(Run.open(run).metrics) == 4
     assert command("evaluate", "--run", run, "--ctx", "cpu").returncode == 0
     evaluation = json.loads((run / "evaluation_test.json").read_text())
@@ -211,6 +332,14 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
     assert opened.config["features"] == "fc7"
     arrays = read_params(opened.verified("svm.params"))
     assert arrays["mean"].shape == (1024,) and arrays["support_vectors"].dtype == np.float64
+    predictor, paths = Predictor.of_run(opened, [mx.cpu()]), sorted((data / "test").glob("*/*.jpg"))
+    features = predictor.net.features(nd.stack(*[caffe_transform(64)(read_image(path)) for path in paths])).asnumpy()
+    expected = SupportVectorMachine.from_arrays(arrays).probabilities(features)
+    trained_on = nd.stack(*[caffe_transform(64)(read_image(path)) for path in sorted((data / "train").glob("*/*.jpg"))])
+    assert_allclose(arrays["mean"], predictor.net.features(trained_on).asnumpy().mean(axis=0), rtol=1e-4, atol=1e-5)            # float32, 12 images
+    assert_allclose(predictor.of_files(paths, ["-"] * 4), expected, rtol=1e-6)                  # float64 of the same float32 features
+    assert sorted(path.name for path in run.iterdir() if path.suffix in (".params", ".png", ".pkl", ".joblib")) == [
+        "confusion.png", "last.params", "optimizer.params", "svm.params"]
     done = command("train", "--row", "deepsentibank", "--data", data, "--out", tmp_path / "full", *SMALL, *TRIED["deepsentibank"],
                    "--pretrained", run / "last.params")
     assert done.returncode == 0, done.stderr
@@ -236,12 +365,22 @@ def test_proposals_from_a_file(data, tmp_path, command):
     (("--row", "l_cil", "--svm-c", "2"), "--svm-c is not for --row l_cil, only for deepsentibank"),
     (("--row", "vgg16", "--backbone", "alexnet"), "--backbone alexnet is not for --row vgg16: choose one of vgg16, vgg16_slim"),
     (("--row", "l_cil", "--fusion", "add", "--style-width", "8", "--backbone", "resnet18_v2", "--pretrained", "none"), "give style_width 512, not 8"),
+    (("--row", "resnet50", "--proposals", "boxes.npz"), "--proposals is not for --row resnet50, only for ar"),
+    (("--row", "shallow", "--fusion", "add"), "--fusion is not for --row shallow, only for l_cil"),
+    (("--row", "vgg16", "--target", "somewhere"), "--target is not for --row vgg16, only for pcnn"),
+    (("--taps", "pool", "--row", "deepsentibank"), "--taps is not for --row deepsentibank, only for l_cil, shallow"),
+    (("--backbone", "vgg16"), "--backbone vgg16 is not for --row l_cil: choose one of resnet18_v2"),
+    (("--row", "vgg16", "--backbone", "vgg16_slim", "--pretrained", "zoo"), "the Gluon zoo has no ImageNet weights of vgg16_slim"),
     (("--row", "resnet52",), "argument --row: invalid choice: 'resnet52'"),
 ])
-def test_options_that_do_not_fit_the_row(data, tmp_path, command, arguments, text):
-    done = command("train", "--data", data, "--out", tmp_path / "run", *arguments)
-    assert done.returncode == 2 and text in done.stderr
-    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
+def test_options_that_do_not_fit_the_row(data, tmp_path, capsys, arguments, text):
+    try:
+        code = mlr.train.main(["--data", str(data), "--out", str(tmp_path / "run"), *arguments])
+    except SystemExit as stop:                                                   # of argparse
+        code = stop.code
+    errors = capsys.readouterr().err
+    assert code == 2 and text in errors
+    assert len(errors.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
 def test_every_backbone_of_a_row_is_known():

@@ -82,3 +82,24 @@ def test_a_square_anywhere():
         assert_array_equal(crop, pixels[y:y + 10, x:x + 10])
         corners.add((x, y))
     assert corners == {(x, y) for x in range(3) for y in range(3)}
+
+
+@pytest.mark.parametrize("size, resized", [(64, 73), (224, 256)])
+def test_crop_changes_no_colour(size, resized):
+    """What it returns is a square of the resized image as the evaluation normalizes it, mirrored or not, both of them often."""
+    image = picture(resized, resized)
+    whole, mirrored = normalized(image.asnumpy()), normalized(image.asnumpy()[:, ::-1])
+    transform, seen = training_transform(size, "crop"), []
+    for _ in range(30):
+        result = transform(image).asnumpy()
+        places = [(flipped, y, x) for flipped, square in ((False, whole), (True, mirrored))
+                  for y, x in np.argwhere(np.abs(square[0] - result[0, 0, 0]) < 1e-5) if y + size <= resized and x + size <= resized
+                  and np.allclose(square[:, y:y + size, x:x + size], result, atol=1e-5)]            # float32 of numbers up to 3
+        assert len(places) == 1
+        seen += places
+    assert {flipped for flipped, _, _ in seen} == {False, True} and len({place[1:] for place in seen}) > 15
+
+
+def test_normalized_is_the_end_of_the_evaluation():
+    image = picture(64, 64)
+    assert_array_equal(network_input(image.expand_dims(0))[0].asnumpy(), evaluation_transform(64)(image).asnumpy())
