@@ -21,6 +21,8 @@ setup(
         "opencv-python>=4.11,<4.12",
         "pillow>=10,<12",
         "scikit-learn>=1.3,<1.4",
+        "scipy>=1.7,<1.11",
+        "threadpoolctl>=2,<4",
         "tqdm>=4.60,<5",
     ],
     extras_require={
