@@ -111,7 +111,7 @@ class Run:
         self._commit(contents)
 
     def save_epoch(self, net, trainer, metrics):
-        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl."""
+        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's target."""
         # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself.
         mx.nd.waitall()
         self.metrics.append(metrics)
@@ -120,7 +120,8 @@ class Run:
             "last.params": net.save_parameters,
             "optimizer.params": lambda path: mx.nd.save(path, engine.optimizer_arrays(trainer)),
         }
-        on_valid = [line["valid_balanced_accuracy"] for line in self.metrics if "valid_balanced_accuracy" in line]
+        on_valid = [line["valid_balanced_accuracy"] for line in self.metrics
+                    if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")]
         if on_valid and on_valid[-1] >= max(on_valid):
             contents["best.params"] = lambda path: shutil.copyfile(self.folder / ("last.params" + STAGED), path)
         self._commit(contents)
@@ -135,7 +136,9 @@ class Run:
         shipped = Run.create(folder, self.config, self.classes)
         shipped.metrics = self.metrics
         shipped._commit({
-            "metrics.jsonl": _json_lines(self.metrics), "last.params": lambda path: shutil.copyfile(str(self.verified("last.params")), path)})
+            "metrics.jsonl": _json_lines(self.metrics),
+            **{name: lambda path, name=name: shutil.copyfile(str(self.verified(name)), path)
+               for name in self._sums() if name.endswith(".params") and name not in ("best.params", "optimizer.params")}})
 
     def load_network(self, ctx, parameters="last"):
         """Return the trained network, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
@@ -159,7 +162,7 @@ class Run:
             raise InputError("%s lists no %s, so it is damaged: restore it from a copy, or train again" % (self.folder / SUMS, name))
         if digest is None:
             raise InputError("run folder %s has no %s: %s" % (self.folder, name, (
-                "its data has no split valid to choose an epoch by" if self.metrics else "the training stopped before its first epoch ended")))
+                "there was no choice of epochs, as its data has no split valid, or it is fitted at once" if self.metrics else "the training stopped before its first epoch ended")))
         for path in (self.folder / name, self.folder / (name + STAGED)):
             if path.is_file() and sha256_of(path) == digest:
                 return path

@@ -1,9 +1,9 @@
 """What the tables of results are made of: each system and ablation as options over the preset of its row."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from mlr import paper
-from mlr.presets import DEMO, RELEASED, Preset
+from mlr.presets import DEMO, RELEASED
 
 RESNET = "resnet50"
 
@@ -20,7 +20,8 @@ class Experiment:
 
         presets: {row: Preset}, what mlr train takes by itself. settings: options that all experiments of the row have beside it.
         """
-        row, options = self.options["row"], [option.name for option in fields(Preset)]
+        row = self.options["row"]
+        options = list(presets[row].options())
         usual = replace(presets[row], **settings)
         own = replace(usual, **self.options)
         special = [str(getattr(own, name)) for name in options if getattr(own, name) != getattr(usual, name)]

@@ -29,11 +29,11 @@ def plot_loss(metrics, axes):
 
 def plot_accuracy(metrics, axes):
     """Draw accuracy on train and on the split that was evaluated, there also balanced, by epoch. metrics: the lines of metrics.jsonl."""
-    epochs = [line["epoch"] for line in metrics]
-    split = "valid" if "valid_accuracy" in metrics[0] else "test"
+    split = "valid" if "valid_accuracy" in metrics[-1] else "test"
     for key, label, color, style in (("train_accuracy", "train (augmented)", BLUE, "-"), (split + "_accuracy", split, ORANGE, "-"),
                                      (split + "_balanced_accuracy", split + ", balanced", GREEN, "--")):
-        axes.plot(epochs, [line[key] for line in metrics], style, color=color, marker=".", label=label)
+        there = [line for line in metrics if key in line]  # a transfer's target may be evaluated on another split than its source
+        axes.plot([line["epoch"] for line in there], [line[key] for line in there], style, color=color, marker=".", label=label)
     axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right")

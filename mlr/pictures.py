@@ -1,5 +1,7 @@
 """Pictures to be looked at: as they are, as the network sees them, and small."""
 
+from pathlib import Path
+
 
 def read_pictures(paths, image_size, ctx):
     """Return the images as they are, a list of (H, W, 3) uint8, and as the network sees them, NDArray (N, 3, S, S).
@@ -16,6 +18,11 @@ def read_pictures(paths, image_size, ctx):
     pictures = [read_image(path) for path in paths]
     transform = evaluation_transform(image_size)
     return [picture.asnumpy() for picture in pictures], nd.stack(*[transform(picture) for picture in pictures]).as_in_context(ctx)
+
+
+def name_of(path):
+    """Return the name by which a file of proposals knows an image: <class>/<file>, the last two parts of its path."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def thumbnail(path, longest=200):

@@ -7,6 +7,7 @@ from pathlib import Path
 from mlr import command
 from mlr.errors import InputError
 from mlr.installation import require_mxnet
+from mlr.pictures import name_of
 
 BATCH = 16
 
@@ -74,7 +75,13 @@ def predictions(predictor, paths):
                 images[path] = read_image(path)
             except InputError as error:
                 faults[path] = error
-        answers = dict(zip(images, predictor.of_images(list(images.values()), [path.name for path in images]))) if images else {}
+        answers = {}
+        # The regions of an image are its own, and one without proposals must not cost the others their answers.
+        for part in ([path] for path in images) if predictor.regions else [list(images)] if images else []:
+            try:
+                answers.update(zip(part, predictor.of_images([images[path] for path in part], [name_of(path) for path in part])))
+            except InputError as error:
+                faults.update((path, error) for path in part)
         for path in paths[start:start + BATCH]:
             yield path, answers.get(path, faults.get(path))
 

@@ -8,6 +8,7 @@ from mlr import paper
 WARM_UP_EPOCHS = 1
 MULTI_LEVEL = ("l_cil", "shallow")
 ROWS = (*paper.ROWS, "shallow")
+BY_GRADIENTS = tuple(row for row in ROWS if row != "deepsentibank")  # which only fits a support vector machine to given features
 
 RESNETS = (*paper.BACKBONES, paper.SLIM_BACKBONE)
 VGGS, CAFFENETS = ("vgg16", "vgg16_slim"), ("caffenet", "caffenet_slim")
@@ -34,17 +35,17 @@ class Preset:
     style_width: int = only(paper.STYLE_WIDTH, *MULTI_LEVEL)
     gram_scale: float = only(1.0, *MULTI_LEVEL)        # factor on the Gram matrices
     image_size: int = paper.IMAGE_SIZE  # pixels, square
-    augmentation: str = "released"      # released, gentle, or crop
-    loss: str = "class_imbalance"       # class_imbalance, or cross_entropy
-    loss_form: str = "released"         # released (softmax twice), or written
-    gamma: float = paper.FOCAL_GAMMA
-    batch_size: int = paper.BATCH_SIZE
-    epochs: int = paper.EPOCHS
-    optimizer: str = "sgd"              # sgd, with momentum, or adam
-    learning_rate: float = paper.LEARNING_RATE
-    new_layers_rate: float = 1.0        # times the learning rate, for layers without pretrained weights
-    weight_decay: float = paper.WEIGHT_DECAY  # on all parameters
-    schedule: str = "step"              # step, step-ar, or cosine
+    augmentation: str = only("released", *BY_GRADIENTS)       # released, gentle, or crop
+    loss: str = only("class_imbalance", *BY_GRADIENTS)        # class_imbalance, or cross_entropy
+    loss_form: str = only("released", *BY_GRADIENTS)          # released (softmax twice), or written
+    gamma: float = only(paper.FOCAL_GAMMA, *BY_GRADIENTS)
+    batch_size: int = only(paper.BATCH_SIZE, *BY_GRADIENTS)
+    epochs: int = only(paper.EPOCHS, *BY_GRADIENTS)
+    optimizer: str = only("sgd", *BY_GRADIENTS)               # sgd, with momentum, or adam
+    learning_rate: float = only(paper.LEARNING_RATE, *BY_GRADIENTS)
+    new_layers_rate: float = only(1.0, *BY_GRADIENTS)         # times the learning rate, for layers without pretrained weights
+    weight_decay: float = only(paper.WEIGHT_DECAY, *BY_GRADIENTS)  # on all parameters
+    schedule: str = only("step", *BY_GRADIENTS)               # step, step-ar, or cosine
     rounds: int = only(1, "pcnn")       # of selection and fine-tuning
     target: str = only(None, "pcnn")    # data to transfer to at the end
     proposals: str = only("grid", "ar")  # grid, a file of boxes, or a model of edge boxes
@@ -104,7 +105,7 @@ RELEASED = {
     "vgg16": replace(AR_VGG, row="vgg16"),
     "resnet50": replace(CROSS_ENTROPY, row="resnet50"),
     "pcnn": replace(AR_VGG, row="pcnn"),
-    "deepsentibank": replace(CROSS_ENTROPY, row="deepsentibank", backbone="caffenet", image_size=227, augmentation="crop", epochs=1),
+    "deepsentibank": replace(L_CIL, row="deepsentibank", backbone="caffenet", image_size=227),
     "ar": replace(AR_VGG, row="ar"),
 }
 
@@ -127,4 +128,3 @@ SLIM = {  # fit into 10 MB, and learn the paintings faster than the zoo's own
     "resnet50_v2": paper.SLIM_BACKBONE, "alexnet": "alexnet_slim", "vgg16": "vgg16_slim", "caffenet": "caffenet_slim"}
 
 DEMO = {row: replace(preset, style_width=256, backbone=SLIM[preset.backbone], **DRAWN) for row, preset in RELEASED.items()}
-DEMO["deepsentibank"] = replace(DEMO["deepsentibank"], epochs=1, augmentation="crop")

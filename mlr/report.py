@@ -146,6 +146,8 @@ def _summary(title, run, evaluation):
 def _curves(metrics):
     if not metrics:
         return _section("Learning curves", "<p>No epoch of this run ended.</p>")
+    if "loss" not in metrics[0]:
+        return _section("Learning curves", "<p>This system is fitted at once, without epochs.</p>")
     last = metrics[-1]
     reached = ", ".join("%s %.3f" % (key.replace("_", " "), value) for key, value in last.items() if key.endswith("accuracy"))
     figures = []

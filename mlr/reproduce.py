@@ -17,6 +17,7 @@ from mlr.installation import require_mxnet
 from mlr.threads import usable_cores
 
 SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
+DRAWN = ("demo", "demo-objects")
 SLOW = ("ar", "pcnn", "vgg16")
 CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 
@@ -60,8 +61,10 @@ def reproduce(options):
                  for seed in range(options.seeds) for name, arguments in runs.items()]
     trainings.sort(key=lambda training: not training[0].name.startswith(SLOW))  # the longest first, so that no core waits at the end
     first = [(out / name, arguments) for name, arguments in pretrainings(rows, options)] if demo else []
+    for folder, arguments in first + trainings:
+        check(folder, arguments)
     if demo:
-        draw_data()
+        draw_data(DRAWN if first else DRAWN[:1])
     runner = Runner(out / "logs", jobs, max(1, cores // jobs), len(first) + len(trainings))
     runner.run_all(train, first)
     runner.run_all(train_and_evaluate, trainings)
@@ -87,9 +90,7 @@ def settings_of(row, options, out):
     settings = {"proposals": options.proposals} if row == "ar" and options.proposals else {}
     if options.data != "demo":
         return {**settings, "pretrained": options.caffenet} if row == "deepsentibank" else settings
-    pretraining, epochs = SIZES[options.size]
-    if row != "deepsentibank":
-        settings["epochs"] = epochs
+    pretraining, settings["epochs"] = SIZES[options.size]
     if pretraining:
         name, = (name for name, (rows, _) in PRETRAINING.items() if row in rows)
         settings["pretrained"] = str(out / ("pretrained-" + name) / "last.params")
@@ -116,22 +117,27 @@ def device(options):
     return ["--ctx", options.ctx] if options.ctx else []
 
 
-def draw_data():
+def draw_data(names):
     """Draw the demo's data before trainings that run at once would."""
-    from mlr.data.drawn import DRAWN, data_folder
+    from mlr.data.drawn import data_folder
 
-    for name in DRAWN:
+    for name in names:
         data_folder(name)
 
 
-def train(runner, folder, arguments):
-    """Train a run, unless it is finished; go on where it was interrupted. Raises InputError for a run made with other options."""
+def check(folder, arguments):
+    """Raise InputError where a run's folder holds one that was made by other options."""
     from mlr.checkpoint import Run
 
     if (folder / SUMS).is_file():
         made_by = Run.open(folder).config["argv"][1:-2]
         if made_by != ["train", *arguments]:
             raise InputError("%s was made by other options (mlr %s): give another --out, or remove it" % (folder, " ".join(made_by)))
+
+
+def train(runner, folder, arguments):
+    """Train a run, unless it is finished; go on where it was interrupted."""
+    if (folder / SUMS).is_file():
         if not (folder / TRAINED).is_file():
             runner.command(folder, "train", "--resume", "--out", str(folder), *device_of(arguments))
     else:
@@ -203,6 +209,8 @@ def write_results(out, options, wanted, folders):
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
+    if len({result["data_sha256"] for result in of_all}) > 1:
+        raise InputError("the runs in %s are of different images, likely as %s has changed between them: give another --out" % (out, options.data))
     majority = of_all[0]["majority_rate"]
     heading = [
         "# Results on %s" % options.data, "", "`%s`" % command_of(options), "",

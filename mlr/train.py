@@ -66,7 +66,7 @@ def parser():
         rows = rows_of(field.name)
         shown = "l_cil" if "l_cil" in rows else rows[0]
         described["help"] = "%s%s (default: %s; demo: %s)" % (
-            "" if rows == ROWS else "for %s: " % ", ".join(rows), described["help"],
+            "for %s: " % ", ".join(rows) if len(rows) < len(ROWS) - 1 else "", described["help"],
             getattr(RELEASED[shown], field.name), getattr(DEMO[shown], field.name))
         parser.add_argument("--" + field.name.replace("_", "-"), **described)
     parser.epilog = "Other rows have other defaults: %s." % "; ".join("%s: %s" % (row, ", ".join(

@@ -2,15 +2,17 @@
 
 import json
 import time
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 
 from mlr import engine, paper
 from mlr.checkpoint import Run, environment, preprocessing
-from mlr.data.drawn import data_folder
+from mlr.data.drawn import DRAWN, data_folder
 from mlr.data.labelled import Subset
 from mlr.data.loader import batches
+from mlr.data.manifest import folds_of
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.errors import InputError
 from mlr.figures import save_confusion, save_curves
@@ -33,15 +35,18 @@ def train_run(out, resolved, folder, ctx):
     Raises InputError for data, weights or a run that don't fit, RunError where the loss is no longer a number.
     """
     run = Run.open(out) if out.exists() else None
+    resolved = {**resolved, **{name: str(Path(resolved[name]).resolve()) for name in ("proposals", "target")
+                               if resolved.get(name) and resolved[name] not in ("grid", *DRAWN)}}  # a run is also used from other folders
     preset = Preset.of_run(resolved)
     if preset.batch_size < len(ctx):
         raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
-    splits, evaluated = read_training_splits(folder, resolved["labels"], resolved["fold"])
+    target_folder = data_folder(preset.target) if preset.target else None
+    target_fold = resolved["fold"] if target_folder and folds_of(target_folder) else None
+    splits, evaluated = read_training_splits(folder, resolved["labels"], None if target_fold and not folds_of(folder) else resolved["fold"])
     classes = splits["train"].classes
     images, target = {"data": describe(folder, splits)}, None
-    if preset.target:
-        target_folder = data_folder(preset.target)
-        target = read_training_splits(target_folder, resolved["labels"])
+    if target_folder:
+        target = read_training_splits(target_folder, resolved["labels"], target_fold)
         if target[0]["train"].classes != classes:
             raise InputError("--target %s has the classes %s, but %s has %s: both need the same" % (
                 preset.target, ", ".join(target[0]["train"].classes), folder, ", ".join(classes)))
@@ -106,7 +111,7 @@ def announce(splits, evaluated, classes, folder, resolved, ctx, out):
 
 def train_network(run, preset, predictor, trainer, splits, evaluated, target):
     """Train a predictor's network by gradient descent, for PCNN in its stages."""
-    net, train_split, stages = predictor.net, splits["train"], preset.stages()
+    net, source, train_split, stages = predictor.net, splits, splits["train"], preset.stages()
     for number, epochs in enumerate(stages):
         if target and number == len(stages) - 1:
             splits, evaluated = target
@@ -120,7 +125,7 @@ def train_network(run, preset, predictor, trainer, splits, evaluated, target):
             (evaluated, batches(splits[evaluated], predictor.transform, EVALUATION_BATCH)),
             net, build_loss(preset, train_split.counts), trainer, predictor.ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
             lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)), run.classes, run.config["options"]["seed"],
-            after_epoch=lambda line: run.save_epoch(net, trainer, line))
+            after_epoch=lambda line: run.save_epoch(net, trainer, {**line, "target": True} if splits is not source else line))
 
 
 def kept_images(run, round_, predictor, train_split):

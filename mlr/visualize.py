@@ -6,7 +6,7 @@ from pathlib import Path
 from mlr import command
 from mlr.errors import InputError
 from mlr.installation import require_mxnet
-from mlr.pictures import read_pictures
+from mlr.pictures import name_of, read_pictures
 
 FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # of channels, listed for each branch
@@ -99,7 +99,7 @@ def draw_regions(predictor, paths, pictures):
 
     figure, axes = new_figure(7, 3.4 * len(pictures), 2, len(pictures))
     for path, picture, (left, right) in zip(paths, pictures, axes):
-        found = predictor.regions.predict(picture, Path(path).name)
+        found = predictor.regions.predict(picture, name_of(path))
         alone, together = (predictor.classes[int(p.argmax())] + " %.2f" % p.max() for p in (found.image_probabilities, found.probabilities))
         plot_picture(picture, "image alone: %s" % alone, left)
         plot_regions(picture, found.boxes[found.chosen], found.scores[found.chosen], "with its regions: %s" % together, right)

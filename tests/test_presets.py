@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 
 from mlr import paper, train
 from mlr.data import drawn
-from mlr.presets import DEMO, L_CIL as RELEASED, RELEASED as RECIPES, ROWS, SLIM, Preset, rows_of
+from mlr.presets import BY_GRADIENTS, DEMO, L_CIL as RELEASED, RELEASED as RECIPES, ROWS, SLIM, Preset, rows_of
 
 
 def test_the_released_schedule_epoch_by_epoch():
@@ -88,7 +88,7 @@ def test_the_demos_rows_share_a_solver():
 
 
 @pytest.mark.parametrize("name, rows", [
-    ("epochs", ROWS), ("taps", ("l_cil", "shallow")), ("fusion", ("l_cil",)), ("rounds", ("pcnn",)), ("target", ("pcnn",)),
+    ("image_size", ROWS), ("epochs", BY_GRADIENTS), ("taps", ("l_cil", "shallow")), ("fusion", ("l_cil",)), ("rounds", ("pcnn",)), ("target", ("pcnn",)),
     ("proposals", ("ar",)), ("svm_c", ("deepsentibank",))])
 def test_rows_of_an_option(name, rows):
     assert rows_of(name) == rows

@@ -22,7 +22,7 @@ from mlr.checkpoint import Run
 from mlr.errors import InputError, RunError
 from mlr.figures import new_figure, plot_results
 from mlr.metrics import classification_metrics
-from mlr.reproduce import Runner, command_of, parser, plan, pretrainings, train, train_and_evaluate, write_results
+from mlr.reproduce import Runner, check, command_of, parser, plan, pretrainings, train, train_and_evaluate, write_results
 from mlr.weights import sha256_of
 
 # Runs as `mlr.results.outcome` reads them, of one system with three seeds and one with a single one.
@@ -184,7 +184,7 @@ def test_only_what_is_missing_is_done(tmp_path, state, expected):
 def test_a_run_of_other_options_is_refused(tmp_path):
     folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
     with pytest.raises(InputError, match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give another --out"):
-        train(runner, folder, [*ARGUMENTS[:-1], "2"])
+        check(folder, [*ARGUMENTS[:-1], "2"])
     assert runner.commands == [] and (folder / "last.params").exists()
 
 

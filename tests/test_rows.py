@@ -12,11 +12,14 @@ from mxnet.gluon.model_zoo import vision
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
+import mlr.evaluate
+import mlr.predict
 import mlr.train
 from conftest import write_images
 from mlr import paper
 from mlr.checkpoint import Run
 from mlr.data.images import read_image
+from mlr.data.manifest import Entry, write_prepared
 from mlr.errors import InputError
 from mlr.model.backbone import Backbone
 from mlr.model.fusion import Fusion
@@ -237,7 +240,8 @@ def test_only_layers_without_weights_learn_faster():
     assert new_layers(net, preset, {"source": "none"}) == new_layers(net, RELEASED["l_cil"], {"source": "zoo"}) == {}
 
 
-SMALL = ("--pretrained", "none", "--image-size", "64", "--epochs", "1", "--batch-size", "4", "--ctx", "cpu")
+FITTED = ("--pretrained", "none", "--image-size", "64", "--ctx", "cpu")
+SMALL = (*FITTED, "--epochs", "1", "--batch-size", "4")
 TRIED = {
     "alexnet": ("--backbone", "alexnet_slim"), "vgg16": ("--backbone", "vgg16_slim"), "resnet50": ("--backbone", paper.SLIM_BACKBONE),
     "pcnn": ("--backbone", "vgg16_slim", "--rounds", "2", "--learning-rate", "0.001"), "deepsentibank": ("--backbone", "caffenet_slim"),
@@ -248,7 +252,7 @@ TRIED = {
 
 
 def trained_row(command, row, data, run, *more):
-    done = command("train", "--row", row, "--data", data, "--out", run, *SMALL, *TRIED[row], *more)
+    done = command("train", "--row", row, "--data", data, "--out", run, *(FITTED if row == "deepsentibank" else SMALL), *TRIED[row], *more)
     assert done.returncode == 0, done.stderr
     return run
 
@@ -340,7 +344,7 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
     assert_allclose(predictor.of_files(paths, ["-"] * 4), expected, rtol=1e-6)                  # float64 of the same float32 features
     assert sorted(path.name for path in run.iterdir() if path.suffix in (".params", ".png", ".pkl", ".joblib")) == [
         "confusion.png", "last.params", "optimizer.params", "svm.params"]
-    done = command("train", "--row", "deepsentibank", "--data", data, "--out", tmp_path / "full", *SMALL, *TRIED["deepsentibank"],
+    done = command("train", "--row", "deepsentibank", "--data", data, "--out", tmp_path / "full", *FITTED, *TRIED["deepsentibank"],
                    "--pretrained", run / "last.params")
     assert done.returncode == 0, done.stderr
     assert Run.open(tmp_path / "full").config["features"] == "fc8"               # a file with all 2,089 outputs
@@ -362,6 +366,7 @@ def test_proposals_from_a_file(data, tmp_path, command):
 @pytest.mark.parametrize("arguments, text", [
     (("--row", "vgg16", "--taps", "released"), "--taps is not for --row vgg16, only for l_cil, shallow"),
     (("--row", "alexnet", "--rounds", "2"), "--rounds is not for --row alexnet, only for pcnn"),
+    (("--row", "deepsentibank", "--optimizer", "adam"), "--optimizer is not for --row deepsentibank, only for alexnet"),
     (("--row", "l_cil", "--svm-c", "2"), "--svm-c is not for --row l_cil, only for deepsentibank"),
     (("--row", "vgg16", "--backbone", "alexnet"), "--backbone alexnet is not for --row vgg16: choose one of vgg16, vgg16_slim"),
     (("--row", "l_cil", "--fusion", "add", "--style-width", "8", "--backbone", "resnet18_v2", "--pretrained", "none"), "give style_width 512, not 8"),
@@ -393,3 +398,71 @@ def test_wrong_proposals_are_found_before_training(data, tmp_path, command):
     done = command("train", "--row", "ar", "--data", data, "--out", tmp_path / "run", *SMALL, *TRIED["ar"], "--proposals", tmp_path / "boxes.npz")
     assert done.returncode == 2 and "boxes.npz is no .npz file" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def in_process(module, *arguments):
+    return module.main([*map(str, arguments)])
+
+
+def boxes_of(names, path):
+    np.savez(path, **{name: np.array([[0, 0, 40, 40, 2]], float) for name in names})
+
+
+def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(data, tmp_path, monkeypatch, capsys):
+    """They are found by class and file, or by file alone; an image without any does not cost the others their answers."""
+    monkeypatch.chdir(tmp_path)
+    names = ["%s/%02d.jpg" % (label, number) for label in ("awe", "fear") for number in range(2)]
+    boxes_of(names, "boxes.npz")
+    run = tmp_path / "run"
+    assert in_process(mlr.train, "--row", "ar", "--data", data, "--out", run, *SMALL, *TRIED["ar"], "--proposals", "boxes.npz") == 0
+    monkeypatch.chdir("/")
+    assert in_process(mlr.evaluate, "--run", run, "--ctx", "cpu") == 0
+    capsys.readouterr()
+    assert in_process(mlr.predict, "--run", run, "--ctx", "cpu", "--json", data / "test") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    boxes_of(names[1:], tmp_path / "boxes.npz")
+    assert in_process(mlr.predict, "--run", run, "--ctx", "cpu", "--json", data / "test") == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3 and "awe/00.jpg" in said.err
+    boxes_of(["00.jpg", "01.jpg"], tmp_path / "boxes.npz")
+    assert in_process(mlr.evaluate, "--run", run, "--ctx", "cpu") == 0
+
+
+def test_the_report_of_a_row_without_epochs(data, tmp_path, command):
+    run = trained_row(command, "deepsentibank", data, tmp_path / "run")
+    assert in_process(mlr.evaluate, "--run", run, "--report", "--ctx", "cpu") == 0
+    assert "This system is fitted at once, without epochs." in (run / "report_test.html").read_text()
+    shipped = tmp_path / "shipped"
+    Run.open(run).ship(shipped)
+    assert in_process(mlr.predict, "--run", shipped, "--ctx", "cpu", data / "test") == 0
+
+
+@pytest.mark.slow
+def test_the_best_epoch_of_a_transfer_is_one_of_the_targets(data, tmp_path):
+    """The target's labels are swapped, so that its balanced accuracy on valid stays below the source's."""
+    write_images(tmp_path / "target", classes=("fear", "awe"), train=4, valid=2, test=2)
+    run = tmp_path / "run"
+    assert in_process(mlr.train, "--row", "pcnn", "--data", data, "--target", tmp_path / "target", "--out", run, *SMALL, "--backbone", "vgg16_slim",
+                      "--epochs", 6, "--learning-rate", "0.003") == 0
+    lines = Run.open(run).metrics
+    assert [line.get("target", False) for line in lines] == [False] * 8 + [True] * 2
+    assert max(line["valid_balanced_accuracy"] for line in lines[8:]) < 1 == max(line["valid_balanced_accuracy"] for line in lines[:8])
+    assert in_process(mlr.evaluate, "--run", run, "--split", "valid", "--parameters", "best", "--ctx", "cpu") == 0
+    best = json.loads((run / "evaluation_valid.json").read_text())["balanced_accuracy"]
+    assert best == max(line["valid_balanced_accuracy"] for line in lines[8:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("splits", [("train", "test"), ("1", "2")])
+def test_a_target_without_valid_and_one_in_folds(data, tmp_path, splits):
+    write_images(tmp_path / "target", train=4, valid=0, test=3)
+    name = dict(zip(("train", "test"), splits))
+    entries = [Entry(str(path.relative_to(tmp_path / "target")), path.parts[-2], "", name[path.parts[-3]], 80, 64, sha256_of(path))
+               for path in sorted((tmp_path / "target").glob("*/*/*.jpg"))]
+    write_prepared(tmp_path / "prepared", {"root": str(tmp_path / "target"), "dataset": "csv"}, entries, [])
+    run = tmp_path / "run"
+    assert in_process(mlr.train, "--row", "pcnn", "--data", data, "--target", tmp_path / "prepared", "--out", run, *SMALL, "--backbone", "vgg16_slim",
+                      "--learning-rate", "0.001", *(("--fold", 2) if splits == ("1", "2") else ())) == 0
+    assert "test_accuracy" in Run.open(run).metrics[-1]
+    assert in_process(mlr.evaluate, "--run", run, "--ctx", "cpu") == 0
+    assert json.loads((run / "evaluation_test.json").read_text())["images"] == 6

@@ -111,13 +111,20 @@ def _edge_detector(model):
 
 
 class Proposals(dict):
-    """{image name: (boxes (M, 4), objectness (M,))}, best first, of a file. Raises InputError for an image that is not in it."""
+    """{image name: (boxes (M, 4), objectness (M,))}, best first, of a file.
+
+    An image is found under <class>/<file> or, where the file of proposals has names without folders, under <file>. Raises InputError
+    for one that is not in it.
+    """
 
     def __init__(self, path, of_images):
         super().__init__(of_images)
         self.path = path
 
     def __missing__(self, name):
+        bare = str(name).rpartition("/")[2]
+        if bare in self.keys():
+            return self[bare]
         near = difflib.get_close_matches(str(name), self, n=1) or [next(iter(self))]
         raise InputError("%s has no proposals of image %s, but of %d others, as %s: name images as the file does, or add it" % (
             self.path, name, len(self), near[0]))
