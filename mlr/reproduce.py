@@ -18,6 +18,7 @@ from mlr.threads import usable_cores
 
 SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
 DRAWN = ("demo", "demo-objects")
+PATIENCE = 5  # seconds
 SLOW = ("ar", "pcnn", "vgg16")
 CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 
@@ -181,6 +182,14 @@ class Runner:
                     process.send_signal(signal.SIGINT)
                 raise
 
+    def _wait(self, process):
+        while True:
+            try:
+                return process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                if self._stopped:  # a signal that comes while a library is loaded can get lost
+                    process.send_signal(signal.SIGINT)
+
     def command(self, folder, *arguments):
         """Run `mlr ARGUMENTS`. Raises RunError where it fails."""
         if self._stopped:
@@ -194,7 +203,7 @@ class Runner:
             self._running.add(process)
             if self._stopped:  # while the process was started, so that `run_all` did not see it
                 process.send_signal(signal.SIGINT)
-            code = process.wait()
+            code = self._wait(process)
             self._running.remove(process)
         if code and not self._stopped:
             self._stopped = True  # at once: this thread would begin the next run before `run_all` hears of it

@@ -76,6 +76,7 @@ def run(tmp_path, monkeypatch):
             assert sum(old in cell.source for cell in code) == 1, old
             for cell in code:
                 cell.source = cell.source.replace(old, new)
+        (tmp_path / "home").mkdir()
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
         assert not complaints(code)
@@ -92,7 +93,8 @@ def test_it_runs_from_nothing(path, tmp_path, run):
 @pytest.mark.slow
 @pytest.mark.parametrize("name, more", [
     ("01_training", [('else RELEASED["l_cil"]', 'else replace(RELEASED["l_cil"], backbone="resnet18_v2", pretrained="none", epochs=1)')]),
-    ("02_visualization", []),
+    ("02_visualization", [("strongest_with_patterns(net, images)", "strongest_with_patterns(net, images, ascent=filters.Ascent(steps=2))"),
+                          ("filters.SMALLEST_PATTERN)", "filters.SMALLEST_PATTERN, ascent=filters.Ascent(steps=2))")]),
 ])
 def test_it_runs_on_photographs(name, more, tmp_path, run):
     """A user's folder: two classes of real photographs, wider than high, unequal in number, and no split test."""
