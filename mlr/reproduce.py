@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +17,6 @@ from mlr.threads import usable_cores
 
 SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
 DRAWN = ("demo", "demo-objects")
-PATIENCE = 5  # seconds
 SLOW = ("ar", "pcnn", "vgg16")
 CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 
@@ -179,16 +177,8 @@ class Runner:
             except BaseException:
                 self._stopped = True
                 for process in list(self._running):
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()  # what is in the background of a shell would not hear an interruption; a checkpoint stays whole
                 raise
-
-    def _wait(self, process):
-        while True:
-            try:
-                return process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                if self._stopped:  # a signal that comes while a library is loaded can get lost
-                    process.send_signal(signal.SIGINT)
 
     def command(self, folder, *arguments):
         """Run `mlr ARGUMENTS`. Raises RunError where it fails."""
@@ -202,8 +192,8 @@ class Runner:
                 [sys.executable, "-m", "mlr", *arguments], env=self._environment, stdout=file, stderr=subprocess.STDOUT)
             self._running.add(process)
             if self._stopped:  # while the process was started, so that `run_all` did not see it
-                process.send_signal(signal.SIGINT)
-            code = self._wait(process)
+                process.terminate()
+            code = process.wait()
             self._running.remove(process)
         if code and not self._stopped:
             self._stopped = True  # at once: this thread would begin the next run before `run_all` hears of it

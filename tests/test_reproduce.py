@@ -294,8 +294,9 @@ def test_what_is_finished_is_not_done_again(command, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_trainings(tmp_path):
+    # A shell's background job, as a test run may be, has interruptions ignored, and so would its children.
     process = subprocess.Popen([sys.executable, "-m", "mlr", "reproduce", "--rows", "vgg16", "--size", "tiny", "--out", "out"], cwd=str(tmp_path),
-                               stderr=subprocess.PIPE, universal_newlines=True)
+                               stderr=subprocess.PIPE, universal_newlines=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     log = tmp_path / "out" / "logs" / "vgg16-seed0.log"
     while not (log.is_file() and "training on" in log.read_text()):
         assert process.poll() is None
