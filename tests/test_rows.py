@@ -352,6 +352,7 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
     assert done.returncode == 2 and "the Gluon zoo has no CaffeNet: give --pretrained FILE" in done.stderr
 
 
+@pytest.mark.slow
 def test_proposals_from_a_file(data, tmp_path, command):
     boxes = np.array([[0, 0, 40, 40, 2], [20, 10, 70, 60, 1]], float)
     names = ["%s/%02d.jpg" % (label, number) for label in ("awe", "fear") for number in range(2)]
