@@ -162,7 +162,8 @@ class Run:
             raise InputError("%s lists no %s, so it is damaged: restore it from a copy, or train again" % (self.folder / SUMS, name))
         if digest is None:
             raise InputError("run folder %s has no %s: %s" % (self.folder, name, (
-                "its data has no split valid to choose an epoch by, or the system is fitted at once" if self.metrics else "the training stopped before its first epoch ended")))
+                "its data has no split valid to choose an epoch by, or the system is fitted at once" if self.metrics
+                else "the training stopped before its first epoch ended")))
         for path in (self.folder / name, self.folder / (name + STAGED)):
             if path.is_file() and sha256_of(path) == digest:
                 return path
