@@ -51,7 +51,7 @@ figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/grad-cam.png --view grad-cam
 	$(BIN)/mlr visualize --image imgs/example.jpg --out imgs/gram.png --view gram
 
-# Ends with what is in checkpoints/demo: the parameters, to the bit on one build and number of threads.
+# Ends with what is in checkpoints/demo: the parameters, to the bit on one build, kind of processor and number of threads.
 checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr train --data demo --out runs/checkpoint
 	$(BIN)/python -c 'from mlr.checkpoint import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
