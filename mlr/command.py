@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlr.errors import InputError, RunError
 
+DRAWN = ("demo", "demo-objects")  # the names in mlr.data.drawn, which --help does not load
 SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
 
 

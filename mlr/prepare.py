@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from mlr import command
+from mlr.command import DRAWN
 from mlr.errors import InputError
 
 # The names of mlr.data.datasets, which --help does not load.
@@ -13,8 +14,6 @@ DATASETS = {
     "twitter2": "Twitter II", "artphoto": "ArtPhoto", "abstract": "Abstract", "iapsa": "IAPSa, with a CSV file of rows file,emotion",
     "csv": "images <id>.jpg and a label.csv with rows id,label",
 }
-
-DRAWN = ("demo", "demo-objects")  # of mlr.data.drawn
 
 SHEET_SPLITS = {"demo": "test", "demo-objects": "valid"}
 SHEET_IMAGES = 10  # of each class
@@ -56,9 +55,9 @@ def prepare(options):
 
 
 def prepare_drawn(dataset, folder, seed, sheet):
-    from mlr.data.drawn import DRAWN
+    from mlr.data import drawn
 
-    _, draw = DRAWN[dataset]
+    _, draw = drawn.DRAWN[dataset]
     draw(folder, **({} if seed is None else {"seed": seed}))
     print("%s data: %s" % (dataset, folder))
     if sheet:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from mlr import command, paper
+from mlr.command import DRAWN
 from mlr.errors import InputError, RunError
 from mlr.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
 from mlr.files import STAGED, write_file
@@ -16,7 +17,6 @@ from mlr.installation import require_mxnet
 from mlr.threads import usable_cores
 
 SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
-DRAWN = ("demo", "demo-objects")
 SLOW = ("ar", "pcnn", "vgg16")
 CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 

@@ -6,12 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 from mlr import command, paper
+from mlr.command import DRAWN
 from mlr.errors import InputError
 from mlr.folds import save_folds
 from mlr.installation import require_mxnet
 from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS, Preset, rows_of
-
-DRAWN = ("demo", "demo-objects")  # the data sets that the package draws, trained with the demo's presets
 
 PRESET_OPTIONS = {
     "row": dict(choices=ROWS, help="; ".join("%s: %s" % (row, title) for row, (title, _) in paper.ROWS.items()) + (
