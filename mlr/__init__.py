@@ -1,16 +1,16 @@
 """mlr: the network of "Learning Multi-level Representations for Affective Image Recognition", in MXNet Gluon.
 
-Importing it sets the number of CPU threads, before MXNet loads, and loads nothing heavy: each public name is imported
+Importing it tells MXNet of the processor, before MXNet loads, and loads nothing heavy: each public name is imported
 at its first use.
 """
 
 from importlib import import_module
 
-from mlr.threads import set_openmp_threads
+from mlr.processor import prepare_for_mxnet
 
 __version__ = "0.1.0"
 
-set_openmp_threads()
+prepare_for_mxnet()
 
 _MODULES = {
     "MultiLevelNet": "mlr.model.network",

@@ -14,7 +14,7 @@ from mlr.errors import InputError, RunError
 from mlr.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
 from mlr.files import STAGED, write_file
 from mlr.installation import require_mxnet
-from mlr.threads import usable_cores
+from mlr.processor import usable_cores
 
 SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
 SLOW = ("ar", "pcnn", "vgg16")

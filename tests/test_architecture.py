@@ -17,7 +17,7 @@ LAYERS = (
     ("engine", "checkpoint", "figures", "folds", "attribution", "filters", "structure", "pictures"),
     ("data", "model", "rows"),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),
-    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "threads", "__init__"),
+    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "__init__"),
 )
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mlr.data.images import decode, read_bytes
 from mlr.errors import InputError
-from mlr.threads import usable_cores
+from mlr.processor import usable_cores
 
 CHUNK = 256       # images at once, so that memory does not grow with their number
 THUMBNAIL = 64    # pixels; images with the same thumbnail are near-duplicates

@@ -16,6 +16,11 @@ class Gram(HybridBlock):
     def hybrid_forward(self, F, x):
         x = F.reshape(x, shape=(0, 0, -1))                              # (N, C, HW): 0 keeps a dimension, -1 takes the rest
         # C H W is counted, as a static graph can't ask for a shape. A transpose after the reshape would abort on mxnet-mkl.
-        size = F.sum(F.ones_like(F.slice_axis(x, axis=0, begin=0, end=1)), axis=(1, 2), keepdims=True)     # (1, 1, 1)
+        size = _count(F, x, end=(1, None, 1)) * _count(F, x, end=(1, 1, None))                              # (1, 1, 1)
         gram = F.broadcast_div(F.batch_dot(x, x, transpose_b=True), size)
         return gram if self._scale == 1 else gram * self._scale
+
+
+def _count(F, x, end):
+    """Return the number of elements of x[:end], (1, 1, 1), in the dtype of x."""
+    return F.sum(F.ones_like(F.slice(x, begin=(0, 0, 0), end=end)), axis=(1, 2), keepdims=True)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mlr.threads import usable_cores
+from mlr.processor import prepare_for_mxnet, usable_cores
 
 
 def machine(root, siblings=None, cgroup=None, files=None):
@@ -53,6 +53,21 @@ def test_quota_of_cgroup_1(tmp_path, quota, cores):
     assert usable_cores(range(8), system) == cores
 
 
+@pytest.mark.parametrize("cpuinfo, kernels", [
+    ("vendor_id\t: AuthenticAMD\nflags\t\t: sse avx avx2 fma", "5"), ("vendor_id\t: AuthenticAMD\nflags\t\t: sse avx", None),
+    ("vendor_id\t: GenuineIntel\nflags\t\t: sse avx avx2", None), (None, None)])
+def test_mkl_takes_its_fast_kernels_on_amd_only(tmp_path, cpuinfo, kernels):
+    environment = {"OMP_NUM_THREADS": "1"}
+    prepare_for_mxnet(environment, machine(tmp_path, files={"proc/cpuinfo": cpuinfo}))
+    assert environment == {"OMP_NUM_THREADS": "1", **({"MKL_DEBUG_CPU_TYPE": kernels} if kernels else {})}
+
+
+def test_the_users_own_kernels_stay(tmp_path):
+    environment = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "4"}
+    prepare_for_mxnet(environment, machine(tmp_path, files={"proc/cpuinfo": "AuthenticAMD avx2"}))
+    assert environment["MKL_DEBUG_CPU_TYPE"] == "4"
+
+
 def python(code, environment):
     return subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True, check=True)
@@ -64,7 +79,7 @@ def environment():
 
 
 def test_import_sets_the_threads(environment):
-    done = python("import mlr, os; from mlr.threads import usable_cores; assert int(os.environ['OMP_NUM_THREADS']) == usable_cores()", environment)
+    done = python("import mlr, os; from mlr.processor import usable_cores; assert int(os.environ['OMP_NUM_THREADS']) == usable_cores()", environment)
     assert done.stderr == ""
 
 

@@ -1,7 +1,8 @@
-"""How many cores this process may really use.
+"""What MXNet has to know of the processor before it loads: how many cores it may use, and which kernels of MKL to take.
 
 MXNet takes half of the logical cores unless OMP_NUM_THREADS says otherwise, which is right on a machine with two threads
-a core and costs half of the speed on one without.
+a core and costs half of the speed on one without. The MKL in mxnet-mkl 1.5.1 takes its slowest kernels on a processor that is
+not Intel's, unless MKL_DEBUG_CPU_TYPE is 5, those for AVX2; later versions of MKL, and other builds, take no notice of it.
 """
 
 import math
@@ -10,17 +11,30 @@ import sys
 import warnings
 from pathlib import Path
 
+AVX2_KERNELS = "5"
 
-def set_openmp_threads():
-    """Set OMP_NUM_THREADS to `usable_cores()` unless the user has set it; warn where MXNet has been loaded too early for it."""
-    if "OMP_NUM_THREADS" in os.environ:
+
+def prepare_for_mxnet(environment=os.environ, system=Path("/")):
+    """Set what the user has not set himself; warn where MXNet has been loaded too early for the number of threads.
+
+    environment: a dict to set them in. system: the root under which /sys and /proc are read.
+    """
+    if "MKL_DEBUG_CPU_TYPE" not in environment and amd_with_avx2(system):
+        environment["MKL_DEBUG_CPU_TYPE"] = AVX2_KERNELS
+    if "OMP_NUM_THREADS" in environment:
         return
-    os.environ["OMP_NUM_THREADS"] = str(usable_cores())
+    environment["OMP_NUM_THREADS"] = str(usable_cores(system=system))
     if "mxnet" in sys.modules:
         warnings.warn(
             "mxnet was imported before mlr, so it keeps its own number of CPU threads (half of the cores); "
-            "import mlr first, or set OMP_NUM_THREADS=%s before Python starts" % os.environ["OMP_NUM_THREADS"],
+            "import mlr first, or set OMP_NUM_THREADS=%s before Python starts" % environment["OMP_NUM_THREADS"],
             RuntimeWarning, stacklevel=3)
+
+
+def amd_with_avx2(system=Path("/")):
+    """Tell whether the processor is AMD's and has AVX2; False where the kernel does not say."""
+    described = _read(system / "proc/cpuinfo") or ""
+    return "AuthenticAMD" in described and " avx2" in described
 
 
 def usable_cores(cpus=None, system=Path("/")):
