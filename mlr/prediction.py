@@ -7,6 +7,7 @@ from mxnet import nd
 
 from mlr import engine, transforms
 from mlr.data.images import read_image
+from mlr.inference import fused
 from mlr.params_file import read_params
 from mlr.rows.affective_regions import AffectiveRegions
 from mlr.rows.deepsentibank import caffe_transform
@@ -28,6 +29,7 @@ class Predictor:
         """config: of the run. ctx: list of contexts. machine: the SupportVectorMachine on the features, for DeepSentiBank."""
         self.net, self.classes, self.ctx, self.machine, self._config = net, classes, ctx, machine, config
         self.transform = evaluation_transform(config)
+        self._answering = net.features if config.get("features") == "fc7" else net
         self.regions = self._affective_regions() if row_of(config) == "ar" else None
 
     @classmethod
@@ -37,7 +39,9 @@ class Predictor:
         if row_of(run.config) == "deepsentibank":
             path = run.verified(SVM)
             machine = SupportVectorMachine.from_arrays(read_params(path), path)
-        return cls(run.load_network(ctx, parameters), run.classes, run.config, ctx, machine)
+        predictor = cls(run.load_network(ctx, parameters), run.classes, run.config, ctx, machine)
+        predictor._answering = fused(predictor._answering)
+        return predictor
 
     def of_files(self, paths, names):
         """Return the probabilities (N, K), float64, of the classes for image files; names: by which proposals know the images."""
@@ -54,14 +58,13 @@ class Predictor:
         return self._softmax(batch)
 
     def features(self, batch):
-        """Return what the SVM is trained on, (N, D) NumPy array: what config.json calls `features`, fc8 or fc7."""
-        of_layer = self.net if self._config["features"] == "fc8" else self.net.features
-        return engine.predict(of_layer, [(batch, nd.zeros(len(batch)))], self.ctx)[0]
+        """Return the network's answer to a batch (N, 3, S, S), a NumPy array: logits (N, K), and for DeepSentiBank what the SVM is
+        trained on, (N, D): what config.json calls `features`, fc8 or fc7."""
+        return engine.predict(self._answering, [(batch, nd.zeros(len(batch)))], self.ctx)[0]
 
     def _softmax(self, batch):
-        logits, _ = engine.predict(self.net, [(batch, nd.zeros(len(batch)))], self.ctx)
         # In float64, where rounding doesn't make equals of the highest two.
-        return nd.softmax(nd.array(logits, dtype="float64")).asnumpy()
+        return nd.softmax(nd.array(self.features(batch), dtype="float64")).asnumpy()
 
     def _affective_regions(self):
         source, size = self._config["options"]["proposals"], self._config["preprocessing"]["image_size"]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mlr"
-COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize", "reproduce")
+COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize", "reproduce", "export")
 # From the commands down; a module may import from its own layer, but a command from no other command.
 LAYERS = (
     COMMANDS + ("__main__",),
     ("report", "training", "results"),
     ("prediction",),
-    ("engine", "checkpoint", "figures", "folds", "attribution", "filters", "structure", "pictures"),
+    ("engine", "inference", "checkpoint", "portable", "onnx_graph", "figures", "folds", "attribution", "filters", "structure", "pictures"),
     ("data", "model", "rows"),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),
     ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "__init__"),

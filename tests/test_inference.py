@@ -1,0 +1,83 @@
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import mlr
+from mlr import inference
+from mlr.inference import distinct, fused
+from mlr.presets import DEMO
+from mlr.rows.networks import network_options, new_network
+from mlr.weights import materialize
+
+# Of the largest logit: float32, in which batch norm is multiplied into the weights before the sums instead of after them.
+WITHIN = 1e-5
+
+DIFFERENT = {json.dumps(options, sort_keys=True): options for options in (network_options(DEMO[row], 8) for row in DEMO)}
+NETWORKS = [*DIFFERENT.values(), {"classes": 6, "backbone": "resnet18_v2"}, {"classes": 2, "backbone": "resnet50_v2", "fusion": "multiply", "gram_scale": 3.0}]
+
+
+def trained(net, ctx=(mx.cpu(),)):
+    """Initialize a network as if it had been trained: no statistic, scale or shift is 0 or 1."""
+    rng = np.random.RandomState(0)
+    materialize(net, list(ctx), mx.init.Xavier())
+    for parameter in net.collect_params().values():
+        if parameter.name.endswith(("gamma", "running_var")):
+            parameter.set_data(mx.nd.array(rng.uniform(.5, 1.5, parameter.shape)))
+        elif parameter.name.endswith(("beta", "bias", "running_mean")):
+            parameter.set_data(mx.nd.array(rng.normal(0, .1, parameter.shape)))
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def images(number, size):
+    return mx.nd.array(np.random.RandomState(1).normal(size=(number, 3, size, size)))
+
+
+@pytest.mark.parametrize("options", NETWORKS, ids=lambda options: "%s-%s" % (options.get("kind", "multi_level"), options.get("backbone", "")))
+def test_the_fused_network_answers_alike(options):
+    net = trained(new_network(options))
+    x = images(3, options.get("image_size", 64))
+    expected = net(x).asnumpy()
+    block = fused(net)
+    assert block is not net
+    for batch in (x, x[:1], x):  # the static graph is made anew for another batch size
+        assert_allclose(block(batch).asnumpy(), expected[:len(batch)], rtol=0, atol=WITHIN * abs(expected).max())
+
+
+def test_convolutions_are_fused_and_gram_is_halved():
+    block = fused(trained(mlr.MultiLevelNet(classes=8, backbone="resnet18_v2")))
+    shapes = {name: parameter.data().shape for name, parameter in block.collect_params().items()}
+    assert sorted(shape for name, shape in shapes.items() if name.endswith("_distinct")) == [(64, 2080), (256, 2080), (512, 2080)]
+    symbol = block(mx.sym.var("data"))
+    operators = [node["op"] for node in json.loads(symbol.tojson())["nodes"]]
+    assert "_sg_mkldnn_conv" in operators and "Convolution" not in operators
+
+
+def test_distinct_entries_by_hand():
+    positions, weight = distinct(np.array([[1., 2., 3., 4.]], "float32"))
+    assert_array_equal(positions, [0, 1, 3])
+    assert_array_equal(weight, np.array([[1, 5, 4]], "float32"))
+
+
+def test_several_contexts():
+    contexts = [mx.cpu(0), mx.cpu(1)]
+    net = trained(mlr.MultiLevelNet(classes=3, backbone="resnet18_v2"), contexts)
+    block = fused(net)
+    for context in contexts:
+        x = images(2, 64).as_in_context(context)
+        expected = net(x).asnumpy()
+        assert_allclose(block(x).asnumpy(), expected, rtol=0, atol=WITHIN * abs(expected).max())
+
+
+def test_other_builds_keep_the_network(monkeypatch):
+    net = trained(mlr.MultiLevelNet(classes=3, backbone="resnet18_v2"))
+    monkeypatch.setattr(inference, "BACKEND", "CUDNN")  # which no build on a CPU has
+    assert fused(net) is net
+
+
+def test_nothing_is_printed(capfd):
+    fused(trained(mlr.MultiLevelNet(classes=3, backbone="resnet18_v2")))
+    assert capfd.readouterr() == ("", "")
