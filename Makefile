@@ -53,7 +53,7 @@ figures: $(VENV)/installed-$(EXTRA)
 
 # Ends with what is in checkpoints/demo: the parameters, to the bit on one build, kind of processor and number of threads.
 checkpoint: $(VENV)/installed-$(EXTRA)
-	$(BIN)/mlr train --data demo --out runs/checkpoint
+	$(BIN)/mlr train --data demo --pipeline released --out runs/checkpoint
 	$(BIN)/python -c 'from mlr.checkpoint import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
 	$(BIN)/mlr evaluate --run runs/checkpoint
 

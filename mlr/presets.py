@@ -36,6 +36,7 @@ class Preset:
     gram_scale: float = only(1.0, *MULTI_LEVEL)        # factor on the Gram matrices
     image_size: int = paper.IMAGE_SIZE  # pixels, square
     augmentation: str = only("released", *BY_GRADIENTS)       # released, gentle, or crop
+    pipeline: str = only("cached", *BY_GRADIENTS)             # cached, or released, which decodes every image in every epoch
     loss: str = only("class_imbalance", *BY_GRADIENTS)        # class_imbalance, or cross_entropy
     loss_form: str = only("released", *BY_GRADIENTS)          # released (softmax twice), or written
     gamma: float = only(paper.FOCAL_GAMMA, *BY_GRADIENTS)
@@ -56,7 +57,10 @@ class Preset:
     @classmethod
     def of_run(cls, options):
         """Return the preset that the options in a run's config.json hold."""
-        return cls(**{option.name: options[option.name] for option in fields(cls) if option.name in options})
+        given = {option.name: options[option.name] for option in fields(cls) if option.name in options}
+        if "augmentation" in given:
+            given.setdefault("pipeline", "released")  # the only one, of runs from before there was another
+        return cls(**given)
 
     def options(self):
         """Return the options of the preset's row, for config.json."""

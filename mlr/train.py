@@ -26,6 +26,8 @@ PRESET_OPTIONS = {
     "image_size": dict(type=command.number(int, 64), metavar="PX", help="side of the square that the network sees"),
     "augmentation": dict(choices=("released", "gentle", "crop"), help=(
         "crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1; or a square anywhere, as Caffe does")),
+    "pipeline": dict(choices=("cached", "released"), help=(
+        "decode each image once, into ~/.cache/mlr or $MLR_CACHE, or in every epoch, in gluon's own chain")),
     "loss": dict(choices=("class_imbalance", "cross_entropy"), help="loss"),
     "loss_form": dict(choices=("released", "written"),
                       help="class imbalance with softmax twice, as released, or as its comment says"),

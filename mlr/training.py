@@ -7,22 +7,24 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from mlr import engine, paper
+from mlr import augmentation, engine, paper
 from mlr.checkpoint import Run, environment, preprocessing
 from mlr.data.drawn import DRAWN, data_folder
 from mlr.data.labelled import Subset
-from mlr.data.loader import batches
+from mlr.data.loader import CachedBatches, batches
 from mlr.data.manifest import folds_of
+from mlr.data.pixels import CachedImages
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.errors import InputError
 from mlr.figures import save_confusion, save_curves
 from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
 from mlr.metrics import classification_metrics
-from mlr.prediction import SVM, Predictor, training_transform
+from mlr.prediction import SVM, Predictor, evaluation_transform, training_transform
 from mlr.presets import Preset
 from mlr.rows import pcnn, support_vectors
-from mlr.rows.deepsentibank import CaffeNet, load_caffe_weights
-from mlr.rows.networks import network_options, new_network
+from mlr.rows.deepsentibank import CaffeNet, caffe_resize, load_caffe_weights
+from mlr.rows.networks import CAFFENETS, network_options, new_network
+from mlr.transforms import training_resize
 from mlr.weights import load_pretrained, materialize
 
 EVALUATION_BATCH = 64
@@ -121,11 +123,31 @@ def train_network(run, preset, predictor, trainer, splits, evaluated, target):
         if len(run.metrics) >= epochs.stop:
             continue
         engine.train(
-            batches(train_split, training_transform(run.config, preset.augmentation), preset.batch_size, shuffle=True),
-            (evaluated, batches(splits[evaluated], predictor.transform, EVALUATION_BATCH)),
+            training_batches(run.config, preset, train_split), (evaluated, evaluation_batches(run.config, preset, splits[evaluated])),
             net, build_loss(preset, train_split.counts), trainer, predictor.ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
             lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)), run.classes, run.config["options"]["seed"],
             after_epoch=lambda line: run.save_epoch(net, trainer, {**line, "target": True} if splits is not source else line))
+
+
+def training_batches(config, preset, split):
+    """Return the batches of a training set, in a new order for each pass, by the preset's pipeline."""
+    transform, size = training_transform(config, preset.augmentation), config["preprocessing"]["image_size"]
+    if preset.pipeline == "released":
+        return batches(split, transform, preset.batch_size, shuffle=True)
+    if preset.backbone in CAFFENETS:  # Caffe's own preset, whose resize has nothing left to do
+        return batches(CachedImages(split, caffe_resize(size)), transform, preset.batch_size, shuffle=True)
+    images = CachedImages(split, training_resize(size))
+    return CachedBatches(images, augmentation.Augmentation(size, preset.augmentation), size, preset.batch_size, shuffle=True)
+
+
+def evaluation_batches(config, preset, split):
+    """Return the batches of a split to look at after each epoch, by the preset's pipeline."""
+    transform, size = evaluation_transform(config), config["preprocessing"]["image_size"]
+    if preset.pipeline == "released":
+        return batches(split, transform, EVALUATION_BATCH)
+    if preset.backbone in CAFFENETS:
+        return batches(CachedImages(split, caffe_resize(size)), transform, EVALUATION_BATCH)
+    return CachedBatches(CachedImages(split, size), augmentation.evaluation, size, EVALUATION_BATCH)
 
 
 def kept_images(run, round_, predictor, train_split):

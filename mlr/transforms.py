@@ -11,6 +11,11 @@ from mlr import paper
 AUGMENTATIONS = {"released": (paper.CROP_AREA, paper.COLOR_JITTER), "gentle": ((.75, 1.0), .1)}
 
 
+def training_resize(size=paper.IMAGE_SIZE):
+    """Return the edge of the square, in pixels, to which the preset for training resizes first, before anything random."""
+    return round(size * paper.RESIZE / paper.IMAGE_SIZE)
+
+
 def training_transform(size=paper.IMAGE_SIZE, augmentation="released"):
     """Return the preset for training: (H, W, 3) uint8 RGB -> (3, size, size) float32, random.
 
@@ -20,14 +25,14 @@ def training_transform(size=paper.IMAGE_SIZE, augmentation="released"):
     """
     if augmentation == "crop":
         return transforms.Compose([
-            transforms.Resize((_resize(size),) * 2),
+            transforms.Resize((training_resize(size),) * 2),
             random_crop(size),
             transforms.RandomFlipLeftRight(),
             *_to_network(),
         ])
     crop_area, jitter = AUGMENTATIONS[augmentation]
     return transforms.Compose([
-        transforms.Resize((_resize(size),) * 2),
+        transforms.Resize((training_resize(size),) * 2),
         transforms.RandomResizedCrop(size, scale=crop_area, ratio=paper.CROP_RATIO),
         transforms.RandomFlipLeftRight(),
         transforms.RandomColorJitter(*(jitter,) * 3),
@@ -62,10 +67,6 @@ def normalized(images):
 def to_pixels(image):
     """Return an image as the network sees it, (3, S, S), to be looked at: (S, S, 3), RGB, 0 to 1."""
     return (image.transpose((1, 2, 0)) * mx.nd.array(paper.PIXEL_STD) + mx.nd.array(paper.PIXEL_MEAN)).clip(0, 1)
-
-
-def _resize(size):
-    return round(size * paper.RESIZE / paper.IMAGE_SIZE)
 
 
 def _to_network():

@@ -25,6 +25,12 @@ def seed(request):
     return number
 
 
+@pytest.fixture(scope="session", autouse=True)
+def pixel_cache(tmp_path_factory):
+    """Keep the user's own cache out of the tests."""
+    os.environ["MLR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def pytest_addoption(parser):
     parser.addoption("--fidelity", metavar="FILE", help="add a JSON line for every difference from the original that a test saw")
 

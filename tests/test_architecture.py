@@ -16,6 +16,7 @@ LAYERS = (
     ("prediction",),
     ("engine", "inference", "checkpoint", "portable", "onnx_graph", "figures", "folds", "attribution", "filters", "structure", "pictures"),
     ("data", "model", "rows"),
+    ("augmentation",),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),
     ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "__init__"),
 )

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections import Counter
+from functools import cached_property
 
 from mxnet import gluon
+from tqdm import tqdm
 
 from mlr.data.images import checked_bytes, read_image
 
@@ -28,6 +30,12 @@ class LabelledImages(gluon.data.Dataset):
     def __getitem__(self, index):
         return read_image(self.paths[index]), self.labels[index]
 
+    @cached_property
+    def digests(self):
+        """The SHA-256 of each image's file. Raises InputError for the first that is empty, truncated or damaged."""
+        return [self.checked_sha256(index) for index in tqdm(
+            range(len(self)), desc="checking images", unit=" files", leave=False, disable=None)]
+
     def checked_sha256(self, index):
         """Return the SHA-256 of an image's file. Raises InputError where it is empty, truncated or damaged."""
         return hashlib.sha256(checked_bytes(self.paths[index])).hexdigest()
@@ -38,3 +46,4 @@ class Subset(LabelledImages):
 
     def __init__(self, split, kept):
         super().__init__(split.source, split.classes, *([values[index] for index in kept] for values in (split.paths, split.labels, split.names)))
+        self.digests = [split.digests[index] for index in kept]

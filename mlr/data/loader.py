@@ -1,6 +1,13 @@
 """From a data set to batches."""
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import mxnet as mx
+import numpy as np
 from mxnet import gluon
+
+AHEAD = 2  # batches made while the network is at another
 
 
 def batches(dataset, transform, batch_size, shuffle=False):
@@ -9,3 +16,39 @@ def batches(dataset, transform, batch_size, shuffle=False):
     transform: a preset of `mlr.transforms`. shuffle: draw a new order, from NumPy's global generator, for each pass.
     """
     return gluon.data.DataLoader(dataset.transform_first(transform), batch_size, shuffle=shuffle, last_batch="keep")
+
+
+class CachedBatches:
+    """The same from a `mlr.data.pixels.CachedImages`, made in the background.
+
+    finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to write it, (3, size, size)
+    float32: a `mlr.augmentation.Augmentation`, or `mlr.augmentation.evaluation`. What it draws depends on NumPy's global generator
+    at the start of a pass, and on nothing else.
+    """
+
+    def __init__(self, images, finish, size, batch_size, shuffle=False):
+        self._images, self._finish, self._size, self._batch_size, self._shuffle = images, finish, size, batch_size, shuffle
+        self._labels = np.array(images.labels, dtype=np.int64)
+
+    def __len__(self):
+        return -(-len(self._images) // self._batch_size)
+
+    def __iter__(self):
+        order = np.random.permutation(len(self._images)) if self._shuffle else np.arange(len(self._images))
+        seed = np.random.randint(2 ** 32, dtype=np.uint32)
+        images = np.empty((self._batch_size, 3, self._size, self._size), np.float32)  # one for all: fresh memory costs as much as an image
+        with ThreadPoolExecutor(1) as worker:
+            made = deque()
+            for number in range(len(self)):
+                chosen = order[number * self._batch_size:(number + 1) * self._batch_size]
+                made.append(worker.submit(self._batch, images, chosen, np.random.RandomState([seed, number])))
+                if len(made) > AHEAD:
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
+
+    def _batch(self, images, chosen, rng):
+        pixels = self._images.pixels()
+        for index, image in zip(chosen, images):
+            self._finish(pixels[index], rng, image)
+        return mx.nd.array(images[:len(chosen)]), mx.nd.array(self._labels[chosen], dtype=np.int64)

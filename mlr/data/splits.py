@@ -4,8 +4,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mlr.data.folder import ImageFolder, read_folders
 from mlr.data.images import read_bytes
 from mlr.data.labelled import LabelledImages
@@ -112,9 +110,9 @@ def fingerprint(splits):
     after hours of training.
     """
     total = hashlib.sha256()
-    files = [(name, split, index) for name, split in splits.items() for index in range(len(split))]
-    for name, split, index in tqdm(files, desc="checking images", unit=" files", leave=False, disable=None):
-        total.update(("%s/%s %s\n" % (name, split.names[index], split.checked_sha256(index))).encode("utf-8", "surrogateescape"))
+    for name, split in splits.items():
+        for image, digest in zip(split.names, split.digests):
+            total.update(("%s/%s %s\n" % (name, image, digest)).encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 

@@ -87,6 +87,11 @@ class CaffeNet(HybridBlock):
         return self.output(self.features(images))
 
 
+def caffe_resize(size):
+    """Return the edge of the square, in pixels, to which Caffe's preset resizes first: 256 for 227, in proportion for other sizes."""
+    return round(size * paper.CAFFE_RESIZE / paper.CAFFE_SIZE)
+
+
 def caffe_transform(size=paper.CAFFE_SIZE, resize=None, train=False, mean_image=None):
     """Return Caffe's preset: (H, W, 3) uint8 RGB -> (3, size, size) float32 BGR, 0 to 255 less a mean.
 
@@ -96,7 +101,7 @@ def caffe_transform(size=paper.CAFFE_SIZE, resize=None, train=False, mean_image=
     mean_image: a .npy file of ImageNet's mean image, (3, 256, 256) BGR, which the original subtracts; resized like the image.
     Default: the mean of each channel. Raises InputError for a file that holds no such image, or a resize below the size.
     """
-    resize = round(size * paper.CAFFE_RESIZE / paper.CAFFE_SIZE) if resize is None else resize
+    resize = caffe_resize(size) if resize is None else resize
     if resize < size:
         raise InputError("a crop of %d pixels can't be taken from images that are resized to %d: give a resize of at least the size" % (
             size, resize))

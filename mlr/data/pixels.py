@@ -1,0 +1,104 @@
+"""A cache of decoded, resized images, as decoding takes most of the time that an image costs."""
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+from mxnet.gluon.data.vision import transforms
+from tqdm import tqdm
+
+from mlr.errors import InputError
+from mlr.files import sync
+from mlr.processor import usable_cores
+
+AT_ONCE = 64  # images decoded before they are written
+
+
+def cache_folder():
+    """Return the folder of the caches: $MLR_CACHE, else mlr in the user's cache folder."""
+    return Path(os.environ.get("MLR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr")
+
+
+class CachedImages(gluon.data.Dataset):
+    """The images of a split, resized to squares as the presets do it first. An item is an image (size, size, 3), uint8 RGB NDArray,
+    and its label, int.
+
+    split: a LabelledImages. size: in pixels. At the first use they are decoded into one file of 3 size^2 bytes an image (192 KiB for
+    the released 256 px), which is named after the contents of the image files and their order: other images, another file. It gets
+    its name when it is whole, so that nothing is lost by an interruption but time. Raises InputError where there is no room for it,
+    or it can't be written.
+
+    Attributes: `path`; `labels`, one an image.
+    """
+
+    def __init__(self, split, size):
+        self.labels = split.labels
+        self._shape = (len(split), size, size, 3)
+        contents = "\n".join([str(self._shape), *split.digests])
+        self.path = cache_folder() / ("pixels-%s.npy" % hashlib.sha256(contents.encode()).hexdigest())
+        if not self._is_whole():
+            try:
+                self._write(split)
+            except OSError as error:
+                raise InputError("can't write the pixel cache %s: %s. Name another folder in MLR_CACHE, or use --pipeline released" % (
+                    self.path, error.strerror)) from None
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return mx.nd.array(self.pixels()[index], dtype=np.uint8), self.labels[index]
+
+    def pixels(self):
+        """Return the images, (N, size, size, 3) uint8, mapped from the file: what is read of them stays in memory while the array does."""
+        return np.load(str(self.path), mmap_mode="r")
+
+    def _is_whole(self):
+        try:
+            return self.pixels().shape == self._shape
+        except (OSError, ValueError):
+            return False
+
+    def _write(self, split):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_left_over()
+        needed, free = int(np.prod(self._shape)), shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise InputError("the pixel cache of %s needs %.1f GB, and %s has %.1f: make room, name another folder in MLR_CACHE, or use "
+                             "--pipeline released" % (split.source, needed / 1e9, self.path.parent, free / 1e9))
+        resize = transforms.Resize(self._shape[1:3])
+        partial = self._partial(os.getpid())  # another process may be at it, too
+        try:
+            with open(partial, "wb") as file, ThreadPoolExecutor(usable_cores()) as workers, tqdm(
+                    total=len(split), desc="caching pixels", unit=" images", leave=False, disable=None) as progress:
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": self._shape})
+                for start in range(0, len(split), AT_ONCE):
+                    indices = range(start, min(start + AT_ONCE, len(split)))
+                    for image in workers.map(lambda index: resize(split[index][0]).asnumpy(), indices):
+                        file.write(image)
+                        progress.update()
+            sync(partial)
+            os.replace(partial, self.path)
+        finally:
+            if partial.exists():
+                partial.unlink()
+        sync(self.path.parent)
+
+    def _partial(self, process):
+        return self.path.with_name("%s.%s" % (self.path.name, process))
+
+    def _remove_left_over(self):
+        """Remove what killed processes left, which can be gigabytes."""
+        for path in self.path.parent.glob(str(self._partial("*").name)):
+            try:
+                os.kill(int(path.suffix[1:]), 0)
+            except ProcessLookupError:
+                path.unlink()
+            except (PermissionError, ValueError):
+                pass
