@@ -31,8 +31,9 @@ setup(
         "cu101": ["mxnet-cu101==1.5.1"],
         "modern": ["mxnet==1.9.1"],
         "modern-cu112": ["mxnet-cu112==1.9.1"],
-        "onnx": ["onnx>=1.16,<1.18"],
-        "test": ["ipykernel>=6.29,<7", "nbclient>=0.8,<0.11", "onnx>=1.16,<1.18", "pytest>=8,<9", "pytest-xdist>=3.6,<4"],
+        "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],  # the last of onnxruntime for Python 3.8
+        "test": ["ipykernel>=6.29,<7", "nbclient>=0.8,<0.11", "onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20", "pytest>=8,<9",
+                 "pytest-xdist>=3.6,<4"],
         "notebooks": ["notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },
     entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},

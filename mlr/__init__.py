@@ -17,6 +17,7 @@ _MODULES = {
     "ClassImbalanceLoss": "mlr.loss",
     "CrossEntropyLoss": "mlr.loss",
     "VoteLoss": "mlr.loss",
+    "import_npz": "mlr.portable",
     "inverse_frequency_weights": "mlr.loss",
     "load_original_parameters": "mlr.original",
     "parse_context": "mlr.context",

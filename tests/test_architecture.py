@@ -14,7 +14,7 @@ LAYERS = (
     COMMANDS + ("__main__",),
     ("report", "training", "results"),
     ("prediction",),
-    ("engine", "inference", "checkpoint", "portable", "onnx_graph", "figures", "folds", "attribution", "filters", "structure", "pictures"),
+    ("engine", "inference", "checkpoint", "portable", "onnx_graph", "quantization", "figures", "folds", "attribution", "filters", "structure", "pictures"),
     ("data", "model", "rows"),
     ("augmentation",),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),

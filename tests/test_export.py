@@ -1,0 +1,380 @@
+"""mlr export, and what its files are worth where this package is not."""
+
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import mxnet as mx
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from conftest import write_images
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_sample_images
+
+import mlr
+from mlr import export, predict
+from mlr.checkpoint import Run
+from mlr.errors import InputError
+from mlr.portable import exported_part
+from mlr.presets import DEMO
+from mlr.rows.networks import network_options, new_network
+from mlr.weights import materialize, sha256_of
+
+
+# What a person has who has only the file: as the metadata say, and with nothing of this package.
+STRANGER = """
+import json, sys
+sys.modules["mxnet"] = sys.modules["mlr"] = None
+import cv2, numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+about = session.get_modelmeta().custom_metadata_map
+image = cv2.cvtColor(cv2.imread(sys.argv[2]), cv2.COLOR_BGR2RGB)
+if session.get_inputs()[0].type == "tensor(float)":
+    steps = json.loads(about["preprocessing"])
+    image = cv2.resize(image, (steps["resize"],) * 2, interpolation=cv2.INTER_LINEAR)
+    start = (steps["resize"] - steps["image_size"]) // 2
+    image = image[start:start + steps["image_size"], start:start + steps["image_size"]]
+    if steps["channel_order"] == "BGR":
+        image = image[:, :, ::-1]
+    image = ((image * steps["scale"] - steps["mean"]) / steps["std"]).transpose(2, 0, 1).astype(np.float32)
+logits, = session.run(["logits"], {"images": image[None]})
+powers = np.exp(logits[0] - logits[0].max())
+print(json.dumps(dict(zip(json.loads(about["classes"]), (powers / powers.sum()).tolist()))))
+"""
+
+WITH_MXNET_ALONE = """
+import json, sys
+sys.modules["mlr"] = None
+import mxnet as mx, numpy as np
+folder, images, out = sys.argv[1:]
+net = mx.gluon.SymbolBlock.imports(folder + "/model-symbol.json", ["data"], folder + "/model-0000.params")
+np.save(out, net(mx.nd.array(np.load(images))).asnumpy())
+"""
+
+
+def python(code, *arguments):
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
+
+
+@pytest.fixture
+def exported(capsys):
+    """Run the command in this process, hold its exit code to what it should be, and return what it says."""
+    def run(*arguments, code=0):
+        assert export.main(list(map(str, arguments))) == code
+        captured = capsys.readouterr()
+        return captured.err if code else captured.out
+    return run
+
+
+@pytest.fixture
+def predicted(capsys):
+    """What mlr predict --json says of an image."""
+    def run(folder, image):
+        assert predict.main(["--run", str(folder), "--json", str(image)]) == 0
+        return json.loads(capsys.readouterr().out)["probabilities"]
+    return run
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """A PNG, which every decoder reads alike, of 320 x 427 pixels."""
+    cv2.imwrite(str(tmp_path / "photograph.png"), load_sample_images().images[1][::-1, :427][:320])
+    return tmp_path / "photograph.png"
+
+
+def run_of(preset, folder, classes=("awe", "fear", "joy"), **config):
+    """Return a run of a preset's network with drawn parameters, as a training leaves it."""
+    network = network_options(preset, len(classes))
+    net = new_network(network)
+    materialize(net, mx.cpu(), mx.init.Xavier())
+    mx.nd.waitall()
+    options, preprocessing = {**preset.options(), "seed": 0}, {"image_size": preset.image_size}
+    run = Run.create(folder, {"options": options, "network": network, "preprocessing": preprocessing, **config}, list(classes))
+    run.save_files({"last.params": net.save_parameters})
+    return run
+
+
+def metadata(path):
+    return {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
+
+
+@pytest.mark.parametrize("arguments, tolerance", [
+    ((), 1e-4),                                 # the contract: float32 in both
+    (("--with-preprocessing",), 2e-2),          # some pixels differ by a grey level
+])
+def test_a_stranger_gets_the_same_answers(trained, exported, predicted, tmp_path, photograph, arguments, tolerance):
+    exported("--run", trained[0], "--out", tmp_path / "model.onnx", *arguments)
+    expected = predicted(trained[0], photograph)
+    found = json.loads(python(STRANGER, tmp_path / "model.onnx", photograph))
+    assert found.keys() == expected.keys()
+    assert_allclose([found[name] for name in expected], list(expected.values()), rtol=0, atol=tolerance)
+
+
+def test_a_stranger_gets_the_same_answers_of_a_caffenet(exported, predicted, tmp_path, photograph):
+    run_of(replace(DEMO["alexnet"], backbone="caffenet_slim"), tmp_path / "run")
+    exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
+    expected = predicted(tmp_path / "run", photograph)
+    found = json.loads(python(STRANGER, tmp_path / "model.onnx", photograph))
+    assert_allclose([found[name] for name in expected], list(expected.values()), rtol=0, atol=1e-4)       # float32 in both
+
+
+def test_the_command(trained, command, tmp_path):
+    done = command("export", "--run", trained[0], "--out", tmp_path / "new" / "model.onnx")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.splitlines()[0].endswith(": %s" % (tmp_path / "new" / "model.onnx"))
+    onnx.checker.check_model(str(tmp_path / "new" / "model.onnx"), full_check=True)
+
+
+def test_metadata(trained, exported, tmp_path):
+    exported("--run", trained[0], "--out", tmp_path / "model.onnx")
+    about = metadata(tmp_path / "model.onnx")
+    assert json.loads(about["classes"]) == ["awe", "fear"] and about["row"] == "l_cil" and about["mlr_version"] == mlr.__version__
+    assert about["parameters"] == "last" and about["parameters_sha256"] == sha256_of(trained[0] / "last.params")
+    steps = json.loads(about["preprocessing"])
+    assert (steps["image_size"], steps["resize"], steps["channel_order"], steps["mean"]) == (64, 64, "RGB", [.485, .456, .406])
+    assert about["output"].startswith("logits of the classes") and "float32" in about["input"]
+
+
+def test_parameters_of_the_best_epoch(exported, tmp_path):
+    run = run_of(DEMO["resnet50"], tmp_path / "run")
+    best = run.load_network([mx.cpu()])
+    best.output.bias.set_data(mx.nd.array([1, 2, 3]))
+    mx.nd.waitall()
+    run.save_files({"best.params": best.save_parameters})
+    for name, bias in (("last", [0, 0, 0]), ("best", [1, 2, 3])):
+        exported("--run", tmp_path / "run", "--parameters", name, "--out", tmp_path / (name + ".onnx"))
+        about = metadata(tmp_path / (name + ".onnx"))
+        assert about["parameters"] == name and about["parameters_sha256"] == sha256_of(tmp_path / "run" / (name + ".params"))
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(tmp_path / (name + ".onnx"))).graph.initializer}
+        assert_array_equal(arrays["output.bias"], bias)
+
+
+def test_int8(trained, exported, tmp_path, photograph):
+    """Of this run, images of two colours, 8 bits lose nothing."""
+    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", trained[1], "--with-preprocessing")
+    assert "the same class for 100.00 %% of 4 images of %s" % (trained[1] / "test") in said and "calibrated on 12 images" in said
+    change = json.loads(metadata(tmp_path / "model.onnx")["int8"])
+    assert (change["split"], change["images"], change["calibration_images"], change["same_class"]) == ("test", 4, 12, 1)
+    assert change["accuracy_int8"] == change["accuracy_float32"]
+    exported("--run", trained[0], "--out", tmp_path / "whole.onnx", "--with-preprocessing")
+    pixels = cv2.imread(str(photograph))[None, :, :, ::-1]
+    expected, found = (onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"]).run(None, {"images": pixels})[0]
+                       for name in ("whole.onnx", "model.onnx"))
+    assert_allclose(found, expected, rtol=0, atol=.2 * np.abs(expected).max())      # 8 bits
+    assert (tmp_path / "model.onnx").stat().st_size < .3 * (tmp_path / "whole.onnx").stat().st_size
+
+
+def test_int8_of_other_classes(trained, exported, tmp_path):
+    other = write_images(tmp_path / "other", ("anger", "joy"))
+    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", other, code=2)
+    assert "has the classes anger, joy, but the run was trained on awe, fear" in said and not (tmp_path / "model.onnx").exists()
+
+
+def test_int8_of_features(exported, tmp_path):
+    run_of(DEMO["deepsentibank"], tmp_path / "run", features="fc7")
+    assert "features are exported" in exported("--run", tmp_path / "run", "--out", tmp_path / "m.onnx", "--int8", "--calibrate", "x", code=2)
+
+
+@pytest.mark.parametrize("layer", ["fc7", "fc8"])
+def test_of_deepsentibank_the_features_are_exported(tmp_path, exported, layer):
+    run_of(DEMO["deepsentibank"], tmp_path / "run", features=layer)
+    said = exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
+    assert "outputs of %s: features for the run's support vector machine, which is not part of it" % layer in said
+    assert "support vector machine" in metadata(tmp_path / "model.onnx")["output"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    images = np.random.randn(2, 3, 64, 64).astype(np.float32)
+    net = Run.open(tmp_path / "run").load_network([mx.cpu()])
+    features = (net if layer == "fc8" else net.features)(mx.nd.array(images)).asnumpy()
+    assert_allclose(session.run(["features"], {"images": images})[0], features, rtol=0, atol=1e-4 * np.abs(features).max())    # float32
+
+
+def test_of_ar_it_is_said_what_is_left_out(tmp_path, exported):
+    run_of(DEMO["ar"], tmp_path / "run")
+    assert "affective regions" in exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
+    assert "affective regions" in metadata(tmp_path / "model.onnx")["output"]
+
+
+def test_mxnet_alone_loads_a_symbol(trained, exported, tmp_path):
+    exported("--run", trained[0], "--format", "symbol", "--out", tmp_path / "a" / "model")
+    assert sorted(path.name for path in (tmp_path / "a").rglob("*")) == ["model", "model-0000.params", "model-symbol.json", "model.json"]
+    assert json.loads((tmp_path / "a/model/model.json").read_text())["classes"] == ["awe", "fear"]
+    images = np.random.randn(3, 3, 64, 64).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    python(WITH_MXNET_ALONE, tmp_path / "a/model", tmp_path / "images.npy", tmp_path / "logits.npy")
+    expected = Run.open(trained[0]).load_network([mx.cpu()])(mx.nd.array(images)).asnumpy()
+    assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max())   # the same operators
+
+
+def test_an_interrupted_symbol_is_not_taken_for_one(trained, exported, tmp_path):
+    (tmp_path / "model.new").mkdir()
+    said = exported("--run", trained[0], "--format", "symbol", "--out", tmp_path / "model", code=2)
+    assert "model.new exists already, likely the rest of" in said
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("row", ["l_cil", "deepsentibank", "pcnn"])
+def test_npz_there_and_back(tmp_path, exported, row):
+    run_of(DEMO[row], tmp_path / "run", features="fc7")
+    exported("--run", tmp_path / "run", "--format", "npz", "--out", tmp_path / "model.npz")
+    net, back = Run.open(tmp_path / "run").load_network([mx.cpu()]), mlr.import_npz(tmp_path / "model.npz", mx.cpu())
+    parameters, returned = net._collect_params_with_prefix(), back._collect_params_with_prefix()
+    assert list(parameters) == list(returned)
+    for name, parameter in parameters.items():
+        assert_array_equal(returned[name].data().asnumpy().view(np.int32), parameter.data().asnumpy().view(np.int32), err_msg=name)
+    assert back._active
+    images = mx.nd.random.normal(shape=(2, 3, 64, 64))
+    assert_array_equal(back(images).asnumpy(), net(images).asnumpy())
+    with np.load(tmp_path / "model.npz", allow_pickle=False) as arrays:
+        assert {name for name in arrays.files if "." not in name} == {"config", "classes", "description"}
+        assert arrays["classes"].tolist() == ["awe", "fear", "joy"]
+        assert json.loads(arrays["description"].item())["row"] == row
+        assert json.loads(arrays["config"].item()) == json.loads((tmp_path / "run/config.json").read_text())
+        assert {name: arrays[name].dtype for name in parameters} == {name: np.float32 for name in parameters}
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """What an .npz file of a small network holds."""
+    folder = tmp_path_factory.mktemp("npz")
+    run_of(DEMO["l_cil"], folder / "run")
+    assert export.main(["--run", str(folder / "run"), "--format", "npz", "--out", str(folder / "model.npz")]) == 0
+    with np.load(folder / "model.npz") as loaded:
+        return dict(loaded)
+
+
+def with_network(arrays, **changed):
+    config = json.loads(arrays["config"].item())
+    config["network"].update(changed)
+    return {**arrays, "config": json.dumps(config)}
+
+
+HOSTILE = {
+    "no config": (lambda arrays: {name: array for name, array in arrays.items() if name != "config"}, "its `config` is missing or damaged"),
+    "config is no text": (lambda arrays: {**arrays, "config": np.arange(3)}, "its `config` is missing or damaged"),
+    "config is no JSON": (lambda arrays: {**arrays, "config": "{"}, "its `config` is missing or damaged"),
+    "config is a list": (lambda arrays: {**arrays, "config": "[]"}, "its `config` is missing or damaged"),
+    "config is deep": (lambda arrays: {**arrays, "config": "[" * 100000}, "its `config` is missing or damaged"),
+    "network is a text": (lambda arrays: {**arrays, "config": '{"network": "x"}'}, "its `config` is missing or damaged"),
+    "unknown kind": (lambda arrays: with_network(arrays, kind="os.system"), "describes no network that this package can build"),
+    "a kind of no use": (lambda arrays: with_network(arrays, kind=[]), "describes no network that this package can build"),
+    "unknown option": (lambda arrays: with_network(arrays, params="x"), "describes no network that this package can build"),
+    "unknown backbone": (lambda arrays: with_network(arrays, backbone="vgg99"), "unknown backbone vgg99"),
+    "huge images": (lambda arrays: with_network(arrays, image_size=10 ** 6), "its `config` is missing or damaged"),
+    "a thousand branches": (lambda arrays: with_network(arrays, taps=["stem"] * 1000, widths=[1] * 1000), "its `config` is missing or damaged"),
+    "a huge layer": (lambda arrays: with_network(arrays, style_width=10 ** 9), "don't fit the network"),
+    "more classes": (lambda arrays: with_network(arrays, classes=4), "wrongly shaped"),
+    "a number of no type": (lambda arrays: with_network(arrays, classes="many"), "describes no network that this package can build"),
+    "a missing parameter": (
+        lambda arrays: {name: array for name, array in arrays.items() if name != "fusion.output.bias"}, "1 missing \\(fusion.output.bias\\)"),
+    "one more": (lambda arrays: {**arrays, "fusion.more": np.zeros(3, np.float32)}, "1 unexpected \\(fusion.more\\)"),
+    "not a number": (lambda arrays: {**arrays, "fusion.output.bias": np.full(3, np.nan, np.float32)}, "no numbers"),
+    "objects": (lambda arrays: {**arrays, "fusion.output.bias": np.array([{}, {}, {}])}, "no .npz file of plain arrays"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_npz(arrays, tmp_path, name):
+    change, words = HOSTILE[name]
+    np.savez(tmp_path / "model.npz", **change(arrays))
+    with pytest.raises(InputError, match=words) as caught:
+        mlr.import_npz(tmp_path / "model.npz")
+    assert str(tmp_path / "model.npz") in str(caught.value)
+
+
+def test_damaged_npz(arrays, tmp_path):
+    np.savez(tmp_path / "model.npz", **arrays)
+    data = (tmp_path / "model.npz").read_bytes()
+    for number, damaged in enumerate((b"", data[:1000], data[:-30], data[:len(data) // 2] + b"\0\1\2\3" + data[len(data) // 2 + 4:])):
+        path = tmp_path / ("damaged-%d.npz" % number)
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged-%d.npz is no .npz file of plain arrays, or a damaged one" % number):
+            mlr.import_npz(path)
+    with pytest.raises(InputError, match="missing.npz does not exist"):
+        mlr.import_npz(tmp_path / "missing.npz")
+
+
+@pytest.mark.parametrize("format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")])
+def test_what_exists_is_kept(trained, exported, tmp_path, format, name):
+    (tmp_path / name).write_text("mine")
+    assert "%s exists already" % (tmp_path / name) in exported("--run", trained[0], "--format", format, "--out", tmp_path / name, code=2)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
+
+
+def test_a_link_to_nowhere_is_kept(trained, exported, tmp_path):
+    (tmp_path / "model.onnx").symlink_to(tmp_path / "gone")
+    assert "exists already" in exported("--run", trained[0], "--out", tmp_path / "model.onnx", code=2)
+    assert (tmp_path / "model.onnx").is_symlink()
+
+
+@pytest.mark.parametrize("arguments, texts", [
+    (("--out", "model.txt"), ("--out model.txt: the name of a file of --format onnx ends with .onnx",)),
+    (("--format", "npz", "--out", "model.onnx"), ("ends with .npz",)),
+    (("--format", "npz", "--with-preprocessing", "--out", "model.npz"), ("--with-preprocessing is of --format onnx",)),
+    (("--format", "npz", "--int8", "--calibrate", "x", "--out", "model.npz"), ("--int8 is of --format onnx",)),
+    (("--int8", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
+    (("--calibrate", "x", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
+    (("--int8", "--calibrate", "nowhere", "--out", "model.onnx"), ("nowhere/train does not exist",)),
+    (("--out", "file/model.onnx"), ("file is no folder",)),
+    (("--run", "nowhere", "--out", "model.onnx"), ("nowhere is not a run folder",)),
+])
+def test_wrong_options(exported, tmp_path, monkeypatch, arguments, texts):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    said = exported(*arguments, code=2)
+    assert all(text in said for text in texts)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("arguments, words", [(("--format", "tflite", "--out", "model"), "invalid choice"), ((), "required: --out")])
+def test_wrong_usage(capsys, arguments, words):
+    with pytest.raises(SystemExit, match="2"):
+        export.main(arguments)
+    assert words in capsys.readouterr().err
+
+
+def test_a_missing_onnx_runtime_is_named(trained, exported, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", trained[1], code=2)
+    assert "this needs the package onnxruntime: pip install 'mlr[onnx]'" in said
+
+
+def test_a_missing_onnx_is_named(trained, exported, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert "pip install 'mlr[onnx]'" in exported("--run", trained[0], "--out", tmp_path / "model.onnx", code=2)
+    assert list(tmp_path.iterdir()) == []
+    exported("--run", trained[0], "--format", "npz", "--out", tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")])
+def test_a_full_disk_leaves_nothing(trained, exported, tmp_path, format, name):
+    """A limit to the size of files stands in for the disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        said = exported("--run", trained[0], "--format", format, "--out", tmp_path / name, code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "%s can't be written, likely for want of room" % (tmp_path / name) in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing(trained, exported, tmp_path, monkeypatch):
+    def interrupted(path, content):
+        Path(str(path) + ".new").write_bytes(content[:1000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "write_file", interrupted)
+    assert "interrupted" in exported("--run", trained[0], "--out", tmp_path / "model.onnx", code=130)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_network_of_a_row_is_exported_whole(tmp_path):
+    run = run_of(DEMO["vgg16"], tmp_path / "run")
+    net = run.load_network([mx.cpu()])
+    assert exported_part(net, run.config) == (net, "logits", "logits of the classes; their softmax are the probabilities")
