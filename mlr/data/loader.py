@@ -36,19 +36,19 @@ class CachedBatches:
     def __iter__(self):
         order = np.random.permutation(len(self._images)) if self._shuffle else np.arange(len(self._images))
         seed = np.random.randint(2 ** 32, dtype=np.uint32)
-        images = np.empty((self._batch_size, 3, self._size, self._size), np.float32)  # one for all: fresh memory costs as much as an image
         with ThreadPoolExecutor(1) as worker:
             made = deque()
             for number in range(len(self)):
                 chosen = order[number * self._batch_size:(number + 1) * self._batch_size]
-                made.append(worker.submit(self._batch, images, chosen, np.random.RandomState([seed, number])))
+                made.append(worker.submit(self._batch, chosen, np.random.RandomState([seed, number])))
                 if len(made) > AHEAD:
                     yield made.popleft().result()
             while made:
                 yield made.popleft().result()
 
-    def _batch(self, images, chosen, rng):
-        pixels = self._images.pixels()
+    def _batch(self, chosen, rng):
+        images, pixels = np.empty((len(chosen), 3, self._size, self._size), np.float32), self._images.pixels()
         for index, image in zip(chosen, images):
             self._finish(pixels[index], rng, image)
-        return mx.nd.array(images[:len(chosen)]), mx.nd.array(self._labels[chosen], dtype=np.int64)
+        # Handed over as it is: a copy into new memory takes half as long as all that was done to the images.
+        return mx.nd.from_dlpack(images.__dlpack__()), mx.nd.array(self._labels[chosen], dtype=np.int64)
