@@ -3,6 +3,7 @@
 # make figures  redraws imgs/, with the run in checkpoints/demo
 # make checkpoint  trains that run anew; checkpoints/demo must not exist
 # make results  the table of results on the demo, into docs/results
+# make benchmark  the speed against the released style on three builds, PyTorch and ONNX Runtime, half an hour; make scale: with more images
 # make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
@@ -28,7 +29,7 @@ FIDELITY := .builds/fidelity
 
 SHOWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
 
-.PHONY: demo install figures checkpoint results notebooks notebooks-run test test-all test-builds fidelity
+.PHONY: demo install figures checkpoint results benchmark scale notebooks notebooks-run test test-all test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -61,6 +62,20 @@ checkpoint: $(VENV)/installed-$(EXTRA)
 results: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr reproduce --data demo --rows all --seeds 3 --out runs/reproduce-demo
 	mkdir -p docs/results && cp runs/reproduce-demo/RESULTS.md runs/reproduce-demo/results.csv runs/reproduce-demo/results.png docs/results/
+
+# Leave the machine alone meanwhile. BENCHMARK=... gives options of mlr benchmark.
+benchmark: $(VENV)/installed-$(EXTRA),test .builds/torch/installed
+	$(MAKE) --no-print-directory VENV=.builds/mxnet-1.5.1 EXTRA=plain install
+	$(MAKE) --no-print-directory VENV=.builds/mxnet-1.9.1 EXTRA=modern install
+	$(BIN)/mlr benchmark --out benchmark-$(shell date +%Y%m%d-%H%M%S).json $(BENCHMARK)
+
+.builds/torch/installed: Makefile
+	$(PYTHON) -m venv .builds/torch
+	.builds/torch/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 onnxruntime==1.32.0 'numpy<2.3'
+	touch $@
+
+scale: $(VENV)/installed-$(EXTRA)
+	$(BIN)/python benchmarks/scale.py --out docs/scale.png
 
 notebooks: $(VENV)/installed-$(EXTRA),notebooks
 	$(BIN)/jupyter notebook --notebook-dir notebooks

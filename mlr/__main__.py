@@ -9,6 +9,7 @@ COMMANDS = {
     "evaluate": "measure a run on a split of the data",
     "predict": "tell the emotion of images",
     "visualize": "draw what the filters of a run respond to, or what weighs for a class",
+    "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
     "export": "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's arrays",
     "reproduce": "train every system of the results table, and write the table",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mlr"
-COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize", "reproduce", "export")
+COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize", "reproduce", "benchmark", "export", "doctor")
 # From the commands down; a module may import from its own layer, but a command from no other command.
 LAYERS = (
     COMMANDS + ("__main__",),
@@ -18,7 +18,8 @@ LAYERS = (
     ("data", "model", "rows"),
     ("augmentation",),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),
-    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "__init__"),
+    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "events",
+     "__init__"),
 )
 
 

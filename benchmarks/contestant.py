@@ -1,0 +1,88 @@
+"""What every contestant of `mlr benchmark` does: read what is given, check its logits, time itself in its own process, print JSON.
+
+Only NumPy is needed, as the contestants run in environments of their own.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+AGREEMENT = 1e-4  # of logits, relative to the largest: float32, summed in another order
+OTHERS = ("pipeline", "gemm")
+WARM_UP = 2       # steps: the first compiles or plans, the second allocates
+
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DROPOUT, CLASS_WEIGHT = 1e-4, .9, 1e-4, .8, .125
+
+
+class Given(NamedTuple):
+    """parameters: {name as in mlr: array}. images: (N, 3, S, S) float32. labels, logits: (N,), (N, K). folder: of all that is given."""
+
+    parameters: dict
+    images: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    folder: Path
+
+
+def main(versions, options=(), agreement=AGREEMENT, **tasks):
+    """Run the task that the command line names, and print its figures as JSON.
+
+    versions: {name: version} of what is measured. options: names of flags of its own. agreement: of its logits, None to only tell.
+    tasks: {"training", "inference" or one of OTHERS: a function of what is given and the flags that returns a function that does one whole step,
+    finished when it returns; that of inference returns the logits (N, K), a NumPy array; other tasks return the number of images}.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=sorted(tasks))
+    parser.add_argument("--given", type=Path, required=True, help="the folder that mlr benchmark has filled")
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    for option in options:
+        parser.add_argument("--" + option, action="store_true")
+    given_options = parser.parse_args()
+    given = read(given_options.given, given_options.batch)
+    step = tasks[given_options.task](given, given_options)
+    difference = agrees = None
+    images = step() if given_options.task in OTHERS else given_options.batch
+    if given_options.task == "inference":
+        logits = step()
+        difference = float(abs(logits - given.logits).max() / abs(given.logits).max())
+        agrees = float((logits.argmax(axis=1) == given.logits.argmax(axis=1)).mean())
+        if agreement is not None and not difference <= agreement:
+            sys.exit("the logits differ by %.1e, so this is another network" % difference)
+    seconds = timed(step, given_options.steps)
+    print(json.dumps({
+        "seconds": seconds, "images_per_second": images / seconds, "difference": difference, "same_label": agrees,
+        "peak_mib": peak(), "versions": {"python": sys.version.split()[0], **versions},
+    }))
+
+
+def peak():
+    """Return the most memory that this process has held, in MiB; getrusage also counts what the parent held when it started this one."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
+
+
+def read(folder, batch):
+    """Return what is given in a folder, its images repeated to as many as a batch has."""
+    with np.load(str(folder / "given.npz")) as arrays:
+        parameters = {name.split("/", 1)[1]: arrays[name] for name in arrays.files if name.startswith("parameter/")}
+        rows = np.resize(np.arange(len(arrays["labels"])), batch)
+        return Given(parameters, *(arrays[name][rows] for name in ("images", "labels", "logits")), folder)
+
+
+def timed(step, steps):
+    """Return the median of the seconds that a step takes, after warm-up."""
+    for _ in range(WARM_UP):
+        step()
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)

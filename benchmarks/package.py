@@ -1,0 +1,84 @@
+"""The package itself, as `mlr train` and `mlr predict` run it. A contestant of `mlr benchmark`."""
+
+import os
+
+import cv2
+import mlr
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, nd
+
+import contestant
+from mlr import engine
+from mlr.augmentation import Augmentation
+from mlr.data.labelled import LabelledImages
+from mlr.data.loader import CachedBatches, batches
+from mlr.data.pixels import CachedImages
+from mlr.inference import fused
+from mlr.transforms import training_resize, training_transform
+from mlr.weights import infer_shapes, set_parameters
+
+GEMM = 4096
+
+
+def network(given):
+    net = mlr.MultiLevelNet(classes=given.logits.shape[1])
+    infer_shapes(net)
+    set_parameters(net._collect_params_with_prefix(), given.parameters, "given.npz")
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def training(given, options):
+    net, loss = network(given), mlr.ClassImbalanceLoss([contestant.CLASS_WEIGHT] * given.logits.shape[1])
+    loss.hybridize(static_alloc=True, static_shape=True)
+    trainer = engine.new_trainer(net, "sgd", {
+        "learning_rate": contestant.LEARNING_RATE, "momentum": contestant.MOMENTUM, "wd": contestant.WEIGHT_DECAY})
+    batch = nd.array(given.images), nd.array(given.labels)
+    return lambda: engine.train_epoch(net, [batch], loss, trainer, [mx.cpu()])
+
+
+def inference(given, options):
+    net, images = fused(network(given)), nd.array(given.images)
+    return lambda: net(images).asnumpy()
+
+
+def pipeline(given, options):
+    """A pass over photographs on one core, from files by the released loader, or from the pixel cache, made before, by ours."""
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+    cv2.setNumThreads(1)
+    paths = sorted((given.folder / "photos").iterdir())
+    split = LabelledImages("photos", ["any"], paths, [0] * len(paths), [path.name for path in paths])
+    size, batch = given.images.shape[2], len(given.images)
+    if options.released:
+        made = batches(split, training_transform(size), batch, shuffle=True)
+    else:
+        made = CachedBatches(CachedImages(split, training_resize(size)), Augmentation(size), size, batch, shuffle=True)
+
+    def step():
+        images = sum(len(part) for part, _ in made)
+        nd.waitall()
+        return images
+
+    return step
+
+
+def gemm(given, options):
+    """The faster product of two square float32 matrices, NumPy's or MXNet's: the roof over everything above."""
+    matrix = np.random.RandomState(0).normal(size=(GEMM, GEMM)).astype("float32")
+    array = nd.array(matrix)
+
+    def by_numpy():
+        matrix @ matrix
+        return 0
+
+    def by_mxnet():
+        nd.dot(array, array).wait_to_read()
+        return 0
+
+    return min((by_numpy, by_mxnet), key=lambda product: contestant.timed(product, 1))
+
+
+if __name__ == "__main__":
+    contestant.main({"mlr": mlr.__version__, "mxnet": mx.__version__, "threads": os.environ["OMP_NUM_THREADS"]}, ["released"],
+                    training=training, inference=inference, pipeline=pipeline, gemm=gemm)

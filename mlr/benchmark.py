@@ -1,0 +1,296 @@
+"""python -m mlr.benchmark: measure the package against what one would take instead, as ratios, in one run."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from mlr import command, paper
+from mlr.errors import InputError, RunError
+from mlr.installation import require_mxnet
+from mlr.processor import usable_cores
+
+CHECKOUT = Path(__file__).parents[1]
+CONTESTANTS = CHECKOUT / "benchmarks"
+TRAINING_GFLOP = 24.6   # of one image of 224 px: three times the convolutions and dense layers of a prediction
+STEPS = {"training": 2, "inference": 8, "pipeline": 3, "gemm": 3}
+GEMM = 4096             # of the square matrices of benchmarks/package.py
+CLASSES = len(paper.FI_CLASS_WEIGHTS)
+PHOTOS = 256            # for the loaders: scikit-learn's two, 640 x 427, each shifted a little
+
+
+class Contestant(NamedTuple):
+    """A program in benchmarks/. build: the folder in .builds whose Python runs it, None for the package's own."""
+
+    script: str
+    build: str = None
+    flags: tuple = ()
+    own_threads: bool = False  # as MXNet sets them by itself, half of the cores
+
+
+RELEASED = "released_style.py"
+NAMED = {
+    "mlr": Contestant("package.py"),
+    "released style, mxnet 1.5.1": Contestant(RELEASED, "mxnet-1.5.1", own_threads=True),
+    "released style, mxnet 1.5.1, all cores": Contestant(RELEASED, "mxnet-1.5.1"),
+    "released style, mxnet 1.9.1": Contestant(RELEASED, "mxnet-1.9.1", own_threads=True),
+    "released style, mxnet 1.9.1, all cores": Contestant(RELEASED, "mxnet-1.9.1"),
+    "released style, this build": Contestant(RELEASED),
+    "PyTorch": Contestant("pytorch.py", "torch"),
+    "PyTorch, compiled": Contestant("pytorch.py", "torch", ("--compile",)),
+    "ONNX Runtime": Contestant("onnx_runtime.py", "torch"),
+    "MXNet int8, this build": Contestant("low_precision.py"),
+    "MXNet int8, mxnet 1.9.1": Contestant("low_precision.py", "mxnet-1.9.1"),
+    "released loader": Contestant("package.py", flags=("--released",)),
+}
+
+
+class Comparison(NamedTuple):
+    """A row of the table. figure: of the contestants' JSON. target: of the ratio to the peer, as `better` is counted."""
+
+    what: str
+    task: str
+    batch: int
+    figure: str
+    peer: str
+    target: float
+
+    @property
+    def lower_is_better(self):
+        return self.figure != "images_per_second"
+
+
+def comparisons(batch):
+    speed, training, answer = "images_per_second", "training step", "prediction"
+    return [
+        Comparison(training, "training", batch, speed, "released style, mxnet 1.5.1", 8),
+        Comparison(training, "training", batch, speed, "released style, mxnet 1.5.1, all cores", None),
+        Comparison(training, "training", batch, speed, "released style, mxnet 1.9.1", 3),
+        Comparison(training, "training", batch, speed, "released style, mxnet 1.9.1, all cores", None),
+        Comparison(training, "training", batch, speed, "released style, this build", None),
+        Comparison(training, "training", batch, speed, "PyTorch", 1.5),
+        Comparison(training, "training", batch, speed, "PyTorch, compiled", 1.15),
+        Comparison("peak memory of training", "training", batch, "peak_mib", "released style, this build", 1),
+        Comparison(answer, "inference", batch, speed, "PyTorch, compiled", 1.2),
+        Comparison(answer, "inference", batch, speed, "ONNX Runtime", 1.2),
+        Comparison(answer, "inference", batch, speed, "MXNet int8, this build", None),
+        Comparison(answer, "inference", batch, speed, "MXNet int8, mxnet 1.9.1", None),
+        Comparison(answer + ", one image", "inference", 1, "seconds", "PyTorch, compiled", .75),
+        Comparison(answer + ", one image", "inference", 1, "seconds", "ONNX Runtime", None),
+        Comparison("input pipeline, one core", "pipeline", batch, speed, "released loader", 10),
+    ]
+
+
+def parser():
+    parser = command.Parser("benchmark", __doc__)
+    parser.add_argument("--only", nargs="+", choices=("training", "inference", "pipeline", "start"), help="what to measure (default: all)")
+    parser.add_argument("--batch-size", type=command.number(int, 1), default=paper.BATCH_SIZE, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--image-size", type=command.number(int, 64), default=paper.IMAGE_SIZE, metavar="PX", help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=command.number(int, 1), default=3, metavar="N", help=(
+        "in each, every contestant once, in a fresh process; the table has the medians (default: %(default)s)"))
+    parser.add_argument("--builds", type=Path, default=CHECKOUT / ".builds", metavar="DIR", help=(
+        "the environments of the others, which make benchmark makes; one that is not there is left out (default: .builds)"))
+    parser.add_argument("--out", type=Path, default=Path("benchmark.json"), metavar="FILE", help="every figure (default: %(default)s)")
+    return parser
+
+
+def benchmark(options):
+    require_mxnet()
+    if not CONTESTANTS.is_dir():
+        raise InputError("there is no folder %s: the benchmark needs a checkout of the project, not only the package" % CONTESTANTS)
+    if options.out.exists():
+        raise InputError("%s exists already: give another --out, or remove it" % options.out)
+    wanted = options.only or ["training", "inference", "pipeline", "start"]
+    compared = [row for row in comparisons(options.batch_size) if row.task in wanted]
+    with tempfile.TemporaryDirectory(prefix="mlr-benchmark-") as folder:
+        results, left_out = measure(compared, Path(folder), options)
+    lines = [line(row, results, left_out) for row in compared]
+    if "training" in wanted:
+        lines.append(roofline(results, options))
+    start = start_times(options.rounds) if "start" in wanted else {}
+    lines += start_lines(start)
+    machine = {"processor": processor(), "threads": usable_cores(), "python": platform.python_version(), "settings": {
+        name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}}
+    from mlr.files import write_file
+
+    write_file(options.out, json.dumps({
+        "machine": machine, "batch_size": options.batch_size, "image_size": options.image_size, "rounds": options.rounds,
+        "results": {" / ".join(map(str, key)): value for key, value in results.items()}, "left_out": left_out, "start": start,
+        "table": lines}, indent=2) + "\n")
+    print("%s, %d threads, batch %d, %d px, medians of %d rounds" % (
+        machine["processor"], machine["threads"], options.batch_size, options.image_size, options.rounds))
+    print(table(lines))
+    for name, version in sorted({name: runs[0]["versions"] for (_, _, name), runs in results.items()}.items()):
+        print("%s: %s" % (name, ", ".join("%s %s" % item for item in version.items())))
+
+
+def measure(compared, folder, options):
+    """Return {(task, batch, contestant): its figures, one dict a round} and {contestant: why it was left out}."""
+    tasks = sorted({(row.task, row.batch) for row in compared})
+    give(folder, options, {task for task, _ in tasks})
+    results, left_out = {}, {}
+    for task, batch in tasks:
+        names = ["mlr"] + sorted({row.peer for row in compared if (row.task, row.batch) == (task, batch)})
+        for number in range(options.rounds):
+            for name in names:
+                if name in left_out:
+                    continue
+                python = interpreter(NAMED[name], options.builds)
+                if python is None:
+                    left_out[name] = "not run: there is no %s (make benchmark makes it)" % (options.builds / NAMED[name].build)
+                    continue
+                print("%s, batch %d, round %d of %d: %s" % (task, batch, number + 1, options.rounds, name), file=sys.stderr, flush=True)
+                try:
+                    figures = run(NAMED[name], python, task, batch, folder)
+                except RunError as error:
+                    if name == "mlr":
+                        raise
+                    left_out[name] = str(error)
+                else:
+                    results.setdefault((task, batch, name), []).append(figures)
+        if task == "training":
+            results["gemm", batch, "mlr"] = [run(NAMED["mlr"], sys.executable, "gemm", batch, folder) for _ in range(options.rounds)]
+    return results, left_out
+
+
+def give(folder, options, tasks):
+    """Write what the contestants share: parameters, images and logits, in each one's format; and photographs for the loaders."""
+    import mxnet as mx
+    import numpy as np
+
+    import mlr
+    from mlr.weights import materialize
+
+    rng = np.random.RandomState(0)
+    if "pipeline" in tasks:
+        import cv2
+        from sklearn.datasets import load_sample_images
+
+        (folder / "photos").mkdir()
+        for number in range(PHOTOS):
+            photo = np.roll(load_sample_images().images[number % 2], 3 * number, axis=1)
+            cv2.imwrite(str(folder / "photos" / ("%03d.jpg" % number)), photo[:, :, ::-1])
+    net = mlr.MultiLevelNet(classes=CLASSES)
+    mx.random.seed(0)
+    materialize(net, mx.cpu(), mx.init.Xavier())
+    images = rng.normal(size=(options.batch_size, 3, options.image_size, options.image_size)).astype(np.float32)
+    logits = net(mx.nd.array(images)).asnumpy()
+    np.savez(str(folder / "given.npz"), images=images, labels=np.arange(len(images)) % CLASSES, logits=logits, **{
+        "parameter/" + name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()})
+    mlr.save_original_parameters(net, folder / "released.params")
+    if "inference" in tasks:
+        from mlr.onnx_graph import onnx_model
+
+        (folder / "model.onnx").write_bytes(onnx_model(net, options.image_size).SerializeToString())
+
+
+def interpreter(contestant, builds):
+    """Return the Python that runs a contestant, None where its environment is not there."""
+    if contestant.build is None:
+        return sys.executable
+    python = builds / contestant.build / "bin" / "python"
+    return python if python.exists() else None
+
+
+def run(contestant, python, task, batch, folder):
+    """Return what a contestant says of itself. Raises RunError where it fails."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(usable_cores()), "PYTHONPATH": str(CHECKOUT), "MLR_CACHE": str(folder / "cache")}
+    if contestant.own_threads:
+        del environment["OMP_NUM_THREADS"]
+    done = subprocess.run(
+        [str(python), str(CONTESTANTS / contestant.script), task, "--given", str(folder), "--batch", str(batch), "--steps", str(STEPS[task]),
+         *contestant.flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    if done.returncode:
+        raise RunError("%s failed: %s" % (contestant.script, (done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def median(results, key, figure):
+    return statistics.median(run[figure] for run in results[key])
+
+
+def line(row, results, left_out):
+    """Return the cells of a comparison."""
+    if row.peer in left_out:
+        return [row.what, row.peer, left_out[row.peer], "", "", "", ""]
+    keys = [(row.task, row.batch, name) for name in ("mlr", row.peer)]
+    ours, theirs = (median(results, key, row.figure) for key in keys)
+    ratio = statistics.median(our[row.figure] / their[row.figure] for our, their in zip(*(results[key] for key in keys)))
+    same = results[keys[1]][0]["same_label"]
+    unit, factor = {"images_per_second": ("images/s", 1), "seconds": ("ms", 1000), "peak_mib": ("MiB", 1)}[row.figure]
+    cells = ["%.4g %s" % (value * factor, unit) for value in (ours, theirs)]
+    if same is not None and same < 1:
+        cells[1] += ", another class for %.0f %%" % (100 - 100 * same)
+    return [row.what, row.peer, *cells, *judged(ratio, row.target, row.lower_is_better)]
+
+
+def judged(ratio, target, lower_is_better):
+    """Return the cells of a ratio, its target and whether it was met."""
+    if target is None:
+        return ["%.2f" % ratio, "", ""]
+    met = ratio <= target if lower_is_better else ratio >= target
+    return ["%.2f" % ratio, "%s %s" % ("at most" if lower_is_better else "at least", target), "yes" if met else "no"]
+
+
+def roofline(results, options):
+    """Return the cells of the share of the processor's GEMM rate that training reaches."""
+    key = options.batch_size, "mlr"
+    roof = 2 * GEMM ** 3 / median(results, ("gemm", *key), "seconds") / 1e9
+    if options.image_size != paper.IMAGE_SIZE:
+        return ["training, share of the GEMM rate", "the processor", "counted for %d px only" % paper.IMAGE_SIZE, "%.0f GFLOP/s" % roof, "", "", ""]
+    reached = median(results, ("training", *key), "images_per_second") * TRAINING_GFLOP
+    return ["training, share of the GEMM rate", "the processor", "%.0f GFLOP/s" % reached, "%.0f GFLOP/s" % roof, *judged(reached / roof, .6, False)]
+
+
+def start_times(rounds):
+    """Return the seconds from start to first answer of `mlr predict` on the shipped run, and to the end of each command's --help."""
+    from mlr.__main__ import COMMANDS
+
+    photo = str(CHECKOUT / "imgs" / "example.jpg")
+    timed = {"mlr predict, first answer": ["predict", photo], **{"mlr %s --help" % name: [name, "--help"] for name in COMMANDS}}
+    seconds = {name: [] for name in timed}
+    for _ in range(rounds):
+        for name, arguments in timed.items():
+            start = time.perf_counter()
+            done = subprocess.run([sys.executable, "-m", "mlr", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+            seconds[name].append(time.perf_counter() - start)
+            if done.returncode:
+                raise RunError("%s failed: %s" % (name, done.stderr.strip()))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def start_lines(start):
+    if not start:
+        return []
+    predict, slowest = start["mlr predict, first answer"], max((value, name) for name, value in start.items() if name.endswith("--help"))
+    return [[what, "", "%.2f s" % value, "", *["", "at most %s s" % target, "yes" if value <= target else "no"]]
+            for what, value, target in (("mlr predict, first answer", predict, 3), (slowest[1] + ", the slowest", slowest[0], .5))]
+
+
+def table(lines):
+    """Return the cells as a Markdown table."""
+    head = ["what", "against", "mlr", "the other", "ratio", "target", "met"]
+    return "\n".join("| %s |" % " | ".join(cells) for cells in [head, ["---"] * len(head), *lines])
+
+
+def processor():
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main(argv=None):
+    return command.run(parser(), benchmark, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
