@@ -10,14 +10,30 @@ setup(
     description="Multi-level representations for affective image recognition, reproduced in MXNet Gluon",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    packages=find_packages(include=["mlr", "mlr.*"]),
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.8",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    packages=[*find_packages(include=["mlr", "mlr.*"]), "mlr.shipped"],
+    package_dir={"mlr.shipped": "checkpoints/demo"},  # what predict and visualize take without --run
+    package_data={"mlr.shipped": ["*"]},
     python_requires=">=3.8,<3.12",
     # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
     install_requires=[
         "d2lzh==1.0.0",
         "ipython>=7.23,<8.13",  # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
         "matplotlib>=3.7,<3.8",
-        "numpy>=1.21,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
+        "numpy>=1.22,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
         "opencv-python>=4.11,<4.12",
         "pillow>=10,<12",
         "scikit-learn>=1.3,<1.4",
@@ -32,8 +48,9 @@ setup(
         "modern": ["mxnet==1.9.1"],
         "modern-cu112": ["mxnet-cu112==1.9.1"],
         "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],  # the last of onnxruntime for Python 3.8
+        "tensorboard": ["tensorboardX>=2.6,<2.7"],  # constraints.txt has the last one for Python 3.8
         "test": ["ipykernel>=6.29,<7", "nbclient>=0.8,<0.11", "onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20", "pytest>=8,<9",
-                 "pytest-xdist>=3.6,<4"],
+                 "pytest-xdist>=3.6,<4", "tensorboardX>=2.6,<2.7"],
         "notebooks": ["notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },
     entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},

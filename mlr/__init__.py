@@ -19,6 +19,7 @@ _MODULES = {
     "VoteLoss": "mlr.loss",
     "import_npz": "mlr.portable",
     "inverse_frequency_weights": "mlr.loss",
+    "load": "mlr.prediction",
     "load_original_parameters": "mlr.original",
     "parse_context": "mlr.context",
     "save_original_parameters": "mlr.original",

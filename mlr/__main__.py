@@ -12,6 +12,7 @@ COMMANDS = {
     "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
     "export": "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's arrays",
     "reproduce": "train every system of the results table, and write the table",
+    "doctor": "look at this machine and this installation, and say what to do about what is not right",
 }
 
 

@@ -2,15 +2,18 @@
 
     config.json          resolved options, network, preprocessing, data, argv, versions, git commit
     classes.json         class names in label order
-    metrics.jsonl        a line an epoch
+    metrics.jsonl        a line an epoch, and metrics.csv the same for spreadsheets
     last.params          the parameters after the last epoch, best.params those of the best balanced accuracy on valid, if there is one
     optimizer.params     momentum of every parameter, for --resume; random states follow from the seed and the epoch
     SHA256SUMS           of all these
+    tensorboard/         where it was asked for, the metrics for TensorBoard: made anew from metrics.jsonl, so not in SHA256SUMS
 
 Files are staged as <name>.new and synced; the new SHA256SUMS is the commit: from then on a staged file whose hash it lists
 is the file, and renaming it is only tidying up.
 """
 
+import csv
+import io
 import json
 import os
 import platform
@@ -25,12 +28,14 @@ import numpy as np
 import mlr
 from mlr import engine, paper
 from mlr.errors import InputError
+from mlr.events import EventFile
 from mlr.files import STAGED, stage, sync, write_file
 from mlr.params_file import read_params
 from mlr.rows.networks import new_network
 from mlr.weights import infer_shapes, set_parameters, sha256_of
 
 SUMS = "SHA256SUMS"
+EVENTS = "tensorboard"
 
 
 def environment():
@@ -70,6 +75,7 @@ class Run:
     def __init__(self, folder, config, classes, metrics=()):
         self.folder = Path(folder)
         self.config, self.classes, self.metrics = config, classes, list(metrics)
+        self._events = None
 
     @classmethod
     def create(cls, folder, config, classes):
@@ -117,6 +123,7 @@ class Run:
         self.metrics.append(metrics)
         contents = {
             "metrics.jsonl": _json_lines(self.metrics),
+            "metrics.csv": _csv_lines(self.metrics),
             "last.params": net.save_parameters,
             "optimizer.params": lambda path: mx.nd.save(path, engine.optimizer_arrays(trainer)),
         }
@@ -125,6 +132,16 @@ class Run:
         if on_valid and on_valid[-1] >= max(on_valid):
             contents["best.params"] = lambda path: shutil.copyfile(self.folder / ("last.params" + STAGED), path)
         self._commit(contents)
+        if self._events:
+            self._events.add(metrics)
+
+    def write_events(self, wanted=False):
+        """Where it is wanted, or was of a run that goes on, write every epoch's metrics for TensorBoard, too, into tensorboard/.
+
+        Raises InputError where tensorboardX is not installed.
+        """
+        if wanted or (self.folder / EVENTS).exists():
+            self._events = EventFile(self.folder / EVENTS, self.metrics)
 
     def restore(self, net, trainer):
         """Put the state after the last committed epoch into a materialized network and its trainer."""
@@ -202,6 +219,14 @@ def _json(value):
 
 def _json_lines(rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _csv_lines(rows):
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def _git_commit():

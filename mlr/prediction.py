@@ -1,25 +1,70 @@
-"""From images to the probabilities of classes, as each row of the table does it."""
+"""From images to the probabilities of classes, as each row of the table does it.
 
+`mlr.load()` returns a trained network together with its preprocessing and its class names, ready to be called.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union, overload
 
+import mxnet as mx
 import numpy as np
 from mxnet import nd
 
 from mlr import engine, transforms
-from mlr.data.images import read_image
+from mlr.checkpoint import Run
+from mlr.command import SHIPPED_RUN
+from mlr.context import parse_context
+from mlr.data.images import checked_bytes, read_image
+from mlr.data.listing import EXTENSIONS, is_image
+from mlr.errors import InputError
 from mlr.inference import fused
 from mlr.params_file import read_params
+from mlr.pictures import name_of
 from mlr.rows.affective_regions import AffectiveRegions
 from mlr.rows.deepsentibank import caffe_transform
 from mlr.rows.proposals import read_proposals
 from mlr.rows.support_vectors import SupportVectorMachine
 
 BATCH = 64
+AT_ONCE = 16  # images of the user's own sizes, which are in memory together
 SVM = "svm.params"
+
+PathLike = Union[str, "os.PathLike[str]"]
+Image = Union[PathLike, np.ndarray]
+
+# MXNet is no friend of threads: 1.5.1 hangs, crashes or fails where a lock is around the network alone, and others read images or load a
+# run meanwhile. So one thread does the work of all.
+_MXNET = ThreadPoolExecutor(1, thread_name_prefix="mlr")
+
+
+class Prediction(NamedTuple):
+    """What a network says of an image."""
+
+    label: str                       # the most probable class
+    probabilities: Dict[str, float]  # of each class, the highest first; they sum to 1
+
+
+def load(run: PathLike = SHIPPED_RUN, ctx: Optional[Union[str, mx.Context]] = None, parameters: str = "last") -> "Predictor":
+    """Return a run as a function from images to predictions.
+
+    run: the folder, the --out of a training (default: the demo's run that ships with the package). ctx: a context, or text as in
+    --ctx, "gpu(0)" or "gpu(0),gpu(1)" (default: the first GPU that MXNet sees, else the CPU). parameters: "last", after the last epoch,
+    or "best", of the best balanced accuracy on valid.
+
+    Raises InputError for a folder that is no run or is damaged, parameters that it has not, and a context that is not there.
+    """
+    if parameters not in ("last", "best"):
+        raise InputError('parameters are "last" or "best", not %r' % (parameters,))
+    return _MXNET.submit(lambda: Predictor.of_run(Run.open(run), parse_context(ctx), parameters)).result()
 
 
 class Predictor:
-    """A trained network with what goes before and after it.
+    """A trained network with what goes before and after it. Any thread may call it: what they ask is answered in turn.
+
+    predictor = mlr.load(); predictor("photo.jpg").label; predictor(["a.jpg", pixels]); for path, answer in predictor.folder("photos"): ...
 
     Attributes: `net`; `classes`, K names; `ctx`; `transform`, the evaluation preset: (H, W, 3) uint8 -> (3, S, S); `machine`, for
     DeepSentiBank the SupportVectorMachine on its features; `regions`, for AR its AffectiveRegions.
@@ -43,6 +88,49 @@ class Predictor:
         predictor._answering = fused(predictor._answering)
         return predictor
 
+    @overload
+    def __call__(self, images: PathLike) -> Prediction: ...
+
+    @overload
+    def __call__(self, images: Union[List[Image], Tuple[Image, ...]]) -> List[Prediction]: ...
+
+    @overload
+    def __call__(self, images: np.ndarray) -> Union[Prediction, List[Prediction]]: ...
+
+    def __call__(self, images):
+        """Return the Prediction of an image, or a list of one for each of several.
+
+        images: the path of an image file, or its pixels, an array (H, W, 3) of uint8, RGB; or a list of either, of any sizes; or
+        an array (N, H, W, 3). Files are decoded as in training, so their orientation (EXIF) is ignored.
+
+        Raises InputError, naming the file or telling the array, for the first that can't be read or has another shape or type;
+        of AR, also where its file of proposals has none of the image, as it has of no array.
+        """
+        one = isinstance(images, (str, os.PathLike)) or isinstance(images, np.ndarray) and images.ndim != 4
+        answers = []
+        for answer in self.each([images] if one else images):
+            if isinstance(answer, InputError):
+                raise answer
+            answers.append(answer)
+        return answers[0] if one else answers
+
+    def each(self, images: Iterable[Image]) -> Iterator[Union[Prediction, InputError]]:
+        """Yield for each image, a path or pixels (H, W, 3) as above, its Prediction or the InputError that tells why there is none.
+
+        Of any number, even without end: 16 are read at a time.
+        """
+        images = iter(images)
+        for part in iter(lambda: list(islice(images, AT_ONCE)), []):
+            yield from _MXNET.submit(self._answers, part).result()
+
+    def folder(self, path: PathLike) -> Iterator[Tuple[Path, Union[Prediction, InputError]]]:
+        """Return an iterator over the images in and below a folder, in order: their paths, and what `each` says of them.
+
+        Raises InputError where the folder is not there or holds no images.
+        """
+        paths = find_images(path)
+        return zip(paths, self.each(paths))
+
     def of_files(self, paths, names):
         """Return the probabilities (N, K), float64, of the classes for image files; names: by which proposals know the images."""
         chunks = [slice(start, start + BATCH) for start in range(0, len(paths), BATCH)]
@@ -62,6 +150,28 @@ class Predictor:
         trained on, (N, D): what config.json calls `features`, fc8 or fc7."""
         return engine.predict(self._answering, [(batch, nd.zeros(len(batch)))], self.ctx)[0]
 
+    def _answers(self, images):
+        answers, pixels = {}, {}
+        for number, image in enumerate(images):
+            try:
+                pixels[number] = _read(image)
+            except InputError as error:
+                answers[number] = error
+        # The regions of an image are its own, and one without proposals must not cost the others their answers.
+        for part in [[number] for number in pixels] if self.regions else [list(pixels)] if pixels else []:
+            names = ["<array>" if isinstance(images[number], np.ndarray) else name_of(images[number]) for number in part]
+            try:
+                probabilities = self.of_images([pixels[number] for number in part], names)
+            except InputError as error:
+                answers.update((number, error) for number in part)
+            else:
+                answers.update(zip(part, map(self._ranked, probabilities)))
+        return [answers[number] for number in range(len(images))]
+
+    def _ranked(self, probabilities):
+        ranked = sorted(zip(self.classes, probabilities.tolist()), key=lambda item: -item[1])
+        return Prediction(ranked[0][0], dict(ranked))
+
     def _softmax(self, batch):
         # In float64, where rounding doesn't make equals of the highest two.
         return nd.softmax(nd.array(self.features(batch), dtype="float64")).asnumpy()
@@ -78,6 +188,30 @@ class Predictor:
             return self._softmax(transforms.normalized(nd.array(crops, dtype=np.uint8)))
 
         return AffectiveRegions(probabilities_of, size, seed=self._config["options"]["seed"], **options)
+
+
+def find_images(folder: PathLike) -> List[Path]:
+    """Return the image files in and below a folder, in order. Raises InputError where it is no folder or holds none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError("there is no folder %s" % folder)
+    paths = sorted(path for path in folder.rglob("*") if is_image(path.name))
+    if not paths:
+        raise InputError("no images (%s) in %s" % (", ".join(EXTENSIONS), folder))
+    return paths
+
+
+def _read(image):
+    """Return the pixels of an image file or array, an NDArray (H, W, 3) of uint8, RGB. Raises InputError as `Predictor.__call__`."""
+    if isinstance(image, (str, os.PathLike)):
+        checked_bytes(image)
+        return read_image(image)
+    if not isinstance(image, np.ndarray):
+        raise InputError("an image is a path or a NumPy array (H, W, 3) of uint8, RGB, not a %s" % type(image).__name__)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError("an image is an array (H, W, 3) of uint8, RGB, and this one is %s of %s: repeat grey three times, leave alpha out, "
+                         "and bring other numbers to 0 to 255 and .astype('uint8')" % (image.shape, image.dtype))
+    return nd.array(image, mx.cpu(), np.uint8)
 
 
 def row_of(config):

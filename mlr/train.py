@@ -1,5 +1,6 @@
 """python -m mlr.train: train the multi-level network, or another system of the results table, on a data folder or on the demo data."""
 
+import os
 import sys
 from dataclasses import fields, replace
 from datetime import datetime
@@ -8,9 +9,14 @@ from pathlib import Path
 from mlr import command, paper
 from mlr.command import DRAWN
 from mlr.errors import InputError
+from mlr.events import require_tensorboard
 from mlr.folds import save_folds
 from mlr.installation import require_mxnet
 from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS, Preset, rows_of
+
+OF_THE_MACHINE = ("out", "resume", "ctx", "tensorboard", "cuda_graphs")  # no options of the run
+CUDA_GRAPHS = "MXNET_ENABLE_CUDA_GRAPHS"
+WITH_CUDA_GRAPHS = 1, 8
 
 PRESET_OPTIONS = {
     "row": dict(choices=ROWS, help="; ".join("%s: %s" % (row, title) for row, (title, _) in paper.ROWS.items()) + (
@@ -62,6 +68,10 @@ def parser():
     parser.add_argument("--seed", type=command.number(int, 0), metavar="N",
                         help="of initial parameters, order, augmentation and dropout (default: 0)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
+    parser.add_argument("--tensorboard", action="store_true", help=(
+        "write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run that has it keeps it with --resume)"))
+    parser.add_argument("--cuda-graphs", action="store_true", help=(
+        "on a GPU launch each step as one CUDA graph: sets %s=1, which MXNet knows from 1.8 on; not run here, for lack of a GPU" % CUDA_GRAPHS))
     for field in fields(Preset):
         described = dict(PRESET_OPTIONS[field.name])
         rows = rows_of(field.name)
@@ -90,12 +100,16 @@ def resolve(options):
 
 
 def train(options):
-    given = [name for name, value in vars(options).items() if value is not None and name not in ("out", "resume", "ctx")]
+    given = [name for name, value in vars(options).items() if value is not None and name not in OF_THE_MACHINE]
     if options.resume and given:
         raise InputError("a resumed run keeps its own options: leave out --%s" % ", --".join(given).replace("_", "-"))
     if options.resume and not options.out:
         raise InputError("--resume needs --out, the run folder to continue")
+    if options.cuda_graphs:
+        enable_cuda_graphs()
     require_mxnet()
+    if options.tensorboard:
+        require_tensorboard()
     from mlr.checkpoint import Run, fold_folder, refuse_existing
     from mlr.context import parse_context
     from mlr.data.drawn import data_folder
@@ -114,12 +128,24 @@ def train(options):
         in_folds, resolved = options.folds is not None, resolve(options)
         folder = data_folder(resolved["data"])
     if not in_folds:
-        train_run(out, resolved, folder, ctx)
+        train_run(out, resolved, folder, ctx, options.tensorboard)
         return
     folds = folds_of(folder)
     if not folds:
         raise InputError("%s is not in folds: leave out --folds" % folder)
-    save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx) for fold in folds], out)
+    save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx, options.tensorboard) for fold in folds], out)
+
+
+def enable_cuda_graphs():
+    """Have MXNet, which must not be loaded yet, launch its static graphs as CUDA graphs, or say that this version can't."""
+    from mlr.builds import installed_builds, version_numbers
+
+    for name, version in installed_builds().items():
+        if version_numbers(version) < WITH_CUDA_GRAPHS:
+            print("%s %s has no CUDA graphs, they came with 1.8: the static graph (static_alloc, static_shape) is what there is, and is used" % (
+                name, version), flush=True)
+            return
+    os.environ[CUDA_GRAPHS] = "1"
 
 
 def main(argv=None):

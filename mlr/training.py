@@ -30,10 +30,10 @@ from mlr.weights import load_pretrained, materialize
 EVALUATION_BATCH = 64
 
 
-def train_run(out, resolved, folder, ctx):
+def train_run(out, resolved, folder, ctx, tensorboard=False):
     """Train one system, in a new run folder or, where there is one, from its last epoch on; return the metrics at the end.
 
-    resolved: the options as in config.json. folder: of the data.
+    resolved: the options as in config.json. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
     Raises InputError for data, weights or a run that don't fit, RunError where the loss is no longer a number.
     """
     run = Run.open(out) if out.exists() else None
@@ -72,6 +72,7 @@ def train_run(out, resolved, folder, ctx):
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]))
     if run.metrics:
         run.restore(net, trainer)
+    run.write_events(tensorboard)
     announce(splits, evaluated, classes, folder, resolved, ctx, out)
 
     work = train_support_vectors if preset.row == "deepsentibank" else train_network

@@ -18,7 +18,7 @@ LAYERS = (
     ("data", "model", "rows"),
     ("augmentation",),
     ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),
-    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "events",
+    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "builds", "events",
      "__init__"),
 )
 

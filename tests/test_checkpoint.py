@@ -64,7 +64,7 @@ def train_two_epochs(tmp_path):
 def test_a_run_folder_holds_what_it_should(untouched):
     run = untouched[0]
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "SHA256SUMS", "best.params", "classes.json", "config.json", "last.params", "metrics.jsonl", "optimizer.params"]
+        "SHA256SUMS", "best.params", "classes.json", "config.json", "last.params", "metrics.csv", "metrics.jsonl", "optimizer.params"]
     for line in (run.folder / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((run.folder / name).read_bytes()).hexdigest() == digest
@@ -131,7 +131,7 @@ def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkey
         return replace
 
     rename = os.replace
-    for limit in range(5):
+    for limit in range(6):
         replaced.clear()
         monkeypatch.setattr(os, "replace", stop_before(limit))
         net.fusion.output.bias.set_data(nd.ones(2) * limit)

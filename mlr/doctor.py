@@ -1,0 +1,308 @@
+"""python -m mlr.doctor: look at this machine and this installation, and say what to do about what is not right."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from mlr import command
+from mlr.builds import installed_builds, version_numbers
+from mlr.errors import InputError, RunError
+from mlr.installation import EXTRAS
+from mlr.processor import usable_cores
+
+PYTHONS = (3, 8), (3, 11)
+TOO_NEW_NUMPY = 1, 24
+FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
+OPTIONAL = "onnx", "onnxruntime", "tensorboardX"
+MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "ipython": "IPython"}  # where they are not called like the package
+NOTEBOOKS_ONLY = "d2lzh", "ipython"
+LITTLE_DISK = 10 ** 9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
+
+# Distribution without a trailing mkl: this package's extra, and the lowest and highest compute capability that it can run on. CUDA
+# 10.1 knows nothing newer than Turing; the wheel of 1.9.1 carries machine code for 5.0 to 8.6 and no PTX (read off it).
+GPU_BUILDS = {"mxnet-cu101": ("mlr[cu101]", 0, 7.5), "mxnet-cu112": ("mlr[modern-cu112]", 5.0, 8.6)}
+
+PROBE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from mlr import doctor; doctor.probe()"
+PROBE_SECONDS = 120
+
+
+class Problem(NamedTuple):
+    """What is not right, what to do about it, and whether nothing works until it is done."""
+
+    problem: str
+    remedy: str
+    broken: bool
+
+
+def parser():
+    parser = command.Parser("doctor", __doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return parser
+
+
+def doctor(options):
+    facts = examine()
+    problems = find_problems(facts)
+    broken = [found.problem for found in problems if found.broken]
+    if options.json:
+        print(json.dumps({**facts, "problems": [found._asdict() for found in problems], "works": not broken}, indent=2))
+    else:
+        print("\n".join("%-12s %s" % line for line in described(facts)))
+        print("\n".join("\n%s: %s\n  %s" % ("broken" if found.broken else "problem", found.problem, found.remedy) for found in problems)
+              or "\nnothing is wrong")
+    if broken:
+        raise RunError("this can't work: %s" % "; ".join(broken))
+
+
+def examine():
+    """Return what is here, a dict as it goes into JSON. MXNet is loaded in another process only, and may be absent."""
+    mxnet, package = ask_mxnet()
+    required = required_packages()
+    return {
+        "mlr": _version("mlr"),
+        "python": {"version": platform.python_version(), "executable": sys.executable},
+        "builds": installed_builds(),
+        "mxnet": mxnet,
+        "package": package,
+        "packages": {name: _version(name) for name in ["numpy", *required, *OPTIONAL]},
+        "missing": [name for name in required if not find_spec(MODULES.get(name, name))],
+        "threads": {"cores": usable_cores(), "mxnet_before_mlr": mxnet_before_mlr(),
+                    **{name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}},
+        "gpus": ask_nvidia_smi(),
+        "free_bytes": {str(path): shutil.disk_usage(path).free for path in {Path.cwd(), *_cache_parent(package)}},
+    }
+
+
+def find_problems(facts):
+    """Return the list of Problem in what `examine` returned, those that break everything first."""
+    found = [*_problems_of_python(facts), *_problems_of_mxnet(facts), *_problems_of_threads(**facts["threads"]), *_problems_of_gpus(facts)]
+    if "checkpoint_error" in facts["package"]:
+        found.append(Problem(facts["package"]["checkpoint_error"], "in a clone: git checkout checkpoints; elsewhere name your own run with --run", False))
+    for path, free in facts["free_bytes"].items():
+        if free < LITTLE_DISK:
+            found.append(Problem("%s has %.1f GB left" % (path, free / 1e9), "make room; --out takes runs elsewhere, MLR_CACHE the pixel cache", False))
+    return sorted(found, key=lambda problem: not problem.broken)
+
+
+def described(facts):
+    """Yield the lines of the text, (name, what is here), of what `examine` returned."""
+    mxnet, package, threads, smi = facts["mxnet"], facts["package"], facts["threads"], facts["gpus"]
+    unknown = "unknown, as this package can't be loaded"
+    yield "Python", "%(version)s, %(executable)s" % facts["python"]
+    yield "MXNet", "%s; installed: %s" % (
+        mxnet.get("version", "can't be loaded"), ", ".join("%s %s" % item for item in facts["builds"].items()) or "no distribution of it")
+    if "features" in mxnet:
+        yield "features", ", ".join("%s %s" % (name, "yes" if there else "no") for name, there in mxnet["features"].items())
+    yield "packages", ", ".join("%s %s" % (name, version or "not installed") for name, version in facts["packages"].items() if name not in OPTIONAL)
+    yield "optional", ", ".join("%s %s" % (name, facts["packages"][name] or "not installed") for name in OPTIONAL)
+    yield "threads", "%d cores, OMP_NUM_THREADS %s, MKL_DEBUG_CPU_TYPE %s" % (
+        threads["cores"], threads["OMP_NUM_THREADS"], threads["MKL_DEBUG_CPU_TYPE"] or "not set")
+    yield "GPUs", "MXNet sees %s; nvidia-smi %s" % (mxnet.get("gpus", "unknown"), smi["error"] or (
+        "sees %s" % (", ".join(map(_gpu, smi["seen"])) or "none") if smi["path"] else "is not there"))
+    yield "pixel cache", "%(path)s: %(files)d files, %(gigabytes).2f GB" % package["cache"] if "cache" in package else unknown
+    yield "pretrained", "%s: %s" % (package["models"]["path"], ", ".join(package["models"]["files"]) or "none") if "models" in package else unknown
+    yield "checkpoint", unknown if "error" in package else package.get("checkpoint_error") or "%s, whole" % package["checkpoint"]
+    yield "disk", ", ".join("%.1f GB free in %s" % (free / 1e9, path) for path, free in facts["free_bytes"].items())
+
+
+def ask_mxnet():
+    """Return what MXNet says of itself, and what this package finds with it; {"error": text} where they can't be loaded.
+
+    In a process of its own: a build that does not fit the machine may end its process, and this one needs to go on.
+    """
+    try:
+        done = subprocess.run([sys.executable, "-c", PROBE, json.dumps(sys.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return [{"error": "it has not loaded after %g seconds" % PROBE_SECONDS}] * 2
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode < 0:
+        error = "its process dies of %s" % signal.Signals(-done.returncode).name
+    else:
+        error = (done.stderr.strip().splitlines() or ["no error is told"])[-1]
+    return answers + [{"error": error}] * (2 - len(answers))
+
+
+def probe():
+    """Print two lines of JSON for `ask_mxnet`: of MXNet, and of what this package finds with it."""
+    import mxnet as mx
+    from mxnet.runtime import Features
+
+    features = Features()
+    answer = {"version": mx.__version__, "features": {name: name in features and features.is_enabled(name) for name in FEATURES}}
+    try:
+        answer["gpus"] = mx.context.num_gpus()
+    except mx.MXNetError as error:  # a CUDA build without a driver that fits
+        answer.update(gpus=0, gpu_error=str(error).splitlines()[0])
+    print(json.dumps(answer), flush=True)
+
+    from mlr.checkpoint import Run
+    from mlr.data.pixels import cache_folder
+
+    cached, models = cache_folder(), Path(mx.base.data_dir()) / "models"
+    sizes = [path.stat().st_size for path in cached.glob("*") if path.is_file()]
+    answer = {"cache": {"path": str(cached), "files": len(sizes), "gigabytes": sum(sizes) / 1e9},
+              "models": {"path": str(models), "files": sorted(path.name for path in models.glob("*.params"))}}
+    try:
+        answer["checkpoint"] = str(Run.open(command.SHIPPED_RUN).verified("last.params").parent)
+    except InputError as error:
+        answer["checkpoint_error"] = str(error)
+    print(json.dumps(answer), flush=True)
+
+
+def ask_nvidia_smi():
+    """Return the GPUs that the driver's nvidia-smi sees: {"path": None without it, "error", "seen": [{"name", "driver", "capability"}]}.
+
+    capability is the compute capability, a number, None where the driver is too old to tell it.
+    """
+    path = shutil.which("nvidia-smi")
+    answer = {"path": path, "error": None, "seen": []}
+    for fields in ("driver_version", "compute_cap"), ("driver_version",):
+        if not path:
+            break
+        try:
+            done = subprocess.run([path, "--query-gpu=" + ",".join(("name", *fields)), "--format=csv,noheader"], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, universal_newlines=True, timeout=PROBE_SECONDS)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            answer["error"] = "fails: %s" % error
+            break
+        lines = done.stdout.strip().splitlines()
+        if done.returncode == 0:
+            rows = [[field.strip() for field in line.rsplit(",", len(fields))] for line in lines if line.count(",") >= len(fields)]
+            return {**answer, "error": None, "seen": [
+                {"name": row[0], "driver": row[1], "capability": _number(row[2]) if len(fields) > 1 else None} for row in rows]}
+        answer["error"] = "fails: %s" % (lines[0] if lines else "exit code %d" % done.returncode)
+    return answer
+
+
+def required_packages():
+    """Return the names of the packages that this one requires, without those of its extras; [] where it is not installed but in a folder."""
+    try:
+        lines = metadata.requires("mlr") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [re.match(r"[\w.-]+", line).group() for line in lines if "extra ==" not in line]
+
+
+def mxnet_before_mlr():
+    """Tell whether something imported MXNet before this package, whose number of threads then came too late."""
+    order = list(sys.modules)
+    return "mxnet" in order and order.index("mxnet") < order.index("mlr")
+
+
+def _problems_of_python(facts):
+    if not PYTHONS[0] <= version_numbers(facts["python"]["version"]) <= PYTHONS[1]:
+        yield Problem("Python %s is none of 3.8 to 3.11, which this package is made for" % facts["python"]["version"],
+                      "install it in one of them: make install PYTHON=python3.11", True)
+    numpy = facts["packages"].get("numpy")
+    if numpy and version_numbers(numpy) >= TOO_NEW_NUMPY:
+        yield Problem("NumPy %s has no longer the names that MXNet uses, since 1.24" % numpy, "pip install 'numpy<1.24'", True)
+    if not facts["mlr"]:
+        yield Problem("this package is not installed, but run from its folder, so what it requires is not known", "make install", False)
+    for name in facts["missing"]:
+        notebooks = name in NOTEBOOKS_ONLY
+        yield Problem("the package %s is missing%s" % (name, ", which the notebooks need" if notebooks else ""),
+                      "PIP_CONSTRAINT=constraints.txt pip install %s, or make install" % name, not notebooks)
+
+
+def _problems_of_mxnet(facts):
+    builds = facts["builds"]
+    if len(builds) > 1:
+        yield Problem("%s are installed, into one and the same folder, so what is there is a mixture" % " and ".join(
+            "%s %s" % item for item in builds.items()), "pip uninstall --yes %s, then pip install one of %s" % (" ".join(builds), EXTRAS), True)
+    error = facts["mxnet"].get("error")
+    if error and not builds:
+        yield Problem("MXNet is not installed (%s)" % error, "pip install one of %s" % EXTRAS, True)
+    elif error:
+        yield Problem("MXNet is installed but can't be loaded: %s" % error,
+                      "a CUDA build needs that CUDA on the machine; otherwise pip uninstall --yes %s, then pip install one of %s" % (
+                          " ".join(builds), EXTRAS), True)
+    elif "error" in facts["package"]:
+        yield Problem("this package can't be loaded: %s" % facts["package"]["error"], "install what it requires anew: make install", True)
+
+
+def _problems_of_threads(cores, mxnet_before_mlr, OMP_NUM_THREADS, MKL_DEBUG_CPU_TYPE):
+    right = "export OMP_NUM_THREADS=%d, or unset it: this package then sets it" % cores
+    threads = _number((OMP_NUM_THREADS or "").split(",")[0])
+    if not threads or threads < 1:
+        yield Problem("OMP_NUM_THREADS is %s, not a number of threads" % (OMP_NUM_THREADS or "not set"), right, False)
+    elif threads > cores:
+        yield Problem("OMP_NUM_THREADS is %s, but this process may use %d core(s): threads then wait for each other" % (
+            OMP_NUM_THREADS, cores), right, False)
+    if mxnet_before_mlr:
+        yield Problem("mxnet was imported before mlr, so it has its own number of threads, half of the cores, unless OMP_NUM_THREADS was set before",
+                      "import mlr first, or export OMP_NUM_THREADS=%d before Python starts" % cores, False)
+
+
+def _problems_of_gpus(facts):
+    mxnet, smi, builds = facts["mxnet"], facts["gpus"], facts["builds"]
+    seen, names = smi["seen"], ", ".join(map(_gpu, smi["seen"]))
+    fitting = [extra for extra, low, high in GPU_BUILDS.values() if any(_within(gpu, low, high) for gpu in seen)]
+    replace = "pip uninstall --yes %s, then pip install %s" % (" ".join(builds), " or ".join("'%s'" % extra for extra in fitting))
+    if smi["error"]:
+        yield Problem("nvidia-smi is there, but %s" % smi["error"], "install the NVIDIA driver anew, or use --ctx cpu", False)
+    if not seen or "error" in mxnet:
+        return
+    if not mxnet["features"]["CUDA"]:
+        if fitting:
+            yield Problem("there is a GPU, %s, but this MXNet is built for CPUs" % names, replace, False)
+        else:
+            yield Problem("no MXNet wheel carries code for the GPU %s" % names,
+                          "work on the CPU, or on a GPU of compute capability 8.6 or less", False)
+        return
+    for name, (_, low, high) in GPU_BUILDS.items():
+        foreign = [gpu for gpu in seen if not _within(gpu, low, high)]
+        if not foreign or name not in {re.sub("mkl$", "", build) for build in builds}:
+            continue
+        remedy = "use the others, with --ctx" if len(foreign) < len(seen) else (replace if fitting else "no other wheel does") + "; --ctx cpu works"
+        yield Problem("%s carries no code for the GPU %s, only for compute capabilities up to %s" % (name, ", ".join(map(_gpu, foreign)), high),
+                      remedy, len(foreign) == len(seen))
+    if not mxnet["gpus"]:
+        yield Problem("nvidia-smi sees %s, but MXNet no GPU%s" % (names, ": %s" % mxnet["gpu_error"] if "gpu_error" in mxnet else ""),
+                      "likely the driver is older than CUDA of this build: update it; or unset CUDA_VISIBLE_DEVICES", False)
+
+
+def _within(gpu, low, high):
+    return gpu["capability"] is None or low <= gpu["capability"] <= high
+
+
+def _gpu(gpu):
+    return "%s (compute capability %s, driver %s)" % (gpu["name"], gpu["capability"] or "unknown", gpu["driver"])
+
+
+def _cache_parent(package):
+    """Yield the folder that the pixel cache is in or will be made in, where it is known."""
+    if "cache" in package:
+        path = Path(package["cache"]["path"])
+        yield next(parent for parent in (path, *path.parents) if parent.exists())
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def main(argv=None):
+    return command.run(parser(), doctor, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
