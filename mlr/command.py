@@ -7,7 +7,9 @@ from pathlib import Path
 from mlr.errors import InputError, RunError
 
 DRAWN = ("demo", "demo-objects")  # the names in mlr.data.drawn, which --help does not load
-SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
+# Beside the package in a checkout, inside it where it was installed from a wheel.
+SHIPPED_RUN = next(folder for folder in (Path(__file__).parents[1] / "checkpoints" / "demo", Path(__file__).parent / "shipped")
+                   if folder.is_dir() or folder.name == "shipped")
 
 
 class Parser(argparse.ArgumentParser):
