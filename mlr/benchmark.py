@@ -121,8 +121,9 @@ def benchmark(options):
 
     write_file(options.out, json.dumps({
         "machine": machine, "batch_size": options.batch_size, "image_size": options.image_size, "rounds": options.rounds,
-        "results": {" / ".join(map(str, key)): value for key, value in results.items()}, "left_out": left_out, "start": start,
-        "table": lines}, indent=2) + "\n")
+        **{name: {" / ".join(map(str, key)): value for key, value in of_keys.items()}
+           for name, of_keys in (("results", results), ("left_out", left_out))},
+        "start": start, "table": lines}, indent=2) + "\n")
     print("%s, %d threads, batch %d, %d px, medians of %d rounds" % (
         machine["processor"], machine["threads"], options.batch_size, options.image_size, options.rounds))
     print(table(lines))
@@ -131,7 +132,7 @@ def benchmark(options):
 
 
 def measure(compared, folder, options):
-    """Return {(task, batch, contestant): its figures, one dict a round} and {contestant: why it was left out}."""
+    """Return {(task, batch, contestant): its figures, one dict a round} and {the same key: why it was left out}."""
     tasks = sorted({(row.task, row.batch) for row in compared})
     give(folder, options, {task for task, _ in tasks})
     results, left_out = {}, {}
@@ -139,19 +140,21 @@ def measure(compared, folder, options):
         names = ["mlr"] + sorted({row.peer for row in compared if (row.task, row.batch) == (task, batch)})
         for number in range(options.rounds):
             for name in names:
-                if name in left_out:
+                if (task, batch, name) in left_out:
                     continue
                 python = interpreter(NAMED[name], options.builds)
                 if python is None:
-                    left_out[name] = "not run: there is no %s (make benchmark makes it)" % (options.builds / NAMED[name].build)
+                    left_out[task, batch, name] = "not run: there is no %s (make benchmark makes it)" % (options.builds / NAMED[name].build)
                     continue
                 print("%s, batch %d, round %d of %d: %s" % (task, batch, number + 1, options.rounds, name), file=sys.stderr, flush=True)
                 try:
+                    if task == "training" and not number:
+                        run(NAMED[name], python, "inference", batch, folder)  # which compares the logits
                     figures = run(NAMED[name], python, task, batch, folder)
                 except RunError as error:
                     if name == "mlr":
                         raise
-                    left_out[name] = str(error)
+                    left_out[task, batch, name] = str(error)
                 else:
                     results.setdefault((task, batch, name), []).append(figures)
         if task == "training":
@@ -217,8 +220,8 @@ def median(results, key, figure):
 
 def line(row, results, left_out):
     """Return the cells of a comparison."""
-    if row.peer in left_out:
-        return [row.what, row.peer, left_out[row.peer], "", "", "", ""]
+    if (row.task, row.batch, row.peer) in left_out:
+        return [row.what, row.peer, left_out[row.task, row.batch, row.peer], "", "", "", ""]
     keys = [(row.task, row.batch, name) for name in ("mlr", row.peer)]
     ours, theirs = (median(results, key, row.figure) for key in keys)
     ratio = statistics.median(our[row.figure] / their[row.figure] for our, their in zip(*(results[key] for key in keys)))

@@ -18,7 +18,7 @@ def fused(net):
     net: an initialized HybridBlock of one input, images (N, 3, S, S); the block is (N, 3, S, S) -> the same output. On CPUs, where
     MXNet was built with MKL-DNN, its subgraph backend puts batch norm, ReLU and sums into the convolutions before them, and the
     Dense layer behind a Gram matrix reads the C (C + 1) / 2 entries that differ, half of its weights. Otherwise it is `net` itself.
-    The block shares the network's other parameters, so it follows no further training.
+    The block shares the network's other parameters, but not that half: after further training make a new one.
     """
     parameters = net.collect_params()
     contexts = next(iter(parameters.values())).list_ctx()
@@ -81,7 +81,12 @@ def _is_gram(node, nodes):
 @contextmanager
 def _no_log():
     """Keep away the lines that MXNet 1.5.1's subgraph backend writes to the standard error, whatever the log level."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed by who started the program
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
         yield

@@ -20,7 +20,7 @@ from mlr.figures import save_confusion, save_curves
 from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
 from mlr.metrics import classification_metrics
 from mlr.prediction import SVM, Predictor, evaluation_transform, training_transform
-from mlr.presets import Preset
+from mlr.presets import BY_GRADIENTS, Preset
 from mlr.rows import pcnn, support_vectors
 from mlr.rows.deepsentibank import CaffeNet, caffe_resize, load_caffe_weights
 from mlr.rows.networks import CAFFENETS, network_options, new_network
@@ -68,6 +68,9 @@ def train_run(out, resolved, folder, ctx, tensorboard=False):
         "contexts": [str(context) for context in ctx], **environment(),
     }
     predictor = Predictor(net, classes, config, ctx)  # it reads AR's proposals, which may be wrong: better before than after hours
+    if preset.row in BY_GRADIENTS:  # the pixel cache is made here: it may find no room, and a run folder keeps its pipeline
+        training_batches(config, preset, splits["train"])
+        evaluation_batches(config, preset, splits[evaluated])
     run = run or Run.create(out, config, classes)
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]))
     if run.metrics:

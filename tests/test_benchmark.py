@@ -30,7 +30,7 @@ def test_a_row_has_the_medians_and_the_median_of_the_rounds_ratios():
     row = Comparison("an answer", "inference", 1, "seconds", "PyTorch, compiled", .4)
     assert line(row, results, {}) == [
         "an answer", "PyTorch, compiled", "50 ms", "100 ms, another class for 25 %", "0.50", "at most 0.4", "no"]
-    assert line(row, results, {"PyTorch, compiled": "not run: no torch"})[2:] == ["not run: no torch", "", "", "", ""]
+    assert line(row, results, {("inference", 1, "PyTorch, compiled"): "not run: no torch"})[2:] == ["not run: no torch", "", "", "", ""]
 
 
 def test_every_contestant_is_there():

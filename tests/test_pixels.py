@@ -1,8 +1,8 @@
 import os
 import shutil
-import subprocess
-import sys
+import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import mxnet as mx
@@ -80,7 +80,13 @@ def test_an_interruption_leaves_nothing(cache, split, monkeypatch):
     assert CachedImages(split, 64).pixels().shape == (12, 64, 64, 3)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: b"x" + data[1:]])
+def flipped(data, byte, bit):
+    return data[:byte] + bytes([data[byte] ^ 1 << bit]) + data[byte + 1:]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[:-1], lambda data: b"", lambda data: b"x" + data[1:], lambda data: data + b"x", lambda data: b"PK\3\4" + data[4:],
+    lambda data: flipped(data, 8, 1), lambda data: flipped(data, 8, 6)])
 def test_a_damaged_file_is_made_anew(cache, split, damage):
     path = CachedImages(split, 64).path
     whole = path.read_bytes()
@@ -92,13 +98,22 @@ def test_a_damaged_file_is_made_anew(cache, split, damage):
 def test_what_a_killed_process_left_is_removed(cache, split):
     path = CachedImages(split, 64).path
     path.unlink()
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    left, busy = (path.with_name("%s.%d" % (path.name, process)) for process in (gone.pid, os.getppid()))
-    for partial in (left, busy):
+    old, fresh = (cache / ("pixels-%s.npy.%s" % ("0" * 64, name)) for name in ("old", "fresh"))
+    for partial in (old, fresh):
         partial.write_bytes(b"half")
+    hours_ago = time.time() - 2 * 3600
+    os.utime(str(old), (hours_ago, hours_ago))
     CachedImages(split, 64)
-    assert sorted(cache.iterdir()) == sorted([path, busy])  # another process may be at it
+    assert sorted(cache.iterdir()) == sorted([path, fresh])  # another process may be at it
+
+
+def test_two_processes_make_one_whole_file(cache, split):
+    """As threads, which have one process number, like processes in two containers."""
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.map(lambda _: CachedImages(split, 64), range(2))
+    assert list(cache.iterdir()) == [first.path] and first.path == second.path
+    assert_array_equal(first.pixels()[11], CachedImages(split, 64)[11][0].asnumpy())
+    assert all(image.any() for image in first.pixels())
 
 
 def test_no_room(cache, split, monkeypatch):
@@ -110,7 +125,7 @@ def test_no_room(cache, split, monkeypatch):
 def test_a_folder_that_can_not_be_written(cache, split, data, command):
     cache.write_text("a file")
     done = command("train", "--data", data, "--out", data.parent / "run", "--backbone", "resnet18_v2", "--pretrained", "none", "--ctx", "cpu")
-    assert done.returncode == 2
+    assert done.returncode == 2 and not (data.parent / "run").exists()  # which would keep its pipeline
     assert "can't write the pixel cache" in done.stderr and "--pipeline released" in done.stderr and "Traceback" not in done.stderr
 
 

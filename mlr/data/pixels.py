@@ -1,8 +1,11 @@
 """A cache of decoded, resized images, as decoding takes most of the time that an image costs."""
 
 import hashlib
+import io
 import os
 import shutil
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from mlr.files import sync
 from mlr.processor import usable_cores
 
 AT_ONCE = 64  # images decoded before they are written
+ABANDONED = 3600  # seconds after which nobody writes a partial file any more
 
 
 def cache_folder():
@@ -41,6 +45,7 @@ class CachedImages(gluon.data.Dataset):
         self._shape = (len(split), size, size, 3)
         contents = "\n".join([str(self._shape), *split.digests])
         self.path = cache_folder() / ("pixels-%s.npy" % hashlib.sha256(contents.encode()).hexdigest())
+        self._header = _npy_header(self._shape)
         if not self._is_whole():
             try:
                 self._write(split)
@@ -60,8 +65,9 @@ class CachedImages(gluon.data.Dataset):
 
     def _is_whole(self):
         try:
-            return self.pixels().shape == self._shape
-        except (OSError, ValueError):
+            with open(self.path, "rb") as file:
+                return file.read(len(self._header)) == self._header and os.fstat(file.fileno()).st_size == len(self._header) + np.prod(self._shape)
+        except OSError:
             return False
 
     def _write(self, split):
@@ -72,12 +78,12 @@ class CachedImages(gluon.data.Dataset):
             raise InputError("the pixel cache of %s needs %.1f GB, and %s has %.1f: make room, name another folder in MLR_CACHE, or use "
                              "--pipeline released" % (split.source, needed / 1e9, self.path.parent, free / 1e9))
         resize = transforms.Resize(self._shape[1:3])
-        partial = self._partial(os.getpid())  # another process may be at it, too
+        # Another process may be at it, too, on another machine or in another container with the same process number.
+        descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name + ".")
         try:
-            with open(partial, "wb") as file, ThreadPoolExecutor(usable_cores()) as workers, tqdm(
+            with open(descriptor, "wb") as file, ThreadPoolExecutor(usable_cores()) as workers, tqdm(
                     total=len(split), desc="caching pixels", unit=" images", leave=False, disable=None) as progress:
-                np.lib.format.write_array_header_1_0(
-                    file, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": self._shape})
+                file.write(self._header)
                 for start in range(0, len(split), AT_ONCE):
                     indices = range(start, min(start + AT_ONCE, len(split)))
                     for image in workers.map(lambda index: resize(split[index][0]).asnumpy(), indices):
@@ -85,20 +91,23 @@ class CachedImages(gluon.data.Dataset):
                         progress.update()
             sync(partial)
             os.replace(partial, self.path)
-        finally:
-            if partial.exists():
-                partial.unlink()
+        except BaseException:
+            os.unlink(partial)
+            raise
         sync(self.path.parent)
-
-    def _partial(self, process):
-        return self.path.with_name("%s.%s" % (self.path.name, process))
 
     def _remove_left_over(self):
         """Remove what killed processes left, which can be gigabytes."""
-        for path in self.path.parent.glob(str(self._partial("*").name)):
+        for path in self.path.parent.glob("pixels-*.npy.*"):
             try:
-                os.kill(int(path.suffix[1:]), 0)
-            except ProcessLookupError:
-                path.unlink()
-            except (PermissionError, ValueError):
+                if time.time() - path.stat().st_mtime > ABANDONED:
+                    path.unlink()
+            except FileNotFoundError:  # another process was faster
                 pass
+
+
+def _npy_header(shape):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape})
+    return file.getvalue()
