@@ -30,7 +30,7 @@ class Augmentation:
 
     def __init__(self, size, augmentation="released"):
         self._size = size
-        self._area, self._jitter = AUGMENTATIONS.get(augmentation, (None, 0))
+        self._area, self._jitter = (None, 0) if augmentation == "crop" else AUGMENTATIONS[augmentation]
 
     def __call__(self, pixels, rng, out):
         image = self._crop(pixels, rng)

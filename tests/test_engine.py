@@ -129,3 +129,9 @@ def test_metrics_of_a_hand_worked_table():
     assert metrics["recall"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     assert metrics["precision"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     json.dumps(metrics)
+
+
+def test_a_cpu_updates_one_parameter_at_a_time():
+    net = mx.gluon.nn.Dense(2, in_units=2)
+    net.initialize()
+    assert engine.new_trainer(net, "sgd", {})._optimizer.aggregate_num == 0

@@ -7,7 +7,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
 from mlr import inference
+from mlr.checkpoint import Run
 from mlr.inference import distinct, fused
+from mlr.prediction import Predictor
 from mlr.presets import DEMO
 from mlr.rows.networks import network_options, new_network
 from mlr.weights import materialize
@@ -32,6 +34,12 @@ def trained(net, ctx=(mx.cpu(),)):
     return net
 
 
+@pytest.fixture
+def trained_run(request):
+    """The run of conftest's `trained`, a name that a function has here."""
+    return request.getfixturevalue("trained")[0]
+
+
 def images(number, size):
     return mx.nd.array(np.random.RandomState(1).normal(size=(number, 3, size, size)))
 
@@ -54,6 +62,23 @@ def test_convolutions_are_fused_and_gram_is_halved():
     symbol = block(mx.sym.var("data"))
     operators = [node["op"] for node in json.loads(symbol.tojson())["nodes"]]
     assert "_sg_mkldnn_conv" in operators and "Convolution" not in operators
+
+
+def test_a_scaled_gram_is_halved_too_and_another_product_is_not():
+    block = fused(trained(mlr.MultiLevelNet(classes=2, backbone="resnet18_v2", gram_scale=3.0)))
+    assert sum(name.endswith("_distinct") for name in block.collect_params()) == 3
+    one, other = mx.sym.var("one"), mx.sym.var("other")
+    for product, halved in ((mx.sym.batch_dot(one, one, transpose_b=True), True), (mx.sym.batch_dot(one, other, transpose_b=True), False)):
+        dense, added = inference.with_half_of_gram(
+            mx.sym.FullyConnected(product, mx.sym.var("weight"), num_hidden=1, no_bias=True), {"weight": Given()})
+        assert bool(added) is halved
+
+
+class Given:
+    """A parameter, as far as it is asked for its data: the weight of a Dense layer behind 2 x 2 matrices."""
+
+    def list_data(self):
+        return [mx.nd.ones((1, 4))]
 
 
 def test_distinct_entries_by_hand():
@@ -81,3 +106,7 @@ def test_other_builds_keep_the_network(monkeypatch):
 def test_nothing_is_printed(capfd):
     fused(trained(mlr.MultiLevelNet(classes=3, backbone="resnet18_v2")))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_predictor_answers_through_it(trained_run):
+    assert isinstance(Predictor.of_run(Run.open(trained_run), [mx.cpu()])._answering, mx.gluon.SymbolBlock)

@@ -3,6 +3,7 @@ import shutil
 import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import mxnet as mx
@@ -10,14 +11,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlr import augmentation
+from mlr import augmentation, prediction, training
 from mlr.data import pixels
 from mlr.data.images import read_image
 from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, batches
-from mlr.data.pixels import CachedImages
+from mlr.data.pixels import CachedImages, cache_folder
 from mlr.data.splits import read_splits
 from mlr.errors import InputError
+from mlr.presets import DEMO
 from mlr.transforms import evaluation_transform, training_resize
 
 
@@ -56,11 +58,21 @@ def test_images_are_decoded_once(cache, split, data, monkeypatch):
 
 
 def test_other_images_have_another_file(cache, split, data):
-    names = {CachedImages(split, 64).path, CachedImages(split, 65).path, CachedImages(Subset(split, range(11)), 64).path,
-             CachedImages(Subset(split, [1, 0, *range(2, 12)]), 64).path}
+    names = {CachedImages(split, 64).path, CachedImages(split, 65).path}
     cv2.imwrite(str(split.paths[3]), np.zeros((50, 50, 3), np.uint8))
     names.add(CachedImages(read_splits(data)["train"], 64).path)
-    assert len(names) == 5
+    assert len(names) == 3
+
+
+def test_a_subset_shares_the_file(cache, split):
+    part = CachedImages(Subset(Subset(split, [1, 3, 8, 11]), [3, 0]), 64)
+    assert part.path == CachedImages(split, 64).path
+    made, labels = next(iter(CachedBatches(part, augmentation.evaluation, 64, 5)))
+    for row, image, label, (item, _) in zip((11, 1), made, labels.asnumpy(), part):
+        expected = evaluation_transform(64)(read_image(split.paths[row])).asnumpy()
+        assert_allclose(image.asnumpy(), expected, rtol=0, atol=3e-7)  # the last digit of float32, see below
+        assert label == split.labels[row]
+        assert_array_equal(item.asnumpy(), part.pixels()[row])
 
 
 def test_an_interruption_leaves_nothing(cache, split, monkeypatch):
@@ -159,8 +171,54 @@ def test_order_and_draws_follow_numpys_generator(cache, split):
 
 def test_memory_does_not_hold_the_file(cache, split):
     """What one batch maps is given back with it."""
-    made = iter(CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5))
+    batches_of_five = CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5)  # kept, as a training does
+    made = iter(batches_of_five)
     next(made)
     made.close()
     with open("/proc/self/maps") as maps:
         assert not [line for line in maps if str(cache) in line]
+
+
+def test_every_batch_and_pass_has_draws_of_its_own(cache, split):
+    images = CachedImages(Subset(split, [0] * 10), 73)  # one image, so that only the draws differ
+
+    def first(seed):
+        np.random.seed(seed)
+        return [batch.asnumpy() for batch, _ in CachedBatches(images, augmentation.Augmentation(64), 64, 5)]
+
+    one, other = first(0), first(1)
+    assert not np.array_equal(one[0], one[1]) and not np.array_equal(one[0], other[0])
+
+
+def test_only_some_batches_are_made_ahead(cache, split):
+    taken = []
+    made = iter(CachedBatches(CachedImages(split, 64), lambda pixels, rng, out: taken.append(1), 64, 1))
+    next(made)
+    made.close()
+    assert len(taken) <= 3
+
+
+def test_training_is_shuffled_and_asks_for_the_resize_before_the_crop(cache, split, monkeypatch):
+    preset, config = replace(DEMO["l_cil"], batch_size=4), {"preprocessing": {"image_size": 64}, "network": {}}
+    made = training.training_batches(config, preset, split)
+    np.random.seed(0)
+    orders = {tuple(np.concatenate([labels.asnumpy() for _, labels in made])) for _ in range(3)}
+    assert len(orders) > 1 and {tuple(sorted(order)) for order in orders} == {tuple(split.labels)}
+    assert made._images.pixels().shape == (12, training_resize(64), training_resize(64), 3)
+    released = training.training_batches(config, replace(preset, pipeline="released"), split)
+    assert isinstance(released, mx.gluon.data.DataLoader) and len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind, row", [(None, "l_cil"), ("caffenet", "alexnet")])
+def test_evaluation_after_an_epoch_is_the_networks_own_preset(cache, split, kind, row):
+    config = {"preprocessing": {"image_size": 64}, "network": {"kind": kind}}
+    preset = replace(DEMO[row], **({"backbone": "caffenet_slim"} if kind else {}))
+    images, _ = next(iter(training.evaluation_batches(config, preset, split)))
+    expected = np.stack([prediction.evaluation_transform(config)(read_image(path)).asnumpy() for path in split.paths])
+    assert_allclose(images.asnumpy(), expected, rtol=0, atol=3e-7)  # as above
+
+
+def test_the_cache_is_the_users_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("MLR_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "mlr"

@@ -123,3 +123,9 @@ def test_every_option_of_the_preset_is_one_of_the_command():
     given = train.parser().parse_args(["--data", "x", "--row", "pcnn", "--rounds", "3", "--schedule", "cosine"])
     assert Preset.of_run(train.resolve(given)) == replace(RECIPES["pcnn"], rounds=3, schedule="cosine")
     assert paper.ROWS.keys() | {"shallow"} == set(ROWS)
+
+
+def test_runs_from_before_the_pixel_cache_keep_their_pipeline():
+    old = RELEASED.options()
+    del old["pipeline"]
+    assert Preset.of_run(old).pipeline == "released"

@@ -15,7 +15,7 @@ class LabelledImages(gluon.data.Dataset):
 
     Attributes: `source`, where they come from, for messages; `classes`, names in label order; `paths` and `labels`, one an
     image; `names`, which tell the images apart within the data set; `counts`, images per class; `left_out`, files that are no
-    images.
+    images; `whole`, the split that this is a part of, or itself, and `rows`, its images' numbers there.
     """
 
     def __init__(self, source, classes, paths, labels, names, left_out=()):
@@ -23,6 +23,7 @@ class LabelledImages(gluon.data.Dataset):
         self.paths, self.labels, self.names = paths, labels, names
         images = Counter(labels)
         self.counts = [images[label] for label in range(len(self.classes))]
+        self.whole, self.rows = self, range(len(paths))
 
     def __len__(self):
         return len(self.paths)
@@ -46,4 +47,4 @@ class Subset(LabelledImages):
 
     def __init__(self, split, kept):
         super().__init__(split.source, split.classes, *([values[index] for index in kept] for values in (split.paths, split.labels, split.names)))
-        self.digests = [split.digests[index] for index in kept]
+        self.whole, self.rows = split.whole, [split.rows[index] for index in kept]

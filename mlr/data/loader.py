@@ -49,6 +49,6 @@ class CachedBatches:
     def _batch(self, chosen, rng):
         images, pixels = np.empty((len(chosen), 3, self._size, self._size), np.float32), self._images.pixels()
         for index, image in zip(chosen, images):
-            self._finish(pixels[index], rng, image)
+            self._finish(pixels[self._images.rows[index]], rng, image)
         # Handed over as it is: a copy into new memory takes half as long as all that was done to the images.
         return mx.nd.from_dlpack(images.__dlpack__()), mx.nd.array(self._labels[chosen], dtype=np.int64)

@@ -25,7 +25,10 @@ ABANDONED = 3600  # seconds after which nobody writes a partial file any more
 
 def cache_folder():
     """Return the folder of the caches: $MLR_CACHE, else mlr in the user's cache folder."""
-    return Path(os.environ.get("MLR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr")
+    try:
+        return Path(os.environ.get("MLR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr")
+    except RuntimeError:
+        raise InputError("there is no home folder for the pixel cache: name a folder in MLR_CACHE") from None
 
 
 class CachedImages(gluon.data.Dataset):
@@ -37,11 +40,11 @@ class CachedImages(gluon.data.Dataset):
     its name when it is whole, so that nothing is lost by an interruption but time. Raises InputError where there is no room for it,
     or it can't be written.
 
-    Attributes: `path`; `labels`, one an image.
+    Attributes: `path`; `labels`, one an image; `rows`, the images' places in the file.
     """
 
     def __init__(self, split, size):
-        self.labels = split.labels
+        self.labels, self.rows, split = split.labels, split.rows, split.whole
         self._shape = (len(split), size, size, 3)
         contents = "\n".join([str(self._shape), *split.digests])
         self.path = cache_folder() / ("pixels-%s.npy" % hashlib.sha256(contents.encode()).hexdigest())
@@ -57,10 +60,10 @@ class CachedImages(gluon.data.Dataset):
         return len(self.labels)
 
     def __getitem__(self, index):
-        return mx.nd.array(self.pixels()[index], dtype=np.uint8), self.labels[index]
+        return mx.nd.array(self.pixels()[self.rows[index]], dtype=np.uint8), self.labels[index]
 
     def pixels(self):
-        """Return the images, (N, size, size, 3) uint8, mapped from the file: what is read of them stays in memory while the array does."""
+        """Return all images in the file, (N, size, size, 3) uint8, mapped: what is read of them stays in memory while the array does."""
         return np.load(str(self.path), mmap_mode="r")
 
     def _is_whole(self):
