@@ -68,7 +68,7 @@ def train_run(out, resolved, folder, ctx, tensorboard=False):
         "contexts": [str(context) for context in ctx], **environment(),
     }
     predictor = Predictor(net, classes, config, ctx)  # it reads AR's proposals, which may be wrong: better before than after hours
-    if preset.row in BY_GRADIENTS:  # the pixel cache is made here: it may find no room, and a run folder keeps its pipeline
+    if not run and preset.row in BY_GRADIENTS:  # here the pixel cache is made: it may find no room, and a run folder keeps its pipeline
         training_batches(config, preset, splits["train"])
         evaluation_batches(config, preset, splits[evaluated])
     run = run or Run.create(out, config, classes)
@@ -135,23 +135,24 @@ def train_network(run, preset, predictor, trainer, splits, evaluated, target):
 
 def training_batches(config, preset, split):
     """Return the batches of a training set, in a new order for each pass, by the preset's pipeline."""
-    transform, size = training_transform(config, preset.augmentation), config["preprocessing"]["image_size"]
-    if preset.pipeline == "released":
-        return batches(split, transform, preset.batch_size, shuffle=True)
-    if preset.backbone in CAFFENETS:  # Caffe's own preset, whose resize has nothing left to do
-        return batches(CachedImages(split, caffe_resize(size)), transform, preset.batch_size, shuffle=True)
-    images = CachedImages(split, training_resize(size))
-    return CachedBatches(images, augmentation.Augmentation(size, preset.augmentation), size, preset.batch_size, shuffle=True)
+    size = config["preprocessing"]["image_size"]
+    return _batches(preset, split, size, training_transform(config, preset.augmentation), training_resize(size),
+                    augmentation.Augmentation(size, preset.augmentation), preset.batch_size, shuffle=True)
 
 
 def evaluation_batches(config, preset, split):
     """Return the batches of a split to look at after each epoch, by the preset's pipeline."""
-    transform, size = evaluation_transform(config), config["preprocessing"]["image_size"]
+    size = config["preprocessing"]["image_size"]
+    return _batches(preset, split, size, evaluation_transform(config), size, augmentation.evaluation, EVALUATION_BATCH)
+
+
+def _batches(preset, split, size, transform, resize, finish, batch_size, shuffle=False):
+    """transform: gluon's whole preset. resize, finish: what it begins with, the edge of a square, and the rest of it."""
     if preset.pipeline == "released":
-        return batches(split, transform, EVALUATION_BATCH)
-    if preset.backbone in CAFFENETS:
-        return batches(CachedImages(split, caffe_resize(size)), transform, EVALUATION_BATCH)
-    return CachedBatches(CachedImages(split, size), augmentation.evaluation, size, EVALUATION_BATCH)
+        return batches(split, transform, batch_size, shuffle)
+    if preset.backbone in CAFFENETS:  # Caffe's own preset, whose resize has nothing left to do
+        return batches(CachedImages(split, caffe_resize(size)), transform, batch_size, shuffle)
+    return CachedBatches(CachedImages(split, resize), finish, size, batch_size, shuffle)
 
 
 def kept_images(run, round_, predictor, train_split):

@@ -1,5 +1,6 @@
 import os
 import shutil
+import threading
 import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -222,3 +223,28 @@ def test_the_cache_is_the_users_own(monkeypatch, tmp_path):
     monkeypatch.delenv("MLR_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "mlr"
+
+
+def test_a_finished_run_is_resumed_without_its_cache(trained, monkeypatch, tmp_path, command):
+    """Nothing is decoded for epochs that are not trained."""
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    monkeypatch.setenv("MLR_CACHE", str(tmp_path / "cache"))
+    done = command("train", "--resume", "--out", run, "--ctx", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_mxnet_is_used_by_the_consumer_alone(cache, split, monkeypatch):
+    used = set()
+
+    def recorded(function):
+        def call(*arguments, **options):
+            used.add(threading.current_thread())
+            return function(*arguments, **options)
+        return call
+
+    made = CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5)
+    for name in ("from_dlpack", "array"):
+        monkeypatch.setattr(mx.nd, name, recorded(getattr(mx.nd, name)))
+    assert len(list(made)) == 3
+    assert used == {threading.current_thread()}
