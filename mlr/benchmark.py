@@ -1,5 +1,6 @@
 """python -m mlr.benchmark: measure the package against what one would take instead, as ratios, in one run."""
 
+import itertools
 import json
 import os
 import platform
@@ -20,7 +21,6 @@ CHECKOUT = Path(__file__).parents[1]
 CONTESTANTS = CHECKOUT / "benchmarks"
 TRAINING_GFLOP = 24.6   # of one image of 224 px: three times the convolutions and dense layers of a prediction
 STEPS = {"training": 2, "inference": 8, "pipeline": 3, "gemm": 3}
-GEMM = 4096             # of the square matrices of benchmarks/package.py
 CLASSES = len(paper.FI_CLASS_WEIGHTS)
 PHOTOS = 256            # for the loaders: scikit-learn's two, 640 x 427, each shifted a little
 
@@ -104,8 +104,7 @@ def benchmark(options):
     require_mxnet()
     if not CONTESTANTS.is_dir():
         raise InputError("there is no folder %s: the benchmark needs a checkout of the project, not only the package" % CONTESTANTS)
-    if options.out.exists():
-        raise InputError("%s exists already: give another --out, or remove it" % options.out)
+    command.refuse_existing(options.out)
     wanted = options.only or ["training", "inference", "pipeline", "start"]
     compared = [row for row in comparisons(options.batch_size) if row.task in wanted]
     with tempfile.TemporaryDirectory(prefix="mlr-benchmark-") as folder:
@@ -138,25 +137,21 @@ def measure(compared, folder, options):
     results, left_out = {}, {}
     for task, batch in tasks:
         names = ["mlr"] + sorted({row.peer for row in compared if (row.task, row.batch) == (task, batch)})
-        for number in range(options.rounds):
-            for name in names:
-                if (task, batch, name) in left_out:
-                    continue
+        for number, name in itertools.product(range(options.rounds), names):
+            key = task, batch, name
+            if key in left_out:
+                continue
+            print("%s, batch %d, round %d of %d: %s" % (task, batch, number + 1, options.rounds, name), file=sys.stderr, flush=True)
+            try:
                 python = interpreter(NAMED[name], options.builds)
-                if python is None:
-                    left_out[task, batch, name] = "not run: there is no %s (make benchmark makes it)" % (options.builds / NAMED[name].build)
-                    continue
-                print("%s, batch %d, round %d of %d: %s" % (task, batch, number + 1, options.rounds, name), file=sys.stderr, flush=True)
-                try:
-                    if task == "training" and not number:
-                        run(NAMED[name], python, "inference", batch, folder)  # which compares the logits
-                    figures = run(NAMED[name], python, task, batch, folder)
-                except RunError as error:
-                    if name == "mlr":
-                        raise
-                    left_out[task, batch, name] = str(error)
-                else:
-                    results.setdefault((task, batch, name), []).append(figures)
+                if task == "training" and not number:
+                    run(NAMED[name], python, "inference", batch, folder)  # which compares the logits
+                results.setdefault(key, []).append(run(NAMED[name], python, task, batch, folder))
+            except RunError as error:
+                if name == "mlr":
+                    raise
+                left_out[key] = str(error)
+                results.pop(key, None)
         if task == "training":
             results["gemm", batch, "mlr"] = [run(NAMED["mlr"], sys.executable, "gemm", batch, folder) for _ in range(options.rounds)]
     return results, left_out
@@ -176,8 +171,9 @@ def give(folder, options, tasks):
         from sklearn.datasets import load_sample_images
 
         (folder / "photos").mkdir()
+        photos = load_sample_images().images
         for number in range(PHOTOS):
-            photo = np.roll(load_sample_images().images[number % 2], 3 * number, axis=1)
+            photo = np.roll(photos[number % len(photos)], 3 * number, axis=1)
             cv2.imwrite(str(folder / "photos" / ("%03d.jpg" % number)), photo[:, :, ::-1])
     net = mlr.MultiLevelNet(classes=CLASSES)
     mx.random.seed(0)
@@ -194,11 +190,13 @@ def give(folder, options, tasks):
 
 
 def interpreter(contestant, builds):
-    """Return the Python that runs a contestant, None where its environment is not there."""
+    """Return the Python that runs a contestant. Raises RunError where its environment is not there."""
     if contestant.build is None:
         return sys.executable
     python = builds / contestant.build / "bin" / "python"
-    return python if python.exists() else None
+    if not python.exists():
+        raise RunError("not run: there is no %s (make benchmark makes it)" % (builds / contestant.build))
+    return python
 
 
 def run(contestant, python, task, batch, folder):
@@ -244,7 +242,7 @@ def judged(ratio, target, lower_is_better):
 def roofline(results, options):
     """Return the cells of the share of the processor's GEMM rate that training reaches."""
     key = options.batch_size, "mlr"
-    roof = 2 * GEMM ** 3 / median(results, ("gemm", *key), "seconds") / 1e9
+    roof = median(results, ("gemm", *key), "flop_per_second") / 1e9
     if options.image_size != paper.IMAGE_SIZE:
         return ["training, share of the GEMM rate", "the processor", "counted for %d px only" % paper.IMAGE_SIZE, "%.0f GFLOP/s" % roof, "", "", ""]
     reached = median(results, ("training", *key), "images_per_second") * TRAINING_GFLOP

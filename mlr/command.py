@@ -1,15 +1,16 @@
 """What the commands share: one-line errors, exit codes and the types of options."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from mlr.errors import InputError, RunError
 
 DRAWN = ("demo", "demo-objects")  # the names in mlr.data.drawn, which --help does not load
-# Beside the package in a checkout, inside it where it was installed from a wheel.
-SHIPPED_RUN = next(folder for folder in (Path(__file__).parents[1] / "checkpoints" / "demo", Path(__file__).parent / "shipped")
-                   if folder.is_dir() or folder.name == "shipped")
+SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
+if not SHIPPED_RUN.is_dir():  # not a checkout, but installed from a wheel
+    SHIPPED_RUN = Path(__file__).parent / "shipped"
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,6 +60,12 @@ def number(kind, lowest, above=False):
                 text, {int: "a whole number", float: "a number"}[kind], "above" if above else "from", lowest))
         return value
     return parse
+
+
+def refuse_existing(out):
+    """Raise InputError where there is something at the path of --out already, be it a link to nothing."""
+    if os.path.lexists(out):
+        raise InputError("%s exists already: give another --out, or remove it" % out)
 
 
 def add_run(parser, shipped=False):

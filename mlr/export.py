@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlr import command
 from mlr.errors import InputError, RunError
-from mlr.files import STAGED, write_file
+from mlr.files import write_file
 from mlr.installation import require_mxnet
 
 FORMATS = {
@@ -115,8 +115,7 @@ def check(options, out):
     ending = ENDINGS.get(options.format)
     if ending and out.suffix != ending:
         raise InputError("--out %s: the name of a file of --format %s ends with %s" % (out, options.format, ending))
-    if os.path.lexists(out):
-        raise InputError("%s exists already: give another --out, or remove it" % out)
+    command.refuse_existing(out)
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError("--out %s can't be written: %s is no folder, or not one that you may write to" % (out, above))
@@ -136,8 +135,6 @@ def save(out, content):
         write_file(out, content)
     except OSError as error:
         raise RunError("%s can't be written, likely for want of room: %s" % (out, error.strerror or error)) from None
-    finally:
-        out.with_name(out.name + STAGED).unlink(missing_ok=True)
 
 
 def main(argv=None):

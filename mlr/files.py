@@ -18,13 +18,21 @@ def write_file(path, content):
 
 
 def stage(path, content):
-    """Write <path>.new, to be renamed to `path` when all else is ready, and return its path; content as in `write_file`."""
+    """Write <path>.new, to be renamed to `path` when all else is ready, and return its path; content as in `write_file`.
+
+    Where that fails, or is interrupted, nothing is left of it.
+    """
     staged = path.with_name(path.name + STAGED)
-    if callable(content):
-        content(str(staged))
-    else:
-        staged.write_bytes(content.encode() if isinstance(content, str) else content)
-    sync(staged)
+    try:
+        if callable(content):
+            content(str(staged))
+        else:
+            staged.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(staged)
+    except BaseException:
+        if staged.is_file():
+            staged.unlink()
+        raise
     return staged
 
 
