@@ -52,7 +52,8 @@ figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/grad-cam.png --view grad-cam
 	$(BIN)/mlr visualize --image imgs/example.jpg --out imgs/gram.png --view gram
 
-# Ends with what is in checkpoints/demo: the parameters, to the bit on one build, kind of processor and number of threads.
+# Ends with what is in checkpoints/demo, within rounding: the parameters are the same to the bit on one build, kind of processor, number of
+# threads and choice of MKL's kernels alone, and those there were made before mlr.processor chose any.
 checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr train --data demo --pipeline released --out runs/checkpoint
 	$(BIN)/python -c 'from mlr.checkpoint import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 AGREEMENT = 1e-4  # of logits, relative to the largest: float32, summed in another order
-OTHERS = ("pipeline", "gemm")
 WARM_UP = 2       # steps: the first compiles or plans, the second allocates
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DROPOUT, CLASS_WEIGHT = 1e-4, .9, 1e-4, .8, .125
@@ -35,8 +34,8 @@ def main(versions, options=(), agreement=AGREEMENT, **tasks):
     """Run the task that the command line names, and print its figures as JSON.
 
     versions: {name: version} of what is measured. options: names of flags of its own. agreement: of its logits, None to only tell.
-    tasks: {"training", "inference" or one of OTHERS: a function of what is given and the flags that returns a function that does one whole step,
-    finished when it returns; that of inference returns the logits (N, K), a NumPy array; other tasks return the number of images}.
+    tasks: {name: a function of what is given and the flags that returns a function that does one whole step, finished when it returns}.
+    A step of "inference" returns the logits (N, K), a NumPy array; of "gemm" its number of operations; of "pipeline" its number of images.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=sorted(tasks))
@@ -45,22 +44,26 @@ def main(versions, options=(), agreement=AGREEMENT, **tasks):
     parser.add_argument("--steps", type=int, required=True)
     for option in options:
         parser.add_argument("--" + option, action="store_true")
-    given_options = parser.parse_args()
-    given = read(given_options.given, given_options.batch)
-    step = tasks[given_options.task](given, given_options)
-    difference = agrees = None
-    images = step() if given_options.task in OTHERS else given_options.batch
-    if given_options.task == "inference":
-        logits = step()
-        difference = float(abs(logits - given.logits).max() / abs(given.logits).max())
-        agrees = float((logits.argmax(axis=1) == given.logits.argmax(axis=1)).mean())
-        if agreement is not None and not difference <= agreement:
-            sys.exit("the logits differ by %.1e, so this is another network" % difference)
-    seconds = timed(step, given_options.steps)
-    print(json.dumps({
-        "seconds": seconds, "images_per_second": images / seconds, "difference": difference, "same_label": agrees,
-        "peak_mib": peak(), "versions": {"python": sys.version.split()[0], **versions},
-    }))
+    chosen = parser.parse_args()
+    given = read(chosen.given, chosen.batch)
+    step = tasks[chosen.task](given, chosen)
+    made, figures = step(), {"difference": None, "same_label": None}
+    if chosen.task == "inference":
+        figures = compared(made, given.logits)
+        if agreement is not None and not figures["difference"] <= agreement:
+            sys.exit("the logits differ by %.1e, so this is another network" % figures["difference"])
+    seconds = timed(step, chosen.steps)
+    if chosen.task == "gemm":
+        figures["flop_per_second"] = made / seconds
+    else:
+        figures["images_per_second"] = (made if chosen.task == "pipeline" else chosen.batch) / seconds
+    print(json.dumps({"seconds": seconds, **figures, "peak_mib": peak(), "versions": {"python": sys.version.split()[0], **versions}}))
+
+
+def compared(logits, expected):
+    """Return the largest difference of the logits (N, K), relative to the largest logit, and for what part of them the class is the same."""
+    return {"difference": float(abs(logits - expected).max() / abs(expected).max()),
+            "same_label": float((logits.argmax(axis=1) == expected.argmax(axis=1)).mean())}
 
 
 def peak():

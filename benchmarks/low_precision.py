@@ -9,7 +9,7 @@ from mxnet import io, nd
 from mxnet.contrib.quantization import quantize_model
 
 import contestant
-from mlr.inference import BACKEND, _no_log
+from mlr.inference import BACKEND, unlogged
 from package import network
 
 QUANTIZED = "MKLDNN_QUANTIZE"
@@ -24,7 +24,7 @@ def inference(given, options):
     arguments = {name: parameters[name] for name in symbol.list_arguments() if name != "data"}
     statistics = {name: parameters[name] for name in symbol.list_auxiliary_states()}
     batch = nd.array(given.images)
-    with _no_log():
+    with unlogged():
         symbol = symbol.get_backend_symbol(BACKEND)
         symbol, arguments, statistics = quantize_model(
             symbol, arguments, statistics, ctx=mx.cpu(), calib_mode="naive", calib_data=io.NDArrayIter(batch, None, len(batch)),

@@ -17,6 +17,7 @@ from mxnet import autograd, nd, profiler
 import contestant
 from mlr import engine
 from mlr.weights import materialize
+from package import GEMM
 
 BATCH, SIZE, STEPS = 16, 224, 4
 GROUPS = {
@@ -77,10 +78,10 @@ def main():
         named += sum(both)
         print("| %s | %.0f | %.0f | %.0f %% |" % (group, *both, 100 * sum(both) / whole))
     print("| all others | %.0f | | %.0f %% |" % (whole - named, 100 * (whole - named) / whole))
-    matrix = np.random.RandomState(0).normal(size=(4096, 4096)).astype("float32")
+    matrix = np.random.RandomState(0).normal(size=(GEMM, GEMM)).astype("float32")
     a, b, c = (nd.ones(STREAM) for _ in range(3))
     print("sum %.0f ms; GEMM %.0f GFLOP/s; memory %.1f GB/s (two read, one written)" % (
-        whole, rate(lambda: matrix @ matrix, 2 * 4096 ** 3) / 1e9,
+        whole, rate(lambda: matrix @ matrix, 2 * GEMM ** 3) / 1e9,
         rate(lambda: nd.elemwise_add(a, b, out=c).wait_to_read(), 3 * 4 * STREAM) / 1e9))
 
 

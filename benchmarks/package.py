@@ -6,7 +6,7 @@ import cv2
 import mlr
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, nd
+from mxnet import nd
 
 import contestant
 from mlr import engine
@@ -70,11 +70,11 @@ def gemm(given, options):
 
     def by_numpy():
         matrix @ matrix
-        return 0
+        return 2 * GEMM ** 3
 
     def by_mxnet():
         nd.dot(array, array).wait_to_read()
-        return 0
+        return 2 * GEMM ** 3
 
     return min((by_numpy, by_mxnet), key=lambda product: contestant.timed(product, 1))
 

@@ -26,7 +26,7 @@ def fused(net):
         return net
     images = mx.sym.var("data", dtype="float32")
     symbol, halves = with_half_of_gram(net(images), parameters)
-    with _no_log():
+    with unlogged():
         symbol = symbol.get_backend_symbol(BACKEND)
     block = gluon.SymbolBlock(symbol, images, params=parameters)
     for name, array in halves.items():
@@ -79,7 +79,7 @@ def _is_gram(node, nodes):
 
 
 @contextmanager
-def _no_log():
+def unlogged():
     """Keep away the lines that MXNet 1.5.1's subgraph backend writes to the standard error, whatever the log level."""
     try:
         kept = os.dup(2)
