@@ -12,7 +12,7 @@ import contestant
 from mlr import engine
 from mlr.augmentation import Augmentation
 from mlr.data.labelled import LabelledImages
-from mlr.data.loader import CachedBatches, batches
+from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages
 from mlr.inference import fused
 from mlr.transforms import training_resize, training_transform
@@ -51,7 +51,7 @@ def pipeline(given, options):
     split = LabelledImages("photos", ["any"], paths, [0] * len(paths), [path.name for path in paths])
     size, batch = given.images.shape[2], len(given.images)
     if options.released:
-        made = batches(split, training_transform(size), batch, shuffle=True)
+        made = GluonBatches(split, training_transform(size), batch, shuffle=True)
     else:
         made = CachedBatches(CachedImages(split, training_resize(size)), Augmentation(size), size, batch, shuffle=True)
 

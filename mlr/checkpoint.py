@@ -1,15 +1,15 @@
-"""A run folder: written so that a stop at any moment leaves a whole checkpoint, verified when read.
+"""A run folder: whole after a stop at any moment, verified when read (mlr/committed.py).
 
     config.json          resolved options, network, preprocessing, data, argv, versions, git commit
     classes.json         class names in label order
     metrics.jsonl        a line an epoch, and metrics.csv the same for spreadsheets
     last.params          the parameters after the last epoch, best.params those of the best balanced accuracy on valid, if there is one
-    optimizer.params     momentum of every parameter, for --resume; random states follow from the seed and the epoch
+    optimizer.params     momentum of every parameter, for --resume; what a step draws follows from the seed and its number
+    previous.params      and previous.optimizer.params, previous.metrics.jsonl: the same of the epoch before, for where one of the last is damaged
+    step.params          and step.optimizer.params, step.json: within an epoch, after a signal or with --checkpoint-every; gone at its end
     SHA256SUMS           of all these
+    lock                 held by the process that trains
     tensorboard/         where it was asked for, the metrics for TensorBoard: made anew from metrics.jsonl, so not in SHA256SUMS
-
-Files are staged as <name>.new and synced; the new SHA256SUMS is the commit: from then on a staged file whose hash it lists
-is the file, and renaming it is only tidying up.
 """
 
 import csv
@@ -20,6 +20,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import mxnet as mx
@@ -27,15 +28,18 @@ import numpy as np
 
 import mlr
 from mlr import engine, paper
+from mlr.committed import SUMS, CommittedFolder
 from mlr.errors import InputError
 from mlr.events import EventFile
-from mlr.files import STAGED, stage, sync, write_file
-from mlr.params_file import read_params
+from mlr.files import STAGED, link, sync
+from mlr.params_file import read_params, write_params
 from mlr.rows.networks import new_network
-from mlr.weights import infer_shapes, set_parameters, sha256_of
+from mlr.weights import infer_shapes, parameter_arrays, set_parameters
 
-SUMS = "SHA256SUMS"
 EVENTS = "tensorboard"
+EPOCH = "metrics.jsonl", "last.params", "optimizer.params"  # where it is, parameters, optimizer: what a training goes on from
+PREVIOUS = tuple("previous." + name.replace("last.", "") for name in EPOCH)
+STEP = "step.json", "step.params", "step.optimizer.params"
 
 
 def environment():
@@ -73,7 +77,7 @@ class Run:
     """A run folder. Attributes: `folder`, `config` and `classes` as in the files, `metrics` a list of dicts, one an epoch."""
 
     def __init__(self, folder, config, classes, metrics=()):
-        self.folder = Path(folder)
+        self.folder, self._files = Path(folder), CommittedFolder(folder)
         self.config, self.classes, self.metrics = config, classes, list(metrics)
         self._events = None
 
@@ -81,31 +85,72 @@ class Run:
     def create(cls, folder, config, classes):
         """Return a new run in a folder that must not exist yet, else InputError."""
         refuse_existing(folder)
-        Path(folder).mkdir(parents=True)
-        run = cls(folder, config, classes)
-        run._commit({"config.json": _json(config), "classes.json": _json(classes)})
-        return run
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A folder that is there is a run: it is filled under another name.
+        filled = folder.with_name(".%s.%d" % (folder.name, os.getpid()))
+        try:
+            filled.mkdir()
+            CommittedFolder(filled).commit({"config.json": _json(config), "classes.json": _json(classes)})
+            os.rename(str(filled), str(folder))
+        except BaseException:
+            shutil.rmtree(str(filled), ignore_errors=True)
+            raise
+        sync(folder.parent)
+        return cls(folder, config, classes)
 
     @classmethod
     def open(cls, folder):
         """Return the run in a folder. Raises InputError where there is none or a file is damaged."""
-        folder = Path(folder)
-        if not (folder / SUMS).is_file():
-            raise InputError("%s is not a run folder (it has no %s): give the --out of a training" % (folder, SUMS))
-        run = cls(folder, None, None)
-        run.config = json.loads(run.verified("config.json").read_text())
-        run.classes = json.loads(run.verified("classes.json").read_text())
-        if run.has("metrics.jsonl"):
-            run.metrics = [json.loads(line) for line in run.verified("metrics.jsonl").read_text().splitlines()]
+        run = cls._found(folder)
+        run._read()
         return run
+
+    @classmethod
+    def resumed(cls, folder):
+        """Return the run in a folder, to go on with, locked, and, where its newest checkpoint is damaged, back at the one before.
+
+        Raises InputError where there is no run, another process trains in it, or no checkpoint is whole.
+        """
+        run = cls._found(folder)
+        run.lock()
+        run._repair()
+        run._read()
+        return run
+
+    @classmethod
+    def config_of(cls, folder):
+        """Return the config of the run in a folder, whatever else there may be damaged, with InputError as `open`."""
+        return json.loads(cls._found(folder).verified("config.json").read_text())
+
+    @classmethod
+    def _found(cls, folder):
+        if not (Path(folder) / SUMS).is_file():
+            raise InputError("%s is not a run folder (it has no %s): give the --out of a training" % (folder, SUMS))
+        return cls(folder, None, None)
+
+    def _read(self):
+        self.config = json.loads(self.verified("config.json").read_text())
+        self.classes = json.loads(self.verified("classes.json").read_text())
+        if self.has("metrics.jsonl"):
+            self.metrics = _lines(self.verified("metrics.jsonl"))
+
+    def lock(self):
+        """Keep every other process from training in this folder as long as this object lives. Raises InputError where another was first."""
+        self._files.lock()
+
+    @property
+    def begun(self):
+        """Whether there is a checkpoint."""
+        return bool(self.metrics) or self.has(STEP[0])
 
     def has(self, name):
         """Tell whether a file was committed."""
-        return name in self._sums()
+        return self._files.has(name)
 
     def sha256(self, name):
         """Return the SHA-256 of a committed file."""
-        return self._sums()[name]
+        return self._files.sums()[name]
 
     def parameters(self):
         """Return the number of trained parameters: without the running statistics of batch norm."""
@@ -114,26 +159,24 @@ class Run:
 
     def save_files(self, contents):
         """Commit further files of the run. contents: {name: text, or a function that writes a path}."""
-        self._commit(contents)
+        self._files.commit(contents)
 
     def save_epoch(self, net, trainer, metrics):
         """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's target."""
-        # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself.
-        mx.nd.waitall()
+        moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
         self.metrics.append(metrics)
-        contents = {
-            "metrics.jsonl": _json_lines(self.metrics),
-            "metrics.csv": _csv_lines(self.metrics),
-            "last.params": net.save_parameters,
-            "optimizer.params": lambda path: mx.nd.save(path, engine.optimizer_arrays(trainer)),
-        }
+        contents = {"metrics.csv": _csv_lines(self.metrics), **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer))))}
         on_valid = [line["valid_balanced_accuracy"] for line in self.metrics
                     if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")]
         if on_valid and on_valid[-1] >= max(on_valid):
-            contents["best.params"] = lambda path: shutil.copyfile(self.folder / ("last.params" + STAGED), path)
-        self._commit(contents)
+            contents["best.params"] = lambda path: link(self.folder / ("last.params" + STAGED), path)
+        self._files.commit(contents, moved, removed=STEP)
         if self._events:
             self._events.add(metrics)
+
+    def save_step(self, net, trainer, progress):
+        """Commit the state within an epoch, at a `mlr.engine.Progress`."""
+        self._files.commit(dict(zip(STEP, (_json(asdict(progress)), *_state(net, trainer)))))
 
     def write_events(self, wanted=False):
         """Where it is wanted, or was of a run that goes on, write every epoch's metrics for TensorBoard, too, into tensorboard/.
@@ -144,77 +187,118 @@ class Run:
             self._events = EventFile(self.folder / EVENTS, self.metrics)
 
     def restore(self, net, trainer):
-        """Put the state after the last committed epoch into a materialized network and its trainer."""
-        self._load_parameters(net, "last")
-        engine.restore_optimizer(trainer, read_params(self.verified("optimizer.params")))
+        """Put the last state that was committed into a materialized network and its trainer. Return the Progress within the epoch
+        that was under way, None where the last is that after an epoch, or there is none."""
+        if not self.begun:
+            return None
+        number, parameters, optimizer = STEP if self.has(STEP[0]) else EPOCH
+        path = self.verified(parameters)
+        set_parameters(net._collect_params_with_prefix(), read_params(path), path)
+        engine.restore_optimizer(trainer, read_params(self.verified(optimizer)))
+        return engine.Progress(**json.loads(self.verified(number).read_text())) if number == STEP[0] else None
+
+    def _repair(self):
+        """Go back to a checkpoint that is whole."""
+        damaged = [name for name in self._files.sums() if not self._files.find(name)]
+        if set(EPOCH) & set(damaged):
+            whole = self.has(PREVIOUS[0]) and not set(PREVIOUS) & set(damaged)
+            names = " and ".join(str(self.folder / name) for name in damaged)
+            if not whole:
+                raise InputError("%s: missing, damaged or changed (SHA-256), and there is no whole checkpoint of the epoch before: restore it "
+                                 "from a copy, or train again" % names)
+            metrics = _lines(self._files.find(PREVIOUS[0]))
+            _warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch %d" % (names, len(metrics)))
+            self._files.commit({"metrics.csv": _csv_lines(metrics)}, dict(zip(PREVIOUS, EPOCH)), removed=(*PREVIOUS, *STEP))
+        elif set(STEP) & set(damaged):
+            _warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, %s" % (
+                " and ".join(str(self.folder / name) for name in damaged if name in STEP),
+                "after the last epoch" if self.has(EPOCH[0]) else "the training's start"))
+            self._files.commit({}, removed=STEP)
+        elif set(PREVIOUS) & set(damaged):
+            self._files.commit({}, removed=PREVIOUS)
+        if "best.params" in damaged:
+            _warn("%s is missing, damaged or changed (SHA-256): the best epoch's parameters are lost, unless a later epoch is better" % (
+                self.folder / "best.params"))
+            self._files.commit({}, removed=["best.params"])
+        if "metrics.csv" in damaged and self._files.find("metrics.jsonl"):
+            self._files.commit({"metrics.csv": _csv_lines(_lines(self._files.find("metrics.jsonl")))})
 
     def ship(self, folder):
         """Write what prediction needs into a new folder: without the best parameters and the optimizer's state."""
         shipped = Run.create(folder, self.config, self.classes)
         shipped.metrics = self.metrics
-        shipped._commit({
+        shipped.save_files({
             "metrics.jsonl": _json_lines(self.metrics),
             **{name: lambda path, name=name: shutil.copyfile(str(self.verified(name)), path)
-               for name in self._sums() if name.endswith(".params") and name not in ("best.params", "optimizer.params")}})
+               for name in self._files.sums() if name.endswith(".params") and name not in ("best.params", *EPOCH[2:], *PREVIOUS, *STEP)}})
 
     def load_network(self, ctx, parameters="last"):
         """Return the trained network, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
         net = new_network(self.config["network"])
         infer_shapes(net)
-        self._load_parameters(net, parameters, ctx)
-        net.hybridize(static_alloc=True, static_shape=True)
-        return net
-
-    def _load_parameters(self, net, parameters, ctx=None):
         path = self.verified(parameters + ".params")
         set_parameters(net._collect_params_with_prefix(), read_params(path), path, ctx)
+        net.hybridize(static_alloc=True, static_shape=True)
+        return net
 
     def verified(self, name):
         """Return the path of a file of the run whose content is the one that was committed.
 
         Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files without a word.
         """
-        digest = self._sums().get(name)
-        if digest is None and not name.endswith(".params"):
+        if not self.has(name) and not name.endswith(".params"):
             raise InputError("%s lists no %s, so it is damaged: restore it from a copy, or train again" % (self.folder / SUMS, name))
-        if digest is None:
+        if not self.has(name):
             raise InputError("run folder %s has no %s: %s" % (self.folder, name, (
                 "its data has no split valid to choose an epoch by, or the system is fitted at once" if self.metrics
                 else "the training stopped before its first epoch ended")))
-        for path in (self.folder / name, self.folder / (name + STAGED)):
-            if path.is_file() and sha256_of(path) == digest:
-                return path
-        raise InputError(
-            "%s is missing, damaged or changed (its SHA-256 is not the one in %s): restore it from a copy, or train again"
-            % (self.folder / name, SUMS))
+        path = self._files.find(name)
+        if not path:
+            raise InputError(
+                "%s is missing, damaged or changed (its SHA-256 is not the one in %s): restore it from a copy, or train again"
+                % (self.folder / name, SUMS))
+        return path
 
-    def _sums(self):
-        try:
-            lines = (self.folder / SUMS).read_text().splitlines()
-            return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        except ValueError:
-            raise InputError("%s is damaged: restore it from a copy, or train again" % (self.folder / SUMS)) from None
 
-    def _commit(self, contents):
-        """Write files together. contents: {name: text, or a function that writes a path}."""
-        sums = self._sums() if (self.folder / SUMS).is_file() else {}
-        self._tidy(sums)
-        for name, content in contents.items():
-            sums[name] = sha256_of(stage(self.folder / name, content))
-        write_file(self.folder / SUMS, "".join("%s  %s\n" % (digest, name) for name, digest in sorted(sums.items())))
-        self._tidy(sums)
+class Follower(Run):
+    """The run of a worker that is not the first of several: it reads what there is, and leaves all writing to the first."""
 
-    def _tidy(self, sums):
-        """Finish an interrupted commit: put staged files that it lists in their place."""
-        for name, digest in sums.items():
-            staged = self.folder / (name + STAGED)
-            if staged.is_file() and sha256_of(staged) == digest:
-                os.replace(staged, self.folder / name)
-        sync(self.folder)
+    @classmethod
+    def create(cls, folder, config, classes):
+        return cls(folder, config, classes)
+
+    def lock(self):
+        pass
+
+    def save_files(self, contents):
+        pass
+
+    def save_epoch(self, net, trainer, metrics):
+        self.metrics.append(metrics)
+
+    def write_events(self, wanted=False):
+        pass
+
+
+def _state(net, trainer):
+    """Return what to write parameters and optimizer with, two functions of a path."""
+    # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself.
+    mx.nd.waitall()
+    parameters = parameter_arrays(net._collect_params_with_prefix())
+    optimizer = engine.optimizer_arrays(trainer)
+    return lambda path: write_params(path, parameters), lambda path: write_params(path, optimizer)
+
+
+def _warn(text):
+    print("warning: " + text, file=sys.stderr, flush=True)
 
 
 def _json(value):
     return json.dumps(value, indent=2) + "\n"
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _json_lines(rows):

@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from mlr.errors import InputError, RunError
+from mlr.errors import InputError, Interrupted, RunError
+from mlr.interruption import terminable
 
 DRAWN = ("demo", "demo-objects")  # the names in mlr.data.drawn, which --help does not load
 SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
@@ -24,10 +25,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(parser, work, argv=None):
-    """Parse `argv`, do `work(options)` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted."""
+    """Parse `argv`, do `work(options)` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted, 143 terminated."""
     options = parser.parse_args(argv)
     try:
-        work(options)
+        with terminable():
+            work(options)
     except InputError as error:
         return _fail(parser, error, 2)
     except RunError as error:
@@ -43,8 +45,9 @@ def run(parser, work, argv=None):
         if type(error).__name__ != "MXNetError":
             raise
         return _fail(parser, "MXNet failed: %s" % next(line for line in str(error).splitlines() if line.strip()), 1)
-    except KeyboardInterrupt:
-        return _fail(parser, "interrupted", 130)
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Interrupted) else Interrupted()
+        return _fail(parser, stopped, 128 + stopped.signal)
     return 0
 
 

@@ -1,9 +1,11 @@
 """The training loop, in the manner of d2lzh's `train`. It knows nothing of the paper."""
 
+import itertools
 import math
 import random
 import time
 import zlib
+from dataclasses import dataclass
 
 import mxnet as mx
 import numpy as np
@@ -12,74 +14,195 @@ from tqdm import tqdm
 
 from mlr.errors import RunError
 from mlr.metrics import classification_metrics
+from mlr.workers import Workers
 
 
-def train(train_batches, evaluation, net, loss, trainer, ctx, epochs, learning_rate_at, classes, seed, after_epoch):
+@dataclass
+class Progress:
+    """Where in an epoch a training is, counted from 0: `step` batches are done, with `loss` and `hits` summed over their `images`."""
+
+    epoch: int
+    step: int = 0
+    loss: float = 0.
+    hits: float = 0.
+    images: int = 0
+    seconds: float = 0.
+
+
+class NotFinite(Exception):
+    """A number in training that is none: of which `step`, and in words, `what`."""
+
+    def __init__(self, step, what):
+        super().__init__(what)
+        self.step, self.what = step, what
+
+
+def train(train_batches, evaluation, net, loss, trainer, ctx, epochs, learning_rate_at, classes, seed, after_epoch, checkpoints=None, progress=None,
+          workers=None):
     """Train, and after each epoch evaluate, print one line and call `after_epoch(metrics)`.
 
-    evaluation: the name of a split, valid or test, and its batches. epochs: the epochs to do, counted from 0, as a range.
-    learning_rate_at: epoch -> learning rate. classes: K names. metrics: a dict of numbers, its epoch counted from 1.
-    Raises RunError where the loss is no longer a finite number.
+    train_batches: `mlr.data.loader.Batches`. evaluation: the name of a split, valid or test, and its batches. epochs: the epochs to
+    do, counted from 0, as a range. learning_rate_at: epoch -> learning rate. classes: K names. metrics: a dict of numbers, its epoch
+    counted from 1. checkpoints: has `due(step)`, asked after each step and each batch of the evaluation, and `save_step(progress)`,
+    called where it said yes. progress: where to go on within an epoch. workers: a `mlr.workers.Workers`, of which each calls this with
+    its own part of batches and evaluation.
+
+    What a step draws follows from seed, epoch and step alone, so it is the same whether or not the steps before it ran just now
+    (and, with several workers, from the worker's rank).
+    Raises RunError where a loss, a gradient or a logit is no longer a finite number.
     """
-    split, evaluation_batches = evaluation
+    (split, evaluation_batches), workers = evaluation, workers or Workers()
     for epoch in epochs:
-        seed_epoch(seed, epoch)
-        trainer.set_learning_rate(learning_rate_at(epoch))
-        start = time.time()
-        progress = tqdm(train_batches, desc="epoch %d/%d" % (epoch + 1, epochs.stop), unit=" batches", leave=False, disable=None)
-        mean_loss, accuracy, images = train_epoch(net, progress, loss, trainer, ctx)
-        seconds = time.time() - start
-        if not math.isfinite(mean_loss):
-            raise RunError("the loss became %s in epoch %d, likely a learning rate that is too high: lower it, in a new run (what "
-                           "earlier epochs saved is kept)" % (mean_loss, epoch + 1))
-        logits, labels = predict(net, evaluation_batches, ctx)
+        if not progress or progress.epoch != epoch:
+            progress = Progress(epoch)
+        set_learning_rate(trainer, learning_rate_at(epoch), workers)
+        seed_generators(seed, epoch)
+        batches = _seeded(train_batches.epoch(progress.step), seed, progress, workers.rank)
+        shown = tqdm(batches, "epoch %d/%d" % (epoch + 1, epochs.stop), len(train_batches), initial=progress.step, unit=" batches",
+                     leave=False, disable=None if workers.first else True)
+        try:
+            mean_loss, accuracy, images = train_epoch(net, shown, loss, trainer, ctx, progress, checkpoints, workers, train_batches.size)
+        except NotFinite as error:
+            raise RunError(
+                "%s in epoch %d, step %d of %d, at the images %s. The likely cause is a learning rate that is too high: lower it, in a "
+                "new run (what was saved before is kept)" % (error.what, epoch + 1, error.step + 1, len(train_batches),
+                                                            ", ".join(train_batches.names(error.step)))) from None
+        logits, labels = (np.concatenate(workers.gather(part)) for part in predict(net, _watched(evaluation_batches, checkpoints, progress), ctx))
+        if not np.isfinite(logits).all():
+            raise RunError("the network's answers to images of %s are no finite numbers after epoch %d: its running statistics have likely "
+                           "overflowed; lower the learning rate, in a new run (what was saved before is kept)" % (split, epoch + 1))
         result = classification_metrics(labels, logits.argmax(axis=1), classes)
         metrics = {
             "epoch": epoch + 1, "loss": mean_loss, "train_accuracy": accuracy, split + "_accuracy": result["accuracy"],
-            split + "_balanced_accuracy": result["balanced_accuracy"], "seconds": seconds, "images_per_second": images / seconds,
-            "learning_rate": trainer.learning_rate,
+            split + "_balanced_accuracy": result["balanced_accuracy"], "seconds": progress.seconds,
+            "images_per_second": images / progress.seconds, "learning_rate": trainer.learning_rate,
         }
-        print("epoch %d, loss %.4f, train acc %.3f, %s acc %.3f, %.1f sec, %.1f images/s, lr %.3g" % (
-            epoch + 1, mean_loss, accuracy, split, result["accuracy"], seconds, images / seconds, trainer.learning_rate), flush=True)
+        if workers.first:
+            print("epoch %d, loss %.4f, train acc %.3f, %s acc %.3f, %.1f sec, %.1f images/s, lr %.3g" % (
+                epoch + 1, mean_loss, accuracy, split, result["accuracy"], progress.seconds, images / progress.seconds, trainer.learning_rate),
+                flush=True)
         after_epoch(metrics)
 
 
-def seed_epoch(seed, epoch):
-    """Seed every random generator for an epoch, so that it is the same whether or not the epochs before it ran just now."""
-    number = zlib.crc32(("%d:%d" % (seed, epoch)).encode()) & 0x7fffffff
+def seed_generators(*numbers):
+    """Seed every random generator by whole numbers: those of Python, NumPy and MXNet."""
+    number = zlib.crc32(":".join(map(str, numbers)).encode()) & 0x7fffffff
     random.seed(number)
     np.random.seed(number)
     mx.random.seed(number)
 
 
-def train_epoch(net, batches, loss, trainer, ctx):
-    """Train for one pass over `batches`; return the mean loss and the accuracy over its images, and their number.
+def _seeded(batches, seed, progress, rank):
+    """Yield the batches of an epoch that are left, the generators seeded for what making each and training on it draw."""
+    for step in itertools.count(progress.step):
+        seed_generators(seed, progress.epoch, step, *([rank] if rank else []))
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
+
+
+def _watched(batches, checkpoints, progress):
+    """Yield batches, and save where it was asked to: an evaluation may be long."""
+    for batch in batches:
+        yield batch
+        if checkpoints and checkpoints.stopping:
+            checkpoints.save_step(progress)
+
+
+def train_epoch(net, batches, loss, trainer, ctx, progress=None, checkpoints=None, workers=None, sizes=None):
+    """Train on the batches of an epoch that are left; return the mean loss and the accuracy over all its images, and their number.
 
     batches: images (N, ...) and labels (N,). loss: (logits, labels) -> (N,). ctx: list of contexts, over which every batch
     is split. As in all of Gluon's data-parallel training, batch norm sees one context's part of the batch at a time.
+    progress, checkpoints, workers: as in `train`. sizes: step -> number of images in the batch over all workers, for several.
+    Raises NotFinite.
     """
-    totals = [nd.zeros(2, context) for context in ctx]                # sum of losses, number of hits
-    images_seen, previous = 0, []
+    progress, workers = progress or Progress(0), workers or Workers()
+    start = time.time() - progress.seconds
+    sums = nd.array([progress.loss, progress.hits], ctx[0])
+    gradients = [parameter.grad(ctx[0]) for parameter in net.collect_params().values() if parameter.grad_req != "null"]
+    unchecked = None
     for images, labels in batches:
+        size = sizes(progress.step) if workers.number > 1 else len(images)
+        own = len(images) if workers.rank < size else 0  # a worker that a small batch has no image for does another's, and leaves it out
         parts = split_batch(images, labels, ctx)
         with autograd.record():
             logits = [net(x) for x, _, _ in parts]
-            losses = [loss(z, y) * share for z, (_, y, share) in zip(logits, parts)]
-        autograd.backward(losses)
-        trainer.step(len(images))
-        for total, z, part_losses, (_, y, share) in zip(totals, logits, losses, parts):
-            hits = (z.argmax(axis=1) == y) * share
-            total += nd.concat(part_losses.sum(), hits.sum(), dim=0).astype("float32")
-        images_seen += len(images)
+            losses = [loss(z, y) * (share * bool(own)) for z, (_, y, share) in zip(logits, parts)]
+        if workers.wait_for_each_other:
+            autograd.backward(losses)
+            trainer.step(size)
+        else:  # the optimizer on the servers keeps the first batch size that it is told
+            autograd.backward(losses, [nd.full(part.shape, 1 / size, part.context, part.dtype) for part in losses])
+            trainer.step(1)
+        for z, part_losses, (_, y, share) in zip(logits, losses, parts):
+            hits = (z.argmax(axis=1) == y) * (share * bool(own))
+            sums += nd.concat(part_losses.sum(), hits.sum(), dim=0).astype("float32").as_in_context(ctx[0])
         # Python runs ahead of the device; a step behind is near enough to keep it busy, and bounds the batches in memory.
-        for part_losses in previous:
-            part_losses.wait_to_read()
-        previous = losses
+        _check(unchecked)
+        unchecked = progress.step, sums.copy(), _squares(gradients)
+        progress.step, progress.images = progress.step + 1, progress.images + own
+        if checkpoints and checkpoints.due(progress.step):
+            _check(unchecked)
+            progress.loss, progress.hits = map(float, sums.asnumpy())
+            progress.seconds = time.time() - start
+            checkpoints.save_step(progress)
+    _check(unchecked)
     # MXNet updates the running statistics of batch norm in the backward pass, and a reader does not wait for that by itself: an
     # evaluation or a checkpoint would miss the last step's.
     nd.waitall()
-    loss_sum, hits = np.sum([total.asnumpy() for total in totals], axis=0)
-    return float(loss_sum / images_seen), float(hits / images_seen), images_seen
+    progress.loss, progress.hits = map(float, sums.asnumpy())
+    progress.seconds = time.time() - start
+    _share_running_statistics(net, workers)
+    loss_sum, hits, images = np.sum(workers.gather([progress.loss, progress.hits, progress.images]), axis=0).tolist()
+    if not workers.wait_for_each_other:
+        for number, parameter in enumerate(trainer._params):
+            if parameter.grad_req != "null":
+                workers.kvstore.pull(number, parameter.list_data())
+    return loss_sum / images, hits / images, int(images)
+
+
+def _share_running_statistics(net, workers):
+    """Give every worker the mean of all workers' running statistics of batch norm, of which each has those of its own images."""
+    statistics = [parameter for parameter in net.collect_params().values() if parameter.grad_req == "null"]
+    if workers.number == 1 or not statistics:
+        return
+    own = [np.mean([value.asnumpy() for value in parameter.list_data()], axis=0) for parameter in statistics]
+    mean = np.mean(workers.gather(np.concatenate(own)), axis=0)
+    for parameter, part in zip(statistics, np.split(mean, np.cumsum([len(array) for array in own])[:-1])):
+        for value in parameter.list_data():  # set_data() is not for parameters that are on servers
+            value[:] = nd.array(part, value.context, value.dtype)
+
+
+def set_learning_rate(trainer, rate, workers):
+    """Set the rate of a trainer, also of one whose optimizer is on the servers; these begin with new momentum where it changes."""
+    changed = rate != trainer.learning_rate
+    trainer.set_learning_rate(rate)
+    if changed and not workers.wait_for_each_other and trainer._kv_initialized:
+        workers.barrier()
+        if workers.first:
+            workers.kvstore.set_optimizer(trainer._optimizer)
+        workers.barrier()
+
+
+def _squares(arrays):
+    """Return the sum of squares of all numbers in the arrays, (1,): finite if all are, as far as float32 reaches."""
+    # MXNet's own multi_all_finite takes a hundred times as long on a CPU.
+    flat = [array.reshape(-1) for array in arrays]
+    return nd.add_n(*[nd.dot(array, array) for array in flat])
+
+
+def _check(step):
+    """Wait for a step, and raise NotFinite where its loss or gradient is not. step: its number, sums of losses and hits, and of squares."""
+    if step is None:
+        return
+    number, sums, squares = step
+    for what, value in (("the loss", sums[0]), ("the gradient's norm", squares)):
+        value = value.asscalar()
+        if not math.isfinite(value):
+            raise NotFinite(number, "%s became %s" % (what, value))
 
 
 def predict(net, batches, ctx):
@@ -108,45 +231,62 @@ def split_batch(images, labels, ctx):
     return parts + [(images[:1].as_in_context(idle), labels[:1].as_in_context(idle), 0.0) for idle in ctx[len(images):]]
 
 
-def new_trainer(net, optimizer, options, factors=()):
+def new_trainer(net, optimizer, options, factors=(), workers=None):
     """Return a gluon.Trainer for all parameters of an initialized network.
 
-    options: the optimizer's arguments. factors: {Parameter: what its learning rate is multiplied by}.
+    options: the optimizer's arguments. factors: {Parameter: what its learning rate is multiplied by}. workers: a `mlr.workers.Workers`;
+    the trainer begins with the parameters of the first.
     """
+    workers = workers or Workers()
+    optimizer, parameters = mx.optimizer.create(optimizer, **options), net.collect_params()
     for parameter in factors:
         parameter.lr_mult = factors[parameter]
-    optimizer, parameters = mx.optimizer.create(optimizer, **options), net.collect_params()
+    # The servers' copy of the optimizer knows parameters by number alone.
+    optimizer.set_lr_mult({number: factors[parameter] for number, parameter in enumerate(parameters.values()) if parameter in factors})
     if all(context.device_type == "cpu" for parameter in parameters.values() for context in parameter.list_ctx()):
         # The fused update of several parameters saves launches on a GPU; on a CPU its inner loop goes over the parameters.
         optimizer.aggregate_num = 0
-    # Without update_on_kvstore the optimizer's state is at hand with several contexts, too.
-    trainer = gluon.Trainer(parameters, optimizer, update_on_kvstore=False)
-    # With several contexts the first use copies every parameter from the first to all; in the first step, where MXNet does it
-    # by default, that would undo the update of batch norm's running statistics.
-    trainer.allreduce_grads()
+    # Without update_on_kvstore the optimizer's state is at hand with several contexts and workers, too; dist_async knows it only so.
+    trainer = gluon.Trainer(parameters, optimizer, kvstore=workers.kvstore or "device", update_on_kvstore=not workers.wait_for_each_other)
+    if workers.wait_for_each_other:
+        # With several contexts the first use copies every parameter from the first to all; in the first step, where MXNet does it
+        # by default, that would undo the update of batch norm's running statistics.
+        trainer.allreduce_grads()
     return trainer
 
 
 def optimizer_arrays(trainer):
-    """Return the optimizer's state, {name: NDArray}, ready to be saved; Gluon's own way of saving it is a pickle.
+    """Return what a trainer goes on with beside the parameters, {name: NDArray}; Gluon's own way of saving it is a pickle.
 
-    "<parameter index>.<number>" are its moments, "updates" is the number of steps so far.
+    "<parameter index>.<number>" are the optimizer's moments, "updates" is the number of steps so far. With several contexts
+    "running.<parameter index>.<context's number>" are batch norm's running statistics, which each context has its own of.
     """
     arrays = {"updates": nd.array([trainer._optimizer.num_update], dtype="int64")}
-    for index, state in trainer._updaters[0].states.items():
+    for index, state in sorted(trainer._updaters[0].states.items()):
         for number, moment in enumerate(state if isinstance(state, tuple) else (state,)):
             arrays["%d.%d" % (index, number)] = moment
+    if len(trainer._contexts) > 1:
+        arrays.update(("running.%d.%d" % (index, number), value) for index, parameter in enumerate(trainer._params)
+                      if parameter.grad_req == "null" for number, value in enumerate(parameter.list_data()))
     return arrays
 
 
 def restore_optimizer(trainer, arrays):
-    """Put back what `optimizer_arrays` returned, as NumPy arrays, on every context of a trainer that has done no step yet."""
+    """Put back what `optimizer_arrays` returned, as NumPy arrays, into a trainer that has done no step yet.
+
+    The moments go to every context; running statistics only where there are as many contexts as there were.
+    """
     trainer._optimizer.begin_num_update = trainer._optimizer.num_update = int(arrays["updates"][0])
-    moments = {}
+    moments, running = {}, {}
     for name in sorted(set(arrays) - {"updates"}):
-        moments.setdefault(int(name.split(".")[0]), []).append(arrays[name])
+        kind = running if name.startswith("running.") else moments
+        kind.setdefault(int(name.split(".")[-2]), []).append(arrays[name])
     for updater, context in zip(trainer._updaters, trainer._contexts):
         for index, state in moments.items():
             copies = tuple(nd.array(moment, context, moment.dtype) for moment in state)
             updater.states[index] = copies if len(copies) > 1 else copies[0]
             updater.states_synced[index] = True
+    for index, values in running.items():
+        if len(values) == len(trainer._contexts):
+            for ours, value in zip(trainer._params[index].list_data(), values):
+                ours[:] = nd.array(value, ours.context, value.dtype)

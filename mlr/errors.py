@@ -1,4 +1,6 @@
-"""The two ways in which a command ends early, told apart by its exit code."""
+"""The ways in which a command ends early, told apart by its exit code."""
+
+from signal import SIGINT
 
 
 class InputError(ValueError):
@@ -7,3 +9,11 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """The work itself failed, exit code 1: the message says what was found, the likely cause and what to do."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or another `signal`, exit code 128 and its number: the message says what was saved and how to go on."""
+
+    def __init__(self, message="interrupted", signal=SIGINT):
+        super().__init__(message)
+        self.signal = signal

@@ -6,10 +6,10 @@ from mxnet import gluon, nd
 from mxnet.gluon import nn
 
 from mlr.errors import InputError
-from mlr.files import write_file
+from mlr.files import remove, write_file
 from mlr.paper import TAPS
-from mlr.params_file import read_params
-from mlr.weights import CHECKSUM, infer_shapes, set_parameters, sha256_of, verify_checksum
+from mlr.params_file import read_params, write_params
+from mlr.weights import CHECKSUM, infer_shapes, parameter_arrays, set_parameters, sha256_of, verify_checksum
 
 
 def released_view(net):
@@ -50,10 +50,13 @@ def save_original_parameters(net, path):
         raise InputError("the released code reads the maps %s and can't load a network that reads %s" % (", ".join(TAPS), ", ".join(net.taps)))
     nd.waitall()  # a forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself
     try:
-        write_file(path, released_view(net).save_parameters)
+        arrays = parameter_arrays(released_view(net)._collect_params_with_prefix())
     except RuntimeError:  # Gluon's, of a parameter without data
         raise InputError("the network has no parameters yet: initialize it, or load some, before saving them to %s" % path) from None
-    write_file("%s%s" % (path, CHECKSUM), "%s  %s\n" % (sha256_of(path), Path(path).name))
+    checksum = Path("%s%s" % (path, CHECKSUM))
+    remove(checksum)  # a stop between the two files leaves a whole one without a checksum
+    write_file(path, lambda file: write_params(file, arrays))
+    write_file(checksum, "%s  %s\n" % (sha256_of(path), Path(path).name))
 
 
 def _sequence(*blocks):

@@ -12,8 +12,26 @@ LIST = 0x112                                       # starts a file
 # Start an array: before MXNet 0.12 its number of dimensions did, since then one of these, the last two since 1.0 and 1.6.
 UNTYPED_STORAGE, TYPED_STORAGE, NUMPY_SHAPES = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 DENSE = 0
+CPU = 1, 0                                         # the device: type and number
 MOST_DIMENSIONS = 32                               # NumPy's limit
 DTYPES = {0: "float32", 1: "float64", 2: "float16", 3: "uint8", 4: "int32", 5: "int8", 6: "int64"}
+
+
+def write_params(path, arrays):
+    """Write arrays, {name: NDArray or NumPy array}, to the byte as `nd.save` does on MXNet 1.5 and, without NumPy shapes, later.
+
+    MXNet's own writer does not see when the end of a file finds no room. Raises OSError, and ValueError for a dtype not in DTYPES.
+    """
+    with open(path, "wb") as file:
+        file.write(struct.pack("<QQQ", LIST, 0, len(arrays)))
+        for array in arrays.values():
+            array = np.ascontiguousarray(array if isinstance(array, np.ndarray) else array.asnumpy())
+            dtype = list(DTYPES.values()).index(array.dtype.name)
+            file.write(struct.pack("<IiI%dqiii" % array.ndim, TYPED_STORAGE, DENSE, array.ndim, *array.shape, *CPU, dtype))
+            file.write(array.data)
+        file.write(struct.pack("<Q", len(arrays)))
+        for name in arrays:
+            file.write(struct.pack("<Q", len(name.encode())) + name.encode())
 
 
 def read_params(path):

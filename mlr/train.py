@@ -1,20 +1,23 @@
 """python -m mlr.train: train the multi-level network, or another system of the results table, on a data folder or on the demo data."""
 
 import os
+import shlex
 import sys
+import traceback
 from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 
 from mlr import command, paper
 from mlr.command import DRAWN
-from mlr.errors import InputError
+from mlr.errors import InputError, Interrupted
 from mlr.events import require_tensorboard
 from mlr.folds import save_folds
 from mlr.installation import require_mxnet
 from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS, Preset, rows_of
+from mlr.workers import KINDS, Workers, in_a_job, leave, serve
 
-OF_THE_MACHINE = ("out", "resume", "ctx", "tensorboard", "cuda_graphs")  # no options of the run
+OF_THE_MACHINE = ("out", "resume", "ctx", "tensorboard", "cuda_graphs", "checkpoint_every", "kvstore")  # no options of the run
 CUDA_GRAPHS = "MXNET_ENABLE_CUDA_GRAPHS"
 WITH_CUDA_GRAPHS = 1, 8
 
@@ -68,6 +71,11 @@ def parser():
     parser.add_argument("--seed", type=command.number(int, 0), metavar="N",
                         help="of initial parameters, order, augmentation and dropout (default: 0)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
+    parser.add_argument("--kvstore", choices=KINDS, help=(
+        "train with the other workers of a job, by MXNet's parameter server: see mlr launch and docs/SEVERAL_MACHINES.md"))
+    parser.add_argument("--checkpoint-every", type=command.number(int, 1), metavar="N", help=(
+        "write a checkpoint every N steps, too, so that a crash loses less than an epoch (default: after each epoch, and when stopped by "
+        "Ctrl-C or SIGTERM)"))
     parser.add_argument("--tensorboard", action="store_true", help=(
         "write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run that has it keeps it with --resume)"))
     parser.add_argument("--cuda-graphs", action="store_true", help=(
@@ -120,20 +128,31 @@ def train(options):
     if options.resume:
         out = Path(options.out)
         in_folds = fold_folder(out, 1).exists()
-        config = Run.open(fold_folder(out, 1) if in_folds else out).config
+        config = Run.config_of(fold_folder(out, 1) if in_folds else out)
         resolved, folder = config["options"], Path(config["data"]["folder"])
     else:
         out = Path(options.out or "runs/%s-%s" % (Path(options.data or "demo").name, datetime.now().strftime("%Y%m%d-%H%M%S")))
         refuse_existing(out)
         in_folds, resolved = options.folds is not None, resolve(options)
         folder = data_folder(resolved["data"])
-    if not in_folds:
-        train_run(out, resolved, folder, ctx, options.tensorboard)
-        return
-    folds = folds_of(folder)
-    if not folds:
-        raise InputError("%s is not in folds: leave out --folds" % folder)
-    save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx, options.tensorboard) for fold in folds], out)
+    if options.kvstore and in_folds:
+        raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
+    workers = Workers(options.kvstore)
+    try:
+        if not in_folds:
+            train_run(out, resolved, folder, ctx, options.tensorboard, options.checkpoint_every, workers)
+            workers.close()
+            return
+        folds = folds_of(folder)
+        if not folds:
+            raise InputError("%s is not in folds: leave out --folds" % folder)
+        save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx, options.tensorboard, options.checkpoint_every)
+                    for fold in folds], out)
+    except KeyboardInterrupt as error:
+        if not out.exists():
+            raise
+        stopped = error if isinstance(error, Interrupted) else Interrupted()
+        raise Interrupted("%s; to go on: mlr train --resume --out %s" % (stopped, shlex.quote(str(out))), stopped.signal) from None
 
 
 def enable_cuda_graphs():
@@ -149,7 +168,17 @@ def enable_cuda_graphs():
 
 
 def main(argv=None):
-    return command.run(parser(), train, argv)
+    serve()
+    try:
+        code = command.run(parser(), train, argv)
+    except Exception:
+        if not in_a_job():
+            raise
+        traceback.print_exc()
+        code = 1
+    if code and in_a_job():
+        leave(code)
+    return code
 
 
 if __name__ == "__main__":

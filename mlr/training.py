@@ -8,17 +8,19 @@ import mxnet as mx
 import numpy as np
 
 from mlr import augmentation, engine, paper
-from mlr.checkpoint import Run, environment, preprocessing
+from mlr.checkpoint import Follower, Run, environment, preprocessing
 from mlr.data.drawn import DRAWN, data_folder
 from mlr.data.labelled import Subset
-from mlr.data.loader import CachedBatches, batches
+from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.manifest import folds_of
 from mlr.data.pixels import CachedImages
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
-from mlr.errors import InputError
+from mlr.errors import InputError, Interrupted
 from mlr.figures import save_confusion, save_curves
+from mlr.interruption import NAMES, Postponed
 from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
 from mlr.metrics import classification_metrics
+from mlr.params_file import write_params
 from mlr.prediction import SVM, Predictor, evaluation_transform, training_transform
 from mlr.presets import BY_GRADIENTS, Preset
 from mlr.rows import pcnn, support_vectors
@@ -26,17 +28,22 @@ from mlr.rows.deepsentibank import CaffeNet, caffe_resize, load_caffe_weights
 from mlr.rows.networks import CAFFENETS, network_options, new_network
 from mlr.transforms import training_resize
 from mlr.weights import load_pretrained, materialize
+from mlr.workers import Workers
 
 EVALUATION_BATCH = 64
 
 
-def train_run(out, resolved, folder, ctx, tensorboard=False):
-    """Train one system, in a new run folder or, where there is one, from its last epoch on; return the metrics at the end.
+def train_run(out, resolved, folder, ctx, tensorboard=False, checkpoint_every=None, workers=None):
+    """Train one system, in a new run folder or, where there is one, from its last checkpoint on; return the metrics at the end.
 
     resolved: the options as in config.json. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
-    Raises InputError for data, weights or a run that don't fit, RunError where the loss is no longer a number.
+    checkpoint_every: steps between checkpoints within an epoch, None for none. workers: the `mlr.workers.Workers` of which this is one;
+    the first writes, and the others return None.
+    Raises InputError for data, weights or a run that don't fit, or a run that another process trains; RunError where the loss is no
+    longer a number; Interrupted after SIGINT or SIGTERM, with a checkpoint at the step that was finished.
     """
-    run = Run.open(out) if out.exists() else None
+    workers = workers or Workers()
+    run = resumed_run(out, workers)
     resolved = {**resolved, **{name: str(Path(resolved[name]).resolve()) for name in ("proposals", "target")
                                if resolved.get(name) and resolved[name] not in ("grid", *DRAWN)}}  # a run is also used from other folders
     preset = Preset.of_run(resolved)
@@ -58,28 +65,37 @@ def train_run(out, resolved, folder, ctx, tensorboard=False):
             raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (
                 described["folder"], out))
 
+    check_workers(workers, preset, images, splits[evaluated])
+
     mx.random.seed(resolved["seed"])
     network = network_options(preset, len(classes))
     net = build_network(network, ctx)
-    pretrained = run.config["pretrained"] if run and run.metrics else load_weights(net, preset.pretrained)
+    pretrained = run.config["pretrained"] if run and run.begun else load_weights(net, preset.pretrained)
     config = run.config if run else {
         "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), **images, "pretrained": pretrained,
         **({"features": "fc8" if pretrained.get("classifier") else "fc7"} if preset.row == "deepsentibank" else {}),
-        "contexts": [str(context) for context in ctx], **environment(),
+        "contexts": [str(context) for context in ctx], "workers": workers.number, **environment(),
     }
     predictor = Predictor(net, classes, config, ctx)  # it reads AR's proposals, which may be wrong: better before than after hours
     if not run and preset.row in BY_GRADIENTS:  # here the pixel cache is made: it may find no room, and a run folder keeps its pipeline
         training_batches(config, preset, splits["train"])
         evaluation_batches(config, preset, splits[evaluated])
-    run = run or Run.create(out, config, classes)
-    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]))
-    if run.metrics:
-        run.restore(net, trainer)
+    resumed = run is not None
+    if not resumed:
+        run = (Run if workers.first else Follower).create(out, config, classes)
+        run.lock()
+    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]), workers)
+    progress = run.restore(net, trainer) if resumed else None
     run.write_events(tensorboard)
-    announce(splits, evaluated, classes, folder, resolved, ctx, out)
+    if workers.first:
+        announce(splits, evaluated, classes, folder, resolved, ctx, out)
 
-    work = train_support_vectors if preset.row == "deepsentibank" else train_network
-    work(run, preset, predictor, trainer, splits, evaluated, target)
+    if preset.row == "deepsentibank":
+        train_support_vectors(run, preset, predictor, trainer, splits)
+    else:
+        train_network(run, preset, predictor, trainer, splits, evaluated, target, progress, checkpoint_every, workers)
+    if not workers.first:
+        return None
 
     if "loss" in run.metrics[0]:
         save_curves(run.metrics, out / "curves.png")
@@ -93,6 +109,31 @@ def train_run(out, resolved, folder, ctx, tensorboard=False):
         evaluated, result["accuracy"], result["balanced_accuracy"], " and ".join(
             str(out / name) for name in ("curves.png", "confusion.png") if (out / name).exists())))
     return result
+
+
+def resumed_run(out, workers):
+    """Return the run in a folder, to go on with, or None where there is no folder. The first of several workers looks and repairs."""
+    there, = workers.gather([float(workers.first and out.exists())])[0]
+    if not there:
+        return None
+    run = Run.resumed(out) if workers.first else None
+    workers.barrier()
+    return run or Follower.open(out)
+
+
+def check_workers(workers, preset, images, evaluated):
+    """Raise InputError where several workers can't train this, or see other images."""
+    if workers.number == 1:
+        return
+    if preset.row in ("pcnn", "deepsentibank"):
+        raise InputError("--row %s can't be trained by several workers: it is not trained by gradients alone" % preset.row)
+    for what, number in (("a batch", preset.batch_size), ("an evaluation", len(evaluated))):
+        if number < workers.number:
+            raise InputError("%s of %d images can't be split over %d workers: take fewer" % (what, number, workers.number))
+    digests = workers.gather([[int(described["sha256"][:6], 16) for described in images.values()]])
+    if any((digest != digests[0]).any() for digest in digests):
+        raise InputError("the workers %s have other images than worker 0: each needs the same data folder" % ", ".join(
+            str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any()))
 
 
 def describe(folder, splits):
@@ -115,8 +156,8 @@ def announce(splits, evaluated, classes, folder, resolved, ctx, out):
     print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
 
 
-def train_network(run, preset, predictor, trainer, splits, evaluated, target):
-    """Train a predictor's network by gradient descent, for PCNN in its stages."""
+def train_network(run, preset, predictor, trainer, splits, evaluated, target, progress, checkpoint_every, workers):
+    """Train a predictor's network by gradient descent, for PCNN in its stages. progress: where to go on within an epoch, or None."""
     net, source, train_split, stages = predictor.net, splits, splits["train"], preset.stages()
     for number, epochs in enumerate(stages):
         if target and number == len(stages) - 1:
@@ -126,18 +167,46 @@ def train_network(run, preset, predictor, trainer, splits, evaluated, target):
             train_split = kept_images(run, number, predictor, splits["train"])
         if len(run.metrics) >= epochs.stop:
             continue
-        engine.train(
-            training_batches(run.config, preset, train_split), (evaluated, evaluation_batches(run.config, preset, splits[evaluated])),
-            net, build_loss(preset, train_split.counts), trainer, predictor.ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
-            lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)), run.classes, run.config["options"]["seed"],
-            after_epoch=lambda line: run.save_epoch(net, trainer, {**line, "target": True} if splits is not source else line))
+        batches = training_batches(run.config, preset, train_split, workers.part)
+        own = Subset(splits[evaluated], range(len(splits[evaluated]))[workers.part(len(splits[evaluated]))])
+        with Postponed("stopping at the end of this step, with a checkpoint; once more, and it stops at once" if workers.first else None) as postponed:
+            engine.train(
+                batches, (evaluated, evaluation_batches(run.config, preset, own)), net, build_loss(preset, train_split.counts), trainer,
+                predictor.ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
+                lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)), run.classes, run.config["options"]["seed"],
+                lambda line: run.save_epoch(net, trainer, {**line, "target": True} if splits is not source else line),
+                Checkpoints(run, net, trainer, len(batches), checkpoint_every, postponed) if workers.first else None, progress, workers)
+        if postponed.signal is not None and workers.first:  # it came after the last step, while the epoch was saved
+            raise Interrupted("%s after epoch %d" % (NAMES[postponed.signal], len(run.metrics)), postponed.signal)
 
 
-def training_batches(config, preset, split):
-    """Return the batches of a training set, in a new order for each pass, by the preset's pipeline."""
+class Checkpoints:
+    """Those within an epoch: every `every` steps, if that is not None, and when a signal was postponed."""
+
+    def __init__(self, run, net, trainer, steps, every, postponed):
+        self._state, self._save, self._steps, self._every, self._postponed = (net, trainer), run.save_step, steps, every, postponed
+
+    @property
+    def stopping(self):
+        return self._postponed.signal is not None
+
+    def due(self, step):
+        """Tell whether to save after a step, by the number of steps that are done in its epoch."""
+        return self.stopping or self._every and step % self._every == 0
+
+    def save_step(self, progress):
+        """Save the state within an epoch. Raises Interrupted where a signal asked for it."""
+        self._save(*self._state, progress)
+        if self.stopping:
+            raise Interrupted("%s in epoch %d, after step %d of %d, and saved" % (
+                NAMES[self._postponed.signal], progress.epoch + 1, progress.step, self._steps), self._postponed.signal)
+
+
+def training_batches(config, preset, split, part=None):
+    """Return the batches of a training set, in a new order for each pass, by the preset's pipeline. part: as in `mlr.data.loader.Batches`."""
     size = config["preprocessing"]["image_size"]
     return _batches(preset, split, size, training_transform(config, preset.augmentation), training_resize(size),
-                    augmentation.Augmentation(size, preset.augmentation), preset.batch_size, shuffle=True)
+                    augmentation.Augmentation(size, preset.augmentation), preset.batch_size, True, part)
 
 
 def evaluation_batches(config, preset, split):
@@ -146,13 +215,13 @@ def evaluation_batches(config, preset, split):
     return _batches(preset, split, size, evaluation_transform(config), size, augmentation.evaluation, EVALUATION_BATCH)
 
 
-def _batches(preset, split, size, transform, resize, finish, batch_size, shuffle=False):
+def _batches(preset, split, size, transform, resize, finish, batch_size, *order_and_part):
     """transform: gluon's whole preset. resize, finish: what it begins with, the edge of a square, and the rest of it."""
     if preset.pipeline == "released":
-        return batches(split, transform, batch_size, shuffle)
+        return GluonBatches(split, transform, batch_size, *order_and_part)
     if preset.backbone in CAFFENETS:  # Caffe's own preset, whose resize has nothing left to do
-        return batches(CachedImages(split, caffe_resize(size)), transform, batch_size, shuffle)
-    return CachedBatches(CachedImages(split, resize), finish, size, batch_size, shuffle)
+        return GluonBatches(CachedImages(split, caffe_resize(size)), transform, batch_size, *order_and_part)
+    return CachedBatches(CachedImages(split, resize), finish, size, batch_size, *order_and_part)
 
 
 def kept_images(run, round_, predictor, train_split):
@@ -168,19 +237,18 @@ def kept_images(run, round_, predictor, train_split):
     return Subset(train_split, kept)
 
 
-def train_support_vectors(run, preset, predictor, trainer, splits, *_):
+def train_support_vectors(run, preset, predictor, trainer, splits):
     """Fit the SVM of DeepSentiBank to the features of the training images."""
     if run.config["features"] == "fc7":
         print("without the 2,089 concepts' weights the features are those of fc7, a stand-in for DeepSentiBank's", flush=True)
     start, train_split = time.time(), splits["train"]
     features = np.concatenate([
-        predictor.features(images) for images, _ in batches(train_split, predictor.transform, EVALUATION_BATCH)])
+        predictor.features(images) for images, _ in GluonBatches(train_split, predictor.transform, EVALUATION_BATCH)])
     predictor.machine = machine = support_vectors.fit(
         features, train_split.labels, preset.svm_kernel, preset.svm_c, None if preset.svm_class_weight == "none" else preset.svm_class_weight,
         run.config["options"]["seed"])
     accuracy = float(np.mean(machine.scores(features).argmax(axis=1) == train_split.labels))
-    arrays = {name: mx.nd.array(array, dtype=array.dtype) for name, array in machine.arrays().items()}
-    run.save_files({SVM: lambda path: mx.nd.save(path, arrays)})
+    run.save_files({SVM: lambda path: write_params(path, machine.arrays())})
     if not run.metrics:
         run.save_epoch(predictor.net, trainer, {"epoch": 1, "train_accuracy": accuracy, "seconds": time.time() - start})
 

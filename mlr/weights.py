@@ -30,15 +30,21 @@ class ParametersError(InputError):
     def __init__(self, source, **faults):
         self.missing, self.unexpected = faults["missing"], faults["unexpected"]
         self.wrongly_shaped, self.not_numbers = list(faults["wrongly_shaped"]), list(faults["not_numbers"])
-        shown = {
+        kinds = {
             "missing": self.missing,
             "unexpected": self.unexpected,
             "wrongly shaped": ["%s %s instead of %s" % (name, *shapes) for name, shapes in faults["wrongly_shaped"].items()],
             "with values that are no numbers": ["%s %s" % item for item in faults["not_numbers"].items()],
         }
         super().__init__("the parameters in %s don't fit the network: %s" % (source, "; ".join(
-            "%d %s (%s%s)" % (len(names), kind, ", ".join(names[:NAMES_SHOWN]), ", ..." if len(names) > NAMES_SHOWN else "")
-            for kind, names in shown.items() if names)))
+            "%d %s (%s%s)" % (len(names), kind, ", ".join(map(shown, names[:NAMES_SHOWN])), ", ..." if len(names) > NAMES_SHOWN else "")
+            for kind, names in kinds.items() if names)))
+
+
+def shown(text, longest=200):
+    """Return a text from somebody's file as one line for an error's message: what can't be printed escaped, and cut off where it is long."""
+    text = text if len(text) <= longest else text[:longest] + "..."
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def infer_shapes(net):
@@ -72,6 +78,16 @@ def set_parameters(parameters, arrays, source, ctx=None):
     for name, parameter in parameters.items():
         _create(parameter, ctx)
         parameter.set_data(mx.nd.array(arrays[name], dtype=parameter.dtype))
+
+
+def parameter_arrays(parameters):
+    """Return what to save of {name: Parameter}, {name: array}, once MXNet is idle.
+
+    Weights are the same on every device. Each device has its own running statistics of batch norm: their mean is taken, as Gluon does.
+    Raises RuntimeError where they have no data yet.
+    """
+    return {name: parameter.list_data()[0] if parameter.grad_req != "null" else
+            np.mean([value.asnumpy() for value in parameter.list_data()], axis=0) for name, parameter in parameters.items()}
 
 
 def _not_numbers(array):
@@ -134,14 +150,17 @@ def read_onnx(path):
         raise InputError("parameter file %s does not exist" % path)
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ModuleNotFoundError:
         raise InputError("reading %s needs the onnx package: pip install 'mlr[onnx]'" % path) from None
     try:
         weights = onnx.load(str(path), load_external_data=False).graph.initializer
+        if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights):
+            raise ValueError("it leaves its weights to other files, which are not read: save it as one file")
+        if not all(isinstance(tensor.name, str) for tensor in weights):  # protobuf hands out what is no UTF-8 as bytes
+            raise ValueError("it has a name that is no text")
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in weights}
-    except (DecodeError, ValueError, TypeError, RuntimeError) as error:
-        raise InputError("%s is no ONNX file, or a damaged one (%s): get it again" % (path, error)) from None
+    except Exception as error:  # of a damaged file protobuf, onnx and NumPy raise nearly everything
+        raise InputError("%s is no ONNX file, or a damaged one (%s): get it again" % (path, shown(str(error)))) from None
     if not arrays:
         raise InputError("%s is no ONNX file, or one without weights" % path)
     return arrays
@@ -163,11 +182,15 @@ def read_npz(path):
             size = sum(member.file_size for member in archive.infolist())
         if size > MOST_BYTES:
             raise ValueError("it claims %.0f GiB" % (size / 2 ** 30))
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):  # NumPy hands out other members as they are
+                raise ValueError("%s is no array" % name)
+        return arrays
     except Exception as error:  # of a damaged file zipfile, zlib and NumPy raise nearly everything
         raise InputError("%s is no .npz file of plain arrays, or a damaged one (%s): make it with numpy.savez, or get it again" % (
-            path, error)) from None
+            path, shown(str(error)))) from None
 
 
 def _prefix(arrays):

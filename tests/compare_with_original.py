@@ -24,7 +24,7 @@ import mlr
 from benchmarks.released_style import ReleasedStyleNet
 from mlr.command import add_context
 from mlr.data.folder import ImageFolder
-from mlr.data.loader import batches
+from mlr.data.loader import GluonBatches
 from mlr.errors import InputError
 from mlr.installation import require_mxnet
 from mlr.params_file import read_params
@@ -59,7 +59,7 @@ def compare(options):
     folder = ImageFolder(options.images)
 
     pixel_difference, our_logits, released_logits = 0.0, [], []
-    for (images, _), (expected, _) in zip(batches(folder, evaluation_transform(), BATCH), released_batches(options.images)):
+    for (images, _), (expected, _) in zip(GluonBatches(folder, evaluation_transform(), BATCH), released_batches(options.images)):
         pixel_difference = max(pixel_difference, float((images - expected).abs().max().asscalar()))
         our_logits.append(ours(images.as_in_context(ctx)).asnumpy())
         released_logits.append(released(expected.as_in_context(ctx)).asnumpy())

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mlr"
-COMMANDS = ("prepare", "train", "evaluate", "predict", "visualize", "reproduce", "benchmark", "export", "doctor")
+COMMANDS = ("prepare", "train", "launch", "evaluate", "predict", "visualize", "reproduce", "benchmark", "export", "doctor")
 # From the commands down; a module may import from its own layer, but a command from no other command.
 LAYERS = (
     COMMANDS + ("__main__",),
     ("report", "training", "results"),
     ("prediction",),
     ("engine", "inference", "checkpoint", "portable", "onnx_graph", "quantization", "figures", "folds", "attribution", "filters", "structure", "pictures"),
+    ("run_config",),
     ("data", "model", "rows"),
     ("augmentation",),
-    ("transforms", "loss", "metrics", "original", "weights", "presets", "experiments", "command"),
-    ("params_file", "paper", "context", "emotions", "installation", "files", "errors", "processor", "builds", "events",
+    ("transforms", "loss", "metrics", "original", "weights", "committed", "presets", "experiments", "command"),
+    ("params_file", "paper", "context", "emotions", "installation", "files", "workers", "errors", "interruption", "json_file", "processor", "builds", "events",
      "__init__"),
 )
 

@@ -64,7 +64,8 @@ def train_two_epochs(tmp_path):
 def test_a_run_folder_holds_what_it_should(untouched):
     run = untouched[0]
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "SHA256SUMS", "best.params", "classes.json", "config.json", "last.params", "metrics.csv", "metrics.jsonl", "optimizer.params"]
+        "SHA256SUMS", "best.params", "classes.json", "config.json", "last.params", "metrics.csv", "metrics.jsonl", "optimizer.params",
+        "previous.metrics.jsonl", "previous.optimizer.params", "previous.params"]
     for line in (run.folder / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((run.folder / name).read_bytes()).hexdigest() == digest

@@ -37,8 +37,8 @@ def test_train_writes_a_run(command, tmp_path):
     for word in ("epoch 1, loss ", ", train acc ", ", valid acc ", " sec, ", " images/s, lr 0.01"):
         assert word in lines[0]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "SHA256SUMS", "best.params", "classes.json", "config.json", "confusion.png", "curves.png", "last.params", "metrics.csv", "metrics.jsonl",
-        "optimizer.params"]
+        "SHA256SUMS", "best.params", "classes.json", "config.json", "confusion.png", "curves.png", "last.params", "lock", "metrics.csv",
+        "metrics.jsonl", "optimizer.params", "previous.metrics.jsonl", "previous.optimizer.params", "previous.params"]
     assert cv2.imread(str(tmp_path / "run" / "curves.png")).shape[1] == 9 * 120
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["options"]["epochs"] == 2

@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from conftest import write_images
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
-from mlr.data.loader import batches
+from mlr.data.loader import GluonBatches
 from mlr.data.splits import fingerprint, read_splits, read_training_splits
 from mlr.errors import InputError
 from mlr.transforms import evaluation_transform
@@ -160,14 +160,14 @@ def test_fingerprint_finds_a_truncated_image(data):
 
 def test_batches_keep_the_last_images_and_the_order(data):
     folder = ImageFolder(data / "train")
-    shapes, labels = zip(*[(x.shape, y.asnumpy().tolist()) for x, y in batches(folder, evaluation_transform(64), 5)])
+    shapes, labels = zip(*[(x.shape, y.asnumpy().tolist()) for x, y in GluonBatches(folder, evaluation_transform(64), 5)])
     assert shapes == ((5, 3, 64, 64), (5, 3, 64, 64), (2, 3, 64, 64))
     assert sum(labels, []) == folder.labels
 
 
 def test_shuffled_batches_hold_every_image_once(data):
     folder = ImageFolder(data / "train")
-    loader = batches(folder, evaluation_transform(64), 12, shuffle=True)
+    loader = GluonBatches(folder, evaluation_transform(64), 12, shuffle=True)
     orders = []
     for _ in range(2):
         (images, labels), = loader

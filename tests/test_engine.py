@@ -1,4 +1,5 @@
 import json
+import random
 
 import mxnet as mx
 import numpy as np
@@ -99,25 +100,120 @@ def test_predictions_keep_the_order(ctx):
     assert_array_equal(labels, [0, 1, 2, 0])
 
 
-def test_a_loss_that_is_no_number_stops_the_training(capsys):
-    data = [(nd.ones((2, 4)) * np.nan, nd.array([0, 1]))]
-    ctx = DEVICES[:1]
-    net = gluon.nn.Dense(3)                                                   # no ReLU: that of MXNet 1.9.1 makes 0 of nan
-    net.initialize(ctx=ctx)
-    net(nd.zeros((1, 4)))
-    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .1})
+class Listed(list):
+    """Batches that are there already, with images a0.jpg, a1.jpg, ... in the first, b0.jpg, ... in the second."""
+
+    def epoch(self, first=0):
+        return iter(self[first:])
+
+    def size(self, number):
+        return len(self[number][0])
+
+    def names(self, number):
+        return ["%s%d.jpg" % ("abc"[number], index) for index in range(len(self[number][0]))]
+
+
+def trained_on(data, rate=.1, shape=(2, 4), **options):
+    net = gluon.nn.Dense(3, use_bias=False)                                   # no ReLU: that of MXNet 1.9.1 makes 0 of nan
+    net.initialize(ctx=DEVICES[:1])
+    net(nd.zeros(shape))
+    trainer = engine.new_trainer(net, "sgd", {"learning_rate": rate})
+    data = Listed(data)
+    engine.train(data, ("valid", [(nd.ones(shape), nd.array([0, 1]))]), net, options.pop("loss", mlr.CrossEntropyLoss()), trainer, DEVICES[:1], range(2),
+                 lambda epoch: rate, ["a", "b", "c"], 0, **options)
+    return net
+
+
+GOOD = nd.ones((2, 4)), nd.array([0, 1])
+
+
+@pytest.mark.parametrize("value, what", [(np.nan, "the loss became nan"), (np.inf, "the loss became nan")])
+def test_a_loss_that_is_no_number_stops_the_training(value, what):
     lines = []
-    with pytest.raises(RunError, match="loss became nan in epoch 1"):
-        engine.train(data, ("valid", data), net, mlr.CrossEntropyLoss(), trainer, ctx, range(2), lambda epoch: .1, ["a", "b", "c"], 0, lines.append)
+    with pytest.raises(RunError, match="%s in epoch 1, step 2 of 3, at the images b0.jpg, b1.jpg. The likely cause" % what):
+        trained_on([GOOD, (nd.ones((2, 4)) * value, GOOD[1]), GOOD], after_epoch=lines.append)
     assert lines == []
 
 
-def test_an_epoch_depends_on_its_seed_alone():
-    draws = []
-    for seed, epoch in ((1, 0), (1, 1), (2, 0), (1, 0)):
-        engine.seed_epoch(seed, epoch)
-        draws.append((np.random.rand(), nd.random.uniform().asscalar()))
-    assert draws[0] == draws[3] and len(set(draws)) == 3
+class RootLoss(gluon.loss.Loss):
+    """Finite where its gradient is not: the square root of the logits' squares, at 0."""
+
+    def __init__(self):
+        super().__init__(None, 0)
+
+    def hybrid_forward(self, F, logits, _):
+        return F.sqrt(F.sum(F.square(logits), axis=1))
+
+
+def test_a_gradient_that_is_no_number_stops_the_training_in_its_own_step():
+    lines = []
+    with pytest.raises(RunError, match="the gradient's norm became (nan|inf) in epoch 1, step 3 of 3, at the images c0.jpg, c1.jpg"):
+        trained_on([GOOD, GOOD, (nd.zeros((2, 4)), GOOD[1])], rate=1e-3, loss=RootLoss(), after_epoch=lines.append)  # logits are 0 for images of 0
+    assert lines == []
+
+
+def test_answers_that_are_no_numbers_stop_the_training():
+    data = [(nd.ones((2, 4)) * 1e-30, GOOD[1])]
+    with pytest.raises(RunError, match="answers to images of valid are no finite numbers after epoch 1"):
+        net = gluon.nn.Dense(3)
+        net.initialize(mx.init.Constant(3e38), ctx=DEVICES[:1])               # logits of 1e9 in training, of infinity in evaluation
+        net(nd.zeros((2, 4)))
+        engine.train(Listed(data), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), engine.new_trainer(net, "sgd", {"learning_rate": 1e-30}), DEVICES[:1],
+                     range(1), lambda epoch: 1e-30, ["a", "b", "c"], 0, print)
+
+
+class EveryStep:
+    """Checkpoints that keep what they are given, and stop the training after one of them."""
+    stopping = False
+
+    def __init__(self, stop_after=None):
+        self.saved, self._stop_after = [], stop_after
+
+    def due(self, step):
+        return True
+
+    def save_step(self, progress):
+        self.saved.append(dict(vars(progress)))
+        if len(self.saved) == self._stop_after:
+            raise InterruptedError
+
+
+def test_checkpoints_within_an_epoch_sum_up_what_was_done():
+    data = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (4, 2, 1)]
+    lines, checkpoints = [], EveryStep()
+    trained_on(data, rate=1e-9, after_epoch=lines.append, checkpoints=checkpoints)
+    assert [(one["epoch"], one["step"], one["images"]) for one in checkpoints.saved] == [(0, 1, 4), (0, 2, 6), (0, 3, 7), (1, 1, 4), (1, 2, 6), (1, 3, 7)]
+    assert_allclose(checkpoints.saved[2]["loss"] / 7, lines[0]["loss"], rtol=0)
+    assert_allclose(checkpoints.saved[2]["hits"] / 7, lines[0]["train_accuracy"], rtol=0)
+    assert 0 < checkpoints.saved[0]["loss"] < checkpoints.saved[1]["loss"] < checkpoints.saved[2]["loss"]
+
+
+def test_a_step_draws_what_follows_from_seed_epoch_and_step_alone():
+    drawn = []
+
+    class Noted(Listed):
+        def epoch(self, first=0):
+            drawn.append(("order", np.random.rand()))
+            return self.drawing(first)
+
+        def drawing(self, first):
+            for number in range(first, len(self)):
+                drawn.append((number, random.random(), np.random.rand(), nd.random.uniform().asscalar()))
+                yield self[number]
+
+    def run(epochs, seed=0, progress=None):
+        drawn.clear()
+        net = linear(DEVICES[:1])
+        trainer = engine.new_trainer(net, "sgd", {"learning_rate": .1})
+        engine.train(Noted([GOOD, GOOD, GOOD]), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), trainer, DEVICES[:1], epochs, lambda epoch: .1,
+                     ["a", "b", "c"], seed, lambda line: None, progress=progress)
+        return list(drawn)
+
+    whole = run(range(2))
+    assert len(set(whole)) == len(whole) == 8
+    assert run(range(1, 2)) == whole[4:]
+    assert run(range(1, 2), progress=engine.Progress(1, 2, images=4)) == [whole[4], whole[7]]
+    assert not set(run(range(2), seed=1)) & set(whole)
 
 
 def test_metrics_of_a_hand_worked_table():

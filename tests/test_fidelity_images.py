@@ -142,7 +142,7 @@ def test_normalization_is_numpys(photograph):
 
 def test_batches_of_a_folder_are_those_of_the_released_loader(tmp_path, fidelity):
     """From files to batches: order, labels and pixels of gluon's ImageFolderDataset and DataLoader with the released chain."""
-    from mlr.data.loader import batches
+    from mlr.data.loader import GluonBatches
 
     for number, (box, name) in enumerate(zip(BOXES, ("awe", "fear", "awe", "anger", "fear", "awe"))):
         os.makedirs(str(tmp_path / name), exist_ok=True)
@@ -152,7 +152,7 @@ def test_batches_of_a_folder_are_those_of_the_released_loader(tmp_path, fidelity
     assert ours.classes == released.synsets
     loader = gluon.data.DataLoader(
         released.transform_first(transforms.Compose([make() for make in RELEASED_EVALUATION])), 4, shuffle=False, last_batch="keep")
-    for (images, labels), (expected, true) in zip(batches(ours, evaluation_transform(), 4), loader):
+    for (images, labels), (expected, true) in zip(GluonBatches(ours, evaluation_transform(), 4), loader):
         fidelity("pixels of loaded batches that differ", differing(images.asnumpy(), expected.asnumpy()), 0)
         assert labels.asnumpy().tolist() == true.asnumpy().tolist()
     assert len(ours) == 6

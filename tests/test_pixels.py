@@ -16,7 +16,7 @@ from mlr import augmentation, prediction, training
 from mlr.data import pixels
 from mlr.data.images import read_image
 from mlr.data.labelled import Subset
-from mlr.data.loader import CachedBatches, batches
+from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages, cache_folder
 from mlr.data.splits import read_splits
 from mlr.errors import InputError
@@ -144,7 +144,7 @@ def test_a_folder_that_can_not_be_written(cache, split, data, command):
 
 def test_batches_equal_the_presets(cache, split):
     fast = list(CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5))
-    slow = list(batches(split, evaluation_transform(64), 5))
+    slow = list(GluonBatches(split, evaluation_transform(64), 5))
     assert len(fast) == len(slow) == 3
     for (images, labels), (expected, expected_labels) in zip(fast, slow):
         # The last digit of float32: a quotient by a table, or by MXNet's loop.
@@ -207,7 +207,7 @@ def test_training_is_shuffled_and_asks_for_the_resize_before_the_crop(cache, spl
     assert len(orders) > 1 and {tuple(sorted(order)) for order in orders} == {tuple(split.labels)}
     assert made._images.pixels().shape == (12, training_resize(64), training_resize(64), 3)
     released = training.training_batches(config, replace(preset, pipeline="released"), split)
-    assert isinstance(released, mx.gluon.data.DataLoader) and len(list(cache.iterdir())) == 1
+    assert isinstance(released, GluonBatches) and len(list(cache.iterdir())) == 1
 
 
 @pytest.mark.parametrize("kind, row", [(None, "l_cil"), ("caffenet", "alexnet")])

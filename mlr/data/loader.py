@@ -12,53 +12,107 @@ from mxnet.base import _LIB, check_call
 AHEAD = 2  # batches made while the network is at another
 
 
-def batches(dataset, transform, batch_size, shuffle=False):
-    """Return an iterable over batches: images (N, 3, S, S) float32 and labels (N,), the last batch as small as it comes out.
+class Batches:
+    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), the last one as small as it comes out.
 
-    transform: a preset of `mlr.transforms`. shuffle: draw a new order, from NumPy's global generator, for each pass.
-    """
-    return gluon.data.DataLoader(dataset.transform_first(transform), batch_size, shuffle=shuffle, last_batch="keep")
-
-
-class CachedBatches:
-    """The same from a `mlr.data.pixels.CachedImages`, made in the background.
-
-    finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to write it, (3, size, size)
-    float32: a `mlr.augmentation.Augmentation`, or `mlr.augmentation.evaluation`. What it draws depends on NumPy's global generator
-    at the start of a pass, and on nothing else.
+    To iterate is to begin an epoch at its first batch.
     """
 
-    def __init__(self, images, finish, size, batch_size, shuffle=False):
-        self._images, self._finish, self._size, self._batch_size, self._shuffle = images, finish, size, batch_size, shuffle
-        self._labels = np.array(images.labels, dtype=np.int64)
+    def __init__(self, images, batch_size, shuffle=False, part=None):
+        """images: a `mlr.data.labelled.LabelledImages` or what stands for one. shuffle: in a new order in each epoch.
+
+        part: number of images in a batch -> slice of it that this process makes, `mlr.workers.Workers.part`; where it is empty, the
+        batch's first image is made.
+        """
+        self._images, self._batch_size, self._shuffle, self._part = images, batch_size, shuffle, part or slice
 
     def __len__(self):
         return -(-len(self._images) // self._batch_size)
 
     def __iter__(self):
-        order = np.random.permutation(len(self._images)) if self._shuffle else np.arange(len(self._images))
-        seed = np.random.randint(2 ** 32, dtype=np.uint32)
+        return self.epoch()
+
+    def epoch(self, first=0):
+        """Begin an epoch, and return an iterator over its batches from number `first` on.
+
+        All that its order depends on is NumPy's global generator, now.
+        """
+        number = len(self._images)
+        order = np.random.permutation(number) if self._shuffle else np.arange(number)
+        self._chosen = [order[start:start + self._batch_size] for start in range(0, number, self._batch_size)]
+        return self._made(range(first, len(self)))
+
+    def size(self, number):
+        """Return the number of images in a batch, over all processes."""
+        return min(self._batch_size, len(self._images) - number * self._batch_size)
+
+    def names(self, number):
+        """Return the names of the images in a batch of the epoch that was begun last, over all processes."""
+        return [self._images.names[index] for index in self._chosen[number]]
+
+    def _places(self, number):
+        """Return the places in a batch of what this process makes of it, a range."""
+        places = range(self.size(number))
+        return places[self._part(len(places))] or places[:1]
+
+    def _made(self, numbers):
+        """Return an iterator over the batches of these numbers."""
+        raise NotImplementedError
+
+
+class GluonBatches(Batches):
+    """Each image decoded and put through a preset of `mlr.transforms` when its batch is asked for, as in the released code."""
+
+    def __init__(self, images, transform, batch_size, shuffle=False, part=None):
+        super().__init__(images, batch_size, shuffle, part)
+        self._transformed = images.transform_first(transform)
+
+    def _made(self, numbers):
+        return iter(gluon.data.DataLoader(self._transformed, batch_sampler=[
+            [self._chosen[number][place] for place in self._places(number)] for number in numbers]))
+
+
+class CachedBatches(Batches):
+    """The same from a `mlr.data.pixels.CachedImages`, made in the background.
+
+    finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to write it, (3, size, size)
+    float32: a `mlr.augmentation.Augmentation`, or `mlr.augmentation.evaluation`. What it draws depends on NumPy's global generator
+    when an epoch begins, on the batch's number and the image's place in it, and on nothing else.
+    """
+
+    def __init__(self, images, finish, size, batch_size, shuffle=False, part=None):
+        super().__init__(images, batch_size, shuffle, part)
+        self._finish, self._size = finish, size
+        self._labels = np.array(images.labels, dtype=np.int64)
+
+    def _made(self, numbers):
+        return self._in_the_background(numbers, self._chosen, np.random.randint(2 ** 32, dtype=np.uint32))
+
+    def _in_the_background(self, numbers, chosen, seed):
         made = deque()
         with ThreadPoolExecutor(1) as worker:
-            for number in range(len(self)):
-                chosen = order[number * self._batch_size:(number + 1) * self._batch_size]
+            for number in numbers:
+                places = self._places(number)
+                rows, seeds = chosen[number][places.start:places.stop], np.random.RandomState([seed, number]).randint(
+                    2 ** 32, size=self.size(number), dtype=np.uint32)[places.start:places.stop]
                 # MXNet 1.5.1 is not safe in a thread beside the one that trains: the worker knows NumPy alone.
-                images = mx.nd.empty((len(chosen), 3, self._size, self._size))
-                filled = worker.submit(self._fill, _memory(images), chosen, np.random.RandomState([seed, number]))
-                made.append((filled, images, chosen))
+                images = mx.nd.empty((len(rows), 3, self._size, self._size))
+                filled = worker.submit(self._fill, _memory(images), rows, seeds)
+                made.append((filled, images, rows))
                 if len(made) > AHEAD:
                     yield self._batch(*made.popleft())
             while made:
                 yield self._batch(*made.popleft())
 
-    def _fill(self, images, chosen, rng):
-        pixels = self._images.pixels()
-        for index, image in zip(chosen, images):
-            self._finish(pixels[self._images.rows[index]], rng, image)
+    def _fill(self, images, rows, seeds):
+        pixels, rng = self._images.pixels(), np.random.RandomState(0)
+        for row, image, seed in zip(rows, images, seeds):
+            rng.seed(seed)
+            self._finish(pixels[self._images.rows[row]], rng, image)
 
-    def _batch(self, filled, images, chosen):
+    def _batch(self, filled, images, rows):
         filled.result()
-        return images, mx.nd.array(self._labels[chosen], dtype=np.int64)
+        return images, mx.nd.array(self._labels[rows], dtype=np.int64)
 
 
 def _memory(array):

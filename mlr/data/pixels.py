@@ -15,6 +15,7 @@ from mxnet import gluon
 from mxnet.gluon.data.vision import transforms
 from tqdm import tqdm
 
+from mlr.data.images import read_images
 from mlr.errors import InputError
 from mlr.files import sync
 from mlr.processor import usable_cores
@@ -40,11 +41,11 @@ class CachedImages(gluon.data.Dataset):
     its name when it is whole, so that nothing is lost by an interruption but time. Raises InputError where there is no room for it,
     or it can't be written.
 
-    Attributes: `path`; `labels`, one an image; `rows`, the images' places in the file.
+    Attributes: `path`; `labels` and `names`, one an image; `rows`, the images' places in the file.
     """
 
     def __init__(self, split, size):
-        self.labels, self.rows, split = split.labels, split.rows, split.whole
+        self.labels, self.names, self.rows, split = split.labels, split.names, split.rows, split.whole
         self._shape = (len(split), size, size, 3)
         contents = "\n".join([str(self._shape), *split.digests])
         self.path = cache_folder() / ("pixels-%s.npy" % hashlib.sha256(contents.encode()).hexdigest())
@@ -89,7 +90,7 @@ class CachedImages(gluon.data.Dataset):
                 file.write(self._header)
                 for start in range(0, len(split), AT_ONCE):
                     indices = range(start, min(start + AT_ONCE, len(split)))
-                    for image in workers.map(lambda index: resize(split[index][0]).asnumpy(), indices):
+                    for image in workers.map(lambda index: resize(read_images([split.paths[index]])[0]).asnumpy(), indices):
                         file.write(image)
                         progress.update()
             sync(partial)

@@ -68,21 +68,26 @@ def _pairwise(dual, counts):
 class SupportVectorMachine:
     """A trained support vector machine for K classes, made by `fit` or `from_arrays`. Its prediction is the highest of its scores.
 
-    Each of the P = K (K - 1) / 2 pairs of classes has a decision, positive for the first of the two.
+    Each of the P = K (K - 1) / 2 pairs of classes has a decision, positive for the first of the two. Attributes: `classes`, K; `width`, D.
     """
 
-    def __init__(self, arrays):
-        self._arrays = arrays
-        self.classes = _classes(len(arrays["intercepts"]))
+    def __init__(self, arrays, source="the arrays"):
+        """arrays: what `arrays` returns. source: the file's name, for errors."""
+        self._arrays, self._source = arrays, source
+        self.classes, self.width = _classes(len(arrays["intercepts"])), len(arrays["mean"])
 
     def scores(self, features):
         """Return scores (N, K), float64, of features (N, D), equal to scikit-learn's decision function of the kind "ovr".
 
         With K = 2 it has one value d, the second class's: they are -d and d. With more they are the votes of all pairs, and below 1/3
-        the sum of the decisions for a class, which tells apart classes with equal votes. Raises InputError for features of another D.
+        the sum of the decisions for a class, which tells apart classes with equal votes. Raises InputError for features of another D, and
+        where a decision is no number.
         """
-        features = _checked_features(features, len(self._arrays["mean"]))
-        decisions = self._decisions((features - self._arrays["mean"]) / self._arrays["scale"])     # (N, P)
+        features = _checked_features(features, self.width)
+        with np.errstate(over="ignore", invalid="ignore"):
+            decisions = self._decisions((features - self._arrays["mean"]) / self._arrays["scale"])     # (N, P)
+        if not np.isfinite(decisions).all():
+            raise _damaged(self._source, "it answers with NaN or infinity")
         if self.classes == 2:
             return np.hstack([decisions, -decisions])
         firsts, seconds = (np.eye(self.classes)[of_pair] for of_pair in _pairs(self.classes))     # (P, K)
@@ -106,7 +111,7 @@ class SupportVectorMachine:
 
     def arrays(self):
         """Return all of it, {name: array}, float64: mean (D,), scale (D,), intercepts (P,), and of a linear one weights (P, D), else
-        support_vectors (V, D), coefficients (P, V) and gamma (1,). `nd.save` keeps them where they were made NDArrays of float64."""
+        support_vectors (V, D), coefficients (P, V) and gamma (1,)."""
         return dict(self._arrays)
 
     @classmethod
@@ -129,7 +134,7 @@ class SupportVectorMachine:
                 raise _damaged(source, "%s holds a value that is not finite%s" % (name, ", or not above 0" if name in POSITIVE else ""))
         if _classes(sizes["P"]) is None:
             raise _damaged(source, "%d intercepts are of no number of pairs" % sizes["P"])
-        return cls({name: arrays[name].astype(float) for name in shapes})
+        return cls({name: arrays[name].astype(float) for name in shapes}, source)
 
 
 def _classes(pairs):

@@ -1,0 +1,353 @@
+"""Trainings that are stopped, killed, damaged or out of room, as real processes: nothing that was saved is lost, and what goes on ends with
+the same bits as if nothing had happened."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY, write_images
+from mlr.checkpoint import EPOCH, PREVIOUS, STEP, Run
+
+EPOCHS, STEPS = 2, 3  # of 12 images in batches of 4
+ARGUMENTS = (*TINY, "--epochs", EPOCHS)
+# One that has what there is to get wrong: Adam's two moments, dropout, the original's chain of transforms, which draws from all generators.
+OTHERWISE = (*TINY, "--epochs", EPOCHS, "--pipeline", "released", "--optimizer", "adam", "--learning-rate", "0.001", "--schedule", "cosine")
+
+
+def started(arguments, code="", cwd=None):
+    """Start `mlr train` as a process, after some code of the test's, its Ctrl-C as in a terminal: a background job, as a test run may be, ignores it."""
+    return subprocess.Popen([sys.executable, "-c", "import os, signal, sys, mlr.train\n%s\nsys.exit(mlr.train.main(sys.argv[1:]))" % code, *map(str, arguments)],
+                            cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+
+def ended(process):
+    """Wait for a process and return its exit code, stdout and stderr."""
+    out, error = process.communicate(timeout=300)
+    return process.returncode, out, error
+
+
+def train(arguments, code="", cwd=None):
+    return ended(started(arguments, code, cwd))
+
+
+def resume(run, *arguments):
+    code, out, error = train(("--resume", "--out", run, *(arguments or ("--ctx", "cpu"))))
+    assert code == 0, error
+    return out, error
+
+
+def result(run):
+    """What a run ended with: its parameters, of the best epoch, too, its optimizer, and its metrics but for the time they took."""
+    opened = Run.open(run)
+    return [opened.verified(name).read_bytes() for name in ("last.params", "best.params", "optimizer.params")] + [
+        {name: value for name, value in line.items() if name not in ("seconds", "images_per_second")} for line in opened.metrics]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images") / "data")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(images, tmp_path_factory):
+    """A whole training and its result."""
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    code, _, error = train(("--data", images, "--out", run, *ARGUMENTS))
+    assert code == 0, error
+    return run, result(run)
+
+
+def after_step(number, action):
+    """Code that does something when a training asks for the n-th time whether a checkpoint is due."""
+    return ("from mlr.training import Checkpoints; due, calls = Checkpoints.due, []\n"
+            "def asked(self, step):\n"
+            "    calls.append(step)\n"
+            "    if len(calls) == %d: %s\n"
+            "    return due(self, step)\n"
+            "Checkpoints.due = asked" % (number, action))
+
+
+@pytest.mark.parametrize("sent, code, word, step", [
+    (signal.SIGINT, 130, "interrupted", 2), pytest.param(signal.SIGTERM, 143, "terminated", 4, marks=pytest.mark.slow)])
+def test_a_signal_lets_the_step_end_and_writes_a_checkpoint(images, uninterrupted, tmp_path, sent, code, word, step):
+    run = tmp_path / "a run"
+    done = train(("--data", images, "--out", run, *ARGUMENTS), after_step(step, "os.kill(os.getpid(), %d)" % sent))
+    assert done[0] == code
+    epoch, in_epoch = divmod(step - 1, STEPS)
+    assert done[2].splitlines()[-2:] == [
+        "stopping at the end of this step, with a checkpoint; once more, and it stops at once",
+        "mlr train: error: %s in epoch %d, after step %d of 3, and saved; to go on: mlr train --resume --out '%s'" % (word, epoch + 1, in_epoch + 1, run)]
+    assert json.loads((run / "step.json").read_text())["step"] == in_epoch + 1
+    out, _ = resume(run)
+    assert [line.split(",")[0] for line in out.splitlines() if line.startswith("epoch")] == ["epoch %d" % (number + 1) for number in range(epoch, EPOCHS)]
+    assert result(run) == uninterrupted[1]
+    assert not [name for name in STEP if (run / name).exists()]
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, tmp_path):
+    """In the evaluation of the first epoch, then, of the same run, while the second is being saved."""
+    run = tmp_path / "run"
+    code, _, error = train(("--data", images, "--out", run, *ARGUMENTS), (
+        "import mlr.training; made = mlr.training.evaluation_batches\n"
+        "mlr.training.evaluation_batches = lambda *arguments: (os.kill(os.getpid(), signal.SIGINT) or batch for batch in made(*arguments))"))
+    assert code == 130 and "interrupted in epoch 1, after step 3 of 3, and saved" in error
+    code, _, error = train(("--resume", "--out", run, "--ctx", "cpu"), (
+        "from mlr.checkpoint import Run; save = Run.save_epoch\n"
+        "Run.save_epoch = lambda run, *arguments: (len(run.metrics) and os.kill(os.getpid(), signal.SIGTERM), save(run, *arguments))"))
+    assert code == 143 and "terminated after epoch 2; to go on" in error
+    out, _ = resume(run)
+    assert not [line for line in out.splitlines() if line.startswith("epoch")] and (run / "curves.png").exists()
+    assert result(run) == uninterrupted[1]
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_leaves_at_once(images, uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    process = started(("--data", images, "--out", run, *ARGUMENTS), after_step(5, (
+        "os.kill(os.getpid(), signal.SIGINT); print('asleep', flush=True); __import__('time').sleep(60)")))
+    while process.stdout.readline() != "asleep\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == -signal.SIGINT                                 # what a shell shows as 130
+    assert len(Run.open(run).metrics) == 1 and not (run / "step.json").exists()
+    resume(run)
+    assert result(run) == uninterrupted[1]
+
+
+@pytest.mark.slow
+def test_signals_before_the_first_step(images, tmp_path):
+    """SIGTERM while MXNet is not at work yet: no run folder, and nothing of one."""
+    code, _, error = train(("--data", images, "--out", tmp_path / "run", *ARGUMENTS), (
+        "from mlr.checkpoint import Run\n"
+        "Run.create = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)"))
+    assert code == 143 and error.splitlines()[-1] == "mlr train: error: terminated"
+    assert list(tmp_path.iterdir()) == []
+
+
+def killed_in(run, images, moment, arguments=ARGUMENTS):
+    """Train until the n-th time that a file is renamed or synced, or a link or a folder made, and kill the process there. Return whether it came so far."""
+    code = ("calls = []\n"
+            "def before(function):\n"
+            "    def call(*arguments, **options):\n"
+            "        calls.append(1)\n"
+            "        if len(calls) == %d: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "        return function(*arguments, **options)\n"
+            "    return call\n"
+            "for name in ('replace', 'rename', 'fsync', 'link'): setattr(os, name, before(getattr(os, name)))" % moment)
+    if (run / "SHA256SUMS").exists():
+        done = train(("--resume", "--out", run, "--checkpoint-every", 1, "--ctx", "cpu"), code)
+    else:
+        done = train(("--data", images, "--out", run, "--checkpoint-every", 1, *arguments), code)
+    assert done[0] in (0, -signal.SIGKILL), done[2]
+    return done[0] != 0
+
+
+@pytest.mark.slow
+def test_a_kill_inside_a_checkpoint_write_loses_nothing(images, uninterrupted, tmp_path):
+    """One run, killed again and again, each time a little further into what it writes: the first commit, those of steps, those of epochs."""
+    moments = [1, 3, 5, 7, 10, 2, 4, 6, 9, 11, 13, 8, 12, 15]
+    run, killed = tmp_path / "run", 0
+    for moment in moments:
+        killed += killed_in(run, images, moment)
+        if (run / "SHA256SUMS").exists():
+            Run.open(run)                                                             # whole, whatever the moment
+    assert killed >= 10
+    resume(run)
+    assert result(run) == uninterrupted[1]
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments(images, tmp_path):
+    """20 kills: five runs, each killed four times and resumed, end as one that was left alone."""
+    arguments = ("--data", images, *OTHERWISE, "--epochs", 3)
+    code, _, error = train((*arguments, "--out", tmp_path / "whole"))
+    assert code == 0, error
+    start = time.monotonic()
+    assert train((*arguments, "--out", tmp_path / "timed", "--checkpoint-every", 1))[0] == 0
+    duration, draws = time.monotonic() - start, [[random.random() for _ in range(4)] for _ in range(5)]
+
+    def killed_and_resumed(number):
+        run, kills = tmp_path / str(number), 0
+        for draw in draws[number]:
+            go_on = ("--resume", "--out", run, "--ctx", "cpu") if (run / "SHA256SUMS").exists() else (*arguments, "--out", run)
+            process = started((*go_on, "--checkpoint-every", 1))
+            try:
+                process.wait(timeout=draw * duration)                                 # a machine with two at work is slower, so few have ended by then
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+            process.communicate()
+        assert train(("--resume", "--out", run, "--ctx", "cpu") if (run / "SHA256SUMS").exists() else (*arguments, "--out", run))[0] == 0
+        return kills
+
+    with ThreadPoolExecutor(2) as several:
+        kills = sum(several.map(killed_and_resumed, range(5)))
+    assert kills >= 15
+    for number in range(5):
+        assert result(tmp_path / str(number)) == result(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [
+    OTHERWISE, (*ARGUMENTS, "--ctx", "cpu(0),cpu(1),cpu(2)"),
+    ("--row", "pcnn", "--backbone", "vgg16_slim", "--pretrained", "none", "--image-size", "64", "--epochs", "3", "--rounds", "1", "--batch-size", "4",
+     "--learning-rate", "0.001", "--ctx", "cpu"),
+], ids=["released pipeline, Adam", "three devices", "PCNN"])
+def test_other_trainings_go_on_from_a_step_to_the_bit(images, tmp_path, arguments):
+    devices = ("--ctx", arguments[len(arguments) - 1 - arguments[::-1].index("--ctx") + 1])
+    assert train(("--data", images, "--out", tmp_path / "whole", *arguments))[0] == 0
+    code, _, error = train(("--data", images, "--out", tmp_path / "run", *arguments), after_step(5, "os.kill(os.getpid(), signal.SIGINT)"))
+    assert code == 130, error
+    resume(tmp_path / "run", *devices)
+    assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def stopped(images, tmp_path_factory):
+    """A run with one epoch of two done, and with a step of the second."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    code, _, error = train(("--data", images, "--out", run, *ARGUMENTS), after_step(4, "os.kill(os.getpid(), signal.SIGINT)"))
+    assert code == 130, error
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STEP)
+def test_a_damaged_step_is_left_for_the_epoch_before(stopped, uninterrupted, tmp_path, name):
+    run = Path(shutil.copytree(str(stopped), str(tmp_path / "run")))
+    flip_a_bit(run / name)
+    _, error = resume(run)
+    assert "warning: %s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after the last epoch" % (run / name) in error
+    assert result(run) == uninterrupted[1]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "last.params" else pytest.mark.slow) for name in EPOCH])
+def test_a_damaged_epoch_is_left_for_the_one_before(uninterrupted, tmp_path, name):
+    run = Path(shutil.copytree(str(uninterrupted[0]), str(tmp_path / "run")))
+    flip_a_bit(run / name)
+    out, error = resume(run)
+    assert "warning: %s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch 1" % (run / name) in error
+    assert [line.split(",")[0] for line in out.splitlines() if line.startswith("epoch")] == ["epoch 2"]
+    assert result(run) == uninterrupted[1]
+
+
+@pytest.mark.slow
+def test_without_a_whole_checkpoint_the_damage_is_named(uninterrupted, tmp_path):
+    run = Path(shutil.copytree(str(uninterrupted[0]), str(tmp_path / "run")))
+    (run / "last.params").unlink()
+    flip_a_bit(run / PREVIOUS[1])
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    code, _, error = train(("--resume", "--out", run))
+    assert code == 2 and "there is no whole checkpoint of the epoch before: restore it from a copy, or train again" in error
+    assert str(run / "last.params") in error and str(run / "previous.params") in error
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.name != "lock"} == {
+        name: content for name, content in before.items() if name != "lock"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, says", [("best.params", "the best epoch's parameters are lost"), (PREVIOUS[1], ""), ("metrics.csv", "")])
+def test_other_damage_is_mended_or_said(uninterrupted, tmp_path, name, says):
+    run = Path(shutil.copytree(str(uninterrupted[0]), str(tmp_path / "run")))
+    flip_a_bit(run / name)
+    _, error = resume(run)
+    assert says in error
+    opened = Run.open(run)
+    assert not opened.has(name) or opened.verified(name)
+    assert opened.verified("last.params").read_bytes() == uninterrupted[1][0]
+
+
+def test_a_second_training_into_a_folder_is_refused(images, uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    first = started(("--data", images, "--out", run, *ARGUMENTS), after_step(2, "print('at work', flush=True); sys.stdin.readline()"))
+    while first.stdout.readline() != "at work\n":
+        assert first.poll() is None
+    code, _, error = train(("--resume", "--out", run))
+    assert code == 2
+    assert error == "mlr train: error: another training (process %d on %s) is at work in %s: wait until it ends, or stop it\n" % (
+        first.pid, os.uname().nodename, run)
+    code, _, error = train(("--data", images, "--out", run, *ARGUMENTS))
+    assert code == 2 and "exists already" in error
+    first.send_signal(signal.SIGCONT)
+    first.kill()
+    first.communicate()
+    resume(run)                                                                       # the lock died with its process
+    assert result(run) == uninterrupted[1]
+
+
+def test_a_diverging_training_names_its_step_and_images_and_keeps_the_last_good_checkpoint(images, tmp_path):
+    run = tmp_path / "run"
+    code, _, error = train(("--data", images, "--out", run, *ARGUMENTS, "--learning-rate", "1e30"))
+    assert code == 1 and "Traceback" not in error
+    message = error.splitlines()[-1]
+    named = re.search(r"(the loss|the gradient's norm) became (nan|inf) in epoch 1, step (\d) of 3, at the images (.*)\. The likely cause", message)
+    assert named, message
+    names = named.group(4).split(", ")
+    assert len(set(names)) == 4 and all((images / "train" / name).is_file() or (images / name).is_file() for name in names)
+    assert sorted(path.name for path in run.iterdir()) == ["SHA256SUMS", "classes.json", "config.json", "lock"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function: bytes -> a folder with a file system of that size."""
+    mounted = []
+
+    def mount(size):
+        folder = tmp_path / ("disk%d" % len(mounted))
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % size, "tmpfs", str(folder)], stderr=subprocess.PIPE, universal_newlines=True)
+        if done.returncode:
+            pytest.skip("file systems can't be mounted here: %s" % done.stderr.strip())
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [.5, 1.5, 2.5, 3.5])
+def test_a_full_disk_keeps_the_last_good_checkpoint(images, uninterrupted, tmp_path, small_disk, room):
+    """Room for `room` times the size of the parameters: an epoch takes two, and the next two more before the one before it is given up."""
+    size = (uninterrupted[0] / "last.params").stat().st_size
+    disk = small_disk(int(room * size))
+    run = disk / "run"
+    code, _, error = train(("--data", images, "--out", run, *ARGUMENTS))
+    assert code == 1
+    assert re.fullmatch(r"mlr train: error: No space left on device: .*/run/(last|optimizer|best)\.params", error.splitlines()[-1]), error
+    assert not list(run.glob("*.new"))
+    moved = Path(shutil.copytree(str(run), str(tmp_path / "moved")))                  # to where there is room
+    assert len(Run.open(moved).metrics) == int(room > 2)
+    resume(moved)
+    assert result(moved) == uninterrupted[1]
+
+
+@pytest.mark.slow
+def test_a_folder_that_turned_read_only_keeps_what_it_has(images, uninterrupted, stopped, tmp_path, small_disk):
+    disk = small_disk(2 ** 30)
+    run = Path(shutil.copytree(str(stopped), str(disk / "run")))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    code, _, error = train(("--resume", "--out", run, "--ctx", "cpu"))
+    assert code == 1
+    assert error.splitlines()[-1] == "mlr train: error: Read-only file system: %s" % (run / "lock")
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    resume(run)
+    assert result(run) == uninterrupted[1]
