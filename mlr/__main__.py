@@ -6,6 +6,7 @@ from importlib import import_module
 COMMANDS = {
     "prepare": "make a data set ready for training, or draw the demo's",
     "train": "train the network on a data folder",
+    "launch": "run a command as several workers on this machine, with MXNet's parameter servers",
     "evaluate": "measure a run on a split of the data",
     "predict": "tell the emotion of images",
     "visualize": "draw what the filters of a run respond to, or what weighs for a class",

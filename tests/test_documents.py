@@ -60,7 +60,7 @@ def test_options_are_known_to_their_commands(code):
     """Also those that a comment behind a command speaks of; an option that stands alone is one of any command."""
     lines, spans = code
     unknown = []
-    for text in lines + spans:
+    for text in [part for text in lines + spans for part in text.split(" -- ")]:  # behind it, mlr launch has the workers' command
         command = COMMAND.match(text)
         known = options_of(command[1]) if command else set().union(*map(options_of, COMMANDS)) if text.startswith("--") else None
         if known is not None:
