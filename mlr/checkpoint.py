@@ -32,8 +32,10 @@ from mlr.committed import SUMS, CommittedFolder
 from mlr.errors import InputError
 from mlr.events import EventFile
 from mlr.files import STAGED, link, sync
+from mlr.json_file import read_json, read_json_lines
 from mlr.params_file import read_params, write_params
 from mlr.rows.networks import new_network
+from mlr.run_config import checked_classes, checked_config, checked_metrics, checked_progress
 from mlr.weights import infer_shapes, parameter_arrays, set_parameters
 
 EVENTS = "tensorboard"
@@ -121,7 +123,7 @@ class Run:
     @classmethod
     def config_of(cls, folder):
         """Return the config of the run in a folder, whatever else there may be damaged, with InputError as `open`."""
-        return json.loads(cls._found(folder).verified("config.json").read_text())
+        return cls._found(folder)._config()
 
     @classmethod
     def _found(cls, folder):
@@ -130,10 +132,15 @@ class Run:
         return cls(folder, None, None)
 
     def _read(self):
-        self.config = json.loads(self.verified("config.json").read_text())
-        self.classes = json.loads(self.verified("classes.json").read_text())
+        self.config = self._config()
+        path = self.verified("classes.json")
+        self.classes = checked_classes(read_json(path), self.config, path)
         if self.has("metrics.jsonl"):
-            self.metrics = _lines(self.verified("metrics.jsonl"))
+            self.metrics = _metrics(self.verified("metrics.jsonl"))
+
+    def _config(self):
+        path = self.verified("config.json")
+        return checked_config(read_json(path), path)
 
     def lock(self):
         """Keep every other process from training in this folder as long as this object lives. Raises InputError where another was first."""
@@ -191,11 +198,10 @@ class Run:
         that was under way, None where the last is that after an epoch, or there is none."""
         if not self.begun:
             return None
-        number, parameters, optimizer = STEP if self.has(STEP[0]) else EPOCH
-        path = self.verified(parameters)
-        set_parameters(net._collect_params_with_prefix(), read_params(path), path)
-        engine.restore_optimizer(trainer, read_params(self.verified(optimizer)))
-        return engine.Progress(**json.loads(self.verified(number).read_text())) if number == STEP[0] else None
+        where, parameters, optimizer = map(self.verified, STEP if self.has(STEP[0]) else EPOCH)
+        set_parameters(net._collect_params_with_prefix(), read_params(parameters), parameters)
+        engine.restore_optimizer(trainer, read_params(optimizer), optimizer)
+        return engine.Progress(**checked_progress(read_json(where), where)) if self.has(STEP[0]) else None
 
     def _repair(self):
         """Go back to a checkpoint that is whole."""
@@ -206,7 +212,7 @@ class Run:
             if not whole:
                 raise InputError("%s: missing, damaged or changed (SHA-256), and there is no whole checkpoint of the epoch before: restore it "
                                  "from a copy, or train again" % names)
-            metrics = _lines(self._files.find(PREVIOUS[0]))
+            metrics = _metrics(self._files.find(PREVIOUS[0]))
             _warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch %d" % (names, len(metrics)))
             self._files.commit({"metrics.csv": _csv_lines(metrics)}, dict(zip(PREVIOUS, EPOCH)), removed=(*PREVIOUS, *STEP))
         elif set(STEP) & set(damaged):
@@ -221,7 +227,7 @@ class Run:
                 self.folder / "best.params"))
             self._files.commit({}, removed=["best.params"])
         if "metrics.csv" in damaged and self._files.find("metrics.jsonl"):
-            self._files.commit({"metrics.csv": _csv_lines(_lines(self._files.find("metrics.jsonl")))})
+            self._files.commit({"metrics.csv": _csv_lines(_metrics(self._files.find("metrics.jsonl")))})
 
     def ship(self, folder):
         """Write what prediction needs into a new folder: without the best parameters and the optimizer's state."""
@@ -297,8 +303,8 @@ def _json(value):
     return json.dumps(value, indent=2) + "\n"
 
 
-def _lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def _metrics(path):
+    return checked_metrics(read_json_lines(path), path)
 
 
 def _json_lines(rows):

@@ -6,6 +6,7 @@ is the file, and renaming it is only tidying up.
 
 import fcntl
 import os
+import re
 import socket
 import weakref
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlr.weights import sha256_of
 
 SUMS = "SHA256SUMS"
 LOCK = "lock"
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # a name that can't lead out of the folder
 
 
 class CommittedFolder:
@@ -36,7 +38,7 @@ class CommittedFolder:
         except ValueError:
             raise InputError("%s is damaged: restore it from a copy, or train again" % (self.path / SUMS)) from None
         for name in sums:
-            if Path(name).name != name or name.endswith(STAGED) or name in (SUMS, LOCK) or "\0" in name:
+            if not PLAIN.fullmatch(name) or name.endswith(STAGED) or name in (SUMS, LOCK):
                 raise InputError("%s lists %r, which is no file of this folder: it was not written by this package, or is damaged" % (self.path / SUMS, name))
         return sums
 

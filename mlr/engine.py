@@ -12,8 +12,9 @@ import numpy as np
 from mxnet import autograd, gluon, nd
 from tqdm import tqdm
 
-from mlr.errors import RunError
+from mlr.errors import InputError, RunError
 from mlr.metrics import classification_metrics
+from mlr.weights import shown
 from mlr.workers import Workers
 
 
@@ -271,16 +272,15 @@ def optimizer_arrays(trainer):
     return arrays
 
 
-def restore_optimizer(trainer, arrays):
+def restore_optimizer(trainer, arrays, source="the arrays"):
     """Put back what `optimizer_arrays` returned, as NumPy arrays, into a trainer that has done no step yet.
 
-    The moments go to every context; running statistics only where there are as many contexts as there were.
+    The moments go to every context; running statistics only where there are as many contexts as there were. source: the file's name.
+    Raises InputError where anything is missing, too much, of another shape or type, or no number: MXNet would write beyond the end of a
+    moment that is too short.
     """
-    trainer._optimizer.begin_num_update = trainer._optimizer.num_update = int(arrays["updates"][0])
-    moments, running = {}, {}
-    for name in sorted(set(arrays) - {"updates"}):
-        kind = running if name.startswith("running.") else moments
-        kind.setdefault(int(name.split(".")[-2]), []).append(arrays[name])
+    updates, moments, running = _checked_optimizer(trainer, dict(arrays), source)
+    trainer._optimizer.begin_num_update = trainer._optimizer.num_update = updates
     for updater, context in zip(trainer._updaters, trainer._contexts):
         for index, state in moments.items():
             copies = tuple(nd.array(moment, context, moment.dtype) for moment in state)
@@ -290,3 +290,33 @@ def restore_optimizer(trainer, arrays):
         if len(values) == len(trainer._contexts):
             for ours, value in zip(trainer._params[index].list_data(), values):
                 ours[:] = nd.array(value, ours.context, value.dtype)
+
+
+def _checked_optimizer(trainer, arrays, source):
+    """Return the number of updates, {parameter's index: [moments]} and {parameter's index: [running statistics, one a context]}."""
+    def refuse(what):
+        raise InputError("%s is not the optimizer's state of this training (%s): restore it from a copy, or train again" % (source, what))
+
+    def take(name, like):
+        array = arrays.pop(name, None)
+        if array is None or array.shape != like.shape or array.dtype != like.dtype or not np.isfinite(array).all():
+            refuse("%s is %s, expected finite %s of shape %s" % (
+                name, "missing" if array is None else "%s of shape %s" % (array.dtype, array.shape), np.dtype(like.dtype).name, like.shape))
+        return array
+
+    updates = arrays.pop("updates", None)
+    if updates is None or updates.shape != (1,) or updates.dtype != np.int64 or not 0 <= updates[0] < 2 ** 31:
+        refuse("its number of updates is %s" % (updates,))
+    moments, running = {}, {}
+    contexts = sum(name.startswith("running.") for name in arrays) // (sum(parameter.grad_req == "null" for parameter in trainer._params) or 1)
+    on_servers = not any(name[:1].isdigit() for name in arrays)  # with dist_async, which keeps the moments to itself
+    for index, parameter in enumerate(trainer._params):
+        data = parameter.list_data()[0]
+        if parameter.grad_req == "null":
+            running[index] = [take("running.%d.%d" % (index, number), data) for number in range(contexts)]
+        elif not on_servers:
+            state = trainer._optimizer.create_state_multi_precision(index, data)
+            moments[index] = [take("%d.%d" % (index, number), like) for number, like in enumerate(state if isinstance(state, tuple) else (state,))]
+    if arrays:
+        refuse("it also has %s" % shown(", ".join(arrays)))
+    return int(updates[0]), moments, running

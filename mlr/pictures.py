@@ -10,12 +10,12 @@ def read_pictures(paths, image_size, ctx):
     """
     from mxnet import nd
 
-    from mlr.data.images import checked_bytes, read_image
+    from mlr.data.images import checked_bytes, read_images
     from mlr.transforms import evaluation_transform
 
     for path in paths:
         checked_bytes(path)
-    pictures = [read_image(path) for path in paths]
+    pictures = read_images(paths)
     transform = evaluation_transform(image_size)
     return [picture.asnumpy() for picture in pictures], nd.stack(*[transform(picture) for picture in pictures]).as_in_context(ctx)
 

@@ -17,7 +17,7 @@ from mlr import engine, transforms
 from mlr.checkpoint import Run
 from mlr.command import SHIPPED_RUN
 from mlr.context import parse_context
-from mlr.data.images import checked_bytes, read_image
+from mlr.data.images import checked_bytes, read_images
 from mlr.data.listing import EXTENSIONS, is_image
 from mlr.errors import InputError
 from mlr.inference import fused
@@ -72,7 +72,7 @@ class Predictor:
 
     def __init__(self, net, classes, config, ctx, machine=None):
         """config: of the run. ctx: list of contexts. machine: the SupportVectorMachine on the features, for DeepSentiBank."""
-        self.net, self.classes, self.ctx, self.machine, self._config = net, classes, ctx, machine, config
+        self.net, self.classes, self.ctx, self.machine, self._config, self._named = net, classes, ctx, machine, config, "the network"
         self.transform = evaluation_transform(config)
         self._answering = net.features if config.get("features") == "fc7" else net
         self.regions = self._affective_regions() if row_of(config) == "ar" else None
@@ -84,8 +84,12 @@ class Predictor:
         if row_of(run.config) == "deepsentibank":
             path = run.verified(SVM)
             machine = SupportVectorMachine.from_arrays(read_params(path), path)
-        predictor = cls(run.load_network(ctx, parameters), run.classes, run.config, ctx, machine)
-        predictor._answering = fused(predictor._answering)
+        net = run.load_network(ctx, parameters)
+        if machine and (machine.classes, machine.width) != (len(run.classes), net.output.weight.shape[run.config["features"] == "fc7"]):
+            raise InputError("%s is for %d classes and features of length %d, which are not the run's: restore it from a copy, or train again" % (
+                path, machine.classes, machine.width))
+        predictor = cls(net, run.classes, run.config, ctx, machine)
+        predictor._answering, predictor._named = fused(predictor._answering), "the network of %s, %s.params," % (run.folder, parameters)
         return predictor
 
     @overload
@@ -134,10 +138,13 @@ class Predictor:
     def of_files(self, paths, names):
         """Return the probabilities (N, K), float64, of the classes for image files; names: by which proposals know the images."""
         chunks = [slice(start, start + BATCH) for start in range(0, len(paths), BATCH)]
-        return np.concatenate([self.of_images([read_image(path) for path in paths[part]], names[part]) for part in chunks])
+        return np.concatenate([self.of_images(read_images(paths[part]), names[part]) for part in chunks])
 
     def of_images(self, images, names):
-        """Return the probabilities (N, K), float64, of the classes for a list of images, (H, W, 3) uint8 RGB NDArrays."""
+        """Return the probabilities (N, K), float64, of the classes for a list of images, (H, W, 3) uint8 RGB NDArrays.
+
+        Raises InputError where they are no numbers.
+        """
         if self.regions:
             return np.stack([self.regions.predict(image.asnumpy(), name).probabilities for image, name in zip(images, names)])
         batch = nd.stack(*[self.transform(image) for image in images])
@@ -147,8 +154,12 @@ class Predictor:
 
     def features(self, batch):
         """Return the network's answer to a batch (N, 3, S, S), a NumPy array: logits (N, K), and for DeepSentiBank what the SVM is
-        trained on, (N, D): what config.json calls `features`, fc8 or fc7."""
-        return engine.predict(self._answering, [(batch, nd.zeros(len(batch)))], self.ctx)[0]
+        trained on, (N, D): what config.json calls `features`, fc8 or fc7. Raises InputError where it is no number."""
+        features = engine.predict(self._answering, [(batch, nd.zeros(len(batch)))], self.ctx)[0]
+        if not np.isfinite(features).all():
+            raise InputError("%s answers with NaN or infinity: its weights are damaged, or its training diverged; restore it from a copy, or "
+                             "train again" % self._named)
+        return features
 
     def _answers(self, images):
         answers, pixels = {}, {}
@@ -205,7 +216,7 @@ def _read(image):
     """Return the pixels of an image file or array, an NDArray (H, W, 3) of uint8, RGB. Raises InputError as `Predictor.__call__`."""
     if isinstance(image, (str, os.PathLike)):
         checked_bytes(image)
-        return read_image(image)
+        return read_images([image])[0]
     if not isinstance(image, np.ndarray):
         raise InputError("an image is a path or a NumPy array (H, W, 3) of uint8, RGB, not a %s" % type(image).__name__)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

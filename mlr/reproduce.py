@@ -189,7 +189,8 @@ class Runner:
         with open(log, "a") as file:
             print("$ mlr %s" % shlex.join(arguments), file=file, flush=True)
             process = subprocess.Popen(
-                [sys.executable, "-m", "mlr", *arguments], env=self._environment, stdout=file, stderr=subprocess.STDOUT)
+                [sys.executable, "-m", "mlr", *arguments], env=self._environment, stdout=file, stderr=subprocess.STDOUT,
+                start_new_session=True)  # or Ctrl-C in a terminal would be a second signal beside `terminate`, and end it without a checkpoint
             self._running.add(process)
             if self._stopped:  # while the process was started, so that `run_all` did not see it
                 process.terminate()

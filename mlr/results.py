@@ -2,13 +2,16 @@
 
 import csv
 import io
-import json
+import math
 import shlex
 from pathlib import Path
 from statistics import mean, stdev
 
 from mlr.checkpoint import Run
 from mlr.data.manifest import DESCRIPTION
+from mlr.errors import InputError
+from mlr.json_file import read_json
+from mlr.run_config import checked_evaluation
 
 SHIPPED_RESULTS = Path(__file__).parents[1] / "docs" / "results"  # of the demo, made by make results
 
@@ -16,9 +19,12 @@ METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "ma
 
 
 def outcome(folder, split="test"):
-    """Return what a finished and evaluated run says of itself, a dict of plain values."""
+    """Return what a finished and evaluated run says of itself, a dict of plain values. Raises InputError where a file of it is missing or damaged."""
     run = Run.open(folder)
-    evaluation = json.loads((run.folder / ("evaluation_%s.json" % split)).read_text())
+    path = run.folder / ("evaluation_%s.json" % split)
+    evaluation = checked_evaluation(read_json(path, "measure the run again, with mlr evaluate"), path)
+    if not all("seconds" in line for line in run.metrics):
+        raise InputError("%s tells no epoch's seconds: restore it from a copy, or train again" % (run.folder / "metrics.jsonl"))
     return {
         "run": run.folder.name, "seed": run.config["options"]["seed"], **{name: evaluation[name] for name in (*METRICS, "majority_rate", "images")},
         "classes": len(run.classes),
@@ -32,7 +38,8 @@ def outcome(folder, split="test"):
 def of_fi(data):
     """Tell whether a data folder was prepared from FI, whose accuracies the paper's table has."""
     description = Path(data) / DESCRIPTION
-    return description.is_file() and json.loads(description.read_text())["dataset"] == "fi"
+    described = read_json(description) if description.is_file() else None
+    return isinstance(described, dict) and described.get("dataset") == "fi"
 
 
 def command_line(argv):
@@ -89,12 +96,20 @@ def csv_table(outcomes):
 
 
 def read_csv(path):
-    """Return what `csv_table` wrote, {run's name: outcomes of its seeds}, with the numbers that `summary` needs."""
+    """Return what `csv_table` wrote, {run's name: outcomes of its seeds}, with the numbers that `summary` needs.
+
+    Raises InputError where it is damaged.
+    """
     outcomes = {}
-    with open(path, newline="") as file:
-        for line in csv.DictReader(file):
-            numbers = {name: float(line[name]) for name in (*METRICS, "seconds", "majority_rate")}
-            outcomes.setdefault(line["run"].rpartition("-seed")[0], []).append({**line, **numbers})
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file, strict=True):
+                numbers = {name: float(line[name]) for name in (*METRICS, "seconds", "majority_rate")}
+                if not all(map(math.isfinite, numbers.values())):
+                    raise ValueError
+                outcomes.setdefault(line["run"].rpartition("-seed")[0], []).append({**line, **numbers})
+    except (KeyError, TypeError, ValueError, AttributeError, csv.Error):
+        raise InputError("%s is damaged, or no table of results: make it again, with mlr reproduce" % path) from None
     return outcomes
 
 

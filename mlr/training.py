@@ -18,6 +18,7 @@ from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.errors import InputError, Interrupted
 from mlr.figures import save_confusion, save_curves
 from mlr.interruption import NAMES, Postponed
+from mlr.json_file import read_json
 from mlr.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
 from mlr.metrics import classification_metrics
 from mlr.params_file import write_params
@@ -26,6 +27,7 @@ from mlr.presets import BY_GRADIENTS, Preset
 from mlr.rows import pcnn, support_vectors
 from mlr.rows.deepsentibank import CaffeNet, caffe_resize, load_caffe_weights
 from mlr.rows.networks import CAFFENETS, network_options, new_network
+from mlr.run_config import checked_kept
 from mlr.transforms import training_resize
 from mlr.weights import load_pretrained, materialize
 from mlr.workers import Workers
@@ -228,7 +230,7 @@ def kept_images(run, round_, predictor, train_split):
     """Return the images that PCNN's round keeps of the training set, as the run recorded it or, the first time, drawn and recorded."""
     name = "kept_%d.json" % round_
     if run.has(name):
-        kept = json.loads(run.verified(name).read_text())["kept"]
+        kept = checked_kept(read_json(run.verified(name)), len(train_split), run.folder / name)
     else:
         probabilities = predictor.of_files(train_split.paths, train_split.names)
         kept = pcnn.select(probabilities, train_split.labels, run.config["options"]["seed"] + round_).tolist()

@@ -70,6 +70,17 @@ def write_images(root, classes=("awe", "fear"), train=6, valid=2, test=2, size=(
     return Path(root)
 
 
+def run_config(preset, classes, seed=0, **others):
+    """Return a config.json as a training of a `mlr.presets.Preset` writes it. classes: K."""
+    from mlr.rows.networks import network_options
+
+    return {
+        "options": {"data": "data", "labels": "emotion", "fold": None, "seed": seed, **preset.options()},
+        "network": network_options(preset, classes), "preprocessing": {"image_size": preset.image_size},
+        "data": {"folder": "data", "sha256": "d" * 64, "manifest": None, "counts": {}}, "pretrained": {"source": "none"},
+        "contexts": ["cpu(0)"], "argv": ["train"], "git_commit": None, "threads": "1", "versions": {"mxnet": mx.__version__}, **others}
+
+
 @pytest.fixture
 def data(tmp_path):
     return write_images(tmp_path / "data")

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mxnet as mx
@@ -10,12 +11,16 @@ from mxnet import autograd, nd
 from numpy.testing import assert_array_equal
 
 import mlr
+from conftest import run_config
 from mlr import engine
 from mlr.checkpoint import Run
 from mlr.errors import InputError
+from mlr.presets import RELEASED
 from mlr.weights import materialize
 
-NETWORK = {"classes": 2, "backbone": "resnet18_v2", "style_width": 8, "taps": ["stem", "pool", "stage1"]}
+PRESET = replace(RELEASED["l_cil"], backbone="resnet18_v2", style_width=8, image_size=64, pretrained="none")
+NETWORK = {"classes": 2, "backbone": "resnet18_v2", "style_width": 8}
+CONFIG = run_config(PRESET, 2)
 
 
 def new_net():
@@ -48,7 +53,7 @@ def train_two_epochs(tmp_path):
     """A run with two epochs, the first of them the better one on valid."""
     net = new_net()
     trainer = engine.new_trainer(net, *ADAM)
-    run = Run.create(tmp_path / "run", {"network": NETWORK}, ["awe", "fear"])
+    run = Run.create(tmp_path / "run", CONFIG, ["awe", "fear"])
     logits = []
     for epoch, accuracy in ((1, .9), (2, .5)):
         with autograd.record():
@@ -136,7 +141,7 @@ def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkey
         replaced.clear()
         monkeypatch.setattr(os, "replace", stop_before(limit))
         net.fusion.output.bias.set_data(nd.ones(2) * limit)
-        line = {"epoch": 3, "valid_balanced_accuracy": 0, "limit": limit}
+        line = {"epoch": len(before) + 1, "valid_balanced_accuracy": 0, "limit": limit}
         with pytest.raises(Stop):
             Run.open(run.folder).save_epoch(net, trainer, line)
         monkeypatch.setattr(os, "replace", rename)
@@ -153,7 +158,7 @@ def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkey
 def test_an_existing_folder_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match="run exists already: give another --out"):
-        Run.create(tmp_path / "run", {}, [])
+        Run.create(tmp_path / "run", CONFIG, [])
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -163,7 +168,7 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 
 def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
-    run = Run.create(tmp_path / "run", {"network": NETWORK}, ["awe", "fear"])
+    run = Run.create(tmp_path / "run", CONFIG, ["awe", "fear"])
     with pytest.raises(InputError, match="has no last.params: the training stopped before its first epoch"):
         Run.open(run.folder).load_network([mx.cpu()])
 
@@ -171,7 +176,7 @@ def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
 def test_parameters_of_another_network(tmp_path):
     net = new_net()
     trainer = engine.new_trainer(net, *ADAM)
-    run = Run.create(tmp_path / "run", {"network": {**NETWORK, "classes": 5}}, list("abcde"))
+    run = Run.create(tmp_path / "run", run_config(PRESET, 5), list("abcde"))
     run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
     with pytest.raises(InputError, match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)"):
         Run.open(run.folder).load_network([mx.cpu()])

@@ -252,7 +252,7 @@ def test_a_run_folder_that_can_not_be_written(trained, command, tmp_path):
     (tmp_path / "file").write_text("x")
     done = command("train", "--data", trained[1], "--out", tmp_path / "file" / "run", *TINY)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "mlr train: error: Not a directory: %s" % (tmp_path / "file" / "run")
+    assert done.stderr.splitlines()[-1] == "mlr train: error: File exists: %s" % (tmp_path / "file")
 
 
 def test_console_command(command):

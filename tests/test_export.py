@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import write_images
+from conftest import run_config, write_images
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_sample_images
 
@@ -23,7 +23,7 @@ from mlr.checkpoint import Run
 from mlr.errors import InputError
 from mlr.portable import exported_part
 from mlr.presets import DEMO
-from mlr.rows.networks import network_options, new_network
+from mlr.rows.networks import new_network
 from mlr.weights import materialize, sha256_of
 
 
@@ -90,12 +90,11 @@ def photograph(tmp_path):
 
 def run_of(preset, folder, classes=("awe", "fear", "joy"), **config):
     """Return a run of a preset's network with drawn parameters, as a training leaves it."""
-    network = network_options(preset, len(classes))
-    net = new_network(network)
+    config = run_config(preset, len(classes), **config)
+    net = new_network(config["network"])
     materialize(net, mx.cpu(), mx.init.Xavier())
     mx.nd.waitall()
-    options, preprocessing = {**preset.options(), "seed": 0}, {"image_size": preset.image_size}
-    run = Run.create(folder, {"options": options, "network": network, "preprocessing": preprocessing, **config}, list(classes))
+    run = Run.create(folder, config, list(classes))
     run.save_files({"last.params": net.save_parameters})
     return run
 

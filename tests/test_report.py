@@ -123,7 +123,7 @@ def measured(tmp_path):
         run = Run.create(tmp_path / "run", {
             "options": {"data": str(data), "labels": None}, "network": {}, "preprocessing": {"mean": paper.PIXEL_MEAN}, "pretrained": {"source": "none"},
             "data": {"sha256": "0"}, "contexts": ["cpu(0)"], **environment()}, classes)
-        run._commit({"last.params": "parameters"})
+        run.save_files({"last.params": "parameters"})
         labels = np.repeat(range(len(classes)), 2)
         evaluation = {"data": "%s/test" % data, "sha256": "0" * 64, "fold": None, "parameters": "last",
                       **classification_metrics(labels, answers, classes)}

@@ -17,11 +17,13 @@ import pytest
 from mxnet import nd
 from numpy.testing import assert_allclose
 
+from conftest import run_config
 from mlr import paper, results
 from mlr.checkpoint import Run
 from mlr.errors import InputError, RunError
 from mlr.figures import new_figure, plot_results
 from mlr.metrics import classification_metrics
+from mlr.presets import DEMO
 from mlr.reproduce import Runner, check, command_of, parser, plan, pretrainings, train, train_and_evaluate, write_results
 from mlr.weights import sha256_of
 
@@ -84,12 +86,12 @@ def test_bars_with_errors():
 
 def made_run(folder, arguments=(), seed=0, hits=3, finished=True):
     """Write a run folder as mlr train and mlr evaluate leave it; of 4 test images of class a and 2 of b, `hits` of class a are right."""
-    run = Run.create(folder, {
-        "options": {"seed": seed}, "argv": ["-m", "train", *arguments, "--out", str(folder)], "data": {"sha256": "d" * 64, "manifest": "m" * 64},
-        "pretrained": {"source": "x.params", "sha256": "p" * 64}, "threads": "1", "versions": {"mxnet": "1.5.1"}}, ["a", "b"])
+    run = Run.create(folder, run_config(
+        DEMO["vgg16"], 2, seed, argv=["-m", "train", *arguments, "--out", str(folder)], data={"folder": "x", "sha256": "d" * 64, "manifest": "m" * 64},
+        pretrained={"source": "x.params", "sha256": "p" * 64}), ["a", "b"])
     arrays = {"output.weight": nd.ones((2, 5)), "output.bias": nd.ones(2), "norm.running_mean": nd.ones(7), "norm.running_var": nd.ones(7)}
     run.save_files({
-        "metrics.jsonl": "".join('{"seconds": %d}\n' % seconds for seconds in (10, 20 + seed)), "last.params": lambda path: nd.save(path, arrays)})
+        "metrics.jsonl": "".join('{"epoch": %d, "seconds": %d}\n' % line for line in ((1, 10), (2, 20 + seed))), "last.params": lambda path: nd.save(path, arrays)})
     if finished:
         result = classification_metrics([0] * 4 + [1] * 2, [0] * hits + [1] * (4 - hits) + [1, 0], run.classes)
         (folder / "evaluation_test.json").write_text(json.dumps(result))

@@ -18,6 +18,7 @@ import mlr.train
 from conftest import write_images
 from mlr import paper
 from mlr.checkpoint import Run
+from mlr.committed import CommittedFolder
 from mlr.data.images import read_image
 from mlr.data.manifest import Entry, write_prepared
 from mlr.errors import InputError
@@ -298,17 +299,17 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
         assert {name.partition("/")[0] for name in kept["names"]} == {"awe", "fear"}
     assert len(json.loads(whole["kept_1.json"])["kept"]) < 12                    # else nothing was selected
 
-    commit = Run._commit
+    commit = CommittedFolder.commit
     for epochs, file in stops:
         run = tmp_path / ("stopped-%d-%s" % (epochs, file))
 
-        def stop_there(self, contents):
-            commit(self, contents)
-            if len(self.metrics) == epochs and file in contents:
+        def stop_there(self, contents, *arguments, **options):
+            commit(self, contents, *arguments, **options)
+            if (len((self.path / "metrics.jsonl").read_text().splitlines()) if self.has("metrics.jsonl") else 0) == epochs and file in contents:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "_commit", stop_there)
+            patch.setattr(CommittedFolder, "commit", stop_there)
             assert train(*options, "--out", run) == 130
         assert len(Run.open(run).metrics) == epochs and Run.open(run).has("kept_1.json") == (file == "kept_1.json" or epochs > 6)
         assert train("--resume", "--out", run) == 0

@@ -4,6 +4,8 @@ Every reader takes the folder that the user has and returns a Listing. What is m
 follows from counts, and is not documented by a data set's authors.
 """
 
+import math
+import os
 import re
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -15,6 +17,7 @@ from mlr.errors import InputError
 
 LABEL_FILE = "label.csv"
 SPLIT_FOLDERS = {"train": "train", "val": "valid", "valid": "valid", "validation": "valid", "test": "test"}
+NUMBER = re.compile("[0-9]{1,9}")
 DEPTH = 3          # folders below the root in which a layout is looked for
 
 
@@ -79,7 +82,7 @@ def _fi_number_lists(root):
             for line in text_lines(path):
                 name, _, number = line.rpartition(" ")
                 names = SENTIMENTS if two else MIKELS
-                if not number.isdigit() or int(number) >= len(names):
+                if not NUMBER.fullmatch(number) or int(number) >= len(names):
                     listing.leave_out(line, "not <path> <0 to %d>" % (len(names) - 1))
                 elif two:
                     listing.add(base + name.strip(), sentiment=names[int(number)], split=split, listed=line)
@@ -197,8 +200,8 @@ def read_emotion6(root):
         try:
             votes = [float(field) for field in row[3:]]
         except ValueError:
-            votes = None
-        if votes is None or len(votes) != len(names):
+            votes = []
+        if len(votes) != len(names) or not all(map(math.isfinite, votes)):
             listing.leave_out(text, "not a file with valence, arousal and seven shares")
         elif _elected(names, votes) in ("tie", "neutral"):
             listing.leave_out(text, _elected(names, votes))
@@ -340,7 +343,7 @@ DATASETS = {
 def _emotion(text):
     """Return the emotion of Mikels that a label names, or counts in alphabetical order from 0 (inferred), "" for none."""
     text = text.strip()
-    if text.isdigit():
+    if NUMBER.fullmatch(text):
         return MIKELS[int(text)] if int(text) < len(MIKELS) else ""
     emotion = emotion_named(text)
     return emotion if emotion in MIKELS else ""
@@ -387,7 +390,7 @@ def _base(root, folder, names):
     candidates = [folder, *(path for path in _folders(root) if path != folder)]
     for _, name in zip(range(20), names):
         for candidate in candidates:
-            if not Path(name).is_absolute() and (candidate / name.strip()).is_file():
+            if not Path(name).is_absolute() and os.path.isfile(candidate / name.strip()):  # False of a name that is too long, too
                 return _below(root, candidate)
     return _below(root, folder)
 

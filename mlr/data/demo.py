@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from mlr.emotions import MIKELS
 from mlr.errors import InputError
+from mlr.json_file import read_json
 from mlr.paper import FI_COUNTS
 
 SIZE = 96           # pixels
@@ -81,7 +82,7 @@ def draw(folder, description, counts, painter):
     """
     marker = folder / DESCRIPTION
     if marker.is_file():
-        if json.loads(marker.read_text()) == description:
+        if read_json(marker, "remove the folder, and it is drawn anew") == description:
             return
         raise InputError("%s holds a demo data set drawn with other options: give another folder, or remove it" % folder)
     if folder.exists() and any(folder.iterdir()):

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from mlr.errors import InputError
 from mlr.processor import usable_cores
 
 CHUNK = 256       # images at once, so that memory does not grow with their number
+SIDE = re.compile("[0-9]{1,9}")
 THUMBNAIL = 64    # pixels; images with the same thumbnail are near-duplicates
 
 
@@ -76,7 +78,10 @@ def _read_journal(path):
     known = {}
     if path.is_file():
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            for row in csv.reader(file):
-                if len(row) == 3 + len(Examined._fields) and row[2].isdigit() and row[3].isdigit():
-                    known[row[0], row[1]] = Examined(int(row[2]), int(row[3]), *row[4:-1])
+            try:
+                for row in csv.reader(file):
+                    if len(row) == 3 + len(Examined._fields) and SIDE.fullmatch(row[2]) and SIDE.fullmatch(row[3]):
+                        known[row[0], row[1]] = Examined(int(row[2]), int(row[3]), *row[4:-1])
+            except csv.Error:  # damaged: what comes after is looked at again
+                pass
     return known

@@ -9,7 +9,7 @@ import warnings
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mlr.errors import InputError
 
@@ -18,14 +18,18 @@ UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replac
 # A file of some kB can claim to be a picture that fills the memory.
 MOST_PIXELS = 2 ** 27  # 400 MB as RGB
 MOST_BYTES = 2 ** 28
+MOST_WORK = 16 * MOST_PIXELS  # a progressive JPEG of some MB can go over its pixels for hours; usual ones do it ten times
+# Beside JPEG and PNG, what OpenCV reads and MXNet may.
+OTHER_FORMATS = ("BMP", "DIB", "GIF", "JPEG2000", "PPM", "SUN", "TIFF", "WEBP")
 
 # Any JPEG marker but those inside of compressed data: FF 00 (a stuffed byte) and FF D0-D7 (restarts).
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-JPEG_START, JPEG_END = 0xD8, 0xD9
+JPEG_START, JPEG_END, JPEG_SCAN = 0xD8, 0xD9, 0xDA
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 def read_bytes(path):
-    """Return the content of an image file. Raises InputError for a file that can't be read, is empty or ends too early.
+    """Return the content of an image file. Raises InputError for a file that can't be read, is empty, ends too early or claims too much.
 
     The decoders fill what is missing of a truncated JPEG with grey and say nothing, hence the look at its structure.
     """
@@ -38,8 +42,16 @@ def read_bytes(path):
         raise InputError("can't read image %s: %s" % (path, error.strerror)) from None
     if not data:
         raise InputError("image %s is empty, likely an interrupted copy: copy it again or remove it" % path)
-    if (data.startswith(b"\xff\xd8") and not _jpeg_ends(data)) or (data.startswith(b"\x89PNG") and not _png_ends(data)):
+    pixels, scans = next(look for start, look in STRUCTURES.items() if data.startswith(start))(data)
+    if pixels is None:
+        raise InputError(UNDECODABLE % path)
+    if not scans:
         raise InputError("image %s is truncated, likely an interrupted download: get it again or remove it" % path)
+    if pixels > MOST_PIXELS:
+        raise InputError("image %s claims more than %d million pixels, likely a damaged header or an attack: remove it" % (
+            path, MOST_PIXELS // 10 ** 6))
+    if pixels * scans > MOST_WORK:
+        raise InputError("image %s goes over its %d pixels %d times, likely an attack, as it takes for ever: remove it" % (path, pixels, scans))
     return data
 
 
@@ -58,6 +70,19 @@ def read_image(path):
         raise InputError(UNDECODABLE % path) from None
 
 
+def read_images(paths):
+    """Return the pixels of image files, as `read_image`, decoded at once and all there: the error for the first that can't be names it."""
+    import mxnet as mx
+
+    images = [read_image(path) for path in paths]
+    for path, image in zip(paths, images):
+        try:
+            image.wait_to_read()
+        except mx.MXNetError:
+            raise InputError(UNDECODABLE % path) from None
+    return images
+
+
 def checked_bytes(path):
     """Return the content of an image file that decodes without error. Raises InputError, naming the file, otherwise.
 
@@ -73,48 +98,57 @@ def decode(data, path):
 
     Raises InputError, naming the file, where there is any error in it.
     """
-    if _pixels_claimed(data) > MOST_PIXELS:
-        raise InputError("image %s claims more than %d million pixels, likely a damaged header or an attack: remove it" % (
-            path, MOST_PIXELS // 10 ** 6))
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        pixels = None
     if pixels is None:
         raise InputError(UNDECODABLE % path)
     return pixels
 
 
-def _pixels_claimed(data):
-    """Return the number of pixels that the header of an image speaks of, 0 where it can't be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return math.prod(Image.open(io.BytesIO(data)).size)
-    except Image.DecompressionBombError:
-        return math.inf
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, struct.error):
-        return 0
-
-
-def _jpeg_ends(data):
-    position = 0
+def _jpeg(data):
+    """Return the pixels that a JPEG claims, and its scans: how often it goes over them, 0 where it is truncated."""
+    position = pixels = scans = 0
     while True:
         marker = JPEG_MARKER.search(data, position)
         if not marker:
-            return False
+            return pixels, 0
         kind, position = data[marker.end() - 1], marker.end()
         if kind == JPEG_END:
-            return True
+            return pixels, max(1, scans)
         if kind not in (JPEG_START, 0x01):
-            length = data[position:position + 2]
-            if len(length) < 2:
-                return False
-            position += struct.unpack(">H", length)[0]
+            if len(data) < position + 2:
+                return pixels, 0
+            length, height, width = struct.unpack(">HxHH", data[position:position + 7].ljust(7, b"\0"))
+            if kind in JPEG_FRAMES:
+                pixels = max(pixels, height * width)
+            scans += kind == JPEG_SCAN
+            position += length
 
 
-def _png_ends(data):
+def _png(data):
+    """Return the pixels that a PNG claims, and 1, or 0 where it is truncated."""
+    pixels = math.prod(struct.unpack(">II", data[16:24].ljust(8, b"\0")))
     position = 8
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position:position + 8])
         position += 12 + length
         if kind == b"IEND":
-            return position <= len(data)
-    return False
+            return pixels, int(position <= len(data))
+    return pixels, 0
+
+
+def _other(data):
+    """Return the pixels that an image in another format claims, None where it is in none that OpenCV may know, and 1."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return math.prod(Image.open(io.BytesIO(data), formats=OTHER_FORMATS).size), 1
+    except Image.DecompressionBombError:
+        return math.inf, 1
+    except Exception:  # of a damaged header Pillow raises nearly everything
+        return None, 1
+
+
+STRUCTURES = {b"\xff\xd8": _jpeg, b"\x89PNG": _png, b"": _other}

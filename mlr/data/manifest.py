@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mlr.data.partition import FIVE_FOLDS
+from mlr.emotions import SENTIMENTS
 from mlr.errors import InputError
 from mlr.files import write_file
 
@@ -70,7 +71,7 @@ def read_entries(path):
         entries = [Entry(*row) for row in rows[1:]]
         for entry in entries:
             parts = PurePosixPath(entry.path)
-            if parts.is_absolute() or ".." in parts.parts or "\0" in entry.path or not (
+            if parts.is_absolute() or ".." in parts.parts or "\0" in entry.path or entry.sentiment not in ("", *SENTIMENTS) or not (
                     entry.split in SPLITS or entry.split in FIVE_FOLDS):
                 raise ValueError
         if not entries or len({entry.split in SPLITS for entry in entries}) > 1:

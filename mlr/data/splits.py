@@ -1,7 +1,6 @@
 """The splits of a data set, be it an image folder or one that `mlr prepare` wrote."""
 
 import hashlib
-import json
 from pathlib import Path
 
 from mlr.data.folder import ImageFolder, read_folders
@@ -10,6 +9,8 @@ from mlr.data.labelled import LabelledImages
 from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, folds_of, read_entries
 from mlr.emotions import SENTIMENTS
 from mlr.errors import InputError
+from mlr.json_file import read_json
+from mlr.weights import shown
 
 
 class ManifestSplit(LabelledImages):
@@ -50,11 +51,12 @@ def read_manifest(folder, labels="emotion", fold=None):
     path = folder / MANIFEST
     entries = read_entries(path)
     try:
-        root = Path(json.loads((folder / DESCRIPTION).read_text())["root"])
-    except (OSError, ValueError, KeyError, TypeError):
+        root = Path(read_json(folder / DESCRIPTION)["root"])
+        there = root.is_dir()
+    except (InputError, KeyError, TypeError, OSError):
         raise InputError("%s is missing or damaged: prepare the data set again" % (folder / DESCRIPTION)) from None
-    if not root.is_dir():
-        raise InputError("the images of %s are gone, there is no folder %s: restore it, or prepare the data set again" % (folder, root))
+    if not there:
+        raise InputError("the images of %s are gone, there is no folder %s: restore it, or prepare the data set again" % (folder, shown(str(root))))
     for entry in entries:
         if not getattr(entry, labels):
             raise InputError("%s in %s has no %s: use --labels %s" % (

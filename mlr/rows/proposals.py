@@ -18,6 +18,7 @@ import numpy as np
 
 from mlr import paper
 from mlr.errors import InputError
+from mlr.weights import shown
 
 # The grid, all ours: on an image scaled down to so many pixels, windows of so many sizes, aspects and places.
 WORKING_PIXELS = 320 * 240
@@ -127,7 +128,7 @@ class Proposals(dict):
             return self[bare]
         near = difflib.get_close_matches(str(name), self, n=1) or [next(iter(self))]
         raise InputError("%s has no proposals of image %s, but of %d others, as %s: name images as the file does, or add it" % (
-            self.path, name, len(self), near[0]))
+            self.path, name, len(self), shown(near[0])))
 
 
 def read_proposals(path):
@@ -154,7 +155,7 @@ def read_proposals(path):
         raise
     except Exception as error:  # of a damaged file zipfile, zlib, NumPy and SciPy raise nearly everything, and none of it names the file
         raise InputError("%s is no %s file, or a damaged one (%s): restore it from a copy" % (
-            path, path.suffix.lower(), str(error).partition("\n")[0] or type(error).__name__)) from None
+            path, path.suffix.lower(), shown(str(error).partition("\n")[0]) or type(error).__name__)) from None
     if not tables:
         raise InputError("%s holds no proposals: expected an array (M, 5) for every image" % path)
     return Proposals(path, {name: _boxes(table, first_pixel, name, path) for name, table in tables})
@@ -202,7 +203,7 @@ def convert_mat(path, converted):
 
 def _boxes(table, first_pixel, name, path):
     """Return boxes, of pixels counted from 0, and scores of an image's array in a file, best first."""
-    table = np.asarray(table)
+    table, name = np.asarray(table), shown(name)
     if table.dtype.kind not in "fiu" or table.ndim != 2 or table.shape[1] != 5 or not len(table):
         raise InputError("%s: the proposals of %s are %s of shape %s: expected numbers of shape (M, 5), x1 y1 x2 y2 score" % (
             path, name, table.dtype, table.shape))

@@ -85,7 +85,8 @@ class SupportVectorMachine:
         """
         features = _checked_features(features, self.width)
         with np.errstate(over="ignore", invalid="ignore"):
-            decisions = self._decisions((features - self._arrays["mean"]) / self._arrays["scale"])     # (N, P)
+            scaled = (features - self._arrays["mean"]) / self._arrays["scale"]
+            decisions = self._decisions(scaled) if np.isfinite(scaled).all() else np.array(np.nan)     # (N, P)
         if not np.isfinite(decisions).all():
             raise _damaged(self._source, "it answers with NaN or infinity")
         if self.classes == 2:

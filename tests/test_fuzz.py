@@ -1,0 +1,887 @@
+"""Every reader of the package on damaged and hostile files: it reads them, or says in a line what is wrong with which of them.
+
+Inputs are mutations of valid files, drawn by the reader's name and a number, and are read in other processes, so that a crash or a
+hang names its input. MLR_FUZZ=N makes N inputs instead of some hundreds (make fuzz); MLR_TEST_SEED=N draws others.
+"""
+
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import traceback
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from functools import lru_cache
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Callable, NamedTuple
+
+import mlr  # noqa: F401  sets the threads before anything loads MXNet
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+import mutations
+import test_datasets
+from conftest import write_images
+from mlr import engine, run_config, train
+from mlr.checkpoint import SUMS, Run, environment, preprocessing
+from mlr.data.datasets import DATASETS
+from mlr.data.demo import draw
+from mlr.data.examine import examine, examine_all
+from mlr.data.folder import ImageFolder
+from mlr.data.images import checked_bytes, read_bytes, read_image
+from mlr.data.labelled import LabelledImages
+from mlr.data.listing import Listing
+from mlr.data.manifest import folds_of
+from mlr.data.pixels import CachedImages
+from mlr.data.preparation import prepare_images
+from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
+from mlr.engine import Progress
+from mlr.errors import InputError, RunError
+from mlr.metrics import classification_metrics
+from mlr.model.network import MultiLevelNet
+from mlr.original import load_original_parameters, save_original_parameters
+from mlr.params_file import read_params, write_params
+from mlr.pictures import read_pictures, thumbnail
+from mlr.portable import description, exported_part, npz_of
+from mlr.prediction import Predictor, _read
+from mlr.presets import DEMO, RELEASED, Preset
+from mlr.report import most_confident, save_report
+from mlr.results import csv_table, of_fi, outcome, read_csv, summary
+from mlr.rows import support_vectors
+from mlr.rows.deepsentibank import CaffeNet, caffe_transform, load_caffe_weights
+from mlr.rows.networks import network_options
+from mlr.rows.proposals import read_proposals
+from mlr.training import build_loss, build_network, kept_images, optimizer_options
+from mlr.weights import load_pretrained, materialize, read_onnx, set_parameters, sha256_of
+
+INPUTS = int(os.environ.get("MLR_FUZZ", 300))
+SEED = os.environ.get("MLR_TEST_SEED", "0")
+PROCESSES = 2
+SECONDS = 10            # for an input
+SECONDS_TO_START = 120
+MEMORY = 4 << 30        # bytes of address space beyond what a process has when it is ready
+LONGEST = 5000          # characters of an error's message
+
+
+class Reader(NamedTuple):
+    """What reads files. write: puts valid ones into an empty folder. read: (folder, the path of the one that was mutated) -> None.
+
+    whole: it takes the folder, else the one file alone. strict: no change may be read. cost: so many others could be read meanwhile.
+    chosen: which of the files are mutated, patterns; one that is there twice twice as often. named: it lists files, which have whatever
+    names they have in an error, too.
+    """
+
+    write: Callable
+    read: Callable
+    whole: bool = False
+    strict: bool = False
+    cost: int = 1
+    chosen: tuple = ("**/*",)
+    named: bool = False
+
+
+# Images.
+
+def write_pictures(folder):
+    pixels = np.random.RandomState(0).randint(0, 256, (40, 60, 3)).astype(np.uint8)
+    smooth = cv2.GaussianBlur(cv2.resize(pixels, (150, 100)), (0, 0), 5)
+    for name, options, image in (
+            ("a.jpg", (), smooth), ("progressive.jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), smooth), ("grey.jpg", (), smooth[:, :, 0]),
+            ("restarts.jpg", (cv2.IMWRITE_JPEG_RST_INTERVAL, 2), pixels), ("a.png", (), pixels), ("grey.png", (), pixels[:, :, 0]),
+            ("alpha.png", (), np.dstack([pixels, pixels[:, :, 0]])), ("16.png", (), pixels.astype(np.uint16) * 257),
+            ("column.png", (), pixels[:, :1]), ("row.jpg", (), pixels[:1]), ("a.bmp", (), pixels), ("a.webp", (), pixels),
+            ("a.tiff", (), pixels), ("16.tiff", (), pixels.astype(np.uint16)), ("a.ppm", (), pixels)):
+        extension = os.path.splitext(name)[1]
+        (folder / name).write_bytes(cv2.imencode(extension, image, options)[1].tobytes())
+    picture = Image.fromarray(pixels)
+    picture.convert("CMYK").save(folder / "cmyk.jpg")
+    picture.save(folder / "exif.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0")
+    picture.convert("P").save(folder / "palette.png")
+    picture.convert("1").save(folder / "bits.png")
+    frames = dict(save_all=True, append_images=[picture.rotate(90), picture.rotate(180)])
+    for name in ("a.gif", "animated.png", "animated.webp"):
+        picture.save(folder / name, **frames)
+    picture.save(folder / "packed.tiff", compression="tiff_lzw")
+    picture.save(folder / "pages.tiff", compression="jpeg", **frames)
+    shutil.copy(folder / "a.png", folder / "png.jpg")
+    shutil.copy(folder / "a.gif", folder / "gif.jpg")
+    shutil.copy(folder / "a.jpg", folder / "jpg.png")
+
+
+def read_picture(folder, path):
+    """As mlr prepare, predict, report and visualize do. What the first refuses, all do; OpenCV, which it asks, knows some formats more than MXNet."""
+    found, errors = examine(path), []
+    for read in (_read, thumbnail, lambda path: read_pictures([path], 64, mx.cpu())):
+        try:
+            read(path)
+            mx.nd.waitall()
+        except InputError as error:
+            errors.append(error)
+    assert len(errors) == 3 or not found.fault, (found, errors)
+    if errors:
+        raise errors[0]
+
+
+# Data sets.
+
+def write_data(folder):
+    write_images(folder, train=2, valid=1, test=1, size=(20, 30))
+
+
+def read_data(folder, path):
+    splits, _ = read_training_splits(folder)
+    fingerprint(splits)
+
+
+def write_prepared_data(folder):
+    write_images(folder / "images", classes=("anger", "awe"), train=5, valid=0, test=0, size=(20, 30))
+    for name, dataset in (("folds", "artphoto"), ("splits", "fi")):
+        listing = Listing(folder / "images")
+        for label in ("anger", "awe"):
+            for number in range(5):
+                listing.add("train/%s/%02d.jpg" % (label, number), label)
+        prepare_images(listing, folder / name, DATASETS[dataset].shares, "stratified", 0, False, {"dataset": dataset})
+    for path in folder.glob("*/prepared.json"):     # the images are beside it, wherever the folder is copied to
+        path.write_text(path.read_text().replace(str(folder / "images"), "../a/inside/images"))
+
+
+def read_prepared_data(folder, path):
+    for labels in ("emotion", "sentiment"):
+        folds = folds_of(path.parent)
+        splits, _ = read_training_splits(path.parent, labels, folds[0] if folds else None)
+        fingerprint(splits)
+    manifest_sha256(path.parent)
+    of_fi(path.parent)
+
+
+def write_layout(write):
+    def write_few(folder):
+        write(folder)
+        for path in sorted(folder.rglob("*.jpg"))[60:]:      # they are copied for every input
+            path.unlink()
+    return write_few
+
+
+def read_layout(dataset):
+    def read(folder, path):
+        listing = DATASETS[dataset].read(folder)
+        assert all((folder / row.path).resolve().relative_to(folder.resolve()) for row in listing.rows)
+    return read
+
+
+def write_csv_layout(folder):
+    (folder / "label.csv").write_text("".join("%d,%s\n" % (number, "awe") for number in range(8)))
+    for number in range(8):
+        test_datasets.picture(folder / "images" / ("%d.jpg" % number))
+
+
+def write_journal(folder):
+    write_csv_layout(folder)
+
+    list(examine_all(folder, ["images/%d.jpg" % number for number in range(8)], folder / "examined.csv"))
+
+
+def read_journal(folder, path):
+    """What an interrupted mlr prepare goes on from: its results must be those of the images, whatever is in it."""
+    examined = list(examine_all(folder, ["images/%d.jpg" % number for number in range(8)], path))
+    assert all(image.width for image in examined)
+
+
+def write_cache(folder):
+    write_images(folder, train=2, valid=0, test=0, size=(20, 30))
+    os.environ["MLR_CACHE"] = str(folder)
+    CachedImages(ImageFolder(folder / "train"), 32)
+
+
+def read_cache(folder, path):
+    os.environ["MLR_CACHE"] = str(folder)
+    images = CachedImages(ImageFolder(folder / "train"), 32)
+    assert images[3][0].asnumpy().shape == (32, 32, 3)
+
+
+def write_drawn(folder):
+    draw(folder, {"seed": 0, "size": 8}, {("train", "awe"): 1}, lambda name, random: np.zeros((8, 8, 3), np.uint8))
+
+
+def read_drawn(folder, path):
+    draw(folder, {"seed": 0, "size": 8}, {("train", "awe"): 1}, lambda name, random: np.zeros((8, 8, 3), np.uint8))
+
+
+# Parameters.
+
+@lru_cache(maxsize=None)
+def small_network():
+    net = MultiLevelNet(2, backbone="resnet18_v2_slim", style_width=8)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    return net
+
+
+@lru_cache(maxsize=None)
+def small_caffenet():
+    net = CaffeNet(3, 16, 64)
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    return net
+
+
+def arrays_of(parameters):
+    mx.nd.waitall()
+    return {name: parameter.data().asnumpy() for name, parameter in parameters.items()}
+
+
+def save_onnx(arrays, path):
+    import onnx
+
+    graph = onnx.helper.make_graph([], "model", [], [], [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()])
+    onnx.save(onnx.helper.make_model(graph), str(path))
+
+
+def write_params_files(folder):
+    for name, dtype in (("a.params", "float32"), ("b.params", "float16"), ("c.params", "int64")):
+        mx.nd.save(str(folder / name), {
+            "weight": mx.nd.ones((2, 3), dtype=dtype), "bias": mx.nd.ones(4, dtype=dtype), "b.x": mx.nd.ones((1, 2, 3, 4))})
+    mx.nd.save(str(folder / "list.params"), [mx.nd.ones(3)])
+
+
+def read_one_params(folder, path):
+    read_params(path)
+
+
+def write_weights(folder):
+    backbone = small_network().backbone
+    prefixed = {"resnetv20_" + name: array for name, array in arrays_of(backbone.prefixed_parameters).items()}
+    for name, arrays in (
+            ("structural.params", arrays_of(backbone.structural_parameters)), ("prefixed.params", prefixed),
+            ("tagged.params", {("aux:" if "running" in name else "arg:") + name: array for name, array in prefixed.items()})):
+        mx.nd.save(str(folder / name), {name: mx.nd.array(array) for name, array in arrays.items()})
+    save_onnx(prefixed, folder / "weights.onnx")
+
+
+def read_weights(folder, path):
+    load_pretrained(small_network().backbone, str(path))
+
+
+def write_caffe_weights(folder):
+    arrays = arrays_of(small_caffenet().caffe_parameters)
+    np.savez(folder / "weights.npz", **{name.replace(".", "_") + "s": array for name, array in arrays.items()})
+    np.savez_compressed(folder / "tensorflow.npz", **{name: array.T for name, array in arrays.items()})
+    save_onnx({name.replace(".weight", "_w_0").replace(".bias", "_b_0"): array for name, array in arrays.items()}, folder / "weights.onnx")
+    small_caffenet().save_parameters(str(folder / "own.params"))
+
+
+def read_caffe_weights(folder, path):
+    load_caffe_weights(small_caffenet(), path)
+
+
+def write_mean(folder):
+    np.save(folder / "mean.npy", np.full((3, 256, 256), 100, np.uint8))
+
+
+def read_mean(folder, path):
+    caffe_transform(mean_image=path)
+
+
+def write_proposals(folder):
+    tables = {"awe/%d.jpg" % number: np.array([[1., 2., 30., 40., .5], [0, 0, 35, 35, .25]]) for number in range(3)}
+    np.savez(folder / "a.npz", **tables)
+    np.savez_compressed(folder / "b.npz", **{name: table.astype(np.float32) for name, table in tables.items()})
+
+
+def write_mat(folder):
+    from scipy import io
+
+    boxes, names = np.empty(2, object), np.empty(2, object)
+    for number in range(2):
+        boxes[number], names[number] = np.array([[1., 2., 30., 40., .5]] * 3), "awe/%d.jpg" % number
+    io.savemat(folder / "a.mat", {"boxes": boxes, "imgname": names})
+    io.savemat(folder / "b.mat", {"boxes": boxes, "imgname": names}, do_compression=True)
+
+
+def read_proposal_file(folder, path):
+    read_proposals(path)
+
+
+def write_originals(folder):
+    save_original_parameters(small_network(), folder / "a.params")
+
+
+def read_original(folder, path):
+    load_original_parameters(small_network(), folder / "a.params")
+
+
+# Run folders.
+
+def write_run(folder, row="l_cil", classes=("awe", "fear"), **options):
+    """Write a run as mlr train leaves it, of a small network with drawn parameters; return it and its network."""
+    shutil.rmtree(folder, ignore_errors=True)       # a new run has a new folder
+    preset = replace(DEMO[row], **options)
+    data = {"folder": str(folder), "sha256": "0" * 64, "manifest": None, "counts": {"train": [4, 4], "valid": [2, 2]}}
+    network = network_options(preset, len(classes))
+    config = {"options": {"data": "mine", "labels": "emotion", "fold": None, "seed": 0, **preset.options()}, "network": network,
+              "preprocessing": preprocessing(preset.image_size), "data": data, "pretrained": {"source": "none"}, "contexts": ["cpu(0)"],
+              **({"features": "fc7"} if row == "deepsentibank" else {}), **environment()}
+    run, net = Run.create(folder, config, list(classes)), build_network(network, [mx.cpu()])
+    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
+    with mx.autograd.record():
+        loss = net(mx.nd.random.normal(shape=(2, 3, preset.image_size, preset.image_size))).sum()
+    loss.backward()
+    trainer.step(2)
+    for epoch in (1, 2):
+        run.save_epoch(net, trainer, {"epoch": epoch, "loss": 1 / epoch, "train_accuracy": .5, "valid_accuracy": .5, "valid_balanced_accuracy": .5,
+                                      "seconds": 1., "images_per_second": 8., "learning_rate": .1})
+    (folder / "evaluation_test.json").write_text(json.dumps(classification_metrics([0, 0, 1, 1], [0, 1, 1, 1], classes)))
+    return run, net, trainer
+
+
+def write_small_run(folder):
+    write_run(folder, style_width=8)
+
+
+def write_step(folder):
+    run, net, trainer = write_run(folder, "shallow", taps="stem", style_width=4)
+    run.save_step(net, trainer, Progress(2, 1, .5, 1., 2, .1))
+
+
+def write_support_vectors(kernel):
+    def write(folder):
+        run, net, _ = write_run(folder, "deepsentibank", svm_kernel=kernel)
+        width = net.output.weight.shape[1]
+        machine = support_vectors.fit(np.random.RandomState(0).normal(size=(12, width)), [0, 1] * 6, kernel)
+        run.save_files({"svm.params": lambda path: write_params(path, machine.arrays())})
+    return write
+
+
+def write_kept(folder):
+    run = write_run(folder, "pcnn", backbone="pcnn_small")[0]
+    run.save_files({"kept_1.json": json.dumps({"kept": [0, 1, 3], "names": ["0", "1", "3"]})})
+
+
+def write_regions(folder):
+    write_run(folder, "ar")
+
+
+def sealed(folder, path):
+    """Have the sums of a run folder fit, as somebody does who means harm; return the run."""
+    if path.name != SUMS:
+        lines = [line for line in (folder / SUMS).read_text().splitlines() if not line.endswith("  " + path.name)]
+        listed = len(lines) < len((folder / SUMS).read_text().splitlines())
+        (folder / SUMS).write_text("".join(line + "\n" for line in sorted([*lines, *(["%s  %s" % (sha256_of(path), path.name)] if listed else [])])))
+    return Run.open(folder)
+
+
+def read_damaged_run(folder, path):
+    """Without fitting sums, and whatever the change, something of it must be refused."""
+    run = Run.open(folder)
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        run.verified(line[66:])
+    run.load_network([mx.cpu()])
+
+
+def read_run(folder, path):
+    """As mlr predict, evaluate --report, export and reproduce do, as far as they go without other files."""
+    run = sealed(folder, path)
+    predictor = Predictor.of_run(run, [mx.cpu()])
+    picture = np.random.RandomState(0).randint(0, 256, (70, 80, 3)).astype(np.uint8)
+    answer = predictor(picture)
+    assert list(answer.probabilities) != [] and abs(sum(answer.probabilities.values()) - 1) < 1e-6
+    assert sorted(answer.probabilities) == sorted(run.classes)
+    json.dumps(description(run))
+    exported_part(predictor.net, run.config)
+    outcome(folder)
+    evaluation = {"data": "x", "sha256": "0", "fold": None, "parameters": "last", **classification_metrics([0, 1], [0, 1], run.classes)}
+    save_report(folder / "report_test.html", run, None, "test", evaluation, *most_confident(np.empty((0, 2)), [], [], run.classes))
+
+
+def read_checkpoint(folder, path):
+    """As mlr train --resume does, up to its first step."""
+    sealed(folder, path)
+    run = Run.resumed(folder)
+    preset = Preset.of_run(run.config["options"])
+    net = build_network(network_options(preset, len(run.classes)), [mx.cpu()])
+    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
+    run.restore(net, trainer)
+    with mx.autograd.record():
+        loss = build_loss(preset, [1] * len(run.classes))(net(mx.nd.zeros((2, 3, preset.image_size, preset.image_size))), mx.nd.array([0, 1]))
+    loss.backward()
+    trainer.step(2)
+
+
+def read_kept(folder, path):
+    images = LabelledImages("mine", ["awe", "fear"], ["%d.jpg" % number for number in range(8)], [0, 1] * 4, list("01234567"))
+    assert len(kept_images(sealed(folder, path), 1, None, images)) > 0
+
+
+def write_exported(folder):
+    run, net, _ = write_run(folder / "run", style_width=8)
+    (folder / "model.npz").write_bytes(npz_of(net, run.config, description(run)))
+    shutil.rmtree(folder / "run")
+
+
+def read_exported(folder, path):
+    mlr.import_npz(path)
+
+
+def write_table(folder):
+    write_run(folder / "l_cil-seed0", style_width=8)
+    (folder / "results.csv").write_text(csv_table({"l_cil": [outcome(folder / "l_cil-seed0")] * 2}))
+    shutil.rmtree(folder / "l_cil-seed0")
+
+
+def read_table(folder, path):
+    for outcomes in read_csv(path).values():
+        summary(outcomes)
+
+
+RUN_FILES = ("config.json", "config.json", "config.json", "classes.json", "metrics.jsonl", "last.params", "SHA256SUMS", "*.json")
+READERS = {
+    "image": Reader(write_pictures, read_picture),
+    "folder": Reader(write_data, read_data, whole=True),
+    "prepared": Reader(write_prepared_data, read_prepared_data, whole=True, chosen=("*/manifest.csv", "*/prepared.json"), named=True),
+    **{"%s layout" % write.__name__: Reader(write_layout(write), read_layout(dataset), whole=True, chosen=("**/*.txt", "**/*.csv"), cost=2)
+       for dataset, write in test_datasets.LAYOUTS if write.__name__ not in ("fi_folders", "fi_split_folders", "emotionroi_folders", "artphoto")},
+    "csv layout": Reader(write_csv_layout, read_layout("csv"), whole=True, chosen=("label.csv",)),
+    "journal": Reader(write_journal, read_journal, whole=True, chosen=("examined.csv",)),
+    "pixel cache": Reader(write_cache, read_cache, whole=True, chosen=("pixels*",)),
+    "drawn data": Reader(write_drawn, read_drawn, whole=True, chosen=("*.json",)),
+    "params": Reader(write_params_files, read_one_params),
+    "weights": Reader(write_weights, read_weights, cost=2),
+    "caffe weights": Reader(write_caffe_weights, read_caffe_weights),
+    "mean image": Reader(write_mean, read_mean),
+    "proposals": Reader(write_proposals, read_proposal_file),
+    "mat proposals": Reader(write_mat, read_proposal_file, cost=30),
+    "original": Reader(lambda folder: small_network().save_parameters(str(folder / "a.params")), read_original, cost=2),
+    "original with checksum": Reader(write_originals, read_original, whole=True, strict=True, cost=2, chosen=("*.params",)),
+    "exported npz": Reader(write_exported, read_exported, cost=2),
+    "table of results": Reader(write_table, read_table),
+    "damaged run": Reader(write_small_run, read_damaged_run, whole=True, strict=True, chosen=("[!Sel]*", "last.params")),
+    "run": Reader(write_small_run, read_run, whole=True, cost=4, chosen=RUN_FILES),
+    "run, support vectors": Reader(write_support_vectors("linear"), read_run, whole=True, cost=4, chosen=(*RUN_FILES, "svm.params")),
+    "run, rbf": Reader(write_support_vectors("rbf"), read_run, whole=True, cost=4, chosen=("svm.params",)),
+    "run, regions": Reader(write_regions, read_run, whole=True, cost=10, chosen=RUN_FILES),
+    "run, kept images": Reader(write_kept, read_kept, whole=True, cost=2, chosen=("kept_1.json",)),
+    "checkpoint": Reader(write_small_run, read_checkpoint, whole=True, cost=6, chosen=(*RUN_FILES, "previous*")),
+    "optimizer": Reader(write_small_run, read_checkpoint, whole=True, cost=4, chosen=("optimizer.params",)),
+    "checkpoint in an epoch": Reader(write_step, read_checkpoint, whole=True, cost=4, chosen=("step*",)),
+    "checksum": Reader(write_originals, read_original, whole=True, cost=2, chosen=("*.sha256",)),
+}
+
+
+def shares(inputs):
+    """Return how many inputs each reader gets, by its cost, at least one."""
+    total = sum(1 / reader.cost for reader in READERS.values())
+    return {name: max(1, round(inputs / reader.cost / total)) for name, reader in READERS.items()}
+
+
+# The process that reads. It works in <home>/cwd; the input is in <home>/a/inside, and nothing else in <home> may change.
+
+def read_inputs(templates, home):
+    """Read what is asked for line by line, "<reader> <number>", and answer each with a line of JSON."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    (home / "cwd").mkdir(parents=True)
+    (home / "a").mkdir()
+    (home / "outside.txt").write_text("outside")
+    os.chdir(home / "cwd")
+    small_network(), small_caffenet()
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        name, _, number = line.strip().rpartition(" ")
+        print(json.dumps(read_input(templates / name, home, name, int(number))), file=answers, flush=True)
+
+
+@lru_cache(maxsize=None)
+def contents(template):
+    """Return the valid files of a reader, as they are, {name: bytes}."""
+    return {path.relative_to(template).as_posix(): path.read_bytes() for path in sorted(template.rglob("*")) if path.is_file()}
+
+
+def read_input(template, home, name, number):
+    """Make an input, read it, and return what came of it."""
+    reader, inside, drawn = READERS[name], home / "a" / "inside", random.Random("%s %s %d" % (SEED, name, number))
+    shutil.rmtree(inside, ignore_errors=True)
+    chosen = drawn.choice([path.relative_to(template).as_posix() for pattern in reader.chosen
+                          for path in sorted(template.glob(pattern)) if path.is_file()])
+    files = contents(template)
+    if reader.whole:
+        shutil.copytree(template, inside)
+    others = [content for other, content in files.items() if other != chosen] or [files[chosen][::-1]]
+    content, change = mutations.mutated(files[chosen], drawn, others)
+    path = inside / chosen
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    answer = {"file": chosen, "change": change, "outcome": "read", "said": ""}
+    try:
+        reader.read(inside, path)
+        mx.nd.waitall()
+        if reader.strict:
+            answer.update(outcome="failed", said="it was read")
+    except (InputError, RunError) as error:
+        answer.update(outcome="refused", said=str(error))
+        if not any(named in str(error) for named in [str(inside), *(found.name for found in inside.rglob("*"))]):
+            answer.update(outcome="failed", said="the error does not name the file: %s" % error)
+        elif len(str(error)) > LONGEST or not (
+                reader.named or all(letter.isprintable() or letter == "\n" for letter in str(error))) or str(error).count("\n") > 12:
+            answer.update(outcome="failed", said="the error is no clear text: %.300r" % str(error))
+    except BaseException as error:
+        answer.update(outcome="failed", said="%s: %.300s\n%s" % (type(error).__name__, error, traceback.format_exc()[-2000:]))
+    if sorted(str(found.relative_to(home)) for found in [*home.glob("*"), *home.glob("a/*"), *home.glob("cwd/*")]) != [
+            "a", "a/inside", "cwd", "outside.txt"] or (home / "outside.txt").read_text() != "outside":
+        answer.update(outcome="failed", said="it wrote outside of its folder: %s" % sorted(home.glob("*/*")))
+    return answer
+
+
+# The process that asks.
+
+class Child:
+    """A process that reads inputs, in the folder `home`."""
+    def __init__(self, templates, home):
+        self.arguments = [sys.executable, __file__, str(templates), str(home)]
+        self.home, self.process = home, None
+
+    def ask(self, name, number):
+        """Return what came of an input, also where the process died of it."""
+        if self.process is None:
+            shutil.rmtree(self.home, ignore_errors=True)
+            self.home.mkdir(parents=True)
+            with open(str(self.home) + ".log", "a") as log:
+                self.process = subprocess.Popen(
+                    self.arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, universal_newlines=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"})
+            assert self._answer(SECONDS_TO_START) == "ready\n", "see %s.log" % self.home
+        self.process.stdin.write("%s %d\n" % (name, number))
+        self.process.stdin.flush()
+        line = self._answer(SECONDS)
+        answer = json.loads(line) if line else {"outcome": "failed", "file": "", "change": "", "said": "no answer in %d s" % SECONDS}
+        if answer["outcome"] == "failed":           # whatever state it is in, the next input meets another
+            if line != "":
+                self.process.kill()
+            code, self.process = self.process.wait(), None
+            if line == "":
+                answer["said"] = "the process died, %d" % code
+        return answer
+
+    def _answer(self, seconds):
+        """Return the next line, "" where the process died, None where there is none in that time."""
+        if select.select([self.process.stdout], [], [], seconds)[0]:
+            return self.process.stdout.readline()
+        return None
+
+    def end(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("valid")
+    for name, reader in READERS.items():
+        (folder / name).mkdir()
+        reader.write(folder / name)
+    return folder
+
+
+def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
+    wanted = Queue()
+    for name, count in shares(INPUTS).items():
+        for number in range(count):
+            wanted.put((name, number))
+    outcomes, seconds, failures = {name: Counter() for name in READERS}, Counter(), []
+
+    def work(process):
+        child = Child(templates, tmp_path / str(process))
+        try:
+            while True:
+                name, number = wanted.get_nowait()
+                start = time.monotonic()
+                answer = child.ask(name, number)
+                outcomes[name][answer["outcome"]] += 1
+                seconds[name] += time.monotonic() - start
+                if answer["outcome"] == "failed":
+                    kept = tmp_path / "failed" / ("%s %d" % (name, number))
+                    if (child.home / "a" / "inside").exists():
+                        shutil.copytree(child.home / "a" / "inside", kept, symlinks=True)
+                    failures.append("%s %d, %s of %s: %s; see %s" % (name, number, answer["change"], answer["file"], answer["said"], kept))
+        except Empty:
+            child.end()
+
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        for done in [pool.submit(work, process) for process in range(PROCESSES)]:
+            done.result()
+    with capsys.disabled():
+        if "MLR_FUZZ" in os.environ:
+            print("\n%-24s %8s %8s %8s %8s %8s" % ("reader", "inputs", "read", "refused", "failed", "seconds"))
+            for name, counts in (*outcomes.items(), ("all", sum(outcomes.values(), Counter()))):
+                print("%-24s %8d %8d %8d %8d %8.1f" % (name, sum(counts.values()), counts["read"], counts["refused"], counts["failed"],
+                                                       seconds[name] if name in seconds else sum(seconds.values())))
+    assert not failures, "%d failures:\n%s" % (len(failures), "\n".join(failures[:200]))
+
+
+# What no mutation may happen to draw.
+
+CLAIMS = {
+    "png": ("a.png", lambda content: content[:16] + struct.pack(">II", 40000, 40000) + content[24:29] + struct.pack(
+        ">I", zlib.crc32(content[12:16] + struct.pack(">II", 40000, 40000) + content[24:29])) + content[33:]),
+    "jpeg": ("a.jpg", lambda content: re.sub(rb"(\xff\xc0\x00.\x08)....", rb"\1" + struct.pack(">HH", 40000, 40000), content, flags=re.DOTALL)),
+    "gif": ("a.gif", lambda content: mutations.put(content, 6, "<HH", 40000, 40000)),
+    "bmp": ("a.bmp", lambda content: mutations.put(content, 18, "<II", 40000, 40000)),
+    "webp": ("animated.webp", lambda content: mutations.put(content, 24, "<HBHB", 9999, 0, 16000, 0)),
+    "ppm": ("a.ppm", lambda content: content.replace(b"60 40", b"40000 40000")),
+}
+
+
+@pytest.mark.parametrize("kind", CLAIMS)
+def test_a_header_that_claims_the_memory(templates, tmp_path, kind):
+    name, change = CLAIMS[kind]
+    content = (templates / "image" / name).read_bytes()
+    (tmp_path / name).write_bytes(change(content))
+    assert (tmp_path / name).read_bytes() != content
+    for read in (read_bytes, read_image, checked_bytes):
+        with pytest.raises(InputError, match="%s claims more than 134 million pixels" % name):
+            read(tmp_path / name)
+
+
+def test_a_jpeg_that_takes_for_ever(templates, tmp_path):
+    """Of 110 million pixels, which it goes over forty times."""
+    content = (templates / "image" / "progressive.jpg").read_bytes()
+    last = content.rindex(b"\xff\xda")
+    content = re.sub(rb"(\xff\xc2\x00.\x08)....", rb"\1" + struct.pack(">HH", 10000, 11000), content[:-2] + content[last:-2] * 40 + content[-2:],
+                     flags=re.DOTALL)
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(InputError, match="a.jpg goes over its 110000000 pixels 5[0-9] times, likely an attack"):
+        read_bytes(tmp_path / "a.jpg")
+
+
+@pytest.fixture
+def hostile(templates, tmp_path):
+    """A run folder to be made hostile, and beside it a file that must stay as it is."""
+    (tmp_path / "victim.txt").write_text("mine")
+    return Path(shutil.copytree(templates / "run", tmp_path / "a" / "run"))
+
+
+def listed(folder, name, content):
+    """Add a file to the sums of a run folder."""
+    with open(folder / "SHA256SUMS", "a") as file:
+        file.write("%s  %s\n" % (hashlib.sha256(content).hexdigest(), name))
+
+
+@pytest.mark.parametrize("name", ["../../victim.txt", "{outside}/victim.txt", "..", ".", "", "a/../../../victim.txt", "tensorboard/../config.json",
+                                  "config.json.new", "SHA256SUMS", "a\0b", "x" * 300])
+def test_names_that_leave_the_run_folder(hostile, tmp_path, name):
+    """A staged file would be put in the place of one outside."""
+    name = name.format(outside=tmp_path)
+    (tmp_path / "victim.txt.new").write_text("theirs")
+    listed(hostile, name, b"theirs")
+    before = files_below(tmp_path)
+    for use in (Run.open, Run.resumed, lambda folder: Run(folder, {}, []).save_files({"kept_1.json": "{}"})):
+        with pytest.raises(InputError, match="SHA256SUMS"):
+            use(hostile)
+    assert {path: content for path, content in files_below(tmp_path).items() if path.name != "lock"} == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "classes.json", "metrics.jsonl", "last.params"])
+@pytest.mark.parametrize("staged", ["", ".new"])
+def test_links_in_a_run_folder_are_not_followed(hostile, tmp_path, name, staged):
+    (hostile / name).rename(tmp_path / name)
+    (hostile / (name + staged)).symlink_to(tmp_path / name)
+    with pytest.raises(InputError, match="%s is missing, damaged or changed" % name):
+        Run.open(hostile).load_network([mx.cpu()])
+
+
+def test_files_of_a_run_folder_that_are_written_replace_links(hostile, tmp_path):
+    """As evaluation and staged files: what a link points at stays as it is."""
+    for name in ("kept_1.json", "kept_1.json.new", "SHA256SUMS.new"):
+        (hostile / name).symlink_to(tmp_path / "victim.txt")
+    Run.open(hostile).save_files({"kept_1.json": "{}"})
+    assert (tmp_path / "victim.txt").read_text() == "mine"
+    assert (hostile / "kept_1.json").read_text() == "{}" and not (hostile / "kept_1.json").is_symlink()
+
+
+def files_below(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda config: config["options"].update(image_size=10 ** 6), r"options.image_size is 1000000, expected a whole number from 64 to 2048"),
+    (lambda config: config["preprocessing"].update(image_size=1024), r"preprocessing.image_size is 1024, expected one of 64"),
+    (lambda config: config["network"].update(classes=10 ** 9), r"network.classes is 1000000000, expected a whole number from 2 to 10000"),
+    (lambda config: config["network"].update(classes=True), r"network.classes is True, expected a whole number"),
+    (lambda config: config["network"].update(classes=3), r"the list of classes is \['awe', 'fear'\], expected 3 different names"),
+    (lambda config: config["options"].update(style_width=10 ** 9), "options.style_width is 1000000000, expected a whole number from 1 to 65536"),
+    (lambda config: config["network"].update(style_width=60000), "network.style_width is 60000, expected 8, by its options"),
+    (lambda config: config["network"].update(kind="os.system"), "network.kind is 'os.system', expected multi_level, by its options"),
+    (lambda config: config["network"].update(prefix="x"), "network.prefix is 'x', expected None, by its options"),
+    (lambda config: config["network"].pop("widths"), None),                              # as in runs from before there was a choice
+    (lambda config: config["network"].pop("backbone"), "network.backbone is None, expected resnet18_v2_slim, by its options"),
+    (lambda config: config["options"].update(backbone="vgg16"), "options.backbone is 'vgg16', expected one of resnet18_v2,"),
+    (lambda config: config["options"].update(epochs=float("nan")), "config.json is no JSON, or damaged"),
+    (lambda config: config["options"].update(row=["l_cil"]), r"options.row is \['l_cil'\], expected one of alexnet"),
+    (lambda config: config["options"].update(data="a\0b"), "options.data is 'a.x00b', expected text of up to 4096 characters"),
+    (lambda config: config["options"].pop("seed"), "options.seed is None, expected a whole number from 0"),
+    (lambda config: config.pop("options"), "options is None, expected an object with data, labels, fold, seed"),
+    (lambda config: config.update(versions="1.5.1"), "versions is '1.5.1', expected an object with mxnet"),
+    (lambda config: config.update(argv=["mlr", 3]), r"argv is \['mlr', 3\], expected a list, each item of it text"),
+    (lambda config: config["data"].update(manifest=7), "data.manifest is 7, expected text of up to 4096 characters, or null"),
+    (lambda config: config["options"].update(unknown={"whatever": []}), None),            # of a later version
+])
+def test_a_config_is_checked_before_anything_is_made_of_it(hostile, change, message):
+    path = hostile / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+    if message is None:
+        sealed(hostile, path).load_network([mx.cpu()])
+        return
+    with pytest.raises(InputError, match=message) as caught:
+        sealed(hostile, path)
+    assert str(hostile) in str(caught.value)
+
+
+def test_every_option_of_a_training_has_a_rule():
+    """What mlr train takes can be read from its run."""
+    assert set(run_config.PRESET) == {option.name for option in fields(Preset)} == set(train.PRESET_OPTIONS)
+    for name, described in train.PRESET_OPTIONS.items():
+        for value in (*described.get("choices", ()), *(getattr(presets[row], name) for presets in (RELEASED, DEMO) for row in presets)):
+            assert run_config.PRESET[name].holds(value), (name, value)
+        assert not run_config.PRESET[name].holds(["released"])
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("classes.json", '["awe"]', "the list of classes is .*, expected 2 different names"), ("classes.json", '["awe", "awe"]', "2 different names"),
+    ("classes.json", '["awe", ""]', "2 different names"), ("classes.json", '["awe", ["fear"]]', "2 different names"),
+    ("classes.json", '{"awe": 0, "fear": 1}', "2 different names"), ("classes.json", "[" * 100000, "classes.json is no JSON, or damaged"),
+    ("metrics.jsonl", '{"epoch": 2}\n', "line 1, epoch is 2, expected one of 1"),
+    ("metrics.jsonl", "[]\n", "line 1 is .*, expected an object with epoch"),
+    ("metrics.jsonl", '{"epoch": 1, "loss": "x"}\n', "line 1, loss is 'x', expected a number"),
+    ("metrics.jsonl", '{"epoch": 1, "loss": 1}\n{"epoch": 2}\n', "line 2, loss is None, expected a number"),
+    ("metrics.jsonl", '{"epoch": 1, "loss": 1e999}\n', "metrics.jsonl is no JSON, or damaged"),
+])
+def test_what_else_a_run_says(hostile, name, content, message):
+    (hostile / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        sealed(hostile, hostile / name)
+
+
+def test_a_network_that_answers_with_no_number(hostile):
+    """Finite weights, of a fitting sum, that are too large."""
+    path = hostile / "last.params"
+    arrays = read_params(path)
+    arrays["fusion.output.weight"] = np.full_like(arrays["fusion.output.weight"], 3e38)
+    write_params(str(path), {**arrays, "fusion.norm.beta": np.full_like(arrays["fusion.norm.beta"], 10)})
+    predictor = Predictor.of_run(sealed(hostile, path), [mx.cpu()])
+    with pytest.raises(InputError, match="the network of .*run, last.params, answers with NaN or infinity: its weights are damaged"):
+        predictor(np.full((64, 64, 3), 200, np.uint8))
+
+
+@pytest.mark.parametrize("change", [
+    lambda arrays: arrays.pop("updates"), lambda arrays: arrays.pop("4.0"), lambda arrays: arrays.pop("4.1"),
+    lambda arrays: arrays.update({"4.2": arrays["4.1"]}), lambda arrays: arrays.update({"10000.0": arrays["4.0"]}),
+    lambda arrays: arrays.update({"-1.0": arrays["4.0"]}), lambda arrays: arrays.update({"weight": arrays["4.0"]}),
+    lambda arrays: arrays.update({"4.0": arrays["4.0"][:-1]}), lambda arrays: arrays.update({"4.0": arrays["4.0"].T[None]}),
+    lambda arrays: arrays.update({"4.0": arrays["4.0"] * np.float32(np.nan)}), lambda arrays: arrays.update({"4.0": arrays["4.0"].astype(np.int32)}),
+    lambda arrays: arrays.update(updates=np.array([-1])), lambda arrays: arrays.update(updates=np.array([2 ** 40])),
+    lambda arrays: arrays.update(updates=np.array([1, 2])), lambda arrays: arrays.update({"running.0.0": arrays["4.0"]})])
+def test_an_optimizers_state_is_checked_before_mxnet_sees_it(hostile, change):
+    """Of fitting sums: MXNet would take a moment of another shape, and write beyond its end."""
+    path = hostile / "optimizer.params"
+    arrays = dict(read_params(path))
+    change(arrays)
+    write_params(str(path), arrays)
+    with pytest.raises(InputError, match="optimizer.params"):
+        read_checkpoint(hostile, path)
+
+
+def test_support_vectors_of_another_run(templates, tmp_path):
+    run = Path(shutil.copytree(templates / "run, support vectors", tmp_path / "run"))
+    machine = support_vectors.fit(np.random.RandomState(0).normal(size=(12, 7)), [0, 1, 2] * 4)
+    write_params(str(run / "svm.params"), machine.arrays())
+    with pytest.raises(InputError, match="svm.params is for 3 classes and features of length 7, which are not the run's"):
+        Predictor.of_run(sealed(run, run / "svm.params"), [mx.cpu()])
+
+
+def test_weights_in_other_files_are_not_read(tmp_path):
+    """ONNX can leave its numbers to files that it names: none is opened."""
+    import onnx
+
+    tensor = onnx.numpy_helper.from_array(np.ones(3, np.float32), "conv0_weight")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="numbers")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "model", [], [], [tensor])), str(tmp_path / "a.onnx"))
+    (tmp_path / "numbers").write_bytes(np.ones(3, np.float32).tobytes())
+    with pytest.raises(InputError, match="a.onnx is no ONNX file, or a damaged one .it leaves its weights to other files, which are not read"):
+        read_onnx(tmp_path / "a.onnx")
+
+
+def test_names_in_an_error_are_one_line(tmp_path):
+    """What stands in a file must not write to the terminal what it likes."""
+    mx.nd.save(str(tmp_path / "a.params"), {"\x1b[2Jgone\n": mx.nd.ones(1)})
+    with pytest.raises(InputError, match=r"1 unexpected \(\\x1b\[2Jgone\\n\)"):
+        set_parameters({}, read_params(tmp_path / "a.params"), "a.params")
+
+
+@pytest.mark.parametrize("content", [
+    b"awe\0", b'"unclosed', b"x" * 200000 + b",\n", "0.jpg,-,\u00b2,\u0663,,,,\n".encode(), b"0.jpg,-," + b"9" * 5000 + b",1,,,,\n"])
+def test_a_damaged_journal_costs_time_alone(templates, tmp_path, content):
+    """What an interrupted mlr prepare wrote is only there to save time."""
+    folder = Path(shutil.copytree(templates / "journal", tmp_path / "images"))
+    (folder / "examined.csv").write_bytes(content + (folder / "examined.csv").read_bytes())
+    read_journal(folder, folder / "examined.csv")
+
+
+@pytest.mark.parametrize("row, reason", [
+    ("anger/0.jpg\t5\t4\tnan\t0\t0\t0\t0\t0\t0", "not a file with valence, arousal and seven shares"),
+    ("anger/0.jpg\t5\t4\tinf\t0\t0\t0\t0\t0\t0", "not a file with valence, arousal and seven shares")])
+def test_votes_that_are_no_numbers_elect_nobody(tmp_path, row, reason):
+    test_datasets.picture(tmp_path / "images" / "anger" / "0.jpg")
+    (tmp_path / "ground_truth.txt").write_text(row)
+    listing = DATASETS["emotion6"].read(tmp_path)
+    assert not listing.rows and listing.left_out == [(row, reason)]
+
+
+def test_digits_of_other_scripts_are_no_labels(tmp_path):
+    """Python takes a superscript two for a digit, which it can't convert."""
+    for name in ("0", "1"):
+        test_datasets.picture(tmp_path / ("%s.jpg" % name))
+    (tmp_path / "fi_trainimg_label.txt").write_text("0.jpg \u00b2\n1.jpg 2\n", encoding="utf-8")
+    listing = DATASETS["fi"].read(tmp_path)
+    assert [row.emotion for row in listing.rows] == ["awe"] and [row.reason for row in listing.left_out] == ["not <path> <0 to 7>"]
+
+
+@pytest.mark.slow
+def test_what_a_reader_must_not_do_is_found(templates, tmp_path, monkeypatch):
+    """To die, to hang, to take the memory, to write elsewhere: each is told of its input, and the next is read."""
+    monkeypatch.setattr(sys.modules[__name__], "SECONDS", 2)
+    for name in ("dies", "hangs", "raises", "writes", "params"):
+        shutil.copytree(templates / "params", tmp_path / "valid" / name)
+    child = Child(tmp_path / "valid", tmp_path / "child")
+    assert child.ask("dies", 0)["said"] == "the process died, -9"
+    assert child.ask("hangs", 0)["said"] == "no answer in 2 s"
+    assert child.ask("raises", 0)["said"].startswith("MemoryError")
+    assert child.ask("writes", 0)["said"].startswith("it wrote outside of its folder")
+    assert child.ask("params", 0)["outcome"] in ("read", "refused")
+    child.end()
+
+
+if __name__ == "__main__":
+    READERS.update({name: Reader(None, read, chosen=("*.params",)) for name, read in (
+        ("dies", lambda folder, path: os.kill(os.getpid(), signal.SIGKILL)), ("hangs", lambda folder, path: time.sleep(60)),
+        ("raises", lambda folder, path: bytearray(MEMORY * 2)), ("writes", lambda folder, path: (folder / "../escaped").write_text("")))})
+    read_inputs(Path(sys.argv[1]), Path(sys.argv[2]))
