@@ -4,8 +4,10 @@
 # make checkpoint  trains that run anew; checkpoints/demo must not exist
 # make results  the table of results on the demo, into docs/results
 # make benchmark  the speed against the released style on three builds, PyTorch and ONNX Runtime, half an hour; make scale: with more images
+# make soak     memory over 2,000 training steps with either pipeline and 20,000 predictions, minutes
 # make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
+# make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
 
@@ -29,7 +31,7 @@ FIDELITY := .builds/fidelity
 
 SHOWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
 
-.PHONY: demo install figures checkpoint results benchmark scale notebooks notebooks-run test test-all test-builds fidelity
+.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run test test-all fuzz test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -78,6 +80,9 @@ benchmark: $(VENV)/installed-$(EXTRA),test .builds/torch/installed
 scale: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python benchmarks/scale.py --out docs/scale.png
 
+soak: $(VENV)/installed-$(EXTRA)
+	$(BIN)/python benchmarks/soak.py
+
 notebooks: $(VENV)/installed-$(EXTRA),notebooks
 	$(BIN)/jupyter notebook --notebook-dir notebooks
 
@@ -90,6 +95,11 @@ test: $(VENV)/installed-$(EXTRA),test
 
 test-all: $(VENV)/installed-$(EXTRA),test
 	$(BIN)/python -m pytest
+
+FUZZ ?= 12000
+
+fuzz: $(VENV)/installed-$(EXTRA),test
+	MLR_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_fuzz.py
 
 test-builds:
 	rm -rf $(FIDELITY) && mkdir -p $(FIDELITY)
