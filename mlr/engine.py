@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mlr.errors import InputError, RunError
 from mlr.metrics import classification_metrics
 from mlr.weights import shown
-from mlr.workers import Workers
+from mlr.workers import Workers, part_of
 
 
 @dataclass
@@ -166,9 +166,12 @@ def train_epoch(net, batches, loss, trainer, ctx, progress=None, checkpoints=Non
 
 
 def _share_running_statistics(net, workers):
-    """Give every worker the mean of all workers' running statistics of batch norm, of which each has those of its own images."""
+    """Give every context of every worker the mean of all their running statistics of batch norm, of which each has those of its own images.
+
+    It is what is saved, and so what is evaluated; the next epoch goes on from it.
+    """
     statistics = [parameter for parameter in net.collect_params().values() if parameter.grad_req == "null"]
-    if workers.number == 1 or not statistics:
+    if not statistics or workers.number * len(statistics[0].list_ctx()) == 1:
         return
     own = [np.mean([value.asnumpy() for value in parameter.list_data()], axis=0) for parameter in statistics]
     mean = np.mean(workers.gather(np.concatenate(own)), axis=0)
@@ -225,11 +228,10 @@ def split_batch(images, labels, ctx):
     image with share 0, as MXNet needs a gradient from each of them.
     """
     labels = labels.astype(images.dtype)
-    used = ctx[:len(images)]
-    parts = [
-        (x, y, 1.0) for x, y in zip(gluon.utils.split_and_load(images, used, even_split=False),
-                                    gluon.utils.split_and_load(labels, used, even_split=False))]
-    return parts + [(images[:1].as_in_context(idle), labels[:1].as_in_context(idle), 0.0) for idle in ctx[len(images):]]
+    used = min(len(images), len(ctx))
+    rows = [part_of(len(images), number, used) for number in range(used)] + [slice(1)] * (len(ctx) - used)
+    return [(images[part].as_in_context(context), labels[part].as_in_context(context), float(number < used))
+            for number, (part, context) in enumerate(zip(rows, ctx))]
 
 
 def new_trainer(net, optimizer, options, factors=(), workers=None):

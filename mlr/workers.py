@@ -56,15 +56,15 @@ class Workers:
             self._watch.stop()
 
     def gather(self, array):
-        """Return every worker's array, in order of rank, as NumPy arrays, float32. array: (N, ...), N at least 1, may differ, the rest not.
+        """Return every worker's array, in order of rank, as NumPy arrays, of several workers float32. array: (N, ...), N at least 1, may differ, the rest not.
 
         All workers must call it, and wait in it for each other.
         """
         import numpy as np
 
-        array = np.asarray(array, np.float32)
         if self.number == 1:
-            return [array]
+            return [np.asarray(array)]
+        array = np.asarray(array, np.float32)   # servers round float64 to float32 in some jobs and not in others
         lengths = self._exchange(np.array([len(array)], np.float32), [(1,)] * self.number)
         return self._exchange(array, [(int(length), *array.shape[1:]) for length, in lengths])
 
@@ -74,12 +74,8 @@ class Workers:
             self.kvstore._barrier()
 
     def part(self, count):
-        """Return this worker's part of `count` things in a row, a slice: as Gluon's split_data does it, the last has what is left over.
-
-        Where there are fewer than workers, the first have one each, and the others none.
-        """
-        each = max(1, count // self.number)
-        return slice(self.rank * each, count if self.rank == self.number - 1 and count >= self.number else min(count, (self.rank + 1) * each))
+        """Return this worker's part of `count` things in a row, a slice; see `part_of`."""
+        return part_of(count, self.rank, self.number)
 
     def _exchange(self, array, shapes):
         """Have every worker's array of the shapes given. A server takes a push to a key that it does not know as its value, and never adds or
@@ -94,6 +90,15 @@ class Workers:
         arrays = [nd.empty(shape) for shape in shapes]
         self.kvstore.pull(keys, arrays)
         return [array.asnumpy() for array in arrays]
+
+
+def part_of(count, number, parts):
+    """Return which of `count` things in a row belong to part `number`, a slice: parts differ by one thing at most.
+
+    Where there are fewer things than parts, the first parts have one each, and the others none.
+    """
+    used = min(count, parts)
+    return slice(count * number // used, count * (number + 1) // used) if number < used else slice(count, count)
 
 
 class _Watch:

@@ -27,7 +27,7 @@ LOSS = mlr.ClassImbalanceLoss([.2, .5, .3])
 def parts_of(images, devices=len(DEVICES)):
     """Return for each device the rows of a batch that it gets, and their share."""
     used = min(images, devices)
-    ends = [images // used * number for number in range(used)] + [images]
+    ends = [images * number // used for number in range(used + 1)]
     return [(list(range(*pair)), 1) for pair in zip(ends, ends[1:])] + [([0], 0)] * (devices - used)
 
 
