@@ -116,8 +116,12 @@ class Run:
         """
         run = cls._found(folder)
         run.lock()
-        run._repair()
-        run._read()
+        try:
+            run._repair()
+            run._read()
+        except BaseException:
+            run.unlock()
+            raise
         return run
 
     @classmethod
@@ -143,8 +147,11 @@ class Run:
         return checked_config(read_json(path), path)
 
     def lock(self):
-        """Keep every other process from training in this folder as long as this object lives. Raises InputError where another was first."""
+        """Keep all others from training in this folder until `unlock`. Raises InputError where another was first."""
         self._files.lock()
+
+    def unlock(self):
+        self._files.unlock()
 
     @property
     def begun(self):
@@ -188,8 +195,10 @@ class Run:
     def write_events(self, wanted=False):
         """Where it is wanted, or was of a run that goes on, write every epoch's metrics for TensorBoard, too, into tensorboard/.
 
-        Raises InputError where tensorboardX is not installed.
+        Raises InputError where tensorboardX is not installed, or tensorboard/ leads elsewhere.
         """
+        if (self.folder / EVENTS).is_symlink():
+            raise InputError("%s is a link, and event files are replaced in it: put a folder in its place, or remove it" % (self.folder / EVENTS))
         if wanted or (self.folder / EVENTS).exists():
             self._events = EventFile(self.folder / EVENTS, self.metrics)
 
@@ -275,6 +284,8 @@ class Follower(Run):
 
     def lock(self):
         pass
+
+    unlock = lock
 
     def save_files(self, contents):
         pass

@@ -1,6 +1,7 @@
 """What the commands share: one-line errors, exit codes and the types of options."""
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -51,16 +52,17 @@ def run(parser, work, argv=None):
     return 0
 
 
-def number(kind, lowest, above=False):
-    """Return an option type: an int or float from `lowest` up, or above it; no infinity, no NaN."""
+def number(kind, lowest, highest=math.inf, above=False):
+    """Return an option type: an int or float from `lowest`, or above it, to `highest`; no infinity, no NaN."""
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not (lowest < value if above else lowest <= value) or value == float("inf"):
-            raise argparse.ArgumentTypeError("%r is not %s %s %s" % (
-                text, {int: "a whole number", float: "a number"}[kind], "above" if above else "from", lowest))
+        if value is None or not (lowest < value if above else lowest <= value) or value > highest or value == math.inf:
+            raise argparse.ArgumentTypeError("%r is not %s %s %s%s" % (
+                text, {int: "a whole number", float: "a number"}[kind], "above" if above else "from", lowest,
+                "" if highest == math.inf else " to %s" % highest))
         return value
     return parse
 
@@ -91,5 +93,7 @@ def add_folds(parser):
 
 
 def _fail(parser, error, code):
-    print("%s: error: %s" % (parser.prog, error), file=sys.stderr)
+    # What can't be printed may come from a file's name, and would be taken by the terminal as a command.
+    text = "".join(character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in str(error))
+    print("%s: error: %s" % (parser.prog, text), file=sys.stderr)
     return code

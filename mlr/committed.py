@@ -84,9 +84,9 @@ class CommittedFolder:
         sync(self.path)
 
     def lock(self):
-        """Keep every other process from locking the folder as long as this object lives. Raises InputError where another was first."""
+        """Keep all others from locking the folder until `unlock`, or this object's or the process's end. Raises InputError where another was first."""
         descriptor = os.open(str(self.path / LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        weakref.finalize(self, os.close, descriptor)
+        self._unlock = weakref.finalize(self, os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -94,3 +94,7 @@ class CommittedFolder:
             raise InputError("another training (%s) is at work in %s: wait until it ends, or stop it" % (owner, self.path)) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, ("process %d on %s\n" % (os.getpid(), socket.gethostname())).encode())
+
+    def unlock(self):
+        """Let others lock the folder: an exception's traceback may keep this object alive for long."""
+        self._unlock()

@@ -90,6 +90,13 @@ class Preset:
         return [range(*pair) for pair in zip(starts, starts[1:])]
 
 
+# The lowest and highest of the options that are whole numbers.
+BOUNDS = {
+    "image_size": (64, 2048), "style_width": (1, 2 ** 16), "batch_size": (1, 2 ** 16), "epochs": (1, 10 ** 6), "rounds": (1, 1000),
+    "seed": (0, 2 ** 32 - 1),  # NumPy's
+}
+
+
 def rows_of(name):
     """Return the rows that have an option."""
     rows = {option.name: option.metadata.get("rows") for option in fields(Preset)}

@@ -4,15 +4,13 @@ from typing import Callable, NamedTuple
 
 from mlr import paper
 from mlr.errors import InputError
-from mlr.presets import BACKBONES, ROWS, Preset
+from mlr.presets import BACKBONES, BOUNDS, ROWS, Preset
 from mlr.rows.networks import network_options
 from mlr.weights import shown
 
 LONGEST = 4096                      # characters of a path, a name or an argument: Linux's own limit
-SIDES = 64, 2048                    # pixels
 MOST_CLASSES = 10000
 LARGEST = 1e300                     # of a number that has no other bounds
-MOST_SEED = 2 ** 32 - 1             # NumPy's
 CAUSE = "it was not written by this package, or is damaged: restore it from a copy, or train again"
 
 
@@ -49,18 +47,18 @@ PART = number(0, 1)
 
 PRESET = {  # options that runs from before there were such may lack
     "row": one_of(*ROWS), "backbone": TEXT, "pretrained": TEXT, "taps": one_of("released", "by-width", *paper.TAPS),
-    "fusion": one_of("concat", "add", "multiply"), "style_width": whole(1, 2 ** 16), "gram_scale": number(0, above=True),
-    "image_size": whole(*SIDES), "augmentation": one_of("released", "gentle", "crop"), "pipeline": one_of("cached", "released"),
+    "fusion": one_of("concat", "add", "multiply"), "style_width": whole(*BOUNDS["style_width"]), "gram_scale": number(0, above=True),
+    "image_size": whole(*BOUNDS["image_size"]), "augmentation": one_of("released", "gentle", "crop"), "pipeline": one_of("cached", "released"),
     "loss": one_of("class_imbalance", "cross_entropy"), "loss_form": one_of("released", "written"), "gamma": number(0),
-    "batch_size": whole(1, 2 ** 16), "epochs": whole(1, 10 ** 6), "optimizer": one_of("sgd", "adam"), "learning_rate": number(0, above=True),
+    "batch_size": whole(*BOUNDS["batch_size"]), "epochs": whole(*BOUNDS["epochs"]), "optimizer": one_of("sgd", "adam"), "learning_rate": number(0, above=True),
     "new_layers_rate": number(0, above=True), "weight_decay": number(0), "schedule": one_of("step", "step-ar", "cosine"),
-    "rounds": whole(1, 1000), "target": or_none(TEXT), "proposals": TEXT, "svm_kernel": one_of("linear", "rbf"),
+    "rounds": whole(*BOUNDS["rounds"]), "target": or_none(TEXT), "proposals": TEXT, "svm_kernel": one_of("linear", "rbf"),
     "svm_c": number(0, above=True), "svm_class_weight": one_of("balanced", "none"),
 }
 DATA = {"folder": TEXT, "sha256": TEXT, "manifest": or_none(TEXT)}
 CONFIG = {
-    "options": {"data": TEXT, "labels": one_of("emotion", "sentiment"), "fold": or_none(whole(1, 1000)), "seed": whole(0, MOST_SEED)},
-    "network": {"classes": whole(2, MOST_CLASSES)}, "preprocessing": {"image_size": whole(*SIDES)}, "data": DATA, "pretrained": {"source": TEXT},
+    "options": {"data": TEXT, "labels": one_of("emotion", "sentiment"), "fold": or_none(whole(1, 1000)), "seed": whole(*BOUNDS["seed"])},
+    "network": {"classes": whole(2, MOST_CLASSES)}, "preprocessing": {"image_size": whole(*BOUNDS["image_size"])}, "data": DATA, "pretrained": {"source": TEXT},
     "contexts": list_of(TEXT), "argv": list_of(TEXT), "git_commit": or_none(TEXT), "threads": or_none(TEXT), "versions": {"mxnet": TEXT},
 }
 # What networks were before config.json said it.

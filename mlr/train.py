@@ -14,7 +14,7 @@ from mlr.errors import InputError, Interrupted
 from mlr.events import require_tensorboard
 from mlr.folds import save_folds
 from mlr.installation import require_mxnet
-from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS, Preset, rows_of
+from mlr.presets import BACKBONES, BOUNDS, DEMO, RELEASED, ROWS, Preset, rows_of
 from mlr.workers import KINDS, Workers, in_a_job, leave, serve
 
 OF_THE_MACHINE = ("out", "resume", "ctx", "tensorboard", "cuda_graphs", "checkpoint_every", "kvstore")  # no options of the run
@@ -30,9 +30,9 @@ PRESET_OPTIONS = {
     "taps": dict(choices=("released", "by-width", *paper.TAPS),
                  help="maps under the shallow branches: stem, pool, stage1; or stem, stage1, stage2; or one alone"),
     "fusion": dict(choices=("concat", "add", "multiply"), help="of deep and shallow representation; add and multiply need equal widths"),
-    "style_width": dict(type=command.number(int, 1), metavar="N", help="width of the shallow representation"),
+    "style_width": dict(type=command.number(int, *BOUNDS["style_width"]), metavar="N", help="width of the shallow representation"),
     "gram_scale": dict(type=command.number(float, 0, above=True), metavar="F", help="factor on the Gram matrices"),
-    "image_size": dict(type=command.number(int, 64), metavar="PX", help="side of the square that the network sees"),
+    "image_size": dict(type=command.number(int, *BOUNDS["image_size"]), metavar="PX", help="side of the square that the network sees"),
     "augmentation": dict(choices=("released", "gentle", "crop"), help=(
         "crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1; or a square anywhere, as Caffe does")),
     "pipeline": dict(choices=("cached", "released"), help=(
@@ -41,15 +41,15 @@ PRESET_OPTIONS = {
     "loss_form": dict(choices=("released", "written"),
                       help="class imbalance with softmax twice, as released, or as its comment says"),
     "gamma": dict(type=command.number(float, 0), metavar="G", help="focusing exponent of the class imbalance loss"),
-    "batch_size": dict(type=command.number(int, 1), metavar="N", help="images a step, over all devices"),
-    "epochs": dict(type=command.number(int, 1), metavar="N", help="passes over the training images; pcnn: before its first selection"),
+    "batch_size": dict(type=command.number(int, *BOUNDS["batch_size"]), metavar="N", help="images a step, over all devices"),
+    "epochs": dict(type=command.number(int, *BOUNDS["epochs"]), metavar="N", help="passes over the training images; pcnn: before its first selection"),
     "optimizer": dict(choices=("sgd", "adam"), help="SGD with momentum 0.9, or Adam"),
     "learning_rate": dict(type=command.number(float, 0, above=True), metavar="LR", help="learning rate"),
     "new_layers_rate": dict(type=command.number(float, 0, above=True), metavar="F", help="times the learning rate, for layers without pretrained weights"),
     "weight_decay": dict(type=command.number(float, 0), metavar="W", help="on all parameters"),
     "schedule": dict(choices=("step", "step-ar", "cosine"), help=(
         "halve at epochs 10, 20, 30, 40, 50; or a tenth every 7 epochs; or an epoch of warm-up, then down to 0")),
-    "rounds": dict(type=command.number(int, 1), metavar="N", help="of selection and fine-tuning"),
+    "rounds": dict(type=command.number(int, *BOUNDS["rounds"]), metavar="N", help="of selection and fine-tuning"),
     "target": dict(metavar="DIR", help="data of the same classes to transfer to, and to evaluate on, at the end"),
     "proposals": dict(metavar="grid|FILE", help=(
         "regions: the package's own; boxes with scores in FILE.npz or .mat; or the model file of OpenCV's edge boxes")),
@@ -68,7 +68,7 @@ def parser():
     parser.add_argument("--labels", choices=("emotion", "sentiment"),
                         help="the class folders, or negative and positive, to which emotions are mapped (default: emotion)")
     command.add_folds(parser)
-    parser.add_argument("--seed", type=command.number(int, 0), metavar="N",
+    parser.add_argument("--seed", type=command.number(int, *BOUNDS["seed"]), metavar="N",
                         help="of initial parameters, order, augmentation and dropout (default: 0)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
     parser.add_argument("--kvstore", choices=KINDS, help=(

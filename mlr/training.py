@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import mxnet as mx
@@ -44,8 +45,14 @@ def train_run(out, resolved, folder, ctx, tensorboard=False, checkpoint_every=No
     Raises InputError for data, weights or a run that don't fit, or a run that another process trains; RunError where the loss is no
     longer a number; Interrupted after SIGINT or SIGTERM, with a checkpoint at the step that was finished.
     """
-    workers = workers or Workers()
+    with ExitStack() as at_the_end:
+        return _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_every, workers or Workers())
+
+
+def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_every, workers):
     run = resumed_run(out, workers)
+    if run:
+        at_the_end.callback(run.unlock)
     resolved = {**resolved, **{name: str(Path(resolved[name]).resolve()) for name in ("proposals", "target")
                                if resolved.get(name) and resolved[name] not in ("grid", *DRAWN)}}  # a run is also used from other folders
     preset = Preset.of_run(resolved)
@@ -86,6 +93,7 @@ def train_run(out, resolved, folder, ctx, tensorboard=False, checkpoint_every=No
     if not resumed:
         run = (Run if workers.first else Follower).create(out, config, classes)
         run.lock()
+        at_the_end.callback(run.unlock)
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]), workers)
     progress = run.restore(net, trainer) if resumed else None
     run.write_events(tensorboard)

@@ -168,6 +168,7 @@ def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
     (("--loss", "focal"), ("argument --loss: invalid choice: 'focal'",)),
     (("--no-such-option",), ("unrecognized arguments: --no-such-option",)),
     (("--pretrained", "nowhere.params"), ("parameter file nowhere.params does not exist",)),
+    (("--image-size", "2049"), ("argument --image-size: '2049' is not a whole number from 64 to 2048",)),
     (("--resume",), ("a resumed run keeps its own options: leave out --data, --backbone",)),
 ])
 def test_wrong_options_of_train(trained, command, tmp_path, arguments, texts):
@@ -235,7 +236,8 @@ def test_evaluate_on_other_classes(trained, command, tmp_path):
 
 
 @pytest.mark.parametrize("name, texts", [
-    ("missing.jpg", ("there is no image or folder missing.jpg",)), ("empty", ("no images (.jpg, .jpeg, .png) in empty",)),
+    ("missing.jpg", ("there is no image or folder missing.jpg",)),
+    ("\x1b[31mred.jpg", ("there is no image or folder \\x1b[31mred.jpg",)),      # a terminal would obey ("empty", ("no images (.jpg, .jpeg, .png) in empty",)),
 ])
 def test_nothing_to_predict(trained, command, tmp_path, name, texts):
     (tmp_path / "empty").mkdir()

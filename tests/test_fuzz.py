@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+import zipfile
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +69,7 @@ from mlr.rows.deepsentibank import CaffeNet, caffe_transform, load_caffe_weights
 from mlr.rows.networks import network_options
 from mlr.rows.proposals import read_proposals
 from mlr.training import build_loss, build_network, kept_images, optimizer_options
-from mlr.weights import load_pretrained, materialize, read_onnx, set_parameters, sha256_of
+from mlr.weights import load_pretrained, materialize, read_npz, read_onnx, set_parameters, sha256_of
 
 INPUTS = int(os.environ.get("MLR_FUZZ", 300))
 SEED = os.environ.get("MLR_TEST_SEED", "0")
@@ -814,6 +815,26 @@ def test_support_vectors_of_another_run(templates, tmp_path):
     write_params(str(run / "svm.params"), machine.arrays())
     with pytest.raises(InputError, match="svm.params is for 3 classes and features of length 7, which are not the run's"):
         Predictor.of_run(sealed(run, run / "svm.params"), [mx.cpu()])
+
+
+@pytest.mark.parametrize("kernel, name", [("linear", "weights"), ("rbf", "mean"), ("rbf", "coefficients")])
+def test_support_vectors_that_answer_with_no_number(kernel, name):
+    """Finite numbers that are too large; a NaN would otherwise be a probability."""
+    features = np.random.RandomState(0).normal(size=(12, 7))
+    arrays = support_vectors.fit(features, [0, 1] * 6, kernel).arrays()
+    arrays.update({name: np.full_like(arrays[name], 1.7e308), "scale": np.full(7, 1e-300 if name == "mean" else 1.)})
+    machine = support_vectors.SupportVectorMachine.from_arrays(arrays, "svm.params")
+    with pytest.raises(InputError, match="svm.params holds no support vector machine, or a damaged one: it answers with NaN or infinity"):
+        machine.probabilities(features)
+
+
+def test_an_archive_with_more_than_arrays(tmp_path):
+    """NumPy hands out members that are no arrays as bytes."""
+    np.savez(tmp_path / "a.npz", conv1_weight=np.ones(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("conv1_bias", b"text")
+    with pytest.raises(InputError, match="a.npz is no .npz file of plain arrays, or a damaged one .conv1_bias is no array"):
+        read_npz(tmp_path / "a.npz")
 
 
 def test_weights_in_other_files_are_not_read(tmp_path):

@@ -1,10 +1,8 @@
 """The benchmark of long use: what it calls flat, and that it sees what a process holds."""
 
 import importlib.util
-import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -59,20 +57,31 @@ def test_a_row_tells_the_slope_and_the_verdict(soak):
     assert cells == ["| steps", "2,000", "410.0", "432.2, 454.5, 476.8", "499.0", "+67.0", "+51200", "5, 5", "7, 7", "no |"]
 
 
+HOLDING = """
+import sys, threading
+import numpy as np
+end, held, files = threading.Event(), None, []
+for line in sys.stdin:
+    if line == "take\\n":
+        held, files, thread = np.ones(2 ** 23), [open(sys.executable) for _ in range(2)], threading.Thread(target=end.wait)
+        thread.start()
+    if line == "give\\n":
+        held = [file.close() for file in files]
+        end.set()
+        thread.join()
+    print("done", flush=True)
+"""
+
+
 def test_what_a_process_holds_is_seen(soak):
-    end = threading.Event()
-    thread = threading.Thread(target=end.wait)
-    states = [soak.state(os.getpid())]
-    held = np.ones(2 ** 23)                                         # 64 MiB
-    files = [open(str(SOAK)) for _ in range(2)]
-    thread.start()
-    states.append(soak.state(os.getpid()))
-    del held
-    end.set()
-    thread.join()
-    for file in files:
-        file.close()
-    states.append(soak.state(os.getpid()))
+    """64 MiB, two files and a thread, in a process that does nothing else."""
+    with subprocess.Popen([sys.executable, "-c", HOLDING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True) as process:
+        states = []
+        for line in ("look", "take", "give"):
+            print(line, file=process.stdin, flush=True)
+            assert process.stdout.readline() == "done\n"
+            states.append(soak.state(process.pid))
+        process.stdin.close()
     for other in (states[0], states[2]):
         assert states[1].memory - other.memory > 60 * 1024 and (states[1].files, states[1].threads) == (other.files + 2, other.threads + 1)
 
