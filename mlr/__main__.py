@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from mlr.interruption import CODES, leave
+
 COMMANDS = {
     "prepare": "make a data set ready for training, or draw the demo's",
     "train": "train the network on a data folder",
@@ -32,7 +34,10 @@ def main():
     if arguments[0] not in COMMANDS:
         print("mlr: error: unknown command %s: choose one of %s" % (arguments[0], ", ".join(COMMANDS)), file=sys.stderr)
         return 2
-    return import_module("mlr." + arguments[0]).main(arguments[1:])
+    code = import_module("mlr." + arguments[0]).main(arguments[1:])
+    if code in CODES:
+        leave(code)  # a thread may be waiting for what never comes, as for a pipe that is read as an image
+    return code
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from mlr.errors import InputError, Interrupted
 from mlr.events import require_tensorboard
 from mlr.folds import save_folds
 from mlr.installation import require_mxnet
+from mlr.interruption import leave
 from mlr.presets import BACKBONES, BOUNDS, DEMO, RELEASED, ROWS, Preset, rows_of
-from mlr.workers import KINDS, Workers, in_a_job, leave, serve
+from mlr.workers import KINDS, Workers, in_a_job, serve
 
 OF_THE_MACHINE = ("out", "resume", "ctx", "tensorboard", "cuda_graphs", "checkpoint_every", "kvstore")  # no options of the run
 CUDA_GRAPHS = "MXNET_ENABLE_CUDA_GRAPHS"
@@ -176,7 +177,7 @@ def main(argv=None):
             raise
         traceback.print_exc()
         code = 1
-    if code and in_a_job():
+    if code and in_a_job():  # at a regular end MXNet would wait for the other workers, which wait for this one
         leave(code)
     return code
 
