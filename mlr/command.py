@@ -94,6 +94,6 @@ def add_folds(parser):
 
 def _fail(parser, error, code):
     # What can't be printed may come from a file's name, and would be taken by the terminal as a command.
-    text = "".join(character if character.isprintable() or character == "\n" else ascii(character)[1:-1] for character in str(error))
+    text = "".join(character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in str(error))
     print("%s: error: %s" % (parser.prog, text), file=sys.stderr)
     return code
