@@ -8,7 +8,7 @@ from mxnet import nd
 from numpy.testing import assert_array_equal
 
 from mlr.errors import InputError
-from mlr.params_file import read_params
+from mlr.params_file import read_params, write_params
 
 DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64")
 
@@ -117,3 +117,17 @@ def test_a_name_that_is_no_text(saved):
     saved.write_bytes(saved.read_bytes().replace(b"weight", b"\xff" * 6))
     with pytest.raises(InputError, match="damaged one: 'utf-8' codec can't decode"):
         read_params(saved)
+
+
+def test_what_is_written_equals_mxnets_to_the_byte(tmp_path):
+    arrays = {"weight": nd.random.normal(shape=(2, 3)), "h\u00f6he": nd.array([1, 2], dtype="int64"), "double": nd.ones((1,), dtype="float64"),
+              "half": nd.ones((4, 5, 6), dtype="float16")}
+    nd.save(str(tmp_path / "theirs.params"), arrays)
+    write_params(str(tmp_path / "ours.params"), {**arrays, "double": arrays["double"].asnumpy()})
+    assert (tmp_path / "ours.params").read_bytes() == (tmp_path / "theirs.params").read_bytes()
+
+
+def test_a_file_without_room_for_its_end_is_an_error():
+    """MXNet leaves it shorter, without a word."""
+    with pytest.raises(OSError, match="No space left on device"):
+        write_params("/dev/full", {"weight": nd.ones((100,))})
