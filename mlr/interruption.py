@@ -4,36 +4,43 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
 
 from mlr.errors import Interrupted
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
 NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-CODES = {128 + number for number in SIGNALS}
+CODES = {128 + number: number for number in SIGNALS}  # of a process that has saved and stopped: the signal
 
 
-class Postponed:
-    """Within it, the first of SIGINT and SIGTERM is only remembered, as `signal`, and the next ends the process at once.
+class Handled:
+    """Within it, a handler takes signals, but those that the process was started to ignore, as a shell's background job ignores SIGINT.
 
-    A signal that the process was started to ignore, as a shell's background job ignores SIGINT, stays ignored. Outside of Python's
-    main thread, which alone may handle signals, it does nothing.
+    Outside of Python's main thread, which alone may handle signals, it does nothing.
     """
 
-    def __init__(self, says):
-        """says: what is printed when the first one comes, or None."""
-        self.signal, self._says, self._before = None, says, {}
+    def __init__(self, handler, numbers=SIGNALS):
+        """handler: as of `signal.signal`."""
+        self._handler, self._numbers, self._before = handler, numbers, {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+            self._before = {number: signal.getsignal(number) for number in self._numbers if signal.getsignal(number) != signal.SIG_IGN}
         for number in self._before:
-            signal.signal(number, self._remember)
+            signal.signal(number, self._handler)
         return self
 
     def __exit__(self, *_):
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+class Postponed(Handled):
+    """Within it, the first of SIGINT and SIGTERM is only remembered, as `signal`, and the next ends the process at once."""
+
+    def __init__(self, says):
+        """says: what is printed when the first one comes, or None."""
+        super().__init__(self._remember)
+        self.signal, self._says = None, says
 
     def _remember(self, number, _):
         self.signal = number
@@ -43,20 +50,13 @@ class Postponed:
             os.write(2, ("\n%s\n" % self._says).encode())  # print() may be what was interrupted
 
 
-@contextmanager
 def terminable():
-    """Within it, SIGTERM ends what is done as Ctrl-C does, by an exception, so that nothing half-written is left."""
+    """Return a context in which SIGTERM, where nobody else handles it, ends what is done as Ctrl-C does, by an exception: so nothing
+    half-written is left."""
     def terminate(number, _):
         raise Interrupted(NAMES[number], number)
 
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return Handled(terminate, [signal.SIGTERM] if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL else [])
 
 
 def leave(code):

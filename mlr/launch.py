@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlr import command
 from mlr.errors import InputError, Interrupted, RunError
-from mlr.interruption import SIGNALS
+from mlr.interruption import CODES, Handled
 from mlr.processor import usable_cores
 from mlr.workers import HEARTBEAT
 
@@ -19,7 +19,6 @@ LOOPBACK = "127.0.0.1"
 FIRST = "worker 0"      # the one that writes the run folder
 LOOK_SECONDS = 0.1
 GRACE_SECONDS = 5       # from SIGTERM to SIGKILL, and for servers and scheduler to end after the last worker
-STOPPED = {128 + number: number for number in SIGNALS}      # exit code of a worker that has saved and stopped: the signal
 
 SERVER = "from mlr.workers import serve; serve()"  # or the scheduler, as DMLC_ROLE says
 
@@ -74,9 +73,9 @@ def supervise(job):
             print("mlr launch: %s passed on to %s, which may save first; once more ends everything at once" % (
                 signal.Signals(passed_on).name, FIRST), file=sys.stderr, flush=True)
         codes = job.exit_codes()
-        if codes[FIRST] in STOPPED or passed_on and codes[FIRST] == -passed_on:
-            raise Interrupted("%s has stopped, and all others with it" % FIRST, STOPPED.get(codes[FIRST], passed_on))
-        failed = [name for name, code in codes.items() if code and not (passed_on and code in STOPPED)]
+        if codes[FIRST] in CODES or passed_on and codes[FIRST] == -passed_on:
+            raise Interrupted("%s has stopped, and all others with it" % FIRST, CODES.get(codes[FIRST], passed_on))
+        failed = [name for name, code in codes.items() if code and not (passed_on and code in CODES)]
         if failed:
             job.end(GRACE_SECONDS)
             ended = "%s %s, and as no other can go on without it, all have been ended" % (failed[0], ending(codes[failed[0]]))
@@ -124,12 +123,11 @@ class Job:
 
     def __init__(self):
         self.signals = []
-        self._processes, self._outputs, self._unended, self._before = {}, selectors.DefaultSelector(), {}, {}
+        self._processes, self._outputs, self._unended = {}, selectors.DefaultSelector(), {}
+        self._handled = Handled(lambda number, _: self.signals.append(number))
 
     def __enter__(self):
-        self._before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
-        for number in self._before:
-            signal.signal(number, lambda number, _: self.signals.append(number))
+        self._handled.__enter__()
         self._guard = subprocess.Popen([sys.executable, "-I", "-S", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True)
         return self
 
@@ -140,8 +138,7 @@ class Job:
             self._guard.kill()
             self._guard.wait()
             self._guard.stdin.close()
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+            self._handled.__exit__()
 
     def start(self, name, arguments, environment):
         """Start a process. Raises InputError where there is no such program, or one that can't be run."""
