@@ -91,8 +91,10 @@ def test_wrong_usage_is_one_line(command, arguments, said):
     assert done.stderr.startswith("mlr launch: error: ") and said in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_lines_are_told_apart_by_worker_and_stream(run):
-    code, out, errors = run("sh", "-c", "echo one; echo two; printf unended; echo wrong >&2; sleep 1; exit 3", options=("-n", "3"))
+def test_lines_are_told_apart_by_worker_and_stream(run, tmp_path):
+    """When all have said it, worker 0, which has the lowest port, fails; the others would go on."""
+    fails = "touch $PORT; while [ $(ls | wc -l) -lt 3 ]; do sleep .1; done; [ $(ls | sort -n | head -n 1) = $PORT ] && exit 3; exec sleep 60"
+    code, out, errors = run("sh", "-c", "cd %s; echo one; echo two; printf unended; echo wrong >&2; %s" % (tmp_path, fails), options=("-n", "3"))
     assert code == 1
     assert out == ["worker %d: %s" % (number, line) for number in range(3) for line in ("one", "two", "unended")]
     assert errors[1:] == ["worker %d: wrong" % number for number in range(3)]
