@@ -12,6 +12,7 @@ from mlr import engine
 from mlr.errors import RunError
 from mlr.metrics import classification_metrics
 from mlr.weights import materialize
+from mlr.workers import part_of
 
 
 def linear(ctx):
@@ -118,7 +119,7 @@ def trained_on(data, rate=.1, shape=(2, 4), **options):
     net.initialize(ctx=DEVICES[:1])
     net(nd.zeros(shape))
     trainer = engine.new_trainer(net, "sgd", {"learning_rate": rate})
-    data = Listed(data)
+    data = data if isinstance(data, Listed) else Listed(data)
     engine.train(data, ("valid", [(nd.ones(shape), nd.array([0, 1]))]), net, options.pop("loss", mlr.CrossEntropyLoss()), trainer, DEVICES[:1], range(2),
                  lambda epoch: rate, ["a", "b", "c"], 0, **options)
     return net
@@ -186,6 +187,56 @@ def test_checkpoints_within_an_epoch_sum_up_what_was_done():
     assert_allclose(checkpoints.saved[2]["loss"] / 7, lines[0]["loss"], rtol=0)
     assert_allclose(checkpoints.saved[2]["hits"] / 7, lines[0]["train_accuracy"], rtol=0)
     assert 0 < checkpoints.saved[0]["loss"] < checkpoints.saved[1]["loss"] < checkpoints.saved[2]["loss"]
+
+
+class OneOfTwo:
+    """A worker of two that wait for each other, alone: it keeps what it adds, and what the other adds is given, or nothing."""
+    kvstore, number, wait_for_each_other = None, 2, True
+
+    def __init__(self, rank, others=()):
+        self.rank, self.first, self.added, self._others = rank, rank == 0, [], iter(others)
+
+    def add_up(self, array):
+        self.added.append(array.copy())
+        return array + next(self._others, 0)
+
+    def gather(self, array):
+        return [np.asarray(array)]
+
+
+def test_workers_that_resume_within_an_epoch_count_what_was_done_once():
+    """Worker 0 alone saves: the loss, the accuracy and the images of the epoch are nevertheless those of both, to the bit."""
+    batches = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (5, 3, 1)]
+
+    def run(worker, checkpoints=None, progress=None):
+        class Part(Listed):
+            def size(self, number):
+                return len(batches[number][0])
+
+        rows = [part_of(len(images), worker.rank, 2) for images, _ in batches]
+        parts = [(images[own], labels[own]) if own.stop > own.start else (images[:1], labels[:1]) for own, (images, labels) in zip(rows, batches)]
+        mx.random.seed(5)
+        lines = []
+        try:
+            trained_on(Part(parts), rate=1e-30, after_epoch=lines.append, workers=worker, checkpoints=checkpoints, progress=progress)
+        except InterruptedError:
+            pass
+        return [(line["loss"], line["train_accuracy"], round(line["images_per_second"] * line["seconds"])) for line in lines]
+
+    second = OneOfTwo(1)
+    run(second)
+    first, checkpoints = OneOfTwo(0, second.added), EveryStep()
+    whole = run(first, checkpoints)
+    mx.random.seed(5)
+    net = trained_on(Listed(batches), rate=1e-30, after_epoch=lambda line: None)
+    logits, labels = engine.predict(net, batches, DEVICES[:1])
+    assert_allclose(whole[0][0], mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-6)     # sums in another order
+    assert whole[0][1:] == (np.sum(logits.argmax(axis=1) == labels) / 9, 9)
+
+    saved = checkpoints.saved[1]
+    assert (saved["step"], saved["images"]) == (2, 8)
+    assert run(OneOfTwo(0, second.added[2:]), progress=engine.Progress(**saved)) == whole
+    assert run(OneOfTwo(1, first.added[2:]), progress=engine.Progress(**saved)) == whole
 
 
 def test_a_step_draws_what_follows_from_seed_epoch_and_step_alone():
