@@ -19,7 +19,7 @@ CHECKSUM = ".sha256"    # appended to a file's name: a line as sha256sum writes 
 
 # Layers of `mlr.model.backbone.Backbone`, and which of the zoo's features are their first; how the released code calls these; and
 # what stands beside features in the zoo's files, in runs and in the released code's files.
-LAYER_OF_BACKBONE = re.compile(r"(?<![^.])(stem\.|stage|head\.)(\d+)\.")
+LAYER_OF_BACKBONE = re.compile(r"(?<![^.])(stem\.|stage|head\.)(\d\d?)\.")
 FIRST_OF_BACKBONE = {"stem.": 0, "stage": 4, "head.": 9}
 RELEASED_FEATURES = "feature_extractor."
 BEYOND_FEATURES = "output.", "shallow.", "branch_", "styleVector."

@@ -1,4 +1,5 @@
 import json
+import pickle
 import random
 
 import mxnet as mx
@@ -276,6 +277,15 @@ def test_metrics_of_a_hand_worked_table():
     assert metrics["recall"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     assert metrics["precision"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     json.dumps(metrics)
+
+
+def test_servers_know_the_factors_of_learning_rates():
+    """They get a pickle of the optimizer, as `KVStore.set_optimizer` sends it, without the parameters."""
+    net = linear(DEVICES[:1])
+    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .5}, {net[0].bias: 3, net[1].weight: 2})
+    theirs = pickle.loads(pickle.dumps(trainer._optimizer, 0))
+    assert not theirs.param_dict
+    assert [theirs._get_lr(number) for number in range(4)] == [.5, 1.5, 1, .5] == [trainer._optimizer._get_lr(number) for number in range(4)]
 
 
 def test_a_cpu_updates_one_parameter_at_a_time():
