@@ -1,6 +1,7 @@
 import json
 import pickle
 import random
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -238,6 +239,27 @@ def test_workers_that_resume_within_an_epoch_count_what_was_done_once():
     assert (saved["step"], saved["images"]) == (2, 8)
     assert run(OneOfTwo(0, second.added[2:]), progress=engine.Progress(**saved)) == whole
     assert run(OneOfTwo(1, first.added[2:]), progress=engine.Progress(**saved)) == whole
+
+
+@pytest.mark.parametrize("rank, images", [(0, 8 + 1), (1, 1)])
+def test_of_workers_that_do_not_wait_the_first_alone_restores_its_sums(rank, images):
+    """Here each has its own, and the first saves. Of each batch of two images each has one."""
+    gathered = []
+
+    class Asynchronous(OneOfTwo):
+        wait_for_each_other, kvstore = False, SimpleNamespace(pull=lambda number, data: None)
+
+        def gather(self, array):
+            gathered.append(array)
+            return [np.asarray(array)]
+
+    class Halves(Listed):
+        def size(self, number):
+            return 2
+
+    trained_on(Halves([(GOOD[0][rank:rank + 1], GOOD[1][rank:rank + 1])] * 3), rate=1e-30, after_epoch=lambda line: None, workers=Asynchronous(rank),
+               progress=engine.Progress(0, 2, loss=8., hits=4., images=8))
+    assert gathered[0][2] == images
 
 
 def test_a_step_draws_what_follows_from_seed_epoch_and_step_alone():
