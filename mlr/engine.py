@@ -20,7 +20,10 @@ from mlr.workers import Workers, part_of
 
 @dataclass
 class Progress:
-    """Where in an epoch a training is, counted from 0: `step` batches are done, with `loss` and `hits` summed over their `images`."""
+    """Where in an epoch a training is, counted from 0: `step` batches are done, with `loss` and `hits` summed over their `images`.
+
+    The sums are over all workers that wait for each other; with dist_async they are each worker's own.
+    """
 
     epoch: int
     step: int = 0
@@ -121,6 +124,8 @@ def train_epoch(net, batches, loss, trainer, ctx, progress=None, checkpoints=Non
     Raises NotFinite.
     """
     progress, workers = progress or Progress(0), workers or Workers()
+    if not (workers.first or workers.wait_for_each_other):  # what was restored is the first's
+        progress.loss, progress.hits, progress.images = 0., 0., 0
     start = time.time() - progress.seconds
     sums = nd.array([progress.loss, progress.hits], ctx[0])
     gradients = [parameter.grad(ctx[0]) for parameter in net.collect_params().values() if parameter.grad_req != "null"]
@@ -138,13 +143,15 @@ def train_epoch(net, batches, loss, trainer, ctx, progress=None, checkpoints=Non
         else:  # the optimizer on the servers keeps the first batch size that it is told
             autograd.backward(losses, [nd.full(part.shape, 1 / size, part.context, part.dtype) for part in losses])
             trainer.step(1)
+        of_step = nd.zeros(2, ctx[0])
         for z, part_losses, (_, y, share) in zip(logits, losses, parts):
             hits = (z.argmax(axis=1) == y) * (share * bool(own))
-            sums += nd.concat(part_losses.sum(), hits.sum(), dim=0).astype("float32").as_in_context(ctx[0])
+            of_step += nd.concat(part_losses.sum(), hits.sum(), dim=0).astype("float32").as_in_context(ctx[0])
+        sums += workers.add_up(of_step) if workers.wait_for_each_other else of_step
         # Python runs ahead of the device; a step behind is near enough to keep it busy, and bounds the batches in memory.
         _check(unchecked)
         unchecked = progress.step, sums.copy(), _squares(gradients)
-        progress.step, progress.images = progress.step + 1, progress.images + own
+        progress.step, progress.images = progress.step + 1, progress.images + (size if workers.wait_for_each_other else own)
         if checkpoints and checkpoints.due(progress.step):
             _check(unchecked)
             progress.loss, progress.hits = map(float, sums.asnumpy())
@@ -157,11 +164,13 @@ def train_epoch(net, batches, loss, trainer, ctx, progress=None, checkpoints=Non
     progress.loss, progress.hits = map(float, sums.asnumpy())
     progress.seconds = time.time() - start
     _share_running_statistics(net, workers)
-    loss_sum, hits, images = np.sum(workers.gather([progress.loss, progress.hits, progress.images]), axis=0).tolist()
+    done = progress.loss, progress.hits, progress.images
     if not workers.wait_for_each_other:
+        done = np.sum(workers.gather(done), axis=0).tolist()
         for number, parameter in enumerate(trainer._params):
             if parameter.grad_req != "null":
                 workers.kvstore.pull(number, parameter.list_data())
+    loss_sum, hits, images = done
     return loss_sum / images, hits / images, int(images)
 
 

@@ -9,7 +9,7 @@ from mlr.errors import InputError
 from mlr.files import remove, write_file
 from mlr.paper import TAPS
 from mlr.params_file import read_params, write_params
-from mlr.weights import CHECKSUM, infer_shapes, parameter_arrays, set_parameters, sha256_of, verify_checksum
+from mlr.weights import CHECKSUM, infer_shapes, parameter_arrays, set_parameters, sha256_of, untagged, verify_checksum
 
 
 def released_view(net):
@@ -26,7 +26,7 @@ def released_view(net):
 
 
 def load_original_parameters(net, path, ctx=None):
-    """Put a file that the released code saved with `save_parameters` into a MultiLevelNet.
+    """Put a file that the released code saved with `save_parameters`, or Gluon's older `save_params`, into a MultiLevelNet.
 
     net: with the released backbone, taps and widths and the file's number of classes; where it was not initialized yet, that
     is done on `ctx`, a context or a list (default: the current one). The numbers take the network's dtype: float16 is widened,
@@ -38,7 +38,8 @@ def load_original_parameters(net, path, ctx=None):
     """
     verify_checksum(path)
     infer_shapes(net)
-    set_parameters(released_view(net)._collect_params_with_prefix(), read_params(path), path, ctx)
+    parameters = released_view(net)._collect_params_with_prefix()
+    set_parameters(parameters, _renamed(untagged(read_params(path)), list(parameters)), path, ctx)
 
 
 def save_original_parameters(net, path):
@@ -57,6 +58,16 @@ def save_original_parameters(net, path):
     remove(checksum)  # a stop between the two files leaves a whole one without a checksum
     write_file(path, lambda file: write_params(file, arrays))
     write_file(checksum, "%s  %s\n" % (sha256_of(path), Path(path).name))
+
+
+def _renamed(arrays, names):
+    """Return arrays with Gluon's older names (dense0_weight), which count layers by the process, under `names`, which have their order.
+
+    What has other names, or another order or number, is returned as it is.
+    """
+    older = not any("." in name for name in arrays) and len(arrays) == len(names) and all(
+        old.endswith("_" + name.rpartition(".")[2]) for old, name in zip(arrays, names))
+    return dict(zip(names, arrays.values())) if older else arrays
 
 
 def _sequence(*blocks):

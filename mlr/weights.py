@@ -1,7 +1,9 @@
 """Weights from elsewhere: checked by name and shape, then put into a network."""
 
 import hashlib
+import re
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import mxnet as mx
@@ -14,6 +16,14 @@ from mlr.params_file import read_params
 
 
 CHECKSUM = ".sha256"    # appended to a file's name: a line as sha256sum writes it
+
+# Layers of `mlr.model.backbone.Backbone`, and which of the zoo's features are their first; how the released code calls these; and
+# what stands beside features in the zoo's files, in runs and in the released code's files.
+LAYER_OF_BACKBONE = re.compile(r"(?<![^.])(stem\.|stage|head\.)(\d\d?)\.")
+FIRST_OF_BACKBONE = {"stem.": 0, "stage": 4, "head.": 9}
+RELEASED_FEATURES = "feature_extractor."
+BEYOND_FEATURES = "output.", "shallow.", "branch_", "styleVector."
+
 NAMES_SHOWN = 10        # of each kind in an error's message
 MOST_BYTES = 2 ** 32    # of an .npz file, unpacked
 
@@ -121,27 +131,48 @@ def load_pretrained(network, source):
     """Put ImageNet weights into a materialized network of the Gluon zoo; return a record of what was loaded.
 
     network: has `name_in_zoo`, and `structural_parameters` and `prefixed_parameters`, its parameters under the names of the zoo's
-    own files, as `mlr.model.backbone.Backbone`, and perhaps `left_out`, names of parameters that it goes without. source: "zoo", the zoo's file for it, from the MXNet cache or the network, checked
-    by its SHA-1; a .params file of it, be it a run's, with structural names (features.0.gamma) or prefixed ones (resnetv24_batchnorm0_gamma, also
-    with arg: and aux: tags); an .onnx file with prefixed names, as those of the ONNX model zoo that came from Gluon; or "none".
-    What a file has of a classifier and the network has not is left out. Raises InputError for a file that can't be had or doesn't fit.
+    own files, as `mlr.model.backbone.Backbone`, and perhaps `left_out`, names of parameters that it goes without. source: one of
+
+    - "zoo", the zoo's file for it, from the MXNet cache or the network, checked by its SHA-1;
+    - a .params file of the zoo's network, also of one within another, with structural names (features.0.gamma) or with Gluon's older
+      ones, which have the prefix of any name scope, or none (resnetv24_conv0_weight, conv0_weight), and perhaps the tags arg: and aux:;
+    - a run's .params file, of whatever row has this backbone, or the released code's: of these the backbone is taken, and no more;
+    - an .onnx file with prefixed names, as those of the ONNX model zoo that came from Gluon;
+    - "none".
+
+    What a file has of a classifier, or of style, is left out. Raises InputError for a file that can't be had or doesn't fit, with
+    everything that is missing, too much or of another shape, under the zoo's names.
     """
     if source == "none":
         return {"source": "none"}
     path = zoo_file(network.name_in_zoo) if source == "zoo" else Path(source)
     verify_checksum(path)
     arrays = read_onnx(path) if path.suffix == ".onnx" else read_params(path)
-    arrays = {name.replace("arg:", "").replace("aux:", ""): array for name, array in arrays.items()}
-    structural = any(name.startswith("features.") for name in arrays)
+    arrays = {_name_in_features(name): array for name, array in untagged(arrays).items()}
+    structural = any("features." in name for name in arrays)
     parameters = network.structural_parameters if structural else network.prefixed_parameters
-    if not structural:
-        prefix = _prefix(arrays)
-        arrays = {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
-    classifier, left_out = ("output.",) if structural else ("dense",), getattr(network, "left_out", ())
+    left_out = getattr(network, "left_out", set())
+    prefix = _prefix(arrays, {*parameters, *left_out})
+    arrays = {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+    beyond = BEYOND_FEATURES if structural else ("dense",)
     arrays = {name: array for name, array in arrays.items()
-              if name in parameters or not (name.startswith(classifier) or name in left_out)}
+              if name in parameters or not (name.startswith(beyond) or name in left_out)}
     set_parameters(parameters, arrays, path)
     return {"source": source, "file": path.name, "sha256": sha256_of(path)}
+
+
+def untagged(arrays):
+    """Return arrays, {name: array}, without the tags arg: and aux: that MXNet's symbols and modules save names with."""
+    return {name[4:] if name.startswith(("arg:", "aux:")) else name: array for name, array in arrays.items()}
+
+
+def _name_in_features(name):
+    """Return what the zoo calls a parameter that a run of the rows l_cil or shallow, or the released code, names otherwise.
+
+    backbone.stage1.0.bn1.gamma is backbone.features.5.0.bn1.gamma, feature_extractor.0.gamma is features.0.gamma.
+    """
+    name = LAYER_OF_BACKBONE.sub(lambda layer: "features.%d." % (FIRST_OF_BACKBONE[layer[1]] + int(layer[2])), name, count=1)
+    return "features." + name[len(RELEASED_FEATURES):] if name.startswith(RELEASED_FEATURES) else name
 
 
 def read_onnx(path):
@@ -193,9 +224,10 @@ def read_npz(path):
             path, shown(str(error)))) from None
 
 
-def _prefix(arrays):
-    """Return what comes before the names of layers in the zoo's prefixed names: resnetv24_ of resnetv24_conv0_weight."""
-    return next((name[:-len("conv0_weight")] for name in arrays if name.endswith("_conv0_weight") and "_stage" not in name), "")
+def _prefix(arrays, names):
+    """Return what stands before the names of a network, whole, in those of a file: what fits most of them, "" where nothing does."""
+    found = Counter(name[:-len(own)] for name in arrays for own in names if name.endswith(own))
+    return max(found, key=found.get, default="")
 
 
 def sha256_of(path):

@@ -17,6 +17,7 @@ SILENCE, LOOKS = 30, 10                          # seconds after which a node is
 START = 600                                      # seconds that a job's nodes have to come together
 SCHEDULER, SERVERS_AND_WORKERS = 1, 6            # groups of nodes, by their numbers in ps-lite
 FIRST_KEY = 1 << 20                              # the trainer's keys are the numbers of its parameters
+TOTAL_KEY = FIRST_KEY - 1
 
 
 class Workers:
@@ -34,7 +35,7 @@ class Workers:
         if in_a_job() and not kind:
             raise InputError("this process is a worker of a job (DMLC_ROLE), which needs --kvstore, one of %s: else each worker would train alone"
                              % ", ".join(KINDS))
-        self.kvstore, self.rank, self.number, self._gathered, self._watch = None, 0, 1, 0, None
+        self.kvstore, self.rank, self.number, self._gathered, self._adds_up, self._watch = None, 0, 1, 0, False, None
         self.wait_for_each_other = kind != "dist_async"
         if kind:
             import mxnet as mx
@@ -67,6 +68,22 @@ class Workers:
         array = np.asarray(array, np.float32)   # servers round float64 to float32 in some jobs and not in others
         lengths = self._exchange(np.array([len(array)], np.float32), [(1,)] * self.number)
         return self._exchange(array, [(int(length), *array.shape[1:]) for length, in lengths])
+
+    def add_up(self, array):
+        """Return the sum of every worker's array, an NDArray of float32 whose shape is always the same: exchanged as gradients are.
+
+        All workers must call it equally often, in step with each other; not for dist_async, whose servers do not add. It comes back at
+        once, and who reads the sum waits for the others.
+        """
+        if self.number == 1:
+            return array
+        if not self._adds_up:
+            self.kvstore.init(TOTAL_KEY, array.zeros_like())
+            self._adds_up = True
+        total = array.zeros_like()
+        self.kvstore.push(TOTAL_KEY, array)
+        self.kvstore.pull(TOTAL_KEY, total)
+        return total
 
     def barrier(self):
         """Wait until all workers are here."""

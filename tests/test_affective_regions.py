@@ -59,7 +59,7 @@ def test_overlaps_by_hand():
     boxes = [[0, 0, 9, 9],          # 100 pixels
              [5, 5, 14, 9],         # 50, of which 25 are in the first
              [10, 0, 19, 9]]        # 100, beside the first; 5 x 5 of the second
-    assert_allclose(overlaps(boxes), [[1, .2, 0], [.2, 1, .2], [0, .2, 1]])
+    assert_array_equal(overlaps(boxes), [[1, .25, 0], [.5, 1, .5], [0, .25, 1]])
 
 
 def random_boxes(count):
@@ -68,7 +68,7 @@ def random_boxes(count):
 
 
 def test_kmeans_gets_the_last_left_singular_vectors(monkeypatch):
-    boxes, given = random_boxes(60), {}
+    boxes, given = random_boxes(60).round(), {}                      # on whole pixels, which can be counted
 
     class Clusters:
         def __init__(self, count, n_init, random_state):
@@ -82,13 +82,12 @@ def test_kmeans_gets_the_last_left_singular_vectors(monkeypatch):
     monkeypatch.setattr(affective_regions, "KMeans", Clusters)
     select_candidates(boxes, np.arange(60, 0, -1), 7, seed=3)
     assert (given["count"], given["n_init"], given["random_state"]) == (7, 10, 3)
-    # As released, written out: W, L = |W| + |W|', I - D^-1/2 L D^-1/2, svd, U(:, end-6:end).
-    w = np.empty((60, 60))
-    for i, a in enumerate(boxes):
-        for j, b in enumerate(boxes):
-            shared = max(0, min(a[2], b[2]) - max(a[0], b[0]) + 1) * max(0, min(a[3], b[3]) - max(a[1], b[1]) + 1)
-            areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
-            w[i, j] = shared / (sum(areas) - shared)
+    # As released, written out: W, L = |W| + |W|', I - D^-1/2 L D^-1/2, svd, U(:, end-6:end). What two boxes share is counted on a canvas.
+    covered = np.zeros((60, 610, 610), np.float32)
+    for canvas, (x1, y1, x2, y2) in zip(covered, boxes.astype(int)):
+        canvas[y1:y2 + 1, x1:x2 + 1] = 1
+    covered = covered.reshape(60, -1)
+    w = (covered @ covered.T).astype(float) / covered.sum(axis=1, dtype=float)[:, None]      # exact: whole numbers below 2 ** 24
     affinity = abs(w) + abs(w).T
     root = np.diag(affinity.sum(axis=1) ** -.5)
     vectors = np.linalg.svd(np.eye(60) - root @ affinity @ root)[0][:, -7:]

@@ -1,5 +1,7 @@
 import json
+import pickle
 import random
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -12,6 +14,7 @@ from mlr import engine
 from mlr.errors import RunError
 from mlr.metrics import classification_metrics
 from mlr.weights import materialize
+from mlr.workers import part_of
 
 
 def linear(ctx):
@@ -118,7 +121,7 @@ def trained_on(data, rate=.1, shape=(2, 4), **options):
     net.initialize(ctx=DEVICES[:1])
     net(nd.zeros(shape))
     trainer = engine.new_trainer(net, "sgd", {"learning_rate": rate})
-    data = Listed(data)
+    data = data if isinstance(data, Listed) else Listed(data)
     engine.train(data, ("valid", [(nd.ones(shape), nd.array([0, 1]))]), net, options.pop("loss", mlr.CrossEntropyLoss()), trainer, DEVICES[:1], range(2),
                  lambda epoch: rate, ["a", "b", "c"], 0, **options)
     return net
@@ -188,6 +191,77 @@ def test_checkpoints_within_an_epoch_sum_up_what_was_done():
     assert 0 < checkpoints.saved[0]["loss"] < checkpoints.saved[1]["loss"] < checkpoints.saved[2]["loss"]
 
 
+class OneOfTwo:
+    """A worker of two that wait for each other, alone: it keeps what it adds, and what the other adds is given, or nothing."""
+    kvstore, number, wait_for_each_other = None, 2, True
+
+    def __init__(self, rank, others=()):
+        self.rank, self.first, self.added, self._others = rank, rank == 0, [], iter(others)
+
+    def add_up(self, array):
+        self.added.append(array.copy())
+        return array + next(self._others, 0)
+
+    def gather(self, array):
+        return [np.asarray(array)]
+
+
+def test_workers_that_resume_within_an_epoch_count_what_was_done_once():
+    """Worker 0 alone saves: the loss, the accuracy and the images of the epoch are nevertheless those of both, to the bit."""
+    batches = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (5, 3, 1)]
+
+    def run(worker, checkpoints=None, progress=None):
+        class Part(Listed):
+            def size(self, number):
+                return len(batches[number][0])
+
+        rows = [part_of(len(images), worker.rank, 2) for images, _ in batches]
+        parts = [(images[own], labels[own]) if own.stop > own.start else (images[:1], labels[:1]) for own, (images, labels) in zip(rows, batches)]
+        mx.random.seed(5)
+        lines = []
+        try:
+            trained_on(Part(parts), rate=1e-30, after_epoch=lines.append, workers=worker, checkpoints=checkpoints, progress=progress)
+        except InterruptedError:
+            pass
+        return [(line["loss"], line["train_accuracy"], round(line["images_per_second"] * line["seconds"])) for line in lines]
+
+    second = OneOfTwo(1)
+    run(second)
+    first, checkpoints = OneOfTwo(0, second.added), EveryStep()
+    whole = run(first, checkpoints)
+    mx.random.seed(5)
+    net = trained_on(Listed(batches), rate=1e-30, after_epoch=lambda line: None)
+    logits, labels = engine.predict(net, batches, DEVICES[:1])
+    assert_allclose(whole[0][0], mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-6)     # sums in another order
+    assert whole[0][1:] == (np.sum(logits.argmax(axis=1) == labels) / 9, 9)
+
+    saved = checkpoints.saved[1]
+    assert (saved["step"], saved["images"]) == (2, 8)
+    assert run(OneOfTwo(0, second.added[2:]), progress=engine.Progress(**saved)) == whole
+    assert run(OneOfTwo(1, first.added[2:]), progress=engine.Progress(**saved)) == whole
+
+
+@pytest.mark.parametrize("rank, images", [(0, 8 + 1), (1, 1)])
+def test_of_workers_that_do_not_wait_the_first_alone_restores_its_sums(rank, images):
+    """Here each has its own, and the first saves. Of each batch of two images each has one."""
+    gathered = []
+
+    class Asynchronous(OneOfTwo):
+        wait_for_each_other, kvstore = False, SimpleNamespace(pull=lambda number, data: None)
+
+        def gather(self, array):
+            gathered.append(array)
+            return [np.asarray(array)]
+
+    class Halves(Listed):
+        def size(self, number):
+            return 2
+
+    trained_on(Halves([(GOOD[0][rank:rank + 1], GOOD[1][rank:rank + 1])] * 3), rate=1e-30, after_epoch=lambda line: None, workers=Asynchronous(rank),
+               progress=engine.Progress(0, 2, loss=8., hits=4., images=8))
+    assert gathered[0][2] == images
+
+
 def test_a_step_draws_what_follows_from_seed_epoch_and_step_alone():
     drawn = []
 
@@ -225,6 +299,15 @@ def test_metrics_of_a_hand_worked_table():
     assert metrics["recall"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     assert metrics["precision"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     json.dumps(metrics)
+
+
+def test_servers_know_the_factors_of_learning_rates():
+    """They get a pickle of the optimizer, as `KVStore.set_optimizer` sends it, without the parameters."""
+    net = linear(DEVICES[:1])
+    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .5}, {net[0].bias: 3, net[1].weight: 2})
+    theirs = pickle.loads(pickle.dumps(trainer._optimizer, 0))
+    assert not theirs.param_dict
+    assert [theirs._get_lr(number) for number in range(4)] == [.5, 1.5, 1, .5] == [trainer._optimizer._get_lr(number) for number in range(4)]
 
 
 def test_a_cpu_updates_one_parameter_at_a_time():

@@ -103,6 +103,20 @@ def test_float16_is_widened(released, tmp_path):
                        released[0].output[1].weight.data().asnumpy().astype("float16").astype("float32"))
 
 
+def test_the_older_names_of_save_params(released, tmp_path):
+    """Which count layers by the process, so that only their order tells them apart."""
+    arrays = {parameter.name: parameter.data() for parameter in released[0].collect_params().values()}
+    assert not any("." in name for name in arrays)
+    path, net = tmp_path / "older.params", mlr.MultiLevelNet(classes=8)
+    nd.save(str(path), arrays)
+    mlr.load_original_parameters(net, path)
+    for ours, theirs in zip(values(net), read_params(released[1]).values()):
+        assert_array_equal(ours, theirs)
+    nd.save(str(path), {"arg:" + name: arrays[name] for name in list(arrays)[:-1]})
+    with pytest.raises(InputError, match=r"275 missing \(feature_extractor.0.gamma, .*; 274 unexpected \(resnetv2\d+_batchnorm0_gamma, "):
+        mlr.load_original_parameters(net, path)
+
+
 def test_another_networks_file_is_refused_and_nothing_changes(small):
     net, path = small
     arrays = {name: nd.array(array) for name, array in read_params(path).items()}

@@ -1,8 +1,14 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mlr.data.labelled import LabelledImages
 from mlr.rows.pcnn import removal_probabilities, select
+from mlr.training import kept_images
 
 
 def two_classes(difference):
@@ -32,6 +38,17 @@ def test_the_same_seed_keeps_the_same_images_and_the_label_makes_no_difference()
     assert select(probabilities, [0] * 200, seed=2).tolist() != kept.tolist()
     decided = np.flatnonzero(np.abs(probabilities[:, 0] - probabilities[:, 1]) >= np.log(2))
     assert set(decided) <= set(kept)
+
+
+def test_the_round_after_the_highest_seed():
+    """A run's seed may be NumPy's highest, and a round draws with the seed and its number."""
+    probabilities, saved = np.random.dirichlet([1, 1], 200), {}
+    run = SimpleNamespace(has=lambda name: False, config={"options": {"seed": 2 ** 32 - 1}}, save_files=saved.update, folder=Path("run"))
+    names = ["%d.jpg" % number for number in range(200)]
+    split = LabelledImages("train", ["awe", "fear"], names, [0, 1] * 100, names)
+    for round_ in (1, 2):
+        kept_images(run, round_, SimpleNamespace(of_files=lambda *files: probabilities), split)
+        assert json.loads(saved["kept_%d.json" % round_])["kept"] == select(probabilities, split.labels, round_ - 1).tolist()
 
 
 def test_a_class_keeps_its_most_decided_image():

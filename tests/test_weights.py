@@ -9,8 +9,12 @@ from mxnet.gluon.model_zoo import model_store, vision
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
+from mlr import paper
 from mlr.errors import InputError
-from mlr.weights import load_pretrained, materialize, set_parameters, sha256_of
+from mlr.rows.finetuned import FineTuned
+from mlr.rows.shallow_only import ShallowOnly
+from mlr.training import load_weights
+from mlr.weights import ParametersError, load_pretrained, materialize, set_parameters, sha256_of
 
 
 @pytest.fixture
@@ -49,8 +53,25 @@ def save_tagged(zoo, path):
     nd.save(str(path), {("aux:" if "running" in name else "arg:") + name: parameter.data() for name, parameter in zoo.collect_params().items()})
 
 
+def save_without_prefix(zoo, path):
+    """As Gluon's `save_params` before 1.3."""
+    zoo.collect_params().save(str(path), strip_prefix=zoo.prefix)
+
+
+def save_within_scopes(zoo, path):
+    """As a network that has the zoo's as its part, with a layer of its own."""
+    nd.save(str(path), {"multilevelnet7_dense0_weight": nd.ones(3),
+                        **{"multilevelnet7_backbone0_" + name: parameter.data() for name, parameter in zoo.collect_params().items()}})
+
+
+def save_as_a_part(zoo, path):
+    nd.save(str(path), {"head.weight": nd.ones(3),
+                        **{"body.net." + name: parameter.data() for name, parameter in zoo._collect_params_with_prefix().items()}})
+
+
 @pytest.mark.parametrize("save, name", [
-    (save_structural, "weights.params"), (save_prefixed, "weights.params"), (save_tagged, "weights.params"), (save_onnx, "weights.onnx")])
+    (save_structural, "weights.params"), (save_prefixed, "weights.params"), (save_tagged, "weights.params"), (save_onnx, "weights.onnx"),
+    (save_without_prefix, "weights.params"), (save_within_scopes, "weights.params"), (save_as_a_part, "weights.params")])
 def test_every_naming_of_the_zoos_file(zoo, net, tmp_path, save, name):
     path = tmp_path / name
     save(zoo, path)
@@ -59,6 +80,48 @@ def test_every_naming_of_the_zoos_file(zoo, net, tmp_path, save, name):
     images = nd.random.normal(shape=(2, 3, 96, 96))
     # The same operators on the same numbers; float32 through 18 layers.
     assert_allclose(net.backbone(images)[-1].asnumpy(), zoo.features(images).asnumpy(), rtol=1e-4, atol=1e-6)
+
+
+def drawn(net):
+    """Materialize a network, and draw all its parameters, the running statistics too, so that none can be mistaken for another."""
+    materialize(net, [mx.cpu()], mx.init.Xavier())
+    for parameter in net.collect_params().values():
+        parameter.set_data(nd.random.uniform(.5, 1.5, parameter.shape))
+    nd.waitall()
+    return net
+
+
+@pytest.mark.parametrize("save", [
+    lambda net, path: net.save_parameters(path), lambda net, path: net.collect_params().save(path),
+    lambda net, path: net.collect_params().save(path, strip_prefix=net.prefix), mlr.save_original_parameters,
+], ids=["as a run", "prefixed", "save_params", "as the released code"])
+@pytest.mark.parametrize("new", [
+    lambda: mlr.MultiLevelNet(5, backbone=paper.SLIM_BACKBONE, style_width=8), lambda: FineTuned(5, paper.SLIM_BACKBONE, 64),
+    lambda: ShallowOnly(5, paper.SLIM_BACKBONE, ("pool",), [8], 4),
+], ids=["l_cil", "resnet50", "shallow"])
+def test_of_a_run_of_the_default_row_every_row_takes_the_backbone(tmp_path, save, new):
+    """And nothing else: what is new to the row, be it of the same shape, stays as it was."""
+    trained, ours = (drawn(net) for net in (mlr.MultiLevelNet(5, backbone=paper.SLIM_BACKBONE, style_width=8), new()))
+    backbone = getattr(ours, "backbone", ours).structural_parameters
+    loaded = {parameter.name for parameter in backbone.values()}
+    before = {parameter: parameter.data().asnumpy() for parameter in ours.collect_params().values() if parameter.name not in loaded}
+    save(trained, str(tmp_path / "last.params"))
+    load_weights(ours, str(tmp_path / "last.params"))
+    for name, parameter in backbone.items():
+        assert_array_equal(parameter.data().asnumpy(), trained.backbone.structural_parameters[name].data().asnumpy())
+    assert len(before) >= 2
+    for parameter, value in before.items():
+        assert_array_equal(parameter.data().asnumpy(), value)
+
+
+def test_a_run_of_the_branches_is_a_start_for_the_branches_alone(tmp_path):
+    trained, ours = (drawn(ShallowOnly(classes, paper.SLIM_BACKBONE, ("stem", "pool"), [8, 8], 4)) for classes in (5, 3))
+    trained.save_parameters(str(tmp_path / "last.params"))
+    load_weights(ours, str(tmp_path / "last.params"))
+    assert_array_equal(ours.stem[1].weight.data().asnumpy(), trained.stem[1].weight.data().asnumpy())
+    with pytest.raises(ParametersError, match=r"last.params don't fit the network: \d+ missing \(features.5.0.bn1.gamma, ") as raised:
+        load_weights(drawn(FineTuned(5, paper.SLIM_BACKBONE, 64)), str(tmp_path / "last.params"))
+    assert {name.split(".")[1] for name in raised.value.missing} == {"5", "6", "7", "8", "9"} and not raised.value.unexpected
 
 
 def images_and_features(zoo):

@@ -1,5 +1,6 @@
 """Trainings by several workers and MXNet's parameter servers, as real processes on the loopback device."""
 
+import json
 import os
 import re
 import signal
@@ -174,6 +175,29 @@ def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(images, command, tmp
     for name in theirs:
         if "running" not in name:  # those of the second worker are not in a checkpoint within an epoch
             np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_an_epoch_that_workers_resume_has_the_loss_of_all_its_images(images, command, tmp_path):
+    """Worker 0 is killed right after it has saved the second of the second epoch's three steps."""
+    options = ("--data", images, *ROW, "--batch-size", 5, "--kvstore", "dist_sync", "--ctx", "cpu")
+    assert command(*JOB, *options, "--out", tmp_path / "whole").returncode == 0
+    stopped = ("import os, sys, mlr.train; from mlr.training import Checkpoints; save = Checkpoints.save_step\n"
+               "def save_and_stop(self, progress):\n"
+               "    save(self, progress)\n"
+               "    (progress.epoch, progress.step) == (1, 2) and os.kill(os.getpid(), 9)\n"
+               "Checkpoints.save_step = save_and_stop\n"
+               "sys.exit(mlr.train.main(sys.argv[1:]))")
+    run = tmp_path / "run"
+    done = command("launch", "-n", 2, "--", sys.executable, "-c", stopped, *options, "--out", run, "--checkpoint-every", 1)
+    assert done.returncode == 1 and "worker 0 was killed by signal 9" in done.stderr
+    assert json.loads((run / "step.json").read_text())["images"] == 10
+    done = command(*JOB, "--resume", "--out", run, "--kvstore", "dist_sync", "--ctx", "cpu")
+    assert done.returncode == 0, done.stderr
+    ours, theirs = Run.open(run).metrics, Run.open(tmp_path / "whole").metrics
+    for name in ("loss", "train_accuracy"):
+        assert [line[name] for line in ours] == [line[name] for line in theirs]
+    assert [round(line["images_per_second"] * line["seconds"]) for line in ours] == [12, 12]
 
 
 @pytest.mark.slow

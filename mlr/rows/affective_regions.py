@@ -33,15 +33,15 @@ def size_filter(boxes, aspect=paper.AR_ASPECT, sides=paper.AR_SIDES):
 
 
 def overlaps(boxes):
-    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels of their intersection by those of their union.
+    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels that i and j share, by those of i.
 
-    As released (boxoverlap.m): sizes are x2 - x1 + 1, and W is symmetric.
+    As released (boxoverlap.m of its newest commit): sizes are x2 - x1 + 1, and W is not symmetric. A version that was deleted in
+    2018 divided by the pixels of the union.
     """
     x1, y1, x2, y2 = np.asarray(boxes, float).T
     shared = np.prod([np.clip(np.minimum.outer(last, last) - np.maximum.outer(first, first) + 1, 0, None)
                       for first, last in ((x1, x2), (y1, y2))], axis=0)                       # (M, M)
-    area = ((x2 - x1 + 1) * (y2 - y1 + 1))[:, None]
-    return shared / (area + area.T - shared)
+    return shared / ((x2 - x1 + 1) * (y2 - y1 + 1))[:, None]
 
 
 def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0):
