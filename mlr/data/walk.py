@@ -1,7 +1,7 @@
 """The images in a folder, and what else is there: the one walk of all commands.
 
-Symbolic links to files and to folders are followed, wherever they lead. Each folder is walked once, and a link to a folder that holds
-the walked one is not followed, so that cycles end.
+Symbolic links to files and to folders are followed, wherever they lead. Each folder is walked
+once, and a link to a folder that holds the walked one is not followed, so that cycles end.
 """
 
 import os
@@ -11,31 +11,41 @@ from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 from mlr.data.formats import format_of_file
 from mlr.errors import InputError
 
-# A file of such a name is taken for an image whatever is in it, so that a damaged one is refused by its name.
+# A file of such a name is taken for an image whatever is in it, so that a damaged one is refused
+# by its name.
 EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k",
-    ".ppm", ".pgm", ".pbm", ".pnm")
-# Begin as TIFF does, often lie beside the JPEG of the same photograph, and no decoder here develops them.
-RAW_EXTENSIONS = (".3fr", ".arw", ".cr2", ".dng", ".erf", ".iiq", ".kdc", ".nef", ".nrw", ".pef", ".sr2", ".srw")
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
+    ".heic", ".heif", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm")
+# Begin as TIFF does, often lie beside the JPEG of the same photograph, and no decoder here
+# develops them.
+RAW_EXTENSIONS = (
+    ".3fr", ".arw", ".cr2", ".dng", ".erf", ".iiq", ".kdc", ".nef", ".nrw", ".pef", ".sr2", ".srw")
 # Of Synology, macOS, Linux and Windows.
 SYSTEM_NAMES = ("@eaDir", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 DEPTH = 3            # folders below the root in which a layout is looked for
 LONGEST_EXAMPLE = 200
 
-HIDDEN, NO_IMAGE = "hidden or system file", "file that is no image"
-SUBFOLDER, NO_CLASS, NO_SPLIT = "image in a subfolder", "image in no class folder", "folder that is no split"
-KINDS = {
-    HIDDEN: "hidden or system files", NO_IMAGE: "files that are no images", SUBFOLDER: "images in subfolders",
-    NO_CLASS: "images in no class folder", NO_SPLIT: "folders that are no split", "raw file of a camera": "raw files of a camera",
-    "file that can't be read": "files that can't be read", "link that leads nowhere": "links that lead nowhere",
-    "pipe or device": "pipes or devices", "folder that is read already": "folders that are read already",
+HIDDEN, NO_IMAGE, RAW = "hidden or system file", "file that is no image", "raw file of a camera"
+UNREADABLE, BROKEN_LINK = "file that can't be read", "link that leads nowhere"
+DEVICE, READ_ALREADY = "pipe or device", "folder that is read already"
+SUBFOLDER, NO_CLASS = "image in a subfolder", "image in no class folder"
+NO_SPLIT = "folder that is no split"
+SEVERAL = {
+    HIDDEN: "hidden or system files", NO_IMAGE: "files that are no images",
+    RAW: "raw files of a camera", UNREADABLE: "files that can't be read",
+    BROKEN_LINK: "links that lead nowhere", DEVICE: "pipes or devices",
+    READ_ALREADY: "folders that are read already", SUBFOLDER: "images in subfolders",
+    NO_CLASS: "images in no class folder", NO_SPLIT: "folders that are no split",
 }
 # What lies beside the images of any data set, and is none of them.
-BESIDE = (HIDDEN, NO_IMAGE, NO_SPLIT, "raw file of a camera", "link that leads nowhere", "pipe or device", "folder that is read already")
+BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY, NO_SPLIT)
 
 
 class LeftOut(NamedTuple):
-    """A line of left_out.csv. what: a path, or a row of a label file. reason: its kind, and after a colon what is particular to it."""
+    """A line of left_out.csv. what: a path, or a row of a label file.
+
+    reason: its kind, and after a colon what is particular to it.
+    """
 
     what: str
     reason: str
@@ -68,22 +78,29 @@ def content_of(folder: Path) -> Content:
 
 
 def subfolders(folder: Path) -> List[Path]:
-    """Return the folders in a folder, by name, without a look at its files. Raises InputError where it can't be read."""
-    return [Path(folder, entry.name) for entry in _entries(folder) if not is_hidden(entry.name) and _is(entry.is_dir)]
+    """Return the folders in a folder, by name, without a look at its files.
+
+    Raises InputError where it can't be read.
+    """
+    return [Path(folder, entry.name) for entry in _entries(folder)
+            if not is_hidden(entry.name) and _is(entry.is_dir)]
 
 
 def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
-    """Return the images in and below a folder, those of a folder before those of its subfolders, and what is left out.
+    """Return the images in and below a folder, and what is left out.
 
-    Raises InputError where a folder can't be read.
+    Those of a folder come before those of its subfolders. Raises InputError where a folder can't
+    be read.
     """
     images, left_out, real_root, seen = [], [], os.path.realpath(folder), set()
     folders, links = [Path(folder)], []
     while folders or links:
-        here = folders.pop() if folders else links.pop(0)  # links at last: what is found without them has its own name
+        # Links at last, so that what is found without them has its own name.
+        here = folders.pop() if folders else links.pop(0)
         real = os.path.realpath(here)
-        if real in seen or real != real_root and real_root.startswith(os.path.join(real, "")):
-            left_out.append(LeftOut(str(here), "folder that is read already"))
+        above = real != real_root and real_root.startswith(os.path.join(real, ""))
+        if real in seen or above:
+            left_out.append(LeftOut(str(here), READ_ALREADY))
             continue
         seen.add(real)
         content = content_of(here)
@@ -95,9 +112,9 @@ def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
 
 
 def folders_below(root: Path) -> Iterator[List[Path]]:
-    """Yield the folders at each depth below a folder, itself first, as far down as a layout may lie; each once.
+    """Yield the folders at each depth below a folder, itself first, as far as a layout may lie.
 
-    Raises InputError where one can't be read.
+    Each comes once. Raises InputError where one can't be read.
     """
     seen, level = set(), [Path(root)]
     for _ in range(DEPTH):
@@ -112,18 +129,19 @@ def folders_below(root: Path) -> Iterator[List[Path]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of that name is the system's or another program's, and no data."""
+    """Tell whether a file or folder of that name is the system's or another program's."""
     return name.startswith(".") or name in SYSTEM_NAMES
 
 
 def by_kind(left_out: Iterable[LeftOut]) -> List[str]:
-    """Return for each kind of what was left out a text with its number and an example, the most frequent first."""
+    """Return for each kind of what was left out its number and an example, most frequent first."""
     kinds = {}
     for row in left_out:
         kinds.setdefault(row.reason.partition(":")[0], []).append(row.what)
     return [
-        f"{len(found)} {reason if len(found) == 1 else KINDS.get(reason, reason)}, such as {found[0][:LONGEST_EXAMPLE]}"
-        for reason, found in sorted(kinds.items(), key=lambda item: -len(item[1]))]
+        f"{len(found)} {kind if len(found) == 1 else SEVERAL.get(kind, kind)}, "
+        f"such as {found[0][:LONGEST_EXAMPLE]}"
+        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))]
 
 
 def words_on(left_out: Sequence[LeftOut]) -> str:
@@ -136,29 +154,33 @@ def _entries(folder):
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError("can't read folder %s, whose images would be missing: %s; have yourself given the right to read it, or move it "
-                         "elsewhere" % (folder, error.strerror)) from None
+        raise InputError(
+            f"can't read folder {folder}, whose images would be missing: {error.strerror}; have "
+            "yourself given the right to read it, or move it elsewhere") from None
 
 
 def _fault(entry):
-    """Return why a file is no image, "" for one. A link with an image's name that leads nowhere passes: its reader names it."""
+    """Return why a file is no image, "" for one.
+
+    A link with an image's name that leads nowhere passes, as its reader names it.
+    """
     extension = os.path.splitext(entry.name)[1].lower()
     if not _is(entry.is_file):
         if os.path.exists(entry.path):
-            return "pipe or device"
-        return "" if extension in EXTENSIONS else "link that leads nowhere"
+            return DEVICE
+        return "" if extension in EXTENSIONS else BROKEN_LINK
     if extension in EXTENSIONS:
         return ""
     if extension in RAW_EXTENSIONS:
-        return "raw file of a camera"
+        return RAW
     try:
         return "" if format_of_file(entry.path) else NO_IMAGE
     except OSError:
-        return "file that can't be read"
+        return UNREADABLE
 
 
 def _is(kind):
-    """kind: is_dir or is_file of an os.DirEntry, which fail for a link in a circle or into a closed folder."""
+    """kind: is_dir or is_file of an os.DirEntry; both fail for circular links."""
     try:
         return kind()
     except OSError:
