@@ -59,6 +59,7 @@ def evaluate_run(folder, options, ctx):
     from mlr.checkpoint import Run
     from mlr.data.drawn import DRAWN, data_folder
     from mlr.data.splits import fingerprint, read_split
+    from mlr.data.walk import words_on
     from mlr.figures import save_confusion
     from mlr.metrics import classification_metrics
     from mlr.prediction import Predictor
@@ -73,6 +74,8 @@ def evaluate_run(folder, options, ctx):
     if split.classes != run.classes:
         raise InputError("%s has the classes %s, but the run was trained on %s: give the folder of the same classes" % (
             split.source, ", ".join(split.classes), ", ".join(run.classes)))
+    if split.left_out:
+        print(words_on(split.left_out))
     sha256 = fingerprint({options.split: split})
     predictor, labels = Predictor.of_run(run, ctx, options.parameters), split.labels
     probabilities = predictor.of_files(split.paths, split.names)

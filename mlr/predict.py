@@ -20,13 +20,16 @@ def parser():
 
 def predict(options):
     require_mxnet()
+    from mlr.data.walk import words_on
     from mlr.prediction import find_images, load
 
-    paths = []
+    paths, left_out = [], []
     for argument in map(Path, options.images):
         if not argument.exists():
             raise InputError("there is no image or folder %s" % argument)
-        paths += find_images(argument) if argument.is_dir() else [argument]
+        paths += find_images(argument, left_out) if argument.is_dir() else [argument]
+    if left_out:
+        print(words_on(left_out), file=sys.stderr)
     predictor = load(options.run, options.ctx, options.parameters)
     unread = []
     for path, answer in zip(paths, predictor.each(paths)):

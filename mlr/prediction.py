@@ -18,7 +18,7 @@ from mlr.checkpoint import Run
 from mlr.command import SHIPPED_RUN
 from mlr.context import parse_context
 from mlr.data.images import checked_bytes, read_images
-from mlr.data.listing import EXTENSIONS, is_image
+from mlr.data.walk import walk, words_on
 from mlr.errors import InputError
 from mlr.inference import fused
 from mlr.params_file import read_params
@@ -190,7 +190,7 @@ class Predictor:
     def _affective_regions(self):
         source, size = self._config["options"]["proposals"], self._config["preprocessing"]["image_size"]
         options = {"proposals": source}
-        if Path(source).suffix in (".npz", ".mat"):
+        if Path(source).suffix.lower() in (".npz", ".mat"):
             options = {"proposals": read_proposals(source)}
         elif source != "grid":
             options = {"proposals": "edgeboxes", "model": source}
@@ -201,15 +201,20 @@ class Predictor:
         return AffectiveRegions(probabilities_of, size, seed=self._config["options"]["seed"], **options)
 
 
-def find_images(folder: PathLike) -> List[Path]:
-    """Return the image files in and below a folder, in order. Raises InputError where it is no folder or holds none."""
+def find_images(folder: PathLike, left_out: Optional[list] = None) -> List[Path]:
+    """Return the image files in and below a folder, in order. Raises InputError where it is no folder or holds none.
+
+    left_out: a list to which a `mlr.data.walk.LeftOut` is added for everything else that is there.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError("there is no folder %s" % folder)
-    paths = sorted(path for path in folder.rglob("*") if is_image(path.name))
+    paths, others = walk(folder)
     if not paths:
-        raise InputError("no images (%s) in %s" % (", ".join(EXTENSIONS), folder))
-    return paths
+        raise InputError("no images (JPEG, PNG and other formats of pictures) in %s%s" % (folder, "; " + words_on(others) if others else ""))
+    if left_out is not None:
+        left_out += others
+    return sorted(paths)
 
 
 def _read(image):

@@ -7,12 +7,14 @@ from pathlib import Path
 from mlr import command
 from mlr.command import DRAWN
 from mlr.errors import InputError
+from mlr.presets import BOUNDS
 
 # The names of mlr.data.datasets, which --help does not load.
 DATASETS = {
     "fi": "Flickr and Instagram, in any of its layouts", "emotionroi": "EmotionROI", "emotion6": "Emotion6", "twitter1": "Twitter I",
     "twitter2": "Twitter II", "artphoto": "ArtPhoto", "abstract": "Abstract", "iapsa": "IAPSa, with a CSV file of rows file,emotion",
     "csv": "images <id>.jpg and a label.csv with rows id,label",
+    "folders": "<class>/<image>, or {train,val,test}/<class>/<image>, of any classes",
 }
 
 SHEET_SPLITS = {"demo": "test", "demo-objects": "valid"}
@@ -30,7 +32,7 @@ def parser():
         "how to split where the data set has no lists of its own: 80/5/15 %% of each class to train, valid and test (EmotionROI and "
         "Emotion6: 70/30; the small sets: five folds), drawn; or, for csv, as released: the same number of each class to train, "
         "together 80 %%, and the rest to valid (default: stratified)"))
-    parser.add_argument("--seed", type=command.number(int, 0), metavar="N", help="of the drawing (default: 7) or the split (default: 0)")
+    parser.add_argument("--seed", type=command.number(int, *BOUNDS["seed"]), metavar="N", help="of the drawing (default: 7) or the split (default: 0)")
     parser.add_argument("--agree", choices=("three", "four", "five"), help="Twitter I: how many of five labellers agreed (default: three)")
     parser.add_argument("--strict", action="store_true", default=None, help="end with an error where anything would be left out")
     parser.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of the drawn images, too")
@@ -70,6 +72,7 @@ def prepare_data_set(options):
     from mlr.data import datasets
     from mlr.data.manifest import LEFT_OUT
     from mlr.data.preparation import JOURNAL, prepare_images
+    from mlr.data.walk import by_kind
 
     root, out = Path(options.root), Path(options.out)
     if not root.is_dir():
@@ -80,15 +83,13 @@ def prepare_data_set(options):
     listing = data_set.read(root, options.agree) if options.agree else data_set.read(root)
     if not listing.rows:
         raise InputError("no image of %s is below %s (%d rows and files left out%s)" % (
-            options.dataset, root, len(listing.left_out), "".join(", as %s: %s" % row for row in listing.left_out[:1])))
+            options.dataset, root, len(listing.left_out), ": " * bool(listing.left_out) + "; ".join(by_kind(listing.left_out))))
     entries, left_out = prepare_images(
         listing, out, data_set.shares, options.rule or "stratified", options.seed or 0, options.strict,
         {"dataset": options.dataset, "agree": options.agree})
     print_counts(entries)
     if left_out:
-        print("%d left out, see %s" % (len(left_out), out / LEFT_OUT))
-        for reason, count in Counter(row.reason.partition(":")[0] for row in left_out).most_common():
-            print("%8d %s" % (count, reason))
+        print("%d left out, see %s\n  %s" % (len(left_out), out / LEFT_OUT, "\n  ".join(by_kind(left_out))))
     print("prepared: %s; train with mlr train --data %s" % (out, out))
 
 
@@ -107,11 +108,12 @@ def draw_sheet(split, path):
     """Draw the first images of each class of a split into a file."""
     import cv2
 
+    from mlr.data.layout import read_classes
     from mlr.figures import new_figure, plot_contact_sheet, save_figure
 
     rows = {
-        folder.name: [cv2.imread(str(file))[:, :, ::-1] for file in sorted(folder.iterdir())[:SHEET_IMAGES]]
-        for folder in sorted(split.iterdir())}
+        folder.path.name: [cv2.imread(str(file))[:, :, ::-1] for file in folder.images[:SHEET_IMAGES]]
+        for folder in read_classes(split).folders}
     figure, axes = new_figure(SHEET_SCALE * SHEET_IMAGES + 1.6, SHEET_SCALE * len(rows))
     plot_contact_sheet(rows, axes)
     save_figure(figure, path)

@@ -16,6 +16,7 @@ from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.manifest import folds_of
 from mlr.data.pixels import CachedImages
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
+from mlr.data.walk import words_on
 from mlr.errors import InputError, Interrupted
 from mlr.figures import save_confusion, save_curves
 from mlr.interruption import NAMES, Postponed
@@ -156,10 +157,11 @@ def describe(folder, splits):
 
 def announce(splits, evaluated, classes, folder, resolved, ctx, out):
     """Print what is about to be trained."""
-    left_out = sum(len(split.left_out) for split in splits.values())
-    print("%d training and %d %s images of %d classes from %s%s" % (
-        len(splits["train"]), len(splits[evaluated]), {"valid": "validation", "test": "test"}[evaluated], len(classes), folder,
-        ", %d files that are no images left out" % left_out if left_out else ""))
+    print("%d training and %d %s images of %d classes from %s" % (
+        len(splits["train"]), len(splits[evaluated]), {"valid": "validation", "test": "test"}[evaluated], len(classes), folder))
+    left_out = [row for split in splits.values() for row in split.left_out]
+    if left_out:
+        print(words_on(left_out))
     if evaluated == "test":
         print("there is no split valid, so the accuracy after each epoch is of test, and no best epoch is kept")
     print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))

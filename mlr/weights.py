@@ -147,7 +147,7 @@ def load_pretrained(network, source):
         return {"source": "none"}
     path = zoo_file(network.name_in_zoo) if source == "zoo" else Path(source)
     verify_checksum(path)
-    arrays = read_onnx(path) if path.suffix == ".onnx" else read_params(path)
+    arrays = read_onnx(path) if path.suffix.lower() == ".onnx" else read_params(path)
     arrays = {_name_in_features(name): array for name, array in untagged(arrays).items()}
     structural = any("features." in name for name in arrays)
     parameters = network.structural_parameters if structural else network.prefixed_parameters
@@ -205,7 +205,7 @@ def read_npz(path):
     path = Path(path)
     if not path.is_file():
         raise InputError("parameter file %s does not exist" % path)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         raise InputError("%s is not read: as .npy a dictionary of weights is a pickle, which can run any program when it is opened. Where you "
                          "trust it, convert it once:\n%s" % (path, UNPICKLE % (str(path), str(path.with_suffix(".npz")))))
     try:

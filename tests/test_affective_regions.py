@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mlr import paper
 from mlr.errors import InputError
 from mlr.figures import BLUE, ORANGE, new_figure, plot_regions
+from mlr.prediction import Predictor
 from mlr.rows import affective_regions, proposals
 from mlr.rows.affective_regions import (AffectiveRegions, affective_scores, fuse, overlaps, region_crops, select_candidates, sentiment_scores,
                                         size_filter, ten_crops)
@@ -656,3 +657,12 @@ def test_regions_are_drawn_best_on_top():
     assert [text.get_text() for text in axes.texts] == list("87654321")
     best = axes.patches[-1]
     assert (best.get_x(), best.get_y(), best.get_width(), best.get_height()) == (1, 2, 50, 40)
+
+
+@pytest.mark.parametrize("name", ["boxes.NPZ", "boxes.Mat"])
+def test_endings_of_proposals_in_capitals(tmp_path, name):
+    """They are boxes, and no model of edge boxes."""
+    predictor = Predictor.__new__(Predictor)
+    predictor._config = {"options": {"proposals": str(tmp_path / name), "seed": 0}, "preprocessing": {"image_size": 64}}
+    with pytest.raises(InputError, match="there is no file of proposals .*%s" % name):
+        predictor._affective_regions()

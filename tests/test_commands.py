@@ -264,7 +264,7 @@ def test_nothing_to_predict(trained, command, tmp_path, name, texts):
 
 def test_prepare_refuses_a_folder_that_holds_something_else(command, tmp_path):
     (tmp_path / "mine.txt").write_text("x")
-    refused(command("prepare", "--dataset", "demo", "--out", tmp_path), "is no finished demo data set")
+    refused(command("prepare", "--dataset", "demo", "--out", tmp_path), "is no demo data set")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -1,3 +1,6 @@
+import errno
+import os
+import shlex
 import shutil
 
 import cv2
@@ -5,12 +8,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import mlr.prepare
+import mlr.train
 from conftest import write_images
+from mlr.data.datasets import read_csv, read_folders
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
 from mlr.data.loader import GluonBatches
-from mlr.data.splits import fingerprint, read_splits, read_training_splits
+from mlr.data.splits import fingerprint, read_split, read_splits, read_training_splits
+from mlr.data.walk import by_kind, words_on
+from mlr.emotions import emotion_named, sentiment_of
 from mlr.errors import InputError
+from mlr.prediction import find_images
+from mlr.presets import ROWS
 from mlr.transforms import evaluation_transform
 
 
@@ -45,7 +55,7 @@ def test_sentiment_of_an_unknown_class(tmp_path):
 def test_files_that_are_no_images_are_counted(data):
     (data / "train" / "awe" / "notes.txt").write_text("x")
     folder = ImageFolder(data / "train")
-    assert len(folder) == 12 and [path.name for path in folder.left_out] == ["notes.txt"]
+    assert len(folder) == 12 and folder.left_out == [(str(data / "train" / "awe" / "notes.txt"), "file that is no image")]
 
 
 def test_splits(data):
@@ -63,7 +73,7 @@ def empty(folder):
 
 @pytest.mark.parametrize("damage, message", [
     (lambda data: shutil.rmtree(data), "train does not exist: expected"),
-    (lambda data: shutil.rmtree(data / "valid"), "valid does not exist: expected"),
+    (lambda data: [shutil.rmtree(data / name) for name in ("valid", "test")], "has only the split train: training needs train, and valid or"),
     (lambda data: [shutil.rmtree(data / "train" / name) for name in ("awe", "fear")], "train has no class folders"),
     (lambda data: shutil.rmtree(data / "valid" / "fear"), r"class folder fear is in .*train but not in .*valid"),
     (lambda data: (data / "test" / "joy").mkdir(), r"class folder joy is in .*test but not in .*train"),
@@ -174,3 +184,156 @@ def test_shuffled_batches_hold_every_image_once(data):
         assert sorted(labels.asnumpy()) == folder.labels
         orders.append(images.asnumpy())
     assert not np.array_equal(*orders)
+
+
+def photograph(path, extension=".jpg"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(extension))
+
+
+def test_hidden_and_system_files_are_no_data(data):
+    """A checkpoint folder of Jupyter with a copy of an image, thumbnails of a NAS, macOS's companion of every file."""
+    for name in (".ipynb_checkpoints/00-checkpoint.jpg", "@eaDir/00.jpg", "__MACOSX/00.jpg", "awe/.thumbnails/00.jpg", "awe/@eaDir/00.jpg",
+                 "fear/._00.jpg", "fear/.DS_Store"):
+        photograph(data / "train" / name)
+    photograph(data / "__MACOSX" / "train" / "joy" / "._00.jpg")
+    splits, _ = read_training_splits(data)
+    assert splits["train"].classes == ["awe", "fear"] and splits["train"].counts == [6, 6]
+    assert by_kind(splits["train"].left_out) == ["8 hidden or system files, such as %s" % (data / "train" / ".ipynb_checkpoints")]
+    assert len(find_images(data / "train")) == 12 and len(read_folders(data).rows) == 20
+
+
+def test_what_is_left_out_is_said_by_kind(data):
+    for number in range(3):
+        photograph(data / "train" / "fear" / "2019" / ("%d.jpg" % number))
+    photograph(data / "train" / "beside.jpg")
+    (data / "train" / "fear" / "notes.txt").write_text("x")
+    (data / "train" / "fear" / "photo.NEF").write_bytes(b"II*\0" + bytes(100))
+    os.mkfifo(str(data / "train" / "awe" / "pipe.jpg"))
+    (data / "unlabelled").mkdir()
+    train = read_splits(data)["train"]
+    assert train.counts == [6, 6]
+    assert words_on(train.left_out) == (
+        "left out: 3 images in subfolders, such as {0}/train/fear/2019/0.jpg; 1 image in no class folder, such as {0}/train/beside.jpg; "
+        "1 pipe or device, such as {0}/train/awe/pipe.jpg; 1 file that is no image, such as {0}/train/fear/notes.txt; "
+        "1 raw file of a camera, such as {0}/train/fear/photo.NEF; 1 folder that is no split, such as {0}/unlabelled".format(data))
+
+
+def test_contents_tell_an_image_and_a_usual_name_that_it_should_be_one(data):
+    photograph(data / "train" / "awe" / "no-extension", ".png")
+    photograph(data / "train" / "awe" / "named.dat")
+    (data / "train" / "awe" / "page.webp").write_text("<html>not found</html>")
+    train = ImageFolder(data / "train")
+    assert [path.name for path in train.paths[6:9]] == ["named.dat", "no-extension", "page.webp"] and not train.left_out
+    with pytest.raises(InputError, match="page.webp"):
+        fingerprint({"train": train})
+
+
+@pytest.mark.parametrize("names", [
+    {"valid": "val"}, {"train": "Train", "valid": "Validation", "test": "TEST"}, {"train": "FI/train", "valid": "FI/val", "test": "FI/test"}])
+def test_names_of_splits(data, names):
+    plain = fingerprint(read_splits(data))
+    for split, name in names.items():
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / split).rename(data / name)
+    splits, evaluated = read_training_splits(data)
+    assert evaluated == "valid" and fingerprint(splits) == plain
+    assert read_split(data, "valid").paths == splits["valid"].paths
+
+
+def test_a_set_without_valid_is_evaluated_on_test(data):
+    shutil.rmtree(data / "valid")
+    splits, evaluated = read_training_splits(data)
+    assert evaluated == "test" and sorted(splits) == ["test", "train"]
+
+
+def test_two_folders_of_one_split(data):
+    shutil.copytree(data / "valid", data / "val")
+    with pytest.raises(InputError, match="several folders that may be its split valid: .*val, .*valid; give"):
+        read_splits(data)
+    (data.parent / "all").mkdir()
+    data.rename(data.parent / "all" / "one")
+    shutil.copytree(data.parent / "all" / "one", data.parent / "all" / "two")
+    with pytest.raises(InputError, match="several folders that may be its data set: .*one, .*two; give"):
+        read_splits(data.parent / "all")
+
+
+def test_a_folder_that_is_not_split(data, tmp_path, monkeypatch, capsys):
+    """The command that the message gives makes of it what trains."""
+    monkeypatch.chdir(tmp_path)
+    (data / "train").rename(tmp_path / "my photos")
+    with pytest.raises(InputError, match="my photos is not split: it has folders of images .awe, fear.") as error:
+        read_training_splits("my photos")
+    _, given, then = str(error.value).split("\n")
+    assert shlex.split(given)[:2] == ["mlr", "prepare"] and mlr.prepare.main(shlex.split(given)[2:]) == 0
+    splits, _ = read_training_splits(shlex.split(then)[-1])
+    assert {name: split.counts for name, split in splits.items()} == {"train": [4, 4], "valid": [1, 1], "test": [1, 1]}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_one_class_is_refused_before_anything_is_made(tmp_path, capsys, row):
+    data = write_images(tmp_path / "data", classes=("awe",))
+    assert mlr.train.main(["--data", str(data), "--row", row, "--out", str(tmp_path / "run"), "--pretrained", "none", "--ctx", "cpu"]) == 2
+    assert "are of one class, awe: there is nothing to tell apart" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_emotions_of_one_sentiment(tmp_path):
+    data = write_images(tmp_path / "data", classes=("anger", "fear"))
+    with pytest.raises(InputError, match="are of one class, negative: .*, or use --labels emotion"):
+        read_training_splits(data, "sentiment")
+    assert read_training_splits(data)[0]["train"].classes == ["anger", "fear"]
+
+
+def test_sentiment_of_folders_in_any_form(tmp_path):
+    data = write_images(tmp_path / "a", classes=("Amusements", "awed", "fearful", "SAD"), train=1)
+    folder = ImageFolder(data / "train", labels="sentiment")
+    assert folder.folders == ["Amusements", "SAD", "awed", "fearful"] and folder.labels == [1, 0, 1, 0]
+    data = write_images(tmp_path / "b", classes=("Negative", "positive"), train=1)
+    assert ImageFolder(data / "train", labels="sentiment").labels == [0, 1]
+    assert ImageFolder(data / "train").classes == ["Negative", "positive"]
+
+
+@pytest.mark.parametrize("text, emotion, sentiment", [
+    ("Amusements", "amusement", "positive"), ("amused", "amusement", "positive"), ("angry", "anger", "negative"), ("awed", "awe", "positive"),
+    ("content", "contentment", "positive"), ("disgusted", "disgust", "negative"), ("EXCITED", "excitement", "positive"),
+    ("fearful", "fear", "negative"), ("sad", "sadness", "negative"), ("happy", "joy", "positive"), ("surprised", "surprise", "positive"),
+    ("positive", "", "positive"), ("Negative", "", "negative"), ("awful", "", ""), ("", "", ""),
+])
+def test_forms_of_emotions(text, emotion, sentiment):
+    assert (emotion_named(text), sentiment_of(text)) == (emotion, sentiment)
+
+
+@pytest.mark.parametrize("read", [read_splits, find_images, read_folders, read_csv])
+def test_a_folder_that_can_not_be_read(data, monkeypatch, read):
+    """By root it can, so the operating system's answer is put in its place."""
+    (data / "label.csv").write_text("00,awe\n")
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("train/fear"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InputError, match="can't read folder .*train/fear, whose images would be missing: Permission denied"):
+        read(data)
+
+
+def test_links_are_followed_by_every_command(data, tmp_path):
+    """To a file and a folder within the data and elsewhere; a circle, a folder above and one that is read already are not walked again."""
+    photograph(tmp_path / "elsewhere" / "joy" / "a.jpg")
+    train = data / "train"
+    (train / "joy").symlink_to(tmp_path / "elsewhere" / "joy")
+    (train / "awe" / "linked.jpg").symlink_to(tmp_path / "elsewhere" / "joy" / "a.jpg")
+    (train / "awe" / "within.jpg").symlink_to(train / "fear" / "00.jpg")
+    (train / "awe" / "circle").symlink_to(train / "awe")
+    (train / "awe" / "above").symlink_to(data)
+    for split in ("valid", "test"):
+        (data / split / "joy").mkdir()
+    expected = [*(train / "awe" / name for name in ("00.jpg", "01.jpg", "02.jpg", "03.jpg", "04.jpg", "05.jpg", "linked.jpg", "within.jpg")),
+                *(train / "fear" / ("%02d.jpg" % number) for number in range(6)), train / "joy" / "a.jpg"]
+    splits = read_splits(data)
+    assert splits["train"].paths == expected
+    assert by_kind(splits["train"].left_out) == ["2 folders that are read already, such as %s" % (train / "awe" / "above")]
+    assert find_images(train) == expected
+    assert [data / row.path for row in read_folders(data).rows if row.split == "train"] == expected

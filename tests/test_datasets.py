@@ -219,7 +219,7 @@ def test_layout(tmp_path, command, dataset, write):
 
 def test_the_command_names_every_data_set():
     assert list(prepare_command.DATASETS) == list(DATASETS)
-    assert {dataset for dataset, _ in LAYOUTS} == set(DATASETS) - {"csv"}       # which test_prepare.py has
+    assert {dataset for dataset, _ in LAYOUTS} == set(DATASETS) - {"csv", "folders"}       # which test_prepare.py has
 
 
 def test_lists_are_followed_image_by_image(tmp_path):
@@ -333,14 +333,16 @@ def test_hostile_paths_are_listed_and_not_followed(tmp_path):
     picture(tmp_path / "outside.jpg")
     picture(root / "within.jpg", seed=5)
     picture(root / good)
+    picture(root / "fear.jpg")
     (root / "link.jpg").symlink_to(tmp_path / "outside.jpg")
     (root / "linked").symlink_to(tmp_path)
     (root / "link within.jpg").symlink_to(root / good)
     with open(root / "table.csv", "w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file).writerows([name, "awe", 1] for name in (*HOSTILE, "link within.jpg", good))
+        file.write("fear.jpg,fear,0\n")
     assert prepare("fi", root, tmp_path / "out") == 0
     assert left_out(tmp_path / "out") == {("%s,awe,1" % name, reason) for name, reason in HOSTILE.items()}
-    assert sorted(row.path for row in entries(tmp_path / "out")) == [good, "link within.jpg"]
+    assert sorted(row.path for row in entries(tmp_path / "out")) == ["fear.jpg", good, "link within.jpg"]
 
 
 def test_a_label_file_that_is_no_text(tmp_path, capsys):
@@ -475,3 +477,89 @@ def test_folds_train_and_evaluate(tmp_path, command):
             (("evaluate", "--run", tmp_path / "all" / "fold-1", "--parameters", "best"), "has no split valid to choose an epoch by")):
         done = command(*arguments, cwd=tmp_path)
         assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
+def test_emosets_images_beside_its_annotations(tmp_path):
+    for emotion in MIKELS:
+        text(tmp_path / "root" / "annotation" / emotion / "0.json", "{}")
+    emotion_folders(tmp_path / "root" / "image", count=3)
+    assert {row.path.split("/")[0] for row in read_fi(tmp_path / "root").rows} == {"image"}
+
+
+def test_emotion_folders_in_any_form(tmp_path):
+    emotion_folders(tmp_path, ("Amusements", "angry", "AWED", "fearful"), 1)
+    assert [row.emotion for row in read_fi(tmp_path).rows] == ["awe", "amusement", "anger", "fear"]
+
+
+def test_folders_of_any_classes(tmp_path):
+    """Also in subfolders of a class, which training leaves out; splits where there are some."""
+    emotion_folders(tmp_path / "a" / "pets", ("cat", "dog/2019", "dog/2020"), 10)
+    text(tmp_path / "a" / "pets" / "cat" / "notes.txt", "x")
+    assert prepare("folders", tmp_path / "a", tmp_path / "out") == 0
+    assert Counter((row.emotion, row.sentiment) for row in entries(tmp_path / "out")) == {("cat", ""): 10, ("dog", ""): 20}
+    assert {row.split for row in entries(tmp_path / "out")} == {"train", "valid", "test"}
+    assert left_out(tmp_path / "out") == {("pets/cat/notes.txt", "file that is no image")}
+    for split in ("Train", "val"):
+        emotion_folders(tmp_path / "b" / split, ("positive", "negative"), 2)
+    assert Counter(row[1:] for row in DATASETS["folders"].read(tmp_path / "b").rows) == {
+        (name, name, split): 2 for name in ("positive", "negative") for split in ("train", "valid")}
+    picture(tmp_path / "c" / "one" / "a.jpg")
+    with pytest.raises(InputError, match="there are no two folders of images below"):
+        DATASETS["folders"].read(tmp_path / "c")
+
+
+@pytest.mark.parametrize("stem, split", [
+    ("interval", ""), ("contest", ""), ("constraints", ""), ("fi_train", "train"), ("ValImages", "valid"), ("fi_testimg_label", "test"),
+    ("test2016", "test"), ("FI-VAL", "valid"), ("trainset", "train"), ("train_test_split", ""), ("labels", "")])
+def test_a_split_is_told_by_the_words_of_a_files_name(tmp_path, stem, split):
+    picture(tmp_path / "a.jpg")
+    text(tmp_path / (stem + ".CSV"), "a.jpg,awe,1\n")
+    assert [row.split for row in read_fi(tmp_path).rows] == [split]
+
+
+def test_tabs_are_read_where_blanks_are(tmp_path):
+    expected = fi_number_lists(tmp_path / "fi")
+    twitter1_folds(tmp_path / "twitter1")
+    for path in (*tmp_path.glob("fi/*.txt"), *tmp_path.glob("twitter1/*.txt")):
+        lines = [line.rpartition(" ") for line in path.read_text().splitlines()]
+        path.write_text("".join("%s\t%s\n" % (name, number) for name, _, number in lines))
+    assert Counter((row.emotion, row.split) for row in read_fi(tmp_path / "fi").rows) == expected
+    assert len(DATASETS["twitter1"].read(tmp_path / "twitter1").rows) == 20
+
+
+@pytest.mark.parametrize("mark", "\t;")
+def test_tables_of_a_spreadsheet(tmp_path, mark):
+    iapsa(tmp_path)
+    path = tmp_path / "labels.csv"
+    path.write_text(path.read_text(encoding="utf-8-sig").replace(",", mark))
+    assert len(DATASETS["iapsa"].read(tmp_path).rows) == 40
+
+
+def test_companions_of_macos_are_no_data(tmp_path, capsys):
+    """Of every image and every table there is a ._ file, which is neither."""
+    emotionroi_folders(tmp_path / "roi")
+    artphoto(tmp_path / "artphoto")
+    iapsa(tmp_path / "iapsa")
+    fi_tables(tmp_path / "fi")
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        path.with_name("._" + path.name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    for dataset, root, count in (("emotionroi", "roi", 60), ("artphoto", "artphoto", 40), ("iapsa", "iapsa", 40), ("fi", "fi", 32)):
+        assert len(DATASETS[dataset].read(tmp_path / root).rows) == count
+    assert prepare("artphoto", tmp_path / "artphoto", tmp_path / "out", "--strict") == 0
+    assert "40 hidden or system files, such as testImages_artphoto/._amusement_0000.jpg" in capsys.readouterr().out
+    text(tmp_path / "fi" / "fi_train.csv", "train0.jpg,0,0\n._train1.jpg,1,0\n")
+    assert ("._train1.jpg,1,0", "hidden or system file") in read_fi(tmp_path / "fi").left_out
+
+
+def test_a_data_set_of_one_class(tmp_path, capsys):
+    emotion_folders(tmp_path / "root", ("awe",), 3)
+    text(tmp_path / "root" / "label.csv", "".join("%d,awe\n" % number for number in range(3)))
+    assert prepare("csv", tmp_path / "root", tmp_path / "out") == 2
+    assert "all 3 images below %s are of one class, awe" % (tmp_path / "root") in capsys.readouterr().err
+
+
+def test_counts_of_sentiments(tmp_path):
+    twitter1(tmp_path / "root")
+    assert prepare("twitter1", tmp_path / "root", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "prepared.json").read_text())["counts"] == {
+        str(fold): {"negative": 2, "positive": 2} for fold in range(1, 6)}

@@ -13,6 +13,7 @@ from mlr.data.demo_objects import CLASSES, draw_objects, paint_object
 from mlr.emotions import MIKELS
 from mlr.errors import InputError
 from mlr.paper import FI_COUNTS
+from mlr.prepare import main
 
 # SHA-256 of the files of seed 7 and 16 training images, in the order of their paths.
 GOLDEN = "edac2bc40ef670205960cfd539b42735ad22f867dc4313b7f77c17334dc71d98"
@@ -78,7 +79,7 @@ def test_another_set_is_not_overwritten(demo, tmp_path):
     with pytest.raises(InputError, match="drawn with other options"):
         draw_demo_data(demo, seed=8)
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(InputError, match="is no finished demo data set"):
+    with pytest.raises(InputError, match="is no demo data set, not even one in part: .*mine.txt is not of it"):
         draw_demo_data(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "x"
 
@@ -127,3 +128,74 @@ def test_another_seed_draws_other_objects(tmp_path, monkeypatch):
     a, b, c = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.jpg")} for name in "abc")
     assert a == b and set(a) == set(c) and not any(a[path] == c[path] for path in a)
     assert len(set(a.values())) == 24                                                       # train and valid share none
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr("mlr.data.demo_objects.COUNTS", {"train": 2, "valid": 1})
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("stopped", ["between", "within", "marker"])
+def test_an_interrupted_drawing_is_finished(tmp_path, monkeypatch, few, stopped):
+    """Between two files, within one or within the last, by this version or by one that wrote them in place."""
+    draw_objects(tmp_path / "whole")
+    drawn = []
+
+    def interrupted(name, random):
+        if len(drawn) == 20:
+            raise KeyboardInterrupt
+        drawn.append(name)
+        return paint_object(name, random)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlr.data.demo_objects.paint_object", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            draw_objects(tmp_path / "objects")
+    assert not (tmp_path / "objects" / "demo.json").exists()
+    if stopped == "within":
+        path = next((tmp_path / "objects").rglob("*.jpg"))
+        path.write_bytes(path.read_bytes()[:300])
+    elif stopped == "marker":
+        draw_objects(tmp_path / "objects")
+        (tmp_path / "objects" / "demo.json").write_bytes(b"")
+    (tmp_path / "objects" / ".DS_Store").write_bytes(b"Bud1")
+    draw_objects(tmp_path / "objects")
+    (tmp_path / "objects" / ".DS_Store").unlink()
+    assert contents(tmp_path / "objects") == contents(tmp_path / "whole")
+
+
+def test_two_may_draw_at_once(tmp_path, monkeypatch, few):
+    """The second finds some files of the first, and ends before it."""
+    draw_objects(tmp_path / "whole")
+    drawn = []
+
+    def met(name, random):
+        drawn.append(name)
+        if len(drawn) == 10:
+            draw_objects(tmp_path / "objects")
+        return paint_object(name, random)
+
+    monkeypatch.setattr("mlr.data.demo_objects.paint_object", met)
+    draw_objects(tmp_path / "objects")
+    assert contents(tmp_path / "objects") == contents(tmp_path / "whole")
+
+
+def test_a_file_of_the_user_under_a_drawings_name_stays(tmp_path, few):
+    path = tmp_path / "train" / "plain_disc" / "0001.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    with pytest.raises(InputError, match="is no demo data set, not even one in part: .*0001.jpg is not of it; give another folder"):
+        draw_objects(tmp_path)
+    assert contents(tmp_path) == {path.relative_to(tmp_path): b"mine"}
+
+
+def test_a_contact_sheet_beside_hidden_files(tmp_path, few):
+    draw_objects(tmp_path / "objects")
+    for path in (tmp_path / "objects" / "valid", tmp_path / "objects" / "valid" / "plain_box"):
+        (path / ".DS_Store").write_bytes(b"Bud1")
+    assert main(["--dataset", "demo-objects", "--out", str(tmp_path / "objects"), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert (tmp_path / "sheet.png").stat().st_size > 0

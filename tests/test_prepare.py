@@ -210,7 +210,7 @@ def test_what_is_left_out_is_listed(tmp_path, command):
 
 @pytest.mark.parametrize("content, message", [
     (None, "can't read .*label.csv: No such file"), (b"\xff\xfe1\x00", "label.csv is no text file"),
-    (b"", "no image of csv is below .*11 rows and files left out, as images/00.jpg: no row in label.csv"),
+    (b"", "no image of csv is below .*11 rows and files left out: 11 no row in label.csv, such as images/00.jpg"),
     (b"id,label\n", "no image of csv is below .*12 rows and files left out"),
 ])
 def test_label_files_that_do_not_fit(tmp_path, capsys, content, message):
@@ -243,3 +243,33 @@ def test_wrong_usage(tmp_path, command, arguments, message):
     done = command("prepare", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_ids_that_are_paths(tmp_path):
+    """Below the folder, with and without the extension, and as Windows writes them; two images of one name are told apart."""
+    for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/3.jpg"):
+        write_picture(tmp_path / "images" / name)
+    (tmp_path / "label.csv").write_text("images/a/1.jpg,awe\n./images/b/1,fear\nimages\\a\\2.jpg,awe\n3,fear\n")
+    listing = read_csv(tmp_path)
+    assert [(row.path, row.emotion) for row in listing.rows] == [
+        ("images/a/1.jpg", "awe"), ("images/a/2.jpg", "awe"), ("images/b/1.jpg", "fear"), ("images/b/3.jpg", "fear")] and not listing.left_out
+
+
+def test_companions_and_other_files_beside_a_label_file(tmp_path, capsys):
+    """They cost no image, are told by kind, and are nothing that --strict is about."""
+    root = label_csv(tmp_path / "mine", ["awe", "fear"] * 3)
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        path.with_name("._" + path.name).write_bytes(b"\0\5\x16\7")
+    (root / "notes.txt").write_text("x")
+    prepare(root, tmp_path / "out", "--strict")
+    assert len(manifest(tmp_path / "out")) == 6
+    assert ("8 left out, see %s\n  7 hidden or system files, such as ._label.csv\n  1 file that is no image, such as notes.txt\n" % (
+        tmp_path / "out" / "left_out.csv")) in capsys.readouterr().out
+
+
+def test_the_largest_seed(tmp_path, capsys):
+    root = label_csv(tmp_path / "mine")
+    prepare(root, tmp_path / "out", "--seed", 2 ** 32 - 1)
+    with pytest.raises(SystemExit) as end:
+        prepare(root, tmp_path / "other", "--seed", 2 ** 32)
+    assert end.value.code == 2 and "'4294967296' is not a whole number from 0 to 4294967295" in capsys.readouterr().err

@@ -10,21 +10,24 @@ import re
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from mlr.data.listing import Listing, csv_rows, image_files, is_image, text_lines
+from mlr.data.layout import SPLIT_NAMES, beside, folder_of_classes, read_classes, split_folders
+from mlr.data.listing import Listing, csv_rows, text_lines
 from mlr.data.partition import FIVE_FOLDS, SHARES, SHARES_WITHOUT_VALID
+from mlr.data.walk import folders_below, is_hidden, subfolders
 from mlr.emotions import EKMAN, MIKELS, SENTIMENTS, emotion_named
 from mlr.errors import InputError
 
 LABEL_FILE = "label.csv"
-SPLIT_FOLDERS = {"train": "train", "val": "valid", "valid": "valid", "validation": "valid", "test": "test"}
 NUMBER = re.compile("[0-9]{1,9}")
-DEPTH = 3          # folders below the root in which a layout is looked for
+# A word of a file's name: fi_trainimg, ValImages, test2016.
+WORD = re.compile("[A-Z]*[a-z]+|[A-Z]+")
+SPLIT_WORD = re.compile("(%s)(set|lists?|img|images?|data|labels?|split)?" % "|".join(SPLIT_NAMES))
 
 
 def read_csv(root):
     """label.csv of rows `id,label` without a header, images <id>.<extension> anywhere below (released model/DataPrepare.py).
 
-    An id may be given with its extension. The labels are taken as they stand.
+    An id may be given with its extension, and as a path below the folder. The labels are taken as they stand.
     """
     listing = Listing(root)
     labels = {}
@@ -32,11 +35,12 @@ def read_csv(root):
         if len(row) != 2 or not all(row):
             listing.leave_out(",".join(row), "not id,label")
         else:
-            labels.setdefault(row[0], []).append(row[1])
+            labels.setdefault(_plain(row[0]), []).append(row[1])
     images = {}
-    for path in image_files(root):
-        name, stem = Path(path).name, Path(path).stem
-        images.setdefault(name if name in labels else stem, []).append(path)
+    for path in listing.walk(used=[root / LABEL_FILE]):
+        plain = _plain(path)
+        ids = [plain, os.path.splitext(plain)[0], Path(path).name, Path(path).stem]
+        images.setdefault(next((name for name in ids if name in labels), ids[-1]), []).append(path)
     for name, paths in images.items():
         for path in paths:
             if name not in labels:
@@ -52,6 +56,19 @@ def read_csv(root):
     return listing
 
 
+def read_folders(root):
+    """{train,val,test}/<class>/<image> or, to be split, <class>/<image>, with any names of classes, also in subfolders of a class."""
+    listing = Listing(root)
+    splits = split_folders(root) or {"": folder_of_classes(root)}
+    for split, folder in splits.items():
+        if folder is None:
+            raise InputError("there are no two folders of images below %s: expected <class>/<image> or {train,val,test}/<class>/<image>" % root)
+        _add_folders(listing, folder, split, lambda name: name)
+    if "" not in splits:
+        listing.leave_out_all(beside(splits.values()))
+    return listing
+
+
 def read_fi(root):
     """Flickr and Instagram (You, Luo, Jin, Yang, AAAI 2016), in whichever of these layouts is found first:
 
@@ -59,7 +76,7 @@ def read_fi(root):
       the binary lists fi_{train,val,test}img_label_c2.txt, 0 is negative and 1 positive
     - Images/<name> and {Train,Val,Test}Images.txt with lines `<label>/<name>`
     - {train,val,test}/<emotion>/<image>, emotions also by the short names amuse, content, excit, sad
-    - <emotion>/<image>, the release of its authors, also inside of emotion_dataset/
+    - <emotion>/<image>, the release of its authors, also inside of emotion_dataset/, or as EmoSet's image/ beside its annotation/
     - label.csv with rows `id,label`, as of the released code
     - a CSV file of rows `name,emotion,sentiment` without a header, one for each split where their names say so
     """
@@ -78,16 +95,16 @@ def _fi_number_lists(root):
             continue
         listing = Listing(root)
         for split, path in lists.items():
-            base = _base(root, path.parent, (line.rpartition(" ")[0] for line in text_lines(path)))
+            base = _base(root, path.parent, (_name_and_number(line)[0] for line in text_lines(path)))
             for line in text_lines(path):
-                name, _, number = line.rpartition(" ")
+                name, number = _name_and_number(line)
                 names = SENTIMENTS if two else MIKELS
                 if not NUMBER.fullmatch(number) or int(number) >= len(names):
                     listing.leave_out(line, "not <path> <0 to %d>" % (len(names) - 1))
                 elif two:
-                    listing.add(base + name.strip(), sentiment=names[int(number)], split=split, listed=line)
+                    listing.add(base + name, sentiment=names[int(number)], split=split, listed=line)
                 else:
-                    listing.add(base + name.strip(), names[int(number)], split=split, listed=line)
+                    listing.add(base + name, names[int(number)], split=split, listed=line)
         return listing
     return None
 
@@ -112,23 +129,23 @@ def _fi_name_lists(root):
 
 
 def _fi_split_folders(root):
-    for top in _folders(root):
-        splits = {path: SPLIT_FOLDERS[path.name.lower()] for path in _subfolders(top) if path.name.lower() in SPLIT_FOLDERS}
-        if "train" in splits.values() and all(_emotion_folders(path) for path in splits):
-            listing = Listing(root)
-            for folder, split in splits.items():
-                _add_folders(listing, folder, split)
-            return listing
-    return None
+    splits = split_folders(root)
+    if not splits or not all(any(emotion_named(path.name) for path in subfolders(folder)) for folder in splits.values()):
+        return None
+    listing = Listing(root)
+    for split, folder in splits.items():
+        _add_folders(listing, folder, split)
+    listing.leave_out_all(beside(splits.values()))
+    return listing
 
 
 def _fi_folders(root):
-    for top in _folders(root):
-        if len(_emotion_folders(top)) > 1:
-            listing = Listing(root)
-            _add_folders(listing, top)
-            return listing
-    return None
+    top = folder_of_classes(root, emotion_named)
+    if not top:
+        return None
+    listing = Listing(root)
+    _add_folders(listing, top)
+    return listing
 
 
 def _fi_label_csv(root):
@@ -149,9 +166,8 @@ def _fi_label_csv(root):
 
 def _fi_tables(root):
     listing = Listing(root)
-    for path in sorted(path for folder in _folders(root) for path in folder.glob("*.csv")):
-        split = next((split for name, split in SPLIT_FOLDERS.items() if name in path.stem.lower()), "")
-        base = None
+    for path in _tables(root):
+        split, base = _split_named(path.stem), None
         for row in csv_rows(path):
             emotion = _emotion(row[1]) if len(row) == 3 else ""
             if not emotion:
@@ -225,17 +241,17 @@ def read_twitter1(root, agree="three"):
     for fold in FIVE_FOLDS:
         of_fold = _find(root, "%s_agrees/test%s/test.txt" % (agree, fold)) or _find(root, "%s_agrees/test%s.txt" % (agree, fold))
         for line in text_lines(of_fold) if of_fold else ():
-            folds[line.rsplit(None, 1)[0].rpartition("/")[2]] = fold
+            folds[_name_and_number(line)[0].rpartition("/")[2]] = fold
     listing = Listing(root)
     for line in text_lines(path):
-        name, _, number = line.strip().rpartition(" ")
+        name, number = _name_and_number(line)
         if number not in ("0", "1"):
             listing.leave_out(line, "not <file> <0|1>")
-        elif folds and name.strip() not in folds:
+        elif folds and name not in folds:
             listing.leave_out(line, "in none of the fold lists")
         else:
-            listing.add(_below(root, top / "Agg_AMT_Candidates") + name.strip(), sentiment=SENTIMENTS[int(number)],
-                        split=folds.get(name.strip(), ""), listed=line)
+            listing.add(_below(root, top / "Agg_AMT_Candidates") + name, sentiment=SENTIMENTS[int(number)],
+                        split=folds.get(name, ""), listed=line)
     return listing
 
 
@@ -247,7 +263,7 @@ def read_twitter2(root):
     top = _top(root, "groundTruthLabel.txt", "groundTruthLabel.txt and partition1/ to partition5/")
     listing = Listing(root)
     images = {}
-    for path in image_files(root, _below(root, top) or "."):
+    for path in listing.walk(top, used=[top / "groundTruthLabel.txt"]):
         images.setdefault(Path(path).name, []).append(path)
     for row in csv_rows(top / "groundTruthLabel.txt", delimiter="\t"):
         text = "\t".join(row)
@@ -266,7 +282,7 @@ def read_artphoto(root):
     """ArtPhoto (Machajdik, Hanbury, ACM MM 2010): testImages_artphoto/<emotion>_<anything>.jpg, sadness as sad."""
     top = _top(root, "testImages_artphoto", "testImages_artphoto/<emotion>_<name>.jpg")
     listing = Listing(root)
-    for path in image_files(root, _below(root, top / "testImages_artphoto")):
+    for path in listing.walk(top / "testImages_artphoto"):
         emotion = emotion_named(Path(path).name.partition("_")[0])
         if emotion in MIKELS:
             listing.add(path, emotion)
@@ -304,7 +320,7 @@ def read_abstract(root):
 
 def read_iapsa(root):
     """IAPSa (Mikels et al. 2005), which is given out on request only: a CSV file of rows `file,emotion`, files below its folder."""
-    tables = sorted(path for folder in _folders(root) for path in folder.glob("*.csv"))
+    tables = _tables(root)
     if len(tables) != 1:
         raise InputError("%s has %d CSV files: expected one, of rows file,emotion" % (root, len(tables)))
     listing = Listing(root)
@@ -337,6 +353,7 @@ DATASETS = {
     "abstract": DataSet(read_abstract, FIVE_FOLDS),
     "iapsa": DataSet(read_iapsa, FIVE_FOLDS),
     "csv": DataSet(read_csv, SHARES),
+    "folders": DataSet(read_folders, SHARES),
 }
 
 
@@ -355,16 +372,34 @@ def _elected(names, votes):
     return "tie" if votes.count(most) > 1 else names[votes.index(most)]
 
 
-def _subfolders(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+def _plain(name):
+    """Return an image's path as label files may have it, with slashes and without ./ before it."""
+    name = name.replace("\\", "/")
+    return name[2:] if name.startswith("./") else name
+
+
+def _name_and_number(line):
+    """Return the two of a line `<name> <number>`, between which there are blanks or tabs; the name may have blanks, too."""
+    name, *number = line.strip().rsplit(None, 1)
+    return name, "".join(number)
+
+
+def _split_named(stem):
+    """Return the split that the words of a file's name tell, "" where they tell none or several."""
+    words = [SPLIT_WORD.fullmatch(word.lower()) for word in WORD.findall(stem)]
+    splits = {SPLIT_NAMES[word.group(1)] for word in words if word}
+    return splits.pop() if len(splits) == 1 else ""
 
 
 def _folders(root):
     """Yield a folder and those below it, the nearest first, as far down as a layout may lie."""
-    level = [Path(root)]
-    for _ in range(DEPTH):
+    for level in folders_below(root):
         yield from level
-        level = [path for folder in level for path in _subfolders(folder)]
+
+
+def _tables(root):
+    """Return the CSV files as far down as a layout may lie."""
+    return sorted(path for folder in _folders(root) for path in folder.iterdir() if path.suffix.lower() == ".csv" and not is_hidden(path.name))
 
 
 def _find(root, name):
@@ -395,25 +430,21 @@ def _base(root, folder, names):
     return _below(root, folder)
 
 
-def _emotion_folders(folder):
-    return [path for path in _subfolders(folder) if emotion_named(path.name)]
-
-
-def _add_folders(listing, top, split=""):
-    """Add the images of <top>/<emotion>/; other folders and files are left out."""
-    for folder in _subfolders(top):
-        for path in image_files(listing.root, folder.relative_to(listing.root)):
-            if emotion_named(folder.name):
-                listing.add(path, emotion_named(folder.name), split=split)
+def _add_folders(listing, top, split="", name_of=emotion_named):
+    """Add the images in and below <top>/<class>/. name_of: makes the label of a folder's name, "" where it is to be left out."""
+    classes = read_classes(top)
+    for folder in classes.folders:
+        for path in map(listing.below, folder.images + folder.below):
+            if name_of(folder.path.name):
+                listing.add(path, name_of(folder.path.name), split=split)
             else:
                 listing.leave_out(path, "its folder names no emotion")
-    for path in sorted(path for path in top.iterdir() if path.is_file() and is_image(path.name)):
-        listing.leave_out(path.relative_to(listing.root).as_posix(), "in no folder of an emotion")
+    listing.leave_out_all(classes.left_out)
 
 
 def _leave_out_unlisted(listing, folder):
     listed = {row.path for row in listing.rows} | {row.what for row in listing.left_out}
     if folder.is_dir():
-        for path in image_files(listing.root, folder.relative_to(listing.root)):
+        for path in listing.walk(folder):
             if path not in listed:
                 listing.leave_out(path, "in no list")

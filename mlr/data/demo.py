@@ -15,6 +15,7 @@ They are drawings that a program sorted, not a psychological experiment: nothing
 
 import json
 import math
+import os
 import zlib
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mlr.data.walk import is_hidden
 from mlr.emotions import MIKELS
 from mlr.errors import InputError
 from mlr.json_file import read_json
@@ -75,28 +77,46 @@ def draw_demo_data(folder, seed=SEED, train=TRAIN_IMAGES):
 
 
 def draw(folder, description, counts, painter):
-    """Draw a data set into a folder, unless it is there already.
+    """Draw a data set into a folder, unless it is there already; one that is there in part, as after an interruption, is finished.
 
     description: what the drawing depends on, with a seed, for demo.json. counts: {(split, class): images}. painter: a function of a
-    class and a RandomState, returns an image (H, W, 3) uint8 RGB. Raises InputError for a folder that holds anything else.
+    class and a RandomState, returns an image (H, W, 3) uint8 RGB. Several processes may draw the same at once, as each writes the same
+    files. Raises InputError for a folder that holds anything else, and leaves it as it is.
     """
-    marker = folder / DESCRIPTION
-    if marker.is_file():
+    marker, described = folder / DESCRIPTION, (json.dumps(description) + "\n").encode()
+    found = marker.read_bytes() if marker.is_file() else b""
+    if not described.startswith(found) or found == described:
         if read_json(marker, "remove the folder, and it is drawn anew") == description:
             return
         raise InputError("%s holds a demo data set drawn with other options: give another folder, or remove it" % folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(
-            "%s exists and is no finished demo data set, likely an interrupted drawing: remove it, or give another folder" % folder)
-    paintings = [(split, name, number) for (split, name), count in counts.items() for number in range(count)]
-    for split, name, number in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
-        path = folder / split / name / ("%04d.jpg" % number)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    paintings = {
+        folder / split / name / ("%04d.jpg" % number): (split, name, number) for (split, name), count in counts.items() for number in range(count)}
+
+    def painting(path):
+        split, name, number = paintings[path]
         random = np.random.RandomState(zlib.crc32(("%d:%s:%s:%d" % (description["seed"], split, name, number)).encode()))
         pixels = painter(name, random)
-        encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-        path.write_bytes(encoded.tobytes())
-    marker.write_text(json.dumps(description) + "\n")
+        return cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+    there = [path for path in paintings if os.path.lexists(path)]
+    others = [path for path in sorted(folder.rglob("*")) if not (path.is_dir() or is_hidden(path.name) or path in paintings or path == marker)]
+    others += (path for path in there if not painting(path).startswith(path.read_bytes()))
+    if others:
+        raise InputError("%s exists and is no demo data set, not even one in part: %s is not of it; give another folder, or move yours" % (
+            folder, others[0]))
+    for path in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
+        content = painting(path)
+        if not path.is_file() or path.read_bytes() != content:
+            _write(path, content)
+    _write(marker, described)
+
+
+def _write(path, content):
+    """Write a file that others may write or read meanwhile. Unlike `mlr.files.write_file` it doesn't wait for the disk, 3,000 times."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(".%s.%d" % (path.name, os.getpid()))
+    staged.write_bytes(content)
+    os.replace(str(staged), str(path))
 
 
 def paint(manner, random):

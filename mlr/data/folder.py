@@ -1,13 +1,16 @@
 """An image folder: <split>/<class>/<image>, as the released code reads it."""
 
+import shlex
 from pathlib import Path
 
 from mlr.data.labelled import LabelledImages
-from mlr.data.listing import EXTENSIONS, is_image
+from mlr.data.layout import beside, in_subfolders, read_classes, split_folders
+from mlr.data.manifest import SPLITS
+from mlr.data.walk import content_of, subfolders, words_on
 from mlr.emotions import EKMAN, MIKELS, SENTIMENTS, sentiment_of
 from mlr.errors import InputError
 
-LAYOUT = "<data>/{train,valid,test}/<class>/<image>.jpg"
+LAYOUT = "<data>/{train,valid,test}/<class>/<image>"
 
 
 class ImageFolder(LabelledImages):
@@ -22,21 +25,19 @@ class ImageFolder(LabelledImages):
         root = Path(root)
         if not root.is_dir():
             raise InputError("data folder %s does not exist: expected %s (or --data demo)" % (root, LAYOUT))
-        folders = sorted(path for path in root.iterdir() if path.is_dir())
-        if not folders:
+        found = read_classes(root)
+        if not found.folders:
             raise InputError("%s has no class folders: expected %s" % (root, LAYOUT))
-        self.folders = [folder.name for folder in folders]
+        self.folders = [folder.path.name for folder in found.folders]
         classes = self.folders if labels == "emotion" else list(SENTIMENTS)
-        images, left_out = [], []
-        for folder in folders:
-            label = classes.index(folder.name if labels == "emotion" else self._sentiment(folder))
-            for path in sorted(folder.iterdir()):
-                if is_image(path.name):
-                    images.append((path, label))
-                else:
-                    left_out.append(path)
+        images = []
+        for folder in found.folders:
+            label = classes.index(folder.path.name if labels == "emotion" else self._sentiment(folder.path))
+            images += [(path, label) for path in folder.images]
+        left_out = in_subfolders(found) + found.left_out
         if not images:
-            raise InputError("%s holds no images (%s): expected %s" % (root, ", ".join(EXTENSIONS), LAYOUT))
+            raise InputError("%s holds no images in its class folders: expected %s%s" % (
+                root, LAYOUT, "; " + words_on(left_out) if left_out else ""))
         paths, labels = map(list, zip(*images))
         super().__init__(root, classes, paths, labels, ["%s/%s" % (path.parent.name, path.name) for path in paths], left_out)
 
@@ -44,22 +45,20 @@ class ImageFolder(LabelledImages):
     def _sentiment(folder):
         if not sentiment_of(folder.name):
             raise InputError(
-                "%s is none of the emotions that have a known sentiment (%s): rename it, or use --labels emotion"
-                % (folder, ", ".join(sorted({*MIKELS, *EKMAN}))))
+                "%s is none of the emotions that have a known sentiment (%s), and neither negative nor positive: rename it, or use "
+                "--labels emotion" % (folder, ", ".join(sorted({*MIKELS, *EKMAN}))))
         return sentiment_of(folder.name)
 
 
 def read_folders(root, labels="emotion"):
-    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...} and "test" where there is one.
+    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...}, of train, valid and test those that it has.
 
-    Raises InputError where train or valid is missing, and where a split lacks a class folder or has one that train doesn't.
+    Raises InputError where train is missing, and where a split lacks a class folder or has one that train doesn't.
     """
-    root = Path(root)
-    splits = {}
-    for split in ("train", "valid", "test"):
-        if split != "test" or (root / split).exists():
-            splits[split] = ImageFolder(root / split, labels)
+    folders = _split_folders(root, "train")
+    splits = {split: ImageFolder(folders[split], labels) for split in SPLITS if split in folders}
     train = splits["train"]
+    train.left_out += beside(folders.values())
     for folder in splits.values():
         for there, absent in ((train, folder), (folder, train)):
             names = set(there.folders) - set(absent.folders)
@@ -68,3 +67,24 @@ def read_folders(root, labels="emotion"):
                     "class folder %s is in %s but not in %s: every split needs the same class folders (an empty one will do "
                     "in valid and test)" % (", ".join(sorted(names)), there.source, absent.source))
     return splits
+
+
+def read_folder(root, split, labels="emotion"):
+    """Return the ImageFolder of one split of a data folder. Raises InputError where there is none."""
+    return ImageFolder(_split_folders(root, split)[split], labels)
+
+
+def _split_folders(root, needed):
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError("data folder %s does not exist: expected %s (or --data demo)" % (root / needed, LAYOUT))
+    folders = split_folders(root, needed)
+    if folders:
+        return folders
+    classes = [folder.name for folder in subfolders(root) if content_of(folder).images]
+    if needed == "train" and len(classes) > 1:
+        out = root.resolve().name + "-split"
+        raise InputError("%s is not split: it has folders of images (%s), but none is train; to split it:\n"
+                         "mlr prepare --dataset folders --root %s --out data/%s\nand then train with --data data/%s" % (
+                             root, ", ".join(classes[:8]), shlex.quote(str(root)), shlex.quote(out), shlex.quote(out)))
+    raise InputError("data folder %s does not exist: expected %s (or --data demo)" % (root / needed, LAYOUT))

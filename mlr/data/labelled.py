@@ -14,8 +14,8 @@ class LabelledImages(gluon.data.Dataset):
     """The images of one split. An item is an image (H, W, 3), uint8 RGB NDArray, and its label, int.
 
     Attributes: `source`, where they come from, for messages; `classes`, names in label order; `paths` and `labels`, one an
-    image; `names`, which tell the images apart within the data set; `counts`, images per class; `left_out`, files that are no
-    images; `whole`, the split that this is a part of, or itself, and `rows`, its images' numbers there.
+    image; `names`, which tell the images apart within the data set; `counts`, images per class; `left_out`, a `mlr.data.walk.LeftOut`
+    for each file that is no image of it; `whole`, the split that this is a part of, or itself, and `rows`, its images' numbers there.
     """
 
     def __init__(self, source, classes, paths, labels, names, left_out=()):

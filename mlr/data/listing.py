@@ -3,14 +3,13 @@
 import csv
 import os
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from mlr.data.manifest import LeftOut
+from mlr.data.walk import HIDDEN, LeftOut, is_hidden, walk
 from mlr.emotions import sentiment_of
 from mlr.errors import InputError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png")  # those of gluon's ImageFolderDataset, which the released code uses
 
 TWO_LABELS = "two labels for one image"
 
@@ -38,11 +37,11 @@ class Listing:
         return [row for row in self._rows.values() if row]
 
     def add(self, path, emotion="", sentiment=None, split="", listed=None):
-        """Add an image, unless it is not there or lies outside of the root; listed: the row, for left_out.csv.
+        """Add an image, unless it is not there; listed: the row of a label file that names it, for left_out.csv.
 
-        sentiment: by default that of the emotion.
+        sentiment: by default that of the emotion. Label files come from others: an image that one names must lie inside of the root.
         """
-        fault = self._fault(path)
+        fault = self._fault(path, listed is not None)
         row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
         listed = path if listed is None else listed
         if fault:
@@ -60,7 +59,24 @@ class Listing:
     def leave_out(self, what, reason):
         self.left_out.append(LeftOut(what, reason))
 
-    def _fault(self, path):
+    def walk(self, folder=None, used=()):
+        """Return the paths below the root of the images in and below a folder, by default the root, and leave out what else is there.
+
+        used: files there that the data set needs, as its label file.
+        """
+        images, left_out = walk(folder or self.root)
+        self.leave_out_all(row for row in left_out if Path(row.what) not in used)
+        return [self.below(path) for path in images]
+
+    def below(self, path):
+        """Return a path below the root as it stands in a manifest."""
+        return Path(path).relative_to(self.root).as_posix()
+
+    def leave_out_all(self, left_out):
+        """Take what a walk left out."""
+        self.left_out += [LeftOut(self.below(what), reason) for what, reason in left_out]
+
+    def _fault(self, path, inside):
         if "\0" in path or os.path.isabs(path) or ".." in Path(path).parts:
             return "its path leaves the root"
         file = self.root / path
@@ -69,26 +85,12 @@ class Listing:
                 return "no image"
         except OSError:
             return "no image"  # as of a name that is too long
+        if any(map(is_hidden, Path(path).parts)):
+            return HIDDEN
         real = os.path.realpath(file) if file.is_symlink() else self._real_folder(file.parent)
-        if os.path.commonpath([self._real_root, real]) != self._real_root:
+        if inside and os.path.commonpath([self._real_root, real]) != self._real_root:
             return "a link out of the root"
         return ""
-
-
-def image_files(root, below="."):
-    """Yield the paths of all images below a folder, relative to the root, in the order of folders and names.
-
-    Links to folders are not followed. Case does not matter in extensions.
-    """
-    for folder, folders, files in os.walk(Path(root, below)):
-        folders.sort()
-        for name in sorted(files):
-            if is_image(name):
-                yield Path(folder, name).relative_to(root).as_posix()
-
-
-def is_image(name):
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def text_lines(path):
@@ -108,9 +110,15 @@ def text_lines(path):
 
 
 def csv_rows(path, **dialect):
-    """Yield the rows of a CSV file, its fields stripped. Raises InputError where it can't be read as one."""
+    """Yield the rows of a CSV file, its fields stripped. Raises InputError where it can't be read as one.
+
+    Fields are separated by commas or, where the first line has none, by tabs or semicolons, as spreadsheets write them.
+    """
+    lines = text_lines(path)
+    first = next(lines, "")
+    delimiter = next((mark for mark in ",\t;" if mark in first), ",")
     try:
-        for row in csv.reader(text_lines(path), **dialect):
+        for row in csv.reader(chain([first] if first else (), lines), **{"delimiter": delimiter, **dialect}):
             yield [field.strip() for field in row]
     except csv.Error as error:
         raise InputError("%s is no CSV file (%s): save it as one, in UTF-8" % (path, error)) from None

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mlr.data.partition import FIVE_FOLDS
+from mlr.data.walk import LeftOut
 from mlr.emotions import SENTIMENTS
 from mlr.errors import InputError
 from mlr.files import write_file
@@ -36,19 +37,12 @@ class Entry(NamedTuple):
     sha256: str
 
 
-class LeftOut(NamedTuple):
-    """A line of left_out.csv. what: a path below the root, or a row of a label file."""
-
-    what: str
-    reason: str
-
-
 def write_prepared(folder, description, entries, left_out):
     """Write a prepared data set. description: a dict for prepared.json, to which the counts are added."""
     folder = Path(folder)
     counts = {}
     for entry in entries:
-        counts.setdefault(entry.split, Counter())[entry.emotion] += 1
+        counts.setdefault(entry.split, Counter())[entry.emotion or entry.sentiment] += 1
     write_file(folder / LEFT_OUT, _csv(LeftOut, left_out))
     write_file(folder / DESCRIPTION, json.dumps(
         {**description, "counts": counts, "left_out": Counter(row.reason for row in left_out)}, indent=2, sort_keys=True) + "\n")

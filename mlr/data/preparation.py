@@ -6,6 +6,7 @@ from pathlib import Path
 from mlr.data.examine import examine_all
 from mlr.data.manifest import Entry, LeftOut, write_prepared
 from mlr.data.partition import released_partition, stratified_partition
+from mlr.data.walk import BESIDE
 from mlr.errors import InputError
 
 JOURNAL = "examined.csv"    # in the folder to write, as long as it is not finished
@@ -20,6 +21,7 @@ def prepare_images(listing, out, shares, rule, seed, strict, description):
     the rows have none of their own. strict: raise InputError where anything is left out. description: for prepared.json.
     """
     rows, left_out = listing.rows, listing.left_out
+    refuse_one_class(rows, listing.root)
     out.mkdir(parents=True, exist_ok=True)
     journal = out / JOURNAL
     images = list(zip(rows, examine_all(listing.root, [row.path for row in rows], journal)))
@@ -36,9 +38,11 @@ def prepare_images(listing, out, shares, rule, seed, strict, description):
             [row.emotion or row.sentiment for row, _ in images], seed, shares, [image.thumbnail for _, image in images])
     if not images:
         raise InputError("none of the %d images below %s can be used, the first: %s: %s" % (len(rows), listing.root, *left_out[0]))
-    if strict and left_out:
+    refuse_one_class([row for row, _ in images], listing.root)
+    missed = [row for row in left_out if row.reason not in BESIDE]
+    if strict and missed:
         raise InputError("%d rows and files of %s would be left out, and --strict is given; the first:\n%s" % (
-            len(left_out), listing.root, "\n".join("%s: %s" % row for row in left_out[:10])))
+            len(missed), listing.root, "\n".join("%s: %s" % row for row in missed[:10])))
     entries = [
         Entry(row.path, row.emotion, row.sentiment, split, image.width, image.height, image.sha256)
         for (row, image), split in zip(images, splits)]
@@ -48,6 +52,14 @@ def prepare_images(listing, out, shares, rule, seed, strict, description):
         "split": "the data set's own lists" if own_lists else rule}, entries, left_out)
     journal.unlink()
     return entries, left_out
+
+
+def refuse_one_class(rows, root):
+    """Raise InputError where all images have the same label."""
+    labels = {row.emotion or row.sentiment for row in rows}
+    if len(labels) == 1:
+        raise InputError("all %d images below %s are of one class, %s: there is nothing to tell apart; add the folder or the rows of "
+                         "another class" % (len(rows), root, labels.pop()))
 
 
 def _without_placeholders(images, left_out):

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from mlr.data.folder import ImageFolder, read_folders
+from mlr.data.folder import read_folder, read_folders
 from mlr.data.images import read_bytes
 from mlr.data.labelled import LabelledImages
 from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, folds_of, read_entries
@@ -77,12 +77,16 @@ def read_training_splits(root, labels="emotion", fold=None):
     """Return the splits of a data set, as `read_splits`, and the one that is looked at after each epoch.
 
     That is valid; where there is none, test, as the released code has but one evaluation folder. Raises InputError where there is
-    nothing to train on or to evaluate on, and where a class has no training image.
+    nothing to train on or to evaluate on, and where a class has no training image, or there is but one.
     """
     splits = read_splits(root, labels, fold)
     if "train" not in splits or len(splits) < 2:
         raise InputError("%s has only the split %s: training needs train, and valid or test" % (root, ", ".join(splits)))
     train = splits["train"]
+    present = [name for name, count in zip(train.classes, train.counts) if count]
+    if len(train.classes) < 2 or labels == "sentiment" and len(present) < 2:
+        raise InputError("all training images of %s are of one class, %s: there is nothing to tell apart; add the folder or the rows of "
+                         "another class%s" % (train.source, present[0], ", or use --labels emotion" if labels == "sentiment" else ""))
     for name, count in zip(train.classes, train.counts):
         if not count:
             raise InputError("class %s has no image in %s: add some, or remove the class from every split" % (name, train.source))
@@ -92,7 +96,7 @@ def read_training_splits(root, labels="emotion", fold=None):
 def read_split(root, name, labels="emotion", fold=None):
     """Return one split of a data set. Raises InputError where there is no such split."""
     if not (Path(root) / MANIFEST).is_file() and fold is None:
-        return ImageFolder(Path(root) / name, labels)
+        return read_folder(root, name, labels)
     splits = read_splits(root, labels, fold)
     if name not in splits:
         raise InputError("%s has no split %s: it has %s" % (Path(root) / MANIFEST, name, ", ".join(splits)))

@@ -151,12 +151,12 @@ def load_caffe_weights(net, path):
     """
     path, parameters = Path(path), net.caffe_parameters
     verify_checksum(path)
-    if path.suffix == ".params":
+    if path.suffix.lower() == ".params":
         caffe_names = {parameter: name for name, parameter in parameters.items()}
         own = {name: caffe_names[parameter] for name, parameter in net._collect_params_with_prefix().items()}
         arrays = {own.get(name, name): array for name, array in read_params(path).items()}
-    elif path.suffix in (".npz", ".npy", ".onnx"):
-        arrays = read_onnx(path) if path.suffix == ".onnx" else read_npz(path)
+    elif path.suffix.lower() in (".npz", ".npy", ".onnx"):
+        arrays = read_onnx(path) if path.suffix.lower() == ".onnx" else read_npz(path)
         arrays = _in_gluons_layout(_under_caffes_names(arrays, path), parameters, path)
     else:
         raise InputError("%s: weights are read from .npz, .onnx or .params files; a .caffemodel has to be converted first, where Caffe is "
@@ -173,7 +173,7 @@ def _under_caffes_names(arrays, path):
     named, origins = {}, {}
     for origin, array in arrays.items():
         match = WEIGHT_NAME.fullmatch(origin)
-        if not match and path.suffix == ".onnx" and array.dtype.kind in "iu":
+        if not match and path.suffix.lower() == ".onnx" and array.dtype.kind in "iu":
             continue                                                       # a shape that the graph reshapes to
         name = "%s.%s" % (match[1], "weight" if match[2][0] == "w" else "bias") if match else origin
         if name in named:

@@ -1,0 +1,191 @@
+"""The images in a folder, and what else is there: the one walk of all commands.
+
+Symbolic links to files and to folders are followed, wherever they lead. Each folder is walked
+once, and a link to a folder that holds the walked one is not followed, so that cycles end.
+"""
+
+import os
+from pathlib import Path
+from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+
+from mlr.data.formats import format_of_file
+from mlr.errors import InputError
+
+# A file of such a name is taken for an image whatever is in it, so that a damaged one is refused
+# by its name.
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
+    ".heic", ".heif", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm")
+# Begin as TIFF does, often lie beside the JPEG of the same photograph, and no decoder here
+# develops them.
+RAW_EXTENSIONS = (
+    ".3fr", ".arw", ".cr2", ".dng", ".erf", ".iiq", ".kdc", ".nef", ".nrw", ".pef", ".sr2", ".srw")
+# Of Synology, macOS, Linux and Windows.
+SYSTEM_NAMES = ("@eaDir", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+DEPTH = 3            # folders below the root in which a layout is looked for
+LONGEST_EXAMPLE = 200
+
+HIDDEN, NO_IMAGE, RAW = "hidden or system file", "file that is no image", "raw file of a camera"
+UNREADABLE, BROKEN_LINK = "file that can't be read", "link that leads nowhere"
+DEVICE, READ_ALREADY = "pipe or device", "folder that is read already"
+SUBFOLDER, NO_CLASS = "image in a subfolder", "image in no class folder"
+NO_SPLIT = "folder that is no split"
+SEVERAL = {
+    HIDDEN: "hidden or system files", NO_IMAGE: "files that are no images",
+    RAW: "raw files of a camera", UNREADABLE: "files that can't be read",
+    BROKEN_LINK: "links that lead nowhere", DEVICE: "pipes or devices",
+    READ_ALREADY: "folders that are read already", SUBFOLDER: "images in subfolders",
+    NO_CLASS: "images in no class folder", NO_SPLIT: "folders that are no split",
+}
+# What lies beside the images of any data set, and is none of them.
+BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY, NO_SPLIT)
+
+
+class LeftOut(NamedTuple):
+    """A line of left_out.csv. what: a path, or a row of a label file.
+
+    reason: its kind, and after a colon what is particular to it.
+    """
+
+    what: str
+    reason: str
+
+
+class Content(NamedTuple):
+    """What lies directly in a folder, by name."""
+
+    folders: List[Path]
+    images: List[Path]
+    left_out: List[LeftOut]
+
+
+def content_of(folder: Path) -> Content:
+    """Return what lies directly in a folder. Raises InputError where it can't be read."""
+    content = Content([], [], [])
+    for entry in _entries(folder):
+        path = Path(folder, entry.name)
+        if is_hidden(entry.name):
+            content.left_out.append(LeftOut(str(path), HIDDEN))
+        elif _is(entry.is_dir):
+            content.folders.append(path)
+        else:
+            fault = _fault(entry)
+            if fault:
+                content.left_out.append(LeftOut(str(path), fault))
+            else:
+                content.images.append(path)
+    return content
+
+
+def subfolders(folder: Path) -> List[Path]:
+    """Return the folders in a folder, by name, without a look at its files.
+
+    Raises InputError where it can't be read.
+    """
+    return [Path(folder, entry.name) for entry in _entries(folder)
+            if not is_hidden(entry.name) and _is(entry.is_dir)]
+
+
+def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
+    """Return the images in and below a folder, and what is left out.
+
+    Those of a folder come before those of its subfolders. Raises InputError where a folder can't
+    be read.
+    """
+    images, left_out, real_root, seen = [], [], os.path.realpath(folder), set()
+    folders, links = [Path(folder)], []
+    while folders or links:
+        # Links at last, so that what is found without them has its own name.
+        here = folders.pop() if folders else links.pop(0)
+        real = os.path.realpath(here)
+        above = real != real_root and real_root.startswith(os.path.join(real, ""))
+        if real in seen or above:
+            left_out.append(LeftOut(str(here), READ_ALREADY))
+            continue
+        seen.add(real)
+        content = content_of(here)
+        images += content.images
+        left_out += content.left_out
+        for path in content.folders:
+            (links if path.is_symlink() else folders).append(path)
+    return sorted(images, key=_files_first), sorted(left_out)
+
+
+def folders_below(root: Path) -> Iterator[List[Path]]:
+    """Yield the folders at each depth below a folder, itself first, as far as a layout may lie.
+
+    Each comes once. Raises InputError where one can't be read.
+    """
+    seen, level = set(), [Path(root)]
+    for _ in range(DEPTH):
+        new = []
+        for folder in level:
+            real = os.path.realpath(folder)
+            if real not in seen:
+                seen.add(real)
+                new.append(folder)
+        yield new
+        level = [path for folder in new for path in subfolders(folder)]
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of that name is the system's or another program's."""
+    return name.startswith(".") or name in SYSTEM_NAMES
+
+
+def by_kind(left_out: Iterable[LeftOut]) -> List[str]:
+    """Return for each kind of what was left out its number and an example, most frequent first."""
+    kinds = {}
+    for row in left_out:
+        kinds.setdefault(row.reason.partition(":")[0], []).append(row.what)
+    return [
+        f"{len(found)} {kind if len(found) == 1 else SEVERAL.get(kind, kind)}, "
+        f"such as {found[0][:LONGEST_EXAMPLE]}"
+        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))]
+
+
+def words_on(left_out: Sequence[LeftOut]) -> str:
+    """Return one line on what was left out of a folder, "" where nothing was."""
+    return "left out: " + "; ".join(by_kind(left_out)) if left_out else ""
+
+
+def _entries(folder):
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(
+            f"can't read folder {folder}, whose images would be missing: {error.strerror}; have "
+            "yourself given the right to read it, or move it elsewhere") from None
+
+
+def _fault(entry):
+    """Return why a file is no image, "" for one.
+
+    A link with an image's name that leads nowhere passes, as its reader names it.
+    """
+    extension = os.path.splitext(entry.name)[1].lower()
+    if not _is(entry.is_file):
+        if os.path.exists(entry.path):
+            return DEVICE
+        return "" if extension in EXTENSIONS else BROKEN_LINK
+    if extension in EXTENSIONS:
+        return ""
+    if extension in RAW_EXTENSIONS:
+        return RAW
+    try:
+        return "" if format_of_file(entry.path) else NO_IMAGE
+    except OSError:
+        return UNREADABLE
+
+
+def _is(kind):
+    """kind: is_dir or is_file of an os.DirEntry; both fail for circular links."""
+    try:
+        return kind()
+    except OSError:
+        return False
+
+
+def _files_first(path):
+    return [(1, part) for part in path.parts[:-1]] + [(0, path.name)]
