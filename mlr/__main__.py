@@ -3,7 +3,8 @@
 import sys
 from importlib import import_module
 
-from mlr.interruption import CODES, leave
+from mlr.command import ended, leave_if_stopped
+from mlr.errors import InputError
 
 COMMANDS = {
     "prepare": "make a data set ready for training, or draw the demo's",
@@ -20,24 +21,25 @@ COMMANDS = {
 
 
 def main():
-    usage = "usage: mlr COMMAND [OPTIONS]\n\n%s\n\nmlr COMMAND --help shows the options of a command" % "\n".join(
-        "  %-10s %s" % item for item in COMMANDS.items())
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage)
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
+    """Run the command that sys.argv names, and return the exit code."""
+    name, *arguments = sys.argv[1:] or [None]
+    if name not in COMMANDS:
+        return ended("mlr", lambda: answer(name))
+    return leave_if_stopped(import_module("mlr." + name).main(arguments))
+
+
+def answer(name):
+    """Answer to what is no command."""
+    if name == "--version":
         from mlr import __version__
 
         print("mlr", __version__)
-        return 0
-    if arguments[0] not in COMMANDS:
-        print("mlr: error: unknown command %s: choose one of %s" % (arguments[0], ", ".join(COMMANDS)), file=sys.stderr)
-        return 2
-    code = import_module("mlr." + arguments[0]).main(arguments[1:])
-    if code in CODES:
-        leave(code)  # a thread may be waiting for what never comes, as for a pipe that is read as an image
-    return code
+    elif name in (None, "-h", "--help"):
+        print("usage: mlr COMMAND [OPTIONS]\n\n%s\n\nmlr COMMAND --help shows the options of a command" % "\n".join(
+            "  %-10s %s" % item for item in COMMANDS.items()))
+        sys.exit(0 if name else 2)
+    else:
+        raise InputError("unknown command %s: choose one of %s" % (name, ", ".join(COMMANDS)))
 
 
 if __name__ == "__main__":

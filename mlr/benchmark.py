@@ -106,6 +106,10 @@ def benchmark(options):
         raise InputError("there is no folder %s: the benchmark needs a checkout of the project, not only the package" % CONTESTANTS)
     command.refuse_existing(options.out)
     wanted = options.only or ["training", "inference", "pipeline", "start"]
+    if wanted == ["start"]:
+        for name in ("batch_size", "image_size", "builds"):
+            if getattr(options, name) != parser().get_default(name):
+                raise InputError("--%s has no effect on --only start: leave it out" % name.replace("_", "-"))
     compared = [row for row in comparisons(options.batch_size) if row.task in wanted]
     with tempfile.TemporaryDirectory(prefix="mlr-benchmark-") as folder:
         results, left_out = measure(compared, Path(folder), options)
@@ -294,4 +298,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from mlr.errors import InputError, Interrupted, RunError
-from mlr.interruption import terminable
+from mlr.interruption import leave, terminable
+from mlr.output import ReaderGone, flush, guarded_streams
 
 DRAWN = ("demo", "demo-objects")  # the names in mlr.data.drawn, which --help does not load
 SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
@@ -16,40 +17,64 @@ if not SHIPPED_RUN.is_dir():  # not a checkout, but installed from a wheel
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and which takes no empty argument."""
 
     def __init__(self, command, description):
         super().__init__(prog="mlr " + command, description=description, allow_abbrev=False)
+        self.register("type", None, _given)
+        self.register("type", Path, lambda text: Path(_given(text)))
 
     def error(self, message):
         self.exit(2, "%s: error: %s (see %s --help)\n" % (self.prog, message, self.prog))
 
 
+def _given(text):
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, likely a variable of the shell that is not set: give a value, or leave it out")
+    return text
+
+
 def run(parser, work, argv=None):
-    """Parse `argv`, do `work(options)` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted, 143 terminated."""
-    options = parser.parse_args(argv)
-    try:
-        with terminable():
-            work(options)
-    except InputError as error:
-        return _fail(parser, error, 2)
-    except RunError as error:
-        return _fail(parser, error, 1)
-    except BrokenPipeError:
-        # The reader of a pipe, say `| head`, has gone; Python would complain once more when it flushes at its end.
-        sys.stdout = None
-        return 1
-    except OSError as error:
-        return _fail(parser, "%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), 1)
-    except Exception as error:
-        # MXNet's own, as of a device without memory; it is not imported here, as --help needs to answer without it.
-        if type(error).__name__ != "MXNetError":
-            raise
-        return _fail(parser, "MXNet failed: %s" % next(line for line in str(error).splitlines() if line.strip()), 1)
-    except KeyboardInterrupt as error:
-        stopped = error if isinstance(error, Interrupted) else Interrupted()
-        return _fail(parser, stopped, 128 + stopped.signal)
-    return 0
+    """Parse `argv`, do `work(options)` and return the exit code, as `ended`."""
+    return ended(parser.prog, lambda: work(parser.parse_args(argv)))
+
+
+def ended(program, work):
+    """Do `work()` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM,
+    141 (as if by SIGPIPE) because nobody reads the output any more. What `work` and this print goes through `mlr.output`."""
+    with guarded_streams():
+        try:
+            with terminable():
+                try:
+                    work()
+                except SystemExit:  # of --help, or of wrong usage
+                    sys.stdout.flush()
+                    raise
+                sys.stdout.flush()
+            return 0
+        except InputError as error:
+            return _fail(program, error, 2)
+        except RunError as error:
+            return _fail(program, error, 1)
+        except OSError as error:
+            return _fail(program, "%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), 1)
+        except Exception as error:
+            # MXNet's own, as of a device without memory; it is not imported here, as --help needs to answer without it.
+            if type(error).__name__ != "MXNetError":
+                raise
+            return _fail(program, "MXNet failed: %s" % next(line for line in str(error).splitlines() if line.strip()), 1)
+        except ReaderGone as gone:
+            return 128 + gone.signal
+        except KeyboardInterrupt as error:
+            stopped = error if isinstance(error, Interrupted) else Interrupted()
+            return _fail(program, stopped, 128 + stopped.signal)
+
+
+def leave_if_stopped(code):
+    """Return an exit code; after a signal end the process instead: a thread may be at what never comes, as a pipe that is read as an image."""
+    if code > 128:
+        leave(code)
+    return code
 
 
 def number(kind, lowest, highest=math.inf, above=False):
@@ -92,8 +117,7 @@ def add_folds(parser):
     one_or_all.add_argument("--folds", choices=("all",), help="all: every fold in turn, <run>/fold-K each; mean and standard deviation")
 
 
-def _fail(parser, error, code):
-    # What can't be printed may come from a file's name, and would be taken by the terminal as a command.
-    text = "".join(character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in str(error))
-    print("%s: error: %s" % (parser.prog, text), file=sys.stderr)
+def _fail(program, error, code):
+    flush()  # or what was printed would come behind it in a file that takes both
+    print("%s: error: %s" % (program, error), file=sys.stderr)
     return code

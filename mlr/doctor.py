@@ -17,7 +17,7 @@ from mlr import command
 from mlr.builds import installed_builds, version_numbers
 from mlr.errors import InputError, RunError
 from mlr.installation import EXTRAS
-from mlr.processor import usable_cores
+from mlr.processor import given, usable_cores
 
 PYTHONS = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
@@ -76,7 +76,7 @@ def examine():
         "packages": {name: _version(name) for name in ["numpy", *required, *OPTIONAL]},
         "missing": [name for name in required if not find_spec(MODULES.get(name, name))],
         "threads": {"cores": usable_cores(), "mxnet_before_mlr": mxnet_before_mlr(),
-                    **{name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}},
+                    **{name: given(name) or os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}},
         "gpus": ask_nvidia_smi(),
         "free_bytes": {str(path): shutil.disk_usage(path).free for path in {Path.cwd(), *_cache_parent(package)}},
     }
@@ -87,6 +87,8 @@ def find_problems(facts):
     found = [*_problems_of_python(facts), *_problems_of_mxnet(facts), *_problems_of_threads(**facts["threads"]), *_problems_of_gpus(facts)]
     if "checkpoint_error" in facts["package"]:
         found.append(Problem(facts["package"]["checkpoint_error"], "in a clone: git checkout checkpoints; elsewhere name your own run with --run", False))
+    if "cache_error" in facts["package"]:
+        found.append(Problem(facts["package"]["cache_error"], "export MLR_CACHE=FOLDER", False))
     for path, free in facts["free_bytes"].items():
         if free < LITTLE_DISK:
             found.append(Problem("%s has %.1f GB left" % (path, free / 1e9), "make room; --out takes runs elsewhere, MLR_CACHE the pixel cache", False))
@@ -108,7 +110,8 @@ def described(facts):
         threads["cores"], threads["OMP_NUM_THREADS"], threads["MKL_DEBUG_CPU_TYPE"] or "not set")
     yield "GPUs", "MXNet sees %s; nvidia-smi %s" % (mxnet.get("gpus", "unknown"), smi["error"] or (
         "sees %s" % (", ".join(map(_gpu, smi["seen"])) or "none") if smi["path"] else "is not there"))
-    yield "pixel cache", "%(path)s: %(files)d files, %(gigabytes).2f GB" % package["cache"] if "cache" in package else unknown
+    yield "pixel cache", "%(path)s: %(files)d files, %(gigabytes).2f GB" % package["cache"] if "cache" in package else (
+        package.get("cache_error", unknown))
     yield "pretrained", "%s: %s" % (package["models"]["path"], ", ".join(package["models"]["files"]) or "none") if "models" in package else unknown
     yield "checkpoint", unknown if "error" in package else package.get("checkpoint_error") or "%s, whole" % package["checkpoint"]
     yield "disk", ", ".join("%.1f GB free in %s" % (free / 1e9, path) for path, free in facts["free_bytes"].items())
@@ -148,10 +151,14 @@ def probe():
     from mlr.checkpoint import Run
     from mlr.data.pixels import cache_folder
 
-    cached, models = cache_folder(), Path(mx.base.data_dir()) / "models"
-    sizes = [path.stat().st_size for path in cached.glob("*") if path.is_file()]
-    answer = {"cache": {"path": str(cached), "files": len(sizes), "gigabytes": sum(sizes) / 1e9},
-              "models": {"path": str(models), "files": sorted(path.name for path in models.glob("*.params"))}}
+    models = Path(mx.base.data_dir()) / "models"
+    answer = {"models": {"path": str(models), "files": sorted(path.name for path in models.glob("*.params"))}}
+    try:
+        cached = cache_folder()
+        sizes = [path.stat().st_size for path in cached.glob("*") if path.is_file()]
+        answer["cache"] = {"path": str(cached), "files": len(sizes), "gigabytes": sum(sizes) / 1e9}
+    except InputError as error:
+        answer["cache_error"] = str(error)
     try:
         answer["checkpoint"] = str(Run.open(command.SHIPPED_RUN).verified("last.params").parent)
     except InputError as error:
@@ -305,4 +312,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

@@ -43,7 +43,7 @@ class NotFinite(Exception):
 
 def train(train_batches, evaluation, net, loss, trainer, ctx, epochs, learning_rate_at, classes, seed, after_epoch, checkpoints=None, progress=None,
           workers=None):
-    """Train, and after each epoch evaluate, print one line and call `after_epoch(metrics)`.
+    """Train, and after each epoch evaluate, call `after_epoch(metrics)` and print one line.
 
     train_batches: `mlr.data.loader.Batches`. evaluation: the name of a split, valid or test, and its batches. epochs: the epochs to
     do, counted from 0, as a range. learning_rate_at: epoch -> learning rate. classes: K names. metrics: a dict of numbers, its epoch
@@ -81,11 +81,11 @@ def train(train_batches, evaluation, net, loss, trainer, ctx, epochs, learning_r
             split + "_balanced_accuracy": result["balanced_accuracy"], "seconds": progress.seconds,
             "images_per_second": images / progress.seconds, "learning_rate": trainer.learning_rate,
         }
+        after_epoch(metrics)  # before it is printed: the reader may have gone
         if workers.first:
             print("epoch %d, loss %.4f, train acc %.3f, %s acc %.3f, %.1f sec, %.1f images/s, lr %.3g" % (
                 epoch + 1, mean_loss, accuracy, split, result["accuracy"], progress.seconds, images / progress.seconds, trainer.learning_rate),
                 flush=True)
-        after_epoch(metrics)
 
 
 def seed_generators(*numbers):

@@ -16,7 +16,7 @@ def parser():
     command.add_run(parser)
     parser.add_argument("--data", metavar="DIR|demo", help="folder with <split>/<class>/<image> (default: that of the training, its --target if it had one)")
     parser.add_argument("--split", choices=("train", "valid", "test"), default="test", help="which part of the data (default: test)")
-    parser.add_argument("--report", nargs="?", const="", metavar="FILE.html", help=(
+    parser.add_argument("--report", nargs="?", const=False, metavar="FILE.html", help=(
         "write a page of options, curves, confusion, pictures and filters that opens without network (default: <run>/report_<split>.html); "
         "its patterns take a minute on a CPU for the demo, some minutes at 224 px"))
     command.add_folds(parser)
@@ -81,16 +81,16 @@ def evaluate_run(folder, options, ctx):
     probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(labels, probabilities.argmax(axis=1), run.classes)
 
-    print("%-14s %8s %8s %9s" % ("class", "images", "recall", "precision"))
-    for row in class_rows(result):
-        print("%-14s %8s %8s %9s" % row)
-    print("accuracy %.3f, balanced accuracy %.3f on %d images of %s" % (
-        result["accuracy"], result["balanced_accuracy"], result["images"], split.source))
     evaluation = {"data": split.source, "sha256": sha256, "fold": fold, "parameters": options.parameters, **result}
     title = "%s, %d images" % (options.split, result["images"])
     right, wrong = most_confident(probabilities, labels, split.paths, run.classes)
     written = [run.folder / (name % options.split) for name in ("evaluation_%s.json", "confusion_%s.png", "predictions_%s.png")]
     write_file(written[0], json.dumps(evaluation, indent=2) + "\n")
+    print("%-14s %8s %8s %9s" % ("class", "images", "recall", "precision"))
+    for row in class_rows(result):
+        print("%-14s %8s %8s %9s" % row)
+    print("accuracy %.3f, balanced accuracy %.3f on %d images of %s" % (
+        result["accuracy"], result["balanced_accuracy"], result["images"], split.source))
     save_confusion(result, run.classes, title, written[1])
     save_sheet(right, wrong, title + ": the most confident predictions", written[2])
     print("written: %s" % ", ".join(map(str, written)), flush=True)
@@ -106,4 +106,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

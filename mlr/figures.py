@@ -1,24 +1,29 @@
 """The pictures of a run and of a data set. Every plot function draws on the axes it is given and returns them."""
 
 import io
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from mlr import paper
+from mlr.drawing import fonts_for, own_settings  # before Matplotlib
+from mlr.files import write_file
+from mlr.output import printable
+
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from mlr import paper
-from mlr.files import write_file
-
 CAPTION = 11  # points: readable in a figure ten inches wide that is shown 600 pixels wide
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
+@own_settings()
 def plot_loss(metrics, axes):
     """Draw the training loss by epoch. metrics: the lines of metrics.jsonl."""
     axes.plot([line["epoch"] for line in metrics], [line["loss"] for line in metrics], color=BLUE, marker=".")
@@ -27,6 +32,7 @@ def plot_loss(metrics, axes):
     return axes
 
 
+@own_settings()
 def plot_accuracy(metrics, axes):
     """Draw accuracy on train and on the split that was evaluated, there also balanced, by epoch. metrics: the lines of metrics.jsonl."""
     split = "valid" if "valid_accuracy" in metrics[-1] else "test"
@@ -40,6 +46,7 @@ def plot_accuracy(metrics, axes):
     return axes
 
 
+@own_settings()
 def plot_confusion(confusion, classes, axes):
     """Draw a confusion matrix, (K, K) counts with true classes as rows: the count, and below it, and as colour, the row's rate."""
     confusion = np.asarray(confusion)
@@ -48,24 +55,27 @@ def plot_confusion(confusion, classes, axes):
     for (row, column), count in np.ndenumerate(confusion):
         axes.text(column, row, "%d\n%.2f" % (count, rates[row, column]) if count else "0", ha="center", va="center", fontsize=9,
                   color="white" if rates[row, column] > .5 else "black")
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    names = [printable(name) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="predicted", ylabel="true")
     return axes
 
 
+@own_settings()
 def plot_classes(result, classes, axes):
     """Draw precision and recall of each class as bars. result: of `mlr.metrics.classification_metrics`."""
     rows = np.arange(len(classes))
     for shift, name, color in ((-.2, "recall", BLUE), (.2, "precision", ORANGE)):
         axes.barh(rows + shift, [result[name][label] or 0 for label in classes], .4, color=color, label=name)
-    axes.set_yticks(rows, classes)
+    axes.set_yticks(rows, [printable(name) for name in classes])
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="precision, recall")
     axes.legend(loc="upper center", bbox_to_anchor=(.5, 1.12), ncols=2, frameon=False)
     return axes
 
 
+@own_settings()
 def plot_results(results, chance, axes):
     """Draw the balanced accuracy of systems as bars with error bars. results: {system: (mean, standard deviation or None)}."""
     systems = list(results)
@@ -79,6 +89,7 @@ def plot_results(results, chance, axes):
     return axes
 
 
+@own_settings()
 def plot_contact_sheet(rows, axes):
     """Draw rows of equally large images. rows: {title: list of (H, W, 3) uint8 RGB}."""
     sheet = np.vstack([np.hstack(images) for images in rows.values()])
@@ -90,12 +101,14 @@ def plot_contact_sheet(rows, axes):
     return axes
 
 
+@own_settings()
 def plot_picture(pixels, title, axes):
     """Draw an image, (H, W, 3) uint8 RGB, with a title above."""
     axes.imshow(pixels)
     return _without_ticks(title, axes)
 
 
+@own_settings()
 def plot_prediction(pixels, true, predicted, probability, axes):
     """Draw an image, (H, W, 3) uint8 RGB, framed and captioned: right, or wrong and what it truly is. true, predicted: class names."""
     right = true == predicted
@@ -105,6 +118,7 @@ def plot_prediction(pixels, true, predicted, probability, axes):
     return axes
 
 
+@own_settings()
 def plot_regions(picture, boxes, scores, title, axes):
     """Draw the affective regions of an image: those that are asked in orange, numbered from the best, the others in blue, dashed.
 
@@ -121,6 +135,7 @@ def plot_regions(picture, boxes, scores, title, axes):
     return axes
 
 
+@own_settings()
 def plot_map(values, shape, title, axes, over=None):
     """Draw an activation map, (h, w), upsampled to the (height, width) of its image; dark is low, yellow is high.
 
@@ -133,12 +148,14 @@ def plot_map(values, shape, title, axes, over=None):
     return _without_ticks(title, axes)
 
 
+@own_settings()
 def plot_gram(matrix, highest, title, axes):
     """Draw a Gram matrix, (C, C), a square for each pair of channels: dark is 0, yellow is `highest`, the same for matrices to compare."""
     axes.imshow(matrix, cmap="viridis", vmin=0, vmax=highest)
     return _without_ticks(title, axes)
 
 
+@own_settings()
 def plot_contributions(matrix, title, axes):
     """Draw what the pairs of channels contribute, (C, C): blue for, red against, white nothing; the strongest 0.1 % saturate."""
     limit = max(np.quantile(np.abs(matrix), .999), 1e-12)
@@ -147,7 +164,7 @@ def plot_contributions(matrix, title, axes):
 
 
 def _without_ticks(title, axes):
-    axes.set_title(title, fontsize=CAPTION)
+    axes.set_title(printable(title), fontsize=CAPTION)
     axes.set_xticks([])
     axes.set_yticks([])
     return axes
@@ -217,6 +234,7 @@ def gram_figure(pictures, contributions, pairs, names):
     return figure
 
 
+@own_settings()
 def new_figure(width, height, columns=1, rows=None, heights=None):
     """Return a figure, in inches, and its axes: one, or an array of a row or, where `rows` is given, of rows and columns.
 
@@ -227,12 +245,20 @@ def new_figure(width, height, columns=1, rows=None, heights=None):
     return figure, figure.subplots(rows or 1, columns, squeeze=rows is None, height_ratios=heights)
 
 
+@own_settings()
 def figure_bytes(figure, kind="png"):
     """Return a figure as the content of a file. kind: png, svg, pdf. Dollar signs are no mathematics: they are in names of classes."""
-    for text in figure.findobj(Text):
+    for axes in figure.axes:  # a tick has no text before it is asked for
+        axes.get_xticklabels(), axes.get_yticklabels()
+    texts = figure.findobj(Text)
+    families = fonts_for("".join(text.get_text() for text in texts))
+    for text in texts:
         text.set_parse_math(False)
+        text.set_fontfamily(families)
     picture = io.BytesIO()
-    figure.savefig(picture, format=kind, dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # fonts_for has said so
+        figure.savefig(picture, format=kind, dpi=120)
     return picture.getvalue()
 
 
@@ -242,6 +268,7 @@ def save_figure(figure, path):
     write_file(path, figure_bytes(figure, path.suffix.lstrip(".") or "png"))
 
 
+@own_settings()
 def save_curves(metrics, path):
     """Draw loss and accuracy by epoch, side by side, into a file."""
     figure, (left, right) = new_figure(9, 3.5, columns=2)
@@ -250,6 +277,7 @@ def save_curves(metrics, path):
     save_figure(figure, path)
 
 
+@own_settings()
 def save_confusion(result, classes, title, path):
     """Draw the confusion matrix of `mlr.metrics.classification_metrics`, beside it precision and recall, into a file."""
     size = 2.5 + .45 * len(classes)

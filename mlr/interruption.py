@@ -1,19 +1,21 @@
-"""Ctrl-C and SIGTERM, at a moment of the program's choice."""
+"""Ctrl-C, SIGTERM and SIGHUP, as of a terminal that closes, at a moment of the program's choice."""
 
 import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 from mlr.errors import Interrupted
+from mlr.output import flush
 
-SIGNALS = signal.SIGINT, signal.SIGTERM
-NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 CODES = {128 + number: number for number in SIGNALS}  # of a process that has saved and stopped: the signal
 
 
 class Handled:
-    """Within it, a handler takes signals, but those that the process was started to ignore, as a shell's background job ignores SIGINT.
+    """Within it, a handler takes signals, but those that the process was started to ignore, as a shell's background job ignores SIGINT, and what nohup starts SIGHUP.
 
     Outside of Python's main thread, which alone may handle signals, it does nothing.
     """
@@ -35,7 +37,10 @@ class Handled:
 
 
 class Postponed(Handled):
-    """Within it, the first of SIGINT and SIGTERM is only remembered, as `signal`, and the next ends the process at once."""
+    """Within it, the first of SIGNALS is only remembered, as `signal`, and the next ends the process at once, but for SIGHUP.
+
+    A terminal that closes sends SIGHUP twice, by its shell and by the kernel.
+    """
 
     def __init__(self, says):
         """says: what is printed when the first one comes, or None."""
@@ -45,22 +50,26 @@ class Postponed(Handled):
     def _remember(self, number, _):
         self.signal = number
         for each in self._before:
-            signal.signal(each, signal.SIG_DFL)  # the system's own, which does not wait for MXNet to come back to Python
+            # The system's own does not wait for MXNet to come back to Python.
+            signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else signal.SIG_DFL)
         if self._says:
-            os.write(2, ("\n%s\n" % self._says).encode())  # print() may be what was interrupted
+            with suppress(OSError):  # the terminal may be what has gone
+                os.write(2, ("\n%s\n" % self._says).encode())  # print() may be what was interrupted
 
 
 def terminable():
-    """Return a context in which SIGTERM, where nobody else handles it, ends what is done as Ctrl-C does, by an exception: so nothing
-    half-written is left."""
+    """Return a context in which SIGTERM and SIGHUP, where nobody else handles them, end what is done as Ctrl-C does, by an exception: so
+    nothing half-written is left."""
     def terminate(number, _):
+        if signal.SIGHUP in numbers:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # see Postponed
         raise Interrupted(NAMES[number], number)
 
-    return Handled(terminate, [signal.SIGTERM] if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL else [])
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    return Handled(terminate, numbers)
 
 
 def leave(code):
     """End the process at once, without waiting for what other threads of it are at."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os._exit(code)

@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from mlr import command
 from mlr.errors import InputError, Interrupted, RunError
 from mlr.interruption import CODES, Handled
-from mlr.processor import usable_cores
+from mlr.output import ReaderGone
+from mlr.processor import given, usable_cores
 from mlr.workers import HEARTBEAT
 
 LOOPBACK = "127.0.0.1"
@@ -39,14 +39,14 @@ def parser():
         "how many processes run the command, each as a machine of its own would"))
     parser.add_argument("-s", dest="servers", type=command.number(int, 1), default=1, metavar="SERVERS", help=(
         "how many parameter servers share the parameters (default: 1)"))
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help=(
+    parser.add_argument("command", type=str, nargs="+", metavar="COMMAND", help=(
         "what a worker runs, behind --, as in: mlr launch -n 2 -s 1 -- mlr train --kvstore dist_sync --out runs/two"))
     return parser
 
 
 def launch(options):
     ports = free_ports(1 + options.servers + options.workers)
-    threads = {} if set_by_the_user("OMP_NUM_THREADS") else {"OMP_NUM_THREADS": str(max(1, usable_cores() // options.workers))}
+    threads = {} if given("OMP_NUM_THREADS") else {"OMP_NUM_THREADS": str(max(1, usable_cores() // options.workers))}
     shared = {
         "PYTHONUNBUFFERED": "1", **HEARTBEAT, **os.environ, **threads, "DMLC_PS_ROOT_URI": LOOPBACK, "DMLC_PS_ROOT_PORT": str(ports[0]),
         "DMLC_NODE_HOST": LOOPBACK, "DMLC_NUM_WORKER": str(options.workers), "DMLC_NUM_SERVER": str(options.servers)}
@@ -57,7 +57,11 @@ def launch(options):
         for number in range(options.servers):
             job.start("server %d" % number, [sys.executable, "-c", SERVER], {**shared, "DMLC_ROLE": "server", "PORT": str(ports[1 + number])})
         job.start("scheduler", [sys.executable, "-c", SERVER], {**shared, "DMLC_ROLE": "scheduler"})
-        supervise(job)
+        try:
+            supervise(job)
+        except ReaderGone:
+            job.end(GRACE_SECONDS)  # worker 0 may save first
+            raise
 
 
 def supervise(job):
@@ -97,11 +101,6 @@ def ending(code):
     return "was killed by signal %d (%s)" % (-code, signal.Signals(-code).name) if code < 0 else "ended with exit code %d" % code
 
 
-def set_by_the_user(name):
-    """Tell whether an environment variable was set when this process started: importing mlr sets the threads in os.environ itself."""
-    return any(line.startswith(name.encode() + b"=") for line in Path("/proc/self/environ").read_bytes().split(b"\0"))
-
-
 def free_ports(number):
     """Return as many ports of the loopback device that nobody listens on now, in ascending order."""
     sockets = [socket.socket() for _ in range(number)]
@@ -124,7 +123,7 @@ class Job:
     def __init__(self):
         self.signals = []
         self._processes, self._outputs, self._unended = {}, selectors.DefaultSelector(), {}
-        self._handled = Handled(lambda number, _: self.signals.append(number))
+        self._handled = Handled(self._note)
 
     def __enter__(self):
         self._handled.__enter__()
@@ -139,6 +138,10 @@ class Job:
             self._guard.wait()
             self._guard.stdin.close()
             self._handled.__exit__()
+
+    def _note(self, number, _):
+        if number != signal.SIGHUP or not self.signals:  # a terminal that closes sends it twice
+            self.signals.append(number)
 
     def start(self, name, arguments, environment):
         """Start a process. Raises InputError where there is no such program, or one that can't be run."""
@@ -201,4 +204,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

@@ -106,13 +106,12 @@ def print_counts(entries):
 
 def draw_sheet(split, path):
     """Draw the first images of each class of a split into a file."""
-    import cv2
-
     from mlr.data.layout import read_classes
     from mlr.figures import new_figure, plot_contact_sheet, save_figure
+    from mlr.pictures import thumbnail
 
     rows = {
-        folder.path.name: [cv2.imread(str(file))[:, :, ::-1] for file in folder.images[:SHEET_IMAGES]]
+        folder.path.name: [thumbnail(file) for file in folder.images[:SHEET_IMAGES]]
         for folder in read_classes(split).folders}
     figure, axes = new_figure(SHEET_SCALE * SHEET_IMAGES + 1.6, SHEET_SCALE * len(rows))
     plot_contact_sheet(rows, axes)
@@ -124,4 +123,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

@@ -7,21 +7,26 @@ not Intel's, unless MKL_DEBUG_CPU_TYPE is 5, those for AVX2; later versions of M
 
 import math
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
 
 AVX2_KERNELS = "5"
+PERIOD = "100000"  # microseconds, the kernel's own where a control group names none
 
 
 def prepare_for_mxnet(environment=os.environ, system=Path("/")):
     """Set what the user has not set himself; warn where MXNet has been loaded too early for the number of threads.
 
-    environment: a dict to set them in. system: the root under which /sys and /proc are read.
+    environment: a dict to set them in. system: the root under which /sys and /proc are read. Of OMP_NUM_THREADS=4,2, threads by
+    level as OpenMP has it, MXNet gets the first; it aborts where it gets no whole number, and so gets none but ours.
     """
     if "MKL_DEBUG_CPU_TYPE" not in environment and amd_with_avx2(system):
         environment["MKL_DEBUG_CPU_TYPE"] = AVX2_KERNELS
-    if "OMP_NUM_THREADS" in environment:
+    threads = re.fullmatch(r"\s*([+-]?\d{1,5})\s*(,.*)?", environment.get("OMP_NUM_THREADS", ""))
+    if threads:
+        environment["OMP_NUM_THREADS"] = threads[1]
         return
     environment["OMP_NUM_THREADS"] = str(usable_cores(system=system))
     if "mxnet" in sys.modules:
@@ -29,6 +34,14 @@ def prepare_for_mxnet(environment=os.environ, system=Path("/")):
             "mxnet was imported before mlr, so it keeps its own number of CPU threads (half of the cores); "
             "import mlr first, or set OMP_NUM_THREADS=%s before Python starts" % environment["OMP_NUM_THREADS"],
             RuntimeWarning, stacklevel=3)
+
+
+def given(name: str) -> str:
+    """Return an environment variable as it was when this process started, "" without it: importing mlr sets some in os.environ."""
+    for line in (_read(Path("/proc/self/environ")) or "").split("\0"):
+        if line.startswith(name + "="):
+            return line.partition("=")[2]
+    return ""
 
 
 def amd_with_avx2(system=Path("/")):
@@ -67,14 +80,18 @@ def _cgroup_quota(system):
                 limit = "%s %s" % (_read(folder / "cpu.cfs_quota_us") or -1, _read(folder / "cpu.cfs_period_us") or 1)
             else:
                 limit = _read(folder / "cpu.max") or "max 1"
-            allowed, period = limit.split()
-            if allowed not in ("max", "-1"):
-                quota = min(quota, int(allowed) / int(period))
+            quota = min(quota, _cores_of(limit))
     return quota
+
+
+def _cores_of(limit):
+    """Return the cores that a limit allows, "<quota> <period>" in microseconds, or the quota alone; infinity where it says no such thing."""
+    allowed, period = [*limit.split(), PERIOD][:2]
+    return int(allowed) / int(period) if allowed.isdecimal() and period.isdecimal() and int(period) else math.inf
 
 
 def _read(path):
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="surrogateescape").strip()
     except OSError:
         return None

@@ -13,6 +13,7 @@ import numpy as np
 from mlr.attribution import grad_cam
 from mlr.checkpoint import environment
 from mlr.data.demo import DESCRIPTION
+from mlr.drawing import own_settings
 from mlr.figures import (
     activation_figure, figure_bytes, grad_cam_figure, new_figure, plot_accuracy, plot_confusion, plot_loss, predictions_figure, save_figure)
 from mlr.files import write_file
@@ -98,6 +99,7 @@ def predictions_sheet(right, wrong):
     return predictions_figure(*[[(thumbnail(image), *said) for image, *said in group] for group in (right, wrong)])
 
 
+@own_settings()
 def save_sheet(right, wrong, title, path):
     """Draw `predictions_sheet` into a file."""
     figure = predictions_sheet(right, wrong)

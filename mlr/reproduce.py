@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mlr import command, paper
 from mlr.command import DRAWN
-from mlr.errors import InputError, RunError
+from mlr.errors import InputError, Interrupted, RunError
 from mlr.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
 from mlr.files import STAGED, write_file
 from mlr.installation import require_mxnet
+from mlr.output import ReaderGone
 from mlr.processor import usable_cores
 
 SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
@@ -47,6 +48,11 @@ def reproduce(options):
     rows = list(paper.ROWS) if "all" in options.rows else options.rows
     if demo and options.caffenet:
         raise InputError("--caffenet is not for demo, which draws what it pretrains on")
+    for name, value, fits, what in (("size", options.size != "small", demo, "--data demo"),
+                                    ("caffenet", options.caffenet, "deepsentibank" in rows, "the row deepsentibank"),
+                                    ("proposals", options.proposals, "ar" in rows, "the row ar")):
+        if value and not fits:
+            raise InputError("--%s has no effect, it is only for %s: leave it out" % (name, what))
     if not demo and "deepsentibank" in rows and not options.caffenet:
         raise InputError("the row deepsentibank needs --caffenet FILE, weights of DeepSentiBank (.npz) or of ImageNet's CaffeNet (.onnx); "
                          "or give --caffenet none, for features of random weights, or leave the row out of --rows")
@@ -65,8 +71,11 @@ def reproduce(options):
     if demo:
         draw_data(DRAWN if first else DRAWN[:1])
     runner = Runner(out / "logs", jobs, max(1, cores // jobs), len(first) + len(trainings))
-    runner.run_all(train, first)
-    runner.run_all(train_and_evaluate, trainings)
+    try:
+        runner.run_all(train, first)
+        runner.run_all(train_and_evaluate, trainings)
+    except ReaderGone as gone:
+        raise Interrupted("%s, in %s; the same command goes on" % (gone, out), gone.signal) from None
     write_results(out, options, wanted, {name: [out / ("%s-seed%d" % (name, seed)) for seed in range(options.seeds)] for name in runs})
 
 
@@ -162,7 +171,7 @@ class Runner:
     def __init__(self, logs, jobs, threads, total):
         """logs: folder for what they print. threads: for each. total: how many runs there will be, for the progress."""
         self._logs, self._jobs, self._total = logs, jobs, total
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}  # or an error would come before what was printed
         self._running, self._stopped, self._done = set(), False, 0
 
     def run_all(self, work, runs):
@@ -188,6 +197,7 @@ class Runner:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a") as file:
             print("$ mlr %s" % shlex.join(arguments), file=file, flush=True)
+            start = file.tell()
             process = subprocess.Popen(
                 [sys.executable, "-m", "mlr", *arguments], env=self._environment, stdout=file, stderr=subprocess.STDOUT,
                 start_new_session=True)  # or Ctrl-C in a terminal would be a second signal beside `terminate`, and end it without a checkpoint
@@ -198,8 +208,13 @@ class Runner:
             self._running.remove(process)
         if code and not self._stopped:
             self._stopped = True  # at once: this thread would begin the next run before `run_all` hears of it
-            raise RunError("mlr %s ended with exit code %d: %s (all of it: %s)" % (
-                arguments[0], code, log.read_text(errors="replace").splitlines()[-1], log))
+            raise RunError("mlr %s ended with exit code %d: %s (all of it: %s)" % (arguments[0], code, error_in(log, start), log))
+
+
+def error_in(log, start):
+    """Return the line of a log, from a byte on, that says why a command ended: MXNet may print behind it."""
+    lines = [line for line in log.read_bytes()[start:].decode("utf-8", "replace").splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if ": error: " in line), lines[-1] if lines else "it said nothing")
 
 
 def write_results(out, options, wanted, folders):
@@ -241,4 +256,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

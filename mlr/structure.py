@@ -1,10 +1,12 @@
 """The structure of a network as a figure, drawn from the network itself: the paper's structure figure."""
 
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from mxnet import nd
 
+from mlr.drawing import own_settings  # before Matplotlib
 from mlr.figures import BLUE, CAPTION, GREEN, ORANGE, new_figure
 from mlr.model.backbone import MAPS
+
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 DEEP, SHALLOW, FUSION = BLUE, ORANGE, GREEN
 
@@ -51,6 +53,7 @@ def structure_figure(net, size):
     return figure
 
 
+@own_settings()
 def plot_structure(boxes, arrows, axes):
     """Draw boxes and arrows as `structure` returns them."""
     patches = {}

@@ -76,7 +76,7 @@ def parser():
         "train with the other workers of a job, by MXNet's parameter server: see mlr launch and docs/SEVERAL_MACHINES.md"))
     parser.add_argument("--checkpoint-every", type=command.number(int, 1), metavar="N", help=(
         "write a checkpoint every N steps, too, so that a crash loses less than an epoch (default: after each epoch, and when stopped by "
-        "Ctrl-C or SIGTERM)"))
+        "Ctrl-C, SIGTERM or SIGHUP)"))
     parser.add_argument("--tensorboard", action="store_true", help=(
         "write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run that has it keeps it with --resume)"))
     parser.add_argument("--cuda-graphs", action="store_true", help=(
@@ -183,4 +183,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

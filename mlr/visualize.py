@@ -10,6 +10,10 @@ from mlr.pictures import name_of, read_pictures
 
 FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # of channels, listed for each branch
+OF_VIEWS = {
+    "label": ("grad-cam", "gram"),
+    **dict.fromkeys(("top", "measure", "seed", "steps", "jitter", "blur", "total_variation"), ("filters",)),
+}
 VIEWS = {
     "filters": "the paper's figure: for each block the filter with the highest activation, its map, and the pattern that excites it most",
     "grad-cam": "where the deep map speaks for the class",
@@ -25,14 +29,14 @@ def parser():
     parser.add_argument("--out", required=True, metavar="FIGURE", help="the picture to write; its ending tells the format, %s" % ", ".join(FORMATS))
     parser.add_argument("--view", choices=VIEWS, default="filters", help="; ".join("%s: %s" % item for item in VIEWS.items()) + " (default: filters)")
     parser.add_argument("--class", dest="label", metavar="NAME", help="for grad-cam and gram (default: the predicted one of each image)")
-    parser.add_argument("--top", type=command.number(int, 1), default=1, metavar="K", help="the K strongest filters (default: 1)")
-    parser.add_argument("--measure", choices=("mean", "max"), default="mean", help="what of a map counts as its activation (default: mean)")
-    parser.add_argument("--seed", type=command.number(int, 0), default=0, metavar="N", help="of the noise that patterns start from (default: 0)")
-    parser.add_argument("--steps", type=command.number(int, 1), metavar="N", help="of gradient ascent (default: 200)")
-    parser.add_argument("--jitter", type=command.number(int, 0), metavar="PX", help="random shift before each step (default: 4; 0: off)")
-    parser.add_argument("--blur", type=command.number(float, 0), metavar="PX", help="smoothing while ascending (default: 0.6; 0: off)")
+    parser.add_argument("--top", type=command.number(int, 1), metavar="K", help="for filters: the K strongest filters (default: 1)")
+    parser.add_argument("--measure", choices=("mean", "max"), help="for filters: what of a map counts as its activation (default: mean)")
+    parser.add_argument("--seed", type=command.number(int, 0), metavar="N", help="for filters: of the noise that patterns start from (default: 0)")
+    parser.add_argument("--steps", type=command.number(int, 1), metavar="N", help="for filters: of gradient ascent (default: 200)")
+    parser.add_argument("--jitter", type=command.number(int, 0), metavar="PX", help="for filters: random shift before each step (default: 4; 0: off)")
+    parser.add_argument("--blur", type=command.number(float, 0), metavar="PX", help="for filters: smoothing while ascending (default: 0.6; 0: off)")
     parser.add_argument("--total-variation", type=command.number(float, 0), metavar="W",
-                        help="weight against differences of neighbouring pixels (default: 0.15; 0: off)")
+                        help="for filters: weight against differences of neighbouring pixels (default: 0.15; 0: off)")
     command.add_context(parser)
     return parser
 
@@ -41,6 +45,10 @@ def visualize(options):
     out = Path(options.out)
     if out.suffix.lower() not in FORMATS:
         raise InputError("--out %s: the ending tells the format, give one of %s" % (out, ", ".join(FORMATS)))
+    for name, views in OF_VIEWS.items():
+        if getattr(options, name) is not None and options.view not in views:
+            raise InputError("--%s has no effect on --view %s, only on %s: leave it out, or give another --view" % (
+                {"label": "class"}.get(name, name.replace("_", "-")), options.view, " and ".join(views)))
     require_mxnet()
     from mlr.checkpoint import Run
     from mlr.context import parse_context
@@ -72,7 +80,8 @@ def draw_filters(run, net, pictures, images, options):
     from mlr.filters import Ascent, strongest_with_patterns
 
     given = {name: getattr(options, name) for name in Ascent._fields if getattr(options, name, None) is not None}
-    return activation_figure(pictures, strongest_with_patterns(net, images, options.top, options.measure, options.seed, Ascent(**given)))
+    return activation_figure(pictures, strongest_with_patterns(
+        net, images, options.top or 1, options.measure or "mean", options.seed or 0, Ascent(**given)))
 
 
 def draw_grad_cam(run, net, pictures, images, options):
@@ -120,4 +129,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.leave_if_stopped(main()))

@@ -254,6 +254,8 @@ def zoo_file(name):
     sha1 = model_store._model_sha1[name]
     file_name = "%s-%s.params" % (name, sha1[:8])
     cache = Path(mx.base.data_dir()) / "models"
+    if cache.parts[0] == "~":
+        raise InputError("there is no home folder for the ImageNet weights: name a folder in MXNET_HOME, or give --pretrained FILE.params or none")
     for path in (cache / file_name, *sorted(cache.glob(name + "-????????.params"))):
         if path.is_file() and digest_of(path, "sha1").startswith(path.stem[-8:]):
             return path

@@ -19,7 +19,7 @@ LAYERS = (
     ("data", "model", "rows"),
     ("augmentation",),
     ("transforms", "loss", "metrics", "original", "weights", "committed", "presets", "experiments", "command"),
-    ("params_file", "paper", "context", "emotions", "installation", "files", "workers", "errors", "interruption", "json_file", "processor", "builds", "events",
+    ("params_file", "paper", "context", "emotions", "installation", "files", "workers", "errors", "interruption", "json_file", "processor", "builds", "events", "output", "drawing",
      "__init__"),
 )
 

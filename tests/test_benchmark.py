@@ -50,6 +50,12 @@ def test_an_existing_file_is_kept(tmp_path, command):
     assert done.returncode == 2 and "exists already" in done.stderr and out.read_text() == "mine"
 
 
+@pytest.mark.parametrize("option, value", [("--batch-size", "4"), ("--image-size", "64"), ("--builds", "elsewhere")])
+def test_options_without_effect_are_refused(tmp_path, capsys, option, value):
+    assert benchmark.main(["--only", "start", option, value, "--out", str(tmp_path / "benchmark.json")]) == 2
+    assert "%s has no effect on --only start: leave it out" % option in capsys.readouterr().err
+
+
 def test_a_network_that_is_another_fails(tmp_path):
     """A contestant whose logits are not the given ones says so instead of a time."""
     (tmp_path / "one.py").write_text(

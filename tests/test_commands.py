@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ import mlr.train
 from conftest import TINY, write_images
 from mlr.checkpoint import Run
 from mlr.params_file import read_params
+from mlr.__main__ import COMMANDS
 
 
 def refused(done, *texts):
@@ -255,7 +258,8 @@ def test_evaluate_on_other_classes(trained, command, tmp_path):
 
 @pytest.mark.parametrize("name, texts", [
     ("missing.jpg", ("there is no image or folder missing.jpg",)),
-    ("\x1b[31mred.jpg", ("there is no image or folder \\x1b[31mred.jpg",)),      # a terminal would obey ("empty", ("no images (.jpg, .jpeg, .png) in empty",)),
+    ("\x1b[31mred.jpg", ("there is no image or folder \\x1b[31mred.jpg",)),      # a terminal would obey
+    ("empty", ("no images", "in empty")),
 ])
 def test_nothing_to_predict(trained, command, tmp_path, name, texts):
     (tmp_path / "empty").mkdir()
@@ -273,6 +277,22 @@ def test_a_run_folder_that_can_not_be_written(trained, command, tmp_path):
     done = command("train", "--data", trained[1], "--out", tmp_path / "file" / "run", *TINY)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "mlr train: error: File exists: %s" % (tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_argument_is_refused(name, capsys):
+    """As of a variable of the shell that is not set: it would be the default, or the working folder."""
+    parser = import_module("mlr." + name).parser()
+    options = [action for action in parser._actions if action.type in (None, Path) and action.nargs != 0 and action.choices is None]
+    assert {"doctor": 0, "launch": 0}.get(name, 1) <= len(options)
+    for action in options:
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args([*action.option_strings[-1:], ""])
+        assert "it is empty, likely a variable of the shell that is not set" in capsys.readouterr().err
+
+
+def test_what_launch_starts_may_have_empty_arguments():
+    assert import_module("mlr.launch").parser().parse_args(["-n", "1", "--", "printf", ""]).command == ["printf", ""]
 
 
 def test_console_command(command):

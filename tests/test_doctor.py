@@ -192,12 +192,14 @@ CU101, CU112 = cuda("mxnet-cu101", "1.5.1", 1), cuda("mxnet-cu112", "1.9.1", 1)
     ({**cuda("mxnet-cu101mkl", "1.5.1", 1), "gpus": gpu(8.0)}, "mxnet-cu101 carries no code", "modern", True),
     ({**cuda("mxnet-cu101", "1.5.1", 0, gpu_error="CUDA: driver"), "gpus": gpu(7.5)}, "but MXNet no GPU: CUDA: driver", "update it", False),
     ({"free_bytes": {"/": 10 ** 10, "/cache": 3 * 10 ** 8}}, "/cache has 0.3 GB left", "MLR_CACHE", False),
+    ({"threads": {"OMP_NUM_THREADS": "8,2"}}, "OMP_NUM_THREADS is 8,2, but this process may use 4", "export OMP_NUM_THREADS=4", False),
+    ({"package": {"cache_error": "there is no home folder"}}, "there is no home folder", "export MLR_CACHE=", False),
     ({"package": {"checkpoint_error": "last.params is damaged"}}, "last.params is damaged", "--run", False),
 ])
 def test_each_problem_is_found_alone(changes, problem, remedy, broken, monkeypatch, capsys):
     facts = copy.deepcopy(RIGHT)
     for name, value in changes.items():
-        if name in ("python", "packages", "threads", "gpus") or "checkpoint_error" in str(value):
+        if name in ("python", "packages", "threads", "gpus") or "_error" in str(value) and name == "package":
             facts[name].update(value)
         else:
             facts[name] = value

@@ -1,9 +1,21 @@
+import os
+import subprocess
+import sys
+import warnings
+
+import matplotlib
 import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mlr import drawing
 from mlr.figures import (
-    BLUE, VERMILION, figure_bytes, new_figure, plot_accuracy, plot_classes, plot_confusion, plot_gram, plot_picture, plot_prediction, predictions_figure)
+    BLUE, VERMILION, figure_bytes, new_figure, plot_accuracy, plot_classes, plot_confusion, plot_gram, plot_picture, plot_prediction, predictions_figure, save_confusion,
+    save_curves)
 from mlr.metrics import classification_metrics
 
 CLASSES = ["awe", "fear", "joy"]
@@ -69,3 +81,95 @@ def test_names_of_classes_are_no_mathematics():
     plot_picture(np.zeros((2, 2, 3), np.uint8), r"$\frac{$", axes)
     axes.set_xticks([0], [r"$\frac{$"])
     assert figure_bytes(figure)[:4] == b"\x89PNG"
+
+
+THE_USERS = {"text.usetex": True, "font.family": ["cursive"], "lines.linewidth": 9, "axes.facecolor": "red", "savefig.bbox": "tight", "image.cmap": "jet"}
+
+
+def test_the_users_settings_decide_nothing_and_stay(tmp_path):
+    """text.usetex alone would end it, where there is no LaTeX."""
+    metrics = [{"epoch": 1, "loss": 1., "train_accuracy": .5, "valid_accuracy": .4, "valid_balanced_accuracy": .3}]
+    drawn = []
+    for settings in {}, THE_USERS:
+        with matplotlib.rc_context(settings):
+            save_curves(metrics, tmp_path / "curves.png")
+            save_confusion(RESULT, CLASSES, "valid", tmp_path / "confusion.png")
+            assert all(matplotlib.rcParams[name] == value for name, value in settings.items())
+        drawn.append([(tmp_path / name).read_bytes() for name in ("curves.png", "confusion.png")])
+    assert drawn[0] == drawn[1]
+
+
+NO_HOME = ("import pwd; from unittest import mock; mock.patch('pwd.getpwuid', side_effect=KeyError).start()\n"
+           "import mlr.figures as f; figure, axes = f.new_figure(1, 1); f.plot_picture([[[0, 0, 0]]], 'a', axes); assert f.figure_bytes(figure)\n"
+           "import os; print(os.getcwd())")
+
+
+def test_a_damaged_settings_file_and_no_home_folder(tmp_path):
+    """The file lies in the working folder, where Matplotlib looks first."""
+    (tmp_path / "matplotlibrc").write_bytes(b"text.usetex: \xff")
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+    done = subprocess.run([sys.executable, "-c", NO_HOME], cwd=str(tmp_path), env={**environment, "MPLBACKEND": "nonsense"}, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True)
+    assert (done.returncode, done.stdout) == (0, "%s\n" % tmp_path), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["matplotlibrc"]
+
+
+def test_a_name_of_control_characters():
+    figure, panels = new_figure(6, 3, 3)
+    plot_picture(np.zeros((2, 2, 3), np.uint8), "\x1b[31m", panels[0])
+    plot_confusion(RESULT["confusion"], ["\x07", "col\udce8re", "c"], panels[1])
+    plot_classes(classification_metrics([0], [0], ["\x07"]), ["\x07"], panels[2])
+    content = figure_bytes(figure, "svg").decode()
+    assert "<!-- \\x1b[31m -->" in content and "<!-- col\\xe8re -->" in content
+    assert not set(content) & {"\x07", "\x1b"}
+
+
+@pytest.fixture
+def fonts(monkeypatch):
+    """Matplotlib's own fonts alone, and nothing said yet; returns the fonts that are installed, a list of paths to add to."""
+    installed, own = [], matplotlib.get_data_path()
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [font for font in font_manager.fontManager.ttflist if font.fname.startswith(own)])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: installed)
+    monkeypatch.setattr(drawing, "_told", set())
+    return installed
+
+
+def titled(title):
+    figure, axes = new_figure(1, 1)
+    plot_picture(np.zeros((2, 2, 3), np.uint8), title, axes)
+    return figure_bytes(figure)
+
+
+def test_what_no_font_has_is_said_once(fonts, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for title in "悲しみ joy", "悲しみ", "joy":
+            titled(title)
+    assert capsys.readouterr().err == (
+        "warning: no installed font has しみ悲, so figures show boxes in their place: install one, as of Debian's fonts-noto-cjk\n")
+    drawing.fonts_for("\U0001f9e8")
+    assert "fonts-symbola" in capsys.readouterr().err
+    assert drawing.fonts_for("é") == ["DejaVu Sans"] and capsys.readouterr().err == ""
+
+
+def test_a_font_that_was_installed_meanwhile_is_found(fonts, tmp_path, capsys):
+    """Of one glyph, a large square, whose box is another than that of a missing one."""
+    boxes = titled("悲")
+    pen = TTGlyphPen(None)
+    for point in enumerate([(0, 0), (0, 900), (900, 900), (900, 0)]):
+        (pen.lineTo if point[0] else pen.moveTo)(point[1])
+    pen.closePath()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "sad"])
+    font.setupCharacterMap({ord("悲"): "sad"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "sad": pen.glyph()})
+    font.setupHorizontalMetrics({name: (1000, 0) for name in (".notdef", "sad")})
+    font.setupHorizontalHeader(ascent=900, descent=-100)
+    font.setupNameTable({"familyName": "Sans of a Test", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(str(tmp_path / "test.ttf"))
+    fonts[:] = [str(tmp_path / "test.ttf"), __file__]                                # the second is no font, as that of coloured emoji
+    capsys.readouterr()
+    assert drawing.fonts_for("悲 joy") == ["DejaVu Sans", "Sans of a Test"]
+    assert titled("悲") != boxes and capsys.readouterr().err == ""

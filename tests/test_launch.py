@@ -134,17 +134,21 @@ def test_nothing_is_left_where_launch_itself_is_killed(start, tmp_path):
     wait_until(lambda: not marked(tmp_path))
 
 
-SAVING = "trap 'sleep 1; echo saved; exit %d' INT TERM; echo ready; while :; do sleep .1; done"
+SAVING = "trap 'sleep 1; echo saved; exit %d' INT TERM HUP; echo ready; while :; do sleep .1; done"
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_lets_worker_0_save(start, tmp_path, number, code):
     job = start("sh", "-c", SAVING % code)
     assert sorted([job.stdout.readline(), job.stdout.readline()]) == ["worker 0: ready\n", "worker 1: ready\n"]
     job.send_signal(number)
+    if number == signal.SIGHUP:
+        assert "SIGHUP passed on to worker 0" in job.stderr.readline()
+        job.send_signal(number)                                                       # as the kernel does after the shell
     returned, out, errors = finish(job, tmp_path)
     assert (returned, out) == (code, ["worker 0: saved"])
-    assert "mlr launch: %s passed on to worker 0, which may save first; once more ends everything at once" % number.name in errors
+    if number != signal.SIGHUP:
+        assert "mlr launch: %s passed on to worker 0, which may save first; once more ends everything at once" % number.name in errors
     assert "mlr launch: error: worker 0 has stopped, and all others with it" in errors
 
 
@@ -179,8 +183,8 @@ def test_a_reader_that_goes_ends_the_job(start, tmp_path):
     job = start("sh", "-c", "while :; do echo line; sleep .05; done")
     job.stdout.readline()
     job.stdout.close()
-    assert job.wait(SECONDS) == 1
-    assert marked(tmp_path) == {}
+    assert job.wait(SECONDS) == 141
+    assert marked(tmp_path) == {} and job.stderr.read() == ""
 
 
 def test_workers_add_up_by_mxnets_servers(run):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mlr.processor import prepare_for_mxnet, usable_cores
+from mlr.processor import given, prepare_for_mxnet, usable_cores
 
 
 def machine(root, siblings=None, cgroup=None, files=None):
@@ -34,7 +34,8 @@ def test_without_topology_every_cpu_is_a_core(tmp_path):
     assert usable_cores([0, 1, 2], tmp_path) == 3
 
 
-@pytest.mark.parametrize("quota, cores", [("max 100000", 8), ("200000 100000", 2), ("250000 100000", 3), ("50000 100000", 1)])
+@pytest.mark.parametrize("quota, cores", [("max 100000", 8), ("200000 100000", 2), ("250000 100000", 3), ("50000 100000", 1),
+                                          ("max", 8), ("200000", 2), ("200000 0", 8), ("many of them", 8), ("", 8)])
 def test_quota_of_cgroup_2(tmp_path, quota, cores):
     system = machine(tmp_path, cgroup="0::/user/job", files={"sys/fs/cgroup/user/job/cpu.max": quota})
     assert usable_cores(range(8), system) == cores
@@ -62,6 +63,21 @@ def test_mkl_takes_its_fast_kernels_on_amd_only(tmp_path, cpuinfo, kernels):
     assert environment == {"OMP_NUM_THREADS": "1", **({"MKL_DEBUG_CPU_TYPE": kernels} if kernels else {})}
 
 
+@pytest.mark.filterwarnings("ignore:mxnet was imported before mlr")
+@pytest.mark.parametrize("threads, taken", [
+    ("4,2", "4"), (" 3 , 1", "3"), ("7", "7"), ("0", "0"), ("many", "1"), ("4.0", "1"), ("99999999999", "1"), ("", "1")])
+def test_mxnet_gets_one_number_of_threads(tmp_path, threads, taken):
+    """By its own reading MXNet aborts, or crashes, of all but the third, the fourth and the last."""
+    environment = {"OMP_NUM_THREADS": threads, "MKL_DEBUG_CPU_TYPE": "5"}
+    prepare_for_mxnet(environment, machine(tmp_path, cgroup="0::/", files={"sys/fs/cgroup/cpu.max": "100000"}))
+    assert environment["OMP_NUM_THREADS"] == taken
+
+
+def test_what_the_user_gave_is_told_from_what_was_set(monkeypatch):
+    monkeypatch.setenv("MLR_OF_THIS_TEST", "1")
+    assert given("MLR_OF_THIS_TEST") == "" and given("PATH")
+
+
 def test_the_users_own_kernels_stay(tmp_path):
     environment = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "4"}
     prepare_for_mxnet(environment, machine(tmp_path, files={"proc/cpuinfo": "AuthenticAMD avx2"}))
@@ -87,6 +103,11 @@ def test_the_users_own_number_stays(environment):
     done = python("import mxnet, mlr, os; print(os.environ['OMP_NUM_THREADS'])", {**environment, "OMP_NUM_THREADS": "7"})
     assert done.stdout == "7\n"
     assert "imported before mlr" not in done.stderr
+
+
+def test_mxnet_takes_a_list_of_threads(environment):
+    done = python("import mlr, mxnet as mx; print(mx.nd.ones(3).sum().asscalar())", {**environment, "OMP_NUM_THREADS": "2,1"})
+    assert done.stdout == "3.0\n"
 
 
 def test_a_late_import_warns(environment):

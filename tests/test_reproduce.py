@@ -215,6 +215,17 @@ def test_a_failure_interrupts_the_others(tmp_path):
     assert not (tmp_path / "logs" / "later.log").exists()
 
 
+def test_the_error_of_a_command_is_told_and_no_other_line(tmp_path, monkeypatch):
+    """Not what it, or MXNet at its end, prints behind it, and not an error of an earlier attempt in the same log."""
+    said = {"first": "echo 'mlr train: error: no weights' >&2; echo Downloading; exit 2", "second": "echo 'epoch 1'; kill -KILL $$", "third": "exit 1"}
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    for (name, script), (code, line) in zip(said.items(), ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it said nothing"))):
+        (tmp_path / "python").write_text("#!/bin/sh\n[ $PYTHONUNBUFFERED ] || exit 0\n" + script)
+        (tmp_path / "python").chmod(0o755)
+        with pytest.raises(RunError, match=r"mlr train ended with exit code %d: %s \(all of it" % (code, line)):
+            Runner(tmp_path / "logs", 1, 1, 1).command(tmp_path / "run", "train")
+
+
 def options(*arguments):
     return parser().parse_args(arguments)
 
@@ -249,6 +260,9 @@ def test_the_command_can_be_typed_again(arguments):
     (("--caffenet", "a.npz"), "--caffenet is not for demo"),
     (("--rows", "vgg16", "ar", "--tables", "ablations", "imbalance"), "--tables ablations imbalance are of l_cil, which --rows leaves out"),
     (("--rows", "resnet"), "argument --rows: invalid choice: 'resnet'"),
+    (("--rows", "vgg16", "--proposals", "boxes.mat"), "--proposals has no effect, it is only for the row ar: leave it out"),
+    (("--data", "x", "--rows", "vgg16", "--caffenet", "none"), "--caffenet has no effect, it is only for the row deepsentibank"),
+    (("--data", "x", "--rows", "vgg16", "--size", "tiny"), "--size has no effect, it is only for --data demo"),
     (("--seeds", "0"), "argument --seeds: '0' is not a whole number from 1"),
 ])
 def test_wrong_usage(command, tmp_path, arguments, text):

@@ -80,7 +80,7 @@ def after_step(number, action):
 
 
 @pytest.mark.parametrize("sent, code, word, step", [
-    (signal.SIGINT, 130, "interrupted", 2), pytest.param(signal.SIGTERM, 143, "terminated", 4, marks=pytest.mark.slow)])
+    (signal.SIGINT, 130, "interrupted", 2), pytest.param(signal.SIGHUP, 129, "hung up", 3, marks=pytest.mark.slow), pytest.param(signal.SIGTERM, 143, "terminated", 4, marks=pytest.mark.slow)])
 def test_a_signal_lets_the_step_end_and_writes_a_checkpoint(images, uninterrupted, tmp_path, sent, code, word, step):
     run = tmp_path / "a run"
     done = train(("--data", images, "--out", run, *ARGUMENTS), after_step(step, "os.kill(os.getpid(), %d)" % sent))

@@ -28,7 +28,7 @@ def drawn(arguments, monkeypatch):
 
     figures = []
     monkeypatch.setattr(mlr.figures, "save_figure", lambda figure, path: figures.append(figure))
-    assert main([*map(str, arguments), "--steps", "2", "--ctx", "cpu"]) == 0
+    assert main([*map(str, arguments), *([] if "--view" in arguments else ["--steps", "2"]), "--ctx", "cpu"]) == 0
     return figures[0]
 
 
@@ -122,15 +122,19 @@ def test_the_structure_is_read_off_the_network(options, texts):
 
 @pytest.mark.parametrize("arguments, message", [
     (("--out", "a.gif"), "the ending tells the format, give one of .png, .svg, .pdf"),
-    (("--class", "joy"), "the run has no class joy: choose one of awe, fear"),
+    (("--class", "joy", "--view", "gram"), "the run has no class joy: choose one of awe, fear"),
     (("--image", "nothing.jpg"), "can't read image nothing.jpg"),
     (("--run", "nowhere"), "nowhere is not a run folder"),
     (("--top", "0"), "argument --top"),
+    (("--class", "awe"), "--class has no effect on --view filters, only on grad-cam and gram: leave it out"),
+    (("--view", "regions", "--class", "awe"), "--class has no effect on --view regions, only on grad-cam and gram"),
+    *[(("--view", "grad-cam", option, value), "%s has no effect on --view grad-cam, only on filters" % option) for option, value in (
+        ("--top", "1"), ("--measure", "mean"), ("--seed", "0"), ("--steps", "2"), ("--jitter", "0"), ("--blur", "0"), ("--total-variation", "0"))],
     (("--view", "regions"), "a run of the row l_cil: regions are of the row ar"),
 ])
 def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
     usual = {"--run": trained[0], "--image": photos[0], "--out": tmp_path / "a.png"}
-    usual.update([arguments])
+    usual.update(zip(arguments[::2], arguments[1::2]))
     try:
         code = main([str(part) for item in usual.items() for part in item])
     except SystemExit as stop:

@@ -28,7 +28,7 @@ def cache_folder():
     """Return the folder of the caches: $MLR_CACHE, else mlr in the user's cache folder."""
     try:
         return Path(os.environ.get("MLR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr")
-    except RuntimeError:
+    except (RuntimeError, KeyError):  # of Python 3.8
         raise InputError("there is no home folder for the pixel cache: name a folder in MLR_CACHE") from None
 
 
