@@ -241,7 +241,7 @@ def kept_images(run, round_, predictor, train_split):
         kept = checked_kept(read_json(run.verified(name)), len(train_split), run.folder / name)
     else:
         probabilities = predictor.of_files(train_split.paths, train_split.names)
-        kept = pcnn.select(probabilities, train_split.labels, run.config["options"]["seed"] + round_).tolist()
+        kept = pcnn.select(probabilities, train_split.labels, (run.config["options"]["seed"] + round_) % 2 ** 32).tolist()
         run.save_files({name: json.dumps({"kept": kept, "names": [train_split.names[index] for index in kept]}) + "\n"})
     print("round %d: %d of %d training images kept, see %s" % (round_, len(kept), len(train_split), run.folder / name), flush=True)
     return Subset(train_split, kept)

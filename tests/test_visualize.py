@@ -126,6 +126,9 @@ def test_the_structure_is_read_off_the_network(options, texts):
     (("--image", "nothing.jpg"), "can't read image nothing.jpg"),
     (("--run", "nowhere"), "nowhere is not a run folder"),
     (("--top", "0"), "argument --top"),
+    (("--seed", 2 ** 32), "argument --seed: '4294967296' is not a whole number from 0 to 4294967295"),
+    (("--jitter", 10 ** 19), "argument --jitter"),
+    (("--blur", "1e300"), "argument --blur"),
     (("--view", "regions"), "a run of the row l_cil: regions are of the row ar"),
 ])
 def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
