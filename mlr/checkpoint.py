@@ -331,9 +331,16 @@ def _csv_lines(rows):
 
 
 def _git_commit():
-    """Return the commit of the checkout that this package runs from, None where it is installed without one."""
+    """Return the commit of the package's own checkout that it runs from, None where it is installed, be it into somebody's repository."""
+    top = Path(__file__).resolve().parents[1]
+    # A hook of somebody's repository sets the variables that say which one is meant.
+    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True, check=True, env=environment).stdout.strip()
+
     try:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        git("ls-files", "--error-unmatch", "setup.py", str(Path(__file__).resolve().relative_to(top)))
+        return git("rev-parse", "HEAD") if Path(git("rev-parse", "--show-toplevel")).samefile(top) else None
     except (OSError, subprocess.CalledProcessError):
         return None

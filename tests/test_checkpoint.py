@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 import mlr
 from conftest import run_config
-from mlr import engine
+from mlr import checkpoint, engine
 from mlr.checkpoint import Run
 from mlr.errors import InputError
 from mlr.presets import RELEASED
@@ -180,3 +181,41 @@ def test_parameters_of_another_network(tmp_path):
     run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
     with pytest.raises(InputError, match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)"):
         Run.open(run.folder).load_network([mx.cpu()])
+
+
+def committed(repository, *names):
+    """Make a git repository of some of the files below it; return its commit."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True,
+                              stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", *names)
+    git("commit", "-q", "-m", "x")
+    return git("rev-parse", "HEAD")
+
+
+def package_in(folder):
+    (folder / "mlr").mkdir(parents=True)
+    (folder / "mlr" / "checkpoint.py").write_text("")
+    return folder / "mlr" / "checkpoint.py"
+
+
+def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
+    checkout, user = tmp_path / "checkout", tmp_path / "user"
+    own, installed = package_in(checkout), package_in(user / ".venv" / "lib" / "site-packages")
+    (checkout / "setup.py").write_text("")
+    commit = committed(checkout, "setup.py", "mlr")
+    (user / "setup.py").write_text("")                                           # the user's own project, with its environment inside
+    users_commit = committed(user, "setup.py")
+    assert commit != users_commit
+    for path, expected in ((own, commit), (installed, None), (package_in(tmp_path / "nowhere"), None)):
+        monkeypatch.setattr(checkpoint, "__file__", str(path))
+        assert checkpoint.environment()["git_commit"] == expected, path
+    monkeypatch.setenv("GIT_DIR", str(user / ".git"))                            # as a hook of the user's repository has it
+    monkeypatch.setattr(checkpoint, "__file__", str(own))
+    assert checkpoint.environment()["git_commit"] == commit
+    monkeypatch.setattr(checkpoint, "__file__", str(package_in(user / "vendored")))
+    (user / "vendored" / "setup.py").write_text("")
+    committed(user, "vendored")                                                  # tracked, but not at the top
+    assert checkpoint.environment()["git_commit"] is None
