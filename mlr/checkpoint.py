@@ -32,10 +32,11 @@ from mlr.committed import SUMS, CommittedFolder
 from mlr.errors import InputError
 from mlr.events import EventFile
 from mlr.files import STAGED, link, sync
-from mlr.json_file import read_json, read_json_lines
+from mlr.json_file import parse_json, read_json, read_json_lines
 from mlr.params_file import read_params, write_params
 from mlr.rows.networks import new_network
-from mlr.run_config import checked_classes, checked_config, checked_metrics, checked_progress
+from mlr.run_config import (
+    Refused, checked_classes, checked_config, checked_metrics, checked_progress)
 from mlr.weights import infer_shapes, parameter_arrays, set_parameters
 
 EVENTS = "tensorboard"
@@ -66,6 +67,18 @@ def refuse_existing(folder):
 
 
 def fold_folder(folder, fold):
+def refuse_unreadable(folder: Path, config: dict, classes: list) -> None:
+    """Raise InputError where a run folder of this config and these classes could not be opened."""
+    paths = [Path(folder) / name for name in ("config.json", "classes.json")]
+    try:
+        config, classes = (parse_json(_json(value), path, "no run can be made of it")
+                           for value, path in zip((config, classes), paths))
+        checked_classes(classes, checked_config(config, paths[0]), paths[1])
+    except Refused as error:
+        raise InputError("no run can be made of this, as it could not be opened again: "
+                         f"{error.found}") from None
+
+
     """Return the run folder of a fold in the folder of a training with --folds all."""
     return Path(folder) / ("fold-%d" % fold)
 
@@ -85,9 +98,13 @@ class Run:
 
     @classmethod
     def create(cls, folder, config, classes):
-        """Return a new run in a folder that must not exist yet, else InputError."""
+        """Return a new run in a folder that must not exist yet, else InputError.
+
+        That is raised, too, where the run could not be opened again.
+        """
         refuse_existing(folder)
         folder = Path(folder)
+        refuse_unreadable(folder, config, classes)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A folder that is there is a run: it is filled under another name.
         filled = folder.with_name(".%s.%d" % (folder.name, os.getpid()))
@@ -190,7 +207,9 @@ class Run:
 
     def save_step(self, net, trainer, progress):
         """Commit the state within an epoch, at a `mlr.engine.Progress`."""
-        self._files.commit(dict(zip(STEP, (_json(asdict(progress)), *_state(net, trainer)))))
+        content = _json(asdict(progress))
+        checked_progress(json.loads(content), self.folder / STEP[0])
+        self._files.commit(dict(zip(STEP, (content, *_state(net, trainer)))))
 
     def write_events(self, wanted=False):
         """Where it is wanted, or was of a run that goes on, write every epoch's metrics for TensorBoard, too, into tensorboard/.
@@ -201,6 +220,7 @@ class Run:
             raise InputError("%s is a link, and event files are replaced in it: put a folder in its place, or remove it" % (self.folder / EVENTS))
         if wanted or (self.folder / EVENTS).exists():
             self._events = EventFile(self.folder / EVENTS, self.metrics)
+        checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / "metrics.jsonl")
 
     def restore(self, net, trainer):
         """Put the last state that was committed into a materialized network and its trainer. Return the Progress within the epoch
@@ -331,16 +351,23 @@ def _csv_lines(rows):
 
 
 def _git_commit():
-    """Return the commit of the package's own checkout that it runs from, None where it is installed, be it into somebody's repository."""
-    top = Path(__file__).resolve().parents[1]
+    """Return the commit of the package's own checkout that it runs from.
+
+    None where it is installed without one, be it into somebody's repository.
+    """
+    path = Path(__file__).resolve()
+    top = path.parents[1]
     # A hook of somebody's repository sets the variables that say which one is meant.
-    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    others = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"
+    environment = {name: value for name, value in os.environ.items() if name not in others}
 
     def git(*arguments):
-        return subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True, check=True, env=environment).stdout.strip()
+        return subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True,
+                              check=True, env=environment).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "setup.py", str(Path(__file__).resolve().relative_to(top)))
-        return git("rev-parse", "HEAD") if Path(git("rev-parse", "--show-toplevel")).samefile(top) else None
+        git("ls-files", "--error-unmatch", "setup.py", str(path.relative_to(top)))
+        own = Path(git("rev-parse", "--show-toplevel")).samefile(top)
+        return git("rev-parse", "HEAD") if own else None
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -14,6 +14,14 @@ LARGEST = 1e300                     # of a number that has no other bounds
 CAUSE = "it was not written by this package, or is damaged: restore it from a copy, or train again"
 
 
+class Refused(InputError):
+    """What no file of a run may hold. Attribute: `found`, what and where, without a cause."""
+
+    def __init__(self, found, cause=CAUSE):
+        super().__init__("%s; %s" % (found, cause))
+        self.found = found
+
+
 class Rule(NamedTuple):
     """What a value must be: a function that tells, and in words."""
 
@@ -64,7 +72,7 @@ CONFIG = {
 # What networks were before config.json said it.
 NETWORK_BEFORE = {"kind": "multi_level", "taps": paper.TAPS, "widths": paper.BRANCH_WIDTHS, "gram_scale": 1.0, "fusion": "concat"}
 EVALUATION = {**dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "worst_recall", "majority_rate"), PART), "images": whole(1, 10 ** 9)}
-PROGRESS = {"epoch": whole(0, 10 ** 6), "step": whole(0, 10 ** 9), "loss": number(-LARGEST), "hits": number(0), "images": whole(0, 10 ** 12),
+PROGRESS = {"epoch": whole(0, 10 ** 9), "step": whole(0, 10 ** 9), "loss": number(-LARGEST), "hits": number(0), "images": whole(0, 10 ** 12),
             "seconds": number(0)}
 
 
@@ -154,4 +162,4 @@ def _plain(value):
 
 
 def _refused(path, name, value, expected):
-    return InputError("%s: %s is %s, expected %s; %s" % (path, shown(name, 80), shown(ascii(value), 80), expected, CAUSE))
+    return Refused("%s: %s is %s, expected %s" % (path, shown(name, 80), shown(ascii(value), 80), expected))

@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 
 from mlr import augmentation, engine, paper
-from mlr.checkpoint import Follower, Run, environment, preprocessing
+from mlr.checkpoint import Follower, Run, environment, preprocessing, refuse_unreadable
 from mlr.data.drawn import DRAWN, data_folder
 from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, GluonBatches
@@ -94,6 +94,7 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         run = (Run if workers.first else Follower).create(out, config, classes)
         run.lock()
         at_the_end.callback(run.unlock)
+    refuse_unreadable(out, config, classes)
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]), workers)
     progress = run.restore(net, trainer) if resumed else None
     run.write_events(tensorboard)
