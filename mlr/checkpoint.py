@@ -199,6 +199,22 @@ class Run:
         contents = {"metrics.csv": _csv_lines(self.metrics), **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer))))}
         on_valid = [line["valid_balanced_accuracy"] for line in self.metrics
                     if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")]
+    def move(self, described: dict) -> None:
+        """Commit where the images of the training are now.
+
+        described: {"data" or "target": what config.json says of them, of which `folder` is new}.
+        """
+        moved = {name: {**self.config[name], "folder": now["folder"]}
+                 for name, now in described.items()}
+        if any(self.config[name] != now for name, now in moved.items()):
+            self.config.update(moved)
+            self.save_files({"config.json": _json(self.config)})
+
+    def files_of(self, parameters: str) -> dict:
+        """Return {name: SHA-256} of what a prediction by the "last" or "best" parameters is of."""
+        return {name: digest for name, digest in self._files.sums().items()
+                if name in (parameters + ".params", "svm.params")}
+
         if on_valid and on_valid[-1] >= max(on_valid):
             contents["best.params"] = lambda path: link(self.folder / ("last.params" + STAGED), path)
         self._files.commit(contents, moved, removed=STEP)

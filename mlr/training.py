@@ -39,7 +39,7 @@ EVALUATION_BATCH = 64
 def train_run(out, resolved, folder, ctx, tensorboard=False, checkpoint_every=None, workers=None):
     """Train one system, in a new run folder or, where there is one, from its last checkpoint on; return the metrics at the end.
 
-    resolved: the options as in config.json. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
+    resolved: the options as in config.json; of a run that goes on the target may be where it is now. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
     checkpoint_every: steps between checkpoints within an epoch, None for none. workers: the `mlr.workers.Workers` of which this is one;
     the first writes, and the others return None.
     Raises InputError for data, weights or a run that don't fit, or a run that another process trains; RunError where the loss is no
@@ -60,6 +60,10 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
     target_folder = data_folder(preset.target) if preset.target else None
     target_fold = resolved["fold"] if target_folder and folds_of(target_folder) else None
+    if run and bool(run.config["options"]["fold"]) != bool(folds_of(folder) or target_fold):
+        raise InputError(
+            f"the images in {folder} are not those that {out} was trained on, which were "
+            f"{'' if resolved['fold'] else 'not '}in folds: restore them, or start a new run")
     splits, evaluated = read_training_splits(folder, resolved["labels"], None if target_fold and not folds_of(folder) else resolved["fold"])
     classes = splits["train"].classes
     images, target = {"data": describe(folder, splits)}, None
@@ -71,10 +75,15 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         images["target"] = describe(target_folder, target[0])
     for name, described in images.items():
         if run and run.config[name]["sha256"] != described["sha256"]:
-            raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (
-                described["folder"], out))
+            before = run.config[name]
+            raise InputError(
+                f"the images in {described['folder']} are not those that {out} was trained on "
+                f"(SHA-256 {described['sha256']}, and {before['sha256']} of those that were in "
+                f"{before['folder']}): restore them, or start a new run")
 
     check_workers(workers, preset, images, splits[evaluated])
+    if run:
+        run.move(images)
 
     mx.random.seed(resolved["seed"])
     network = network_options(preset, len(classes))
