@@ -34,6 +34,7 @@ from mlr.events import EventFile
 from mlr.files import STAGED, link, sync
 from mlr.json_file import parse_json, read_json, read_json_lines
 from mlr.params_file import read_params, write_params
+from mlr.presets import BY_GRADIENTS, Preset
 from mlr.rows.networks import new_network
 from mlr.run_config import (
     Refused, checked_classes, checked_config, checked_metrics, checked_progress)
@@ -66,7 +67,6 @@ def refuse_existing(folder):
         raise InputError("run folder %s exists already: give another --out, remove it, or continue it with --resume" % folder)
 
 
-def fold_folder(folder, fold):
 def refuse_unreadable(folder: Path, config: dict, classes: list) -> None:
     """Raise InputError where a run folder of this config and these classes could not be opened."""
     paths = [Path(folder) / name for name in ("config.json", "classes.json")]
@@ -79,6 +79,7 @@ def refuse_unreadable(folder: Path, config: dict, classes: list) -> None:
                          f"{error.found}") from None
 
 
+def fold_folder(folder, fold):
     """Return the run folder of a fold in the folder of a training with --folds all."""
     return Path(folder) / ("fold-%d" % fold)
 
@@ -103,8 +104,8 @@ class Run:
         That is raised, too, where the run could not be opened again.
         """
         refuse_existing(folder)
-        folder = Path(folder)
         refuse_unreadable(folder, config, classes)
+        folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A folder that is there is a run: it is filled under another name.
         filled = folder.with_name(".%s.%d" % (folder.name, os.getpid()))
@@ -171,6 +172,12 @@ class Run:
         self._files.unlock()
 
     @property
+    def finished(self) -> bool:
+        """Whether all its epochs are done."""
+        preset = Preset.of_run(self.config["options"])
+        return len(self.metrics) >= (preset.stages()[-1].stop if preset.row in BY_GRADIENTS else 1)
+
+    @property
     def begun(self):
         """Whether there is a checkpoint."""
         return bool(self.metrics) or self.has(STEP[0])
@@ -192,13 +199,6 @@ class Run:
         """Commit further files of the run. contents: {name: text, or a function that writes a path}."""
         self._files.commit(contents)
 
-    def save_epoch(self, net, trainer, metrics):
-        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's target."""
-        moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
-        self.metrics.append(metrics)
-        contents = {"metrics.csv": _csv_lines(self.metrics), **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer))))}
-        on_valid = [line["valid_balanced_accuracy"] for line in self.metrics
-                    if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")]
     def move(self, described: dict) -> None:
         """Commit where the images of the training are now.
 
@@ -215,6 +215,14 @@ class Run:
         return {name: digest for name, digest in self._files.sums().items()
                 if name in (parameters + ".params", "svm.params")}
 
+    def save_epoch(self, net, trainer, metrics):
+        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's target."""
+        moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
+        checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / "metrics.jsonl")
+        self.metrics.append(metrics)
+        contents = {"metrics.csv": _csv_lines(self.metrics), **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer))))}
+        on_valid = [line["valid_balanced_accuracy"] for line in self.metrics
+                    if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")]
         if on_valid and on_valid[-1] >= max(on_valid):
             contents["best.params"] = lambda path: link(self.folder / ("last.params" + STAGED), path)
         self._files.commit(contents, moved, removed=STEP)
@@ -236,7 +244,6 @@ class Run:
             raise InputError("%s is a link, and event files are replaced in it: put a folder in its place, or remove it" % (self.folder / EVENTS))
         if wanted or (self.folder / EVENTS).exists():
             self._events = EventFile(self.folder / EVENTS, self.metrics)
-        checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / "metrics.jsonl")
 
     def restore(self, net, trainer):
         """Put the last state that was committed into a materialized network and its trainer. Return the Progress within the epoch

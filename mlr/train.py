@@ -152,8 +152,9 @@ def train(options):
         folds = folds_of(folder)
         if not folds:
             raise InputError("%s is not in folds: leave out --folds" % folder)
-        save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx, options.tensorboard, options.checkpoint_every)
-                    for fold in folds], out)
+        results = [train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx,
+                             options.tensorboard, options.checkpoint_every) for fold in folds]
+        save_folds(results, out, results[0]["split"])
     except KeyboardInterrupt as error:
         if not out.exists():
             raise
@@ -161,7 +162,6 @@ def train(options):
         raise Interrupted("%s; to go on: mlr train --resume --out %s" % (stopped, shlex.quote(str(out))), stopped.signal) from None
 
 
-def enable_cuda_graphs():
 def found(config, name, given, out):
     """Return the folder of the data or the target of a run that is resumed.
 
@@ -178,6 +178,7 @@ def found(config, name, given, out):
     return folder
 
 
+def enable_cuda_graphs():
     """Have MXNet, which must not be loaded yet, launch its static graphs as CUDA graphs, or say that this version can't."""
     from mlr.builds import installed_builds, version_numbers
 

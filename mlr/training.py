@@ -94,6 +94,7 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         **({"features": "fc8" if pretrained.get("classifier") else "fc7"} if preset.row == "deepsentibank" else {}),
         "contexts": [str(context) for context in ctx], "workers": workers.number, **environment(),
     }
+    refuse_unreadable(out, config, classes)
     predictor = Predictor(net, classes, config, ctx)  # it reads AR's proposals, which may be wrong: better before than after hours
     if not run and preset.row in BY_GRADIENTS:  # here the pixel cache is made: it may find no room, and a run folder keeps its pipeline
         training_batches(config, preset, splits["train"])
@@ -103,7 +104,6 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         run = (Run if workers.first else Follower).create(out, config, classes)
         run.lock()
         at_the_end.callback(run.unlock)
-    refuse_unreadable(out, config, classes)
     trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]), workers)
     progress = run.restore(net, trainer) if resumed else None
     run.write_events(tensorboard)
@@ -128,7 +128,9 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     print("%s: accuracy %.3f, balanced accuracy %.3f; see %s" % (
         evaluated, result["accuracy"], result["balanced_accuracy"], " and ".join(
             str(out / name) for name in ("curves.png", "confusion.png") if (out / name).exists())))
-    return result
+    sha256 = images["target" if target else "data"]["splits"][evaluated]
+    return {"split": evaluated, "fold": resolved["fold"], "sha256": sha256, "parameters": "last",
+            "files": run.files_of("last"), **result}
 
 
 def resumed_run(out, workers):
@@ -160,6 +162,7 @@ def describe(folder, splits):
     """Return what config.json says of a data set, having checked every image."""
     return {
         "folder": str(folder.resolve()), "sha256": fingerprint(splits), "manifest": manifest_sha256(folder),
+        "splits": {name: fingerprint({name: split}) for name, split in splits.items()},
         "counts": {name: split.counts for name, split in splits.items()},
     }
 
@@ -251,7 +254,8 @@ def kept_images(run, round_, predictor, train_split):
         kept = checked_kept(read_json(run.verified(name)), len(train_split), run.folder / name)
     else:
         probabilities = predictor.of_files(train_split.paths, train_split.names)
-        kept = pcnn.select(probabilities, train_split.labels, (run.config["options"]["seed"] + round_) % 2 ** 32).tolist()
+        seed = (run.config["options"]["seed"] + round_) % 2 ** 32  # NumPy's highest is one less
+        kept = pcnn.select(probabilities, train_split.labels, seed).tolist()
         run.save_files({name: json.dumps({"kept": kept, "names": [train_split.names[index] for index in kept]}) + "\n"})
     print("round %d: %d of %d training images kept, see %s" % (round_, len(kept), len(train_split), run.folder / name), flush=True)
     return Subset(train_split, kept)
