@@ -115,7 +115,7 @@ def checked_classes(classes, config, path):
     """Return what classes.json holds: as many different names as the network of a checked config has outputs. Raises InputError otherwise."""
     count = config["network"]["classes"]
     if Preset.of_run(config["options"]).row == "deepsentibank":     # its network names concepts
-        count = len(classes) if isinstance(classes, list) and 2 <= len(classes) <= MOST_CLASSES else "some"
+        count = len(classes) if isinstance(classes, list) and 2 <= len(classes) <= MOST_CLASSES else "2 or more"
     if not isinstance(classes, list) or len(classes) != count or not all(TEXT.holds(name) and name for name in classes) or len(
             set(classes)) != len(classes):
         raise _refused(path, "the list of classes", classes, "%s different names" % count)
