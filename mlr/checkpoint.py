@@ -32,10 +32,12 @@ from mlr.committed import SUMS, CommittedFolder
 from mlr.errors import InputError
 from mlr.events import EventFile
 from mlr.files import STAGED, link, sync
-from mlr.json_file import read_json, read_json_lines
+from mlr.json_file import parse_json, read_json, read_json_lines
 from mlr.params_file import read_params, write_params
+from mlr.presets import BY_GRADIENTS, Preset
 from mlr.rows.networks import new_network
-from mlr.run_config import checked_classes, checked_config, checked_metrics, checked_progress
+from mlr.run_config import (
+    Refused, checked_classes, checked_config, checked_metrics, checked_progress)
 from mlr.weights import infer_shapes, parameter_arrays, set_parameters
 
 EVENTS = "tensorboard"
@@ -65,6 +67,18 @@ def refuse_existing(folder):
         raise InputError("run folder %s exists already: give another --out, remove it, or continue it with --resume" % folder)
 
 
+def refuse_unreadable(folder: Path, config: dict, classes: list) -> None:
+    """Raise InputError where a run folder of this config and these classes could not be opened."""
+    paths = [Path(folder) / name for name in ("config.json", "classes.json")]
+    try:
+        config, classes = (parse_json(_json(value), path, "no run can be made of it")
+                           for value, path in zip((config, classes), paths))
+        checked_classes(classes, checked_config(config, paths[0]), paths[1])
+    except Refused as error:
+        raise InputError("no run can be made of this, as it could not be opened again: "
+                         f"{error.found}") from None
+
+
 def fold_folder(folder, fold):
     """Return the run folder of a fold in the folder of a training with --folds all."""
     return Path(folder) / ("fold-%d" % fold)
@@ -85,8 +99,12 @@ class Run:
 
     @classmethod
     def create(cls, folder, config, classes):
-        """Return a new run in a folder that must not exist yet, else InputError."""
+        """Return a new run in a folder that must not exist yet, else InputError.
+
+        That is raised, too, where the run could not be opened again.
+        """
         refuse_existing(folder)
+        refuse_unreadable(folder, config, classes)
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A folder that is there is a run: it is filled under another name.
@@ -154,6 +172,12 @@ class Run:
         self._files.unlock()
 
     @property
+    def finished(self) -> bool:
+        """Whether all its epochs are done."""
+        preset = Preset.of_run(self.config["options"])
+        return len(self.metrics) >= (preset.stages()[-1].stop if preset.row in BY_GRADIENTS else 1)
+
+    @property
     def begun(self):
         """Whether there is a checkpoint."""
         return bool(self.metrics) or self.has(STEP[0])
@@ -175,9 +199,26 @@ class Run:
         """Commit further files of the run. contents: {name: text, or a function that writes a path}."""
         self._files.commit(contents)
 
+    def move(self, described: dict) -> None:
+        """Commit where the images of the training are now.
+
+        described: {"data" or "target": what config.json says of them, of which `folder` is new}.
+        """
+        moved = {name: {**self.config[name], "folder": now["folder"]}
+                 for name, now in described.items()}
+        if any(self.config[name] != now for name, now in moved.items()):
+            self.config.update(moved)
+            self.save_files({"config.json": _json(self.config)})
+
+    def files_of(self, parameters: str) -> dict:
+        """Return {name: SHA-256} of what a prediction by the "last" or "best" parameters is of."""
+        return {name: digest for name, digest in self._files.sums().items()
+                if name in (parameters + ".params", "svm.params")}
+
     def save_epoch(self, net, trainer, metrics):
         """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's target."""
         moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
+        checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / "metrics.jsonl")
         self.metrics.append(metrics)
         contents = {"metrics.csv": _csv_lines(self.metrics), **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer))))}
         on_valid = [line["valid_balanced_accuracy"] for line in self.metrics
@@ -190,7 +231,9 @@ class Run:
 
     def save_step(self, net, trainer, progress):
         """Commit the state within an epoch, at a `mlr.engine.Progress`."""
-        self._files.commit(dict(zip(STEP, (_json(asdict(progress)), *_state(net, trainer)))))
+        content = _json(asdict(progress))
+        checked_progress(json.loads(content), self.folder / STEP[0])
+        self._files.commit(dict(zip(STEP, (content, *_state(net, trainer)))))
 
     def write_events(self, wanted=False):
         """Where it is wanted, or was of a run that goes on, write every epoch's metrics for TensorBoard, too, into tensorboard/.
@@ -331,9 +374,23 @@ def _csv_lines(rows):
 
 
 def _git_commit():
-    """Return the commit of the checkout that this package runs from, None where it is installed without one."""
+    """Return the commit of the package's own checkout that it runs from.
+
+    None where it is installed without one, be it into somebody's repository.
+    """
+    path = Path(__file__).resolve()
+    top = path.parents[1]
+    # A hook of somebody's repository sets the variables that say which one is meant.
+    others = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"
+    environment = {name: value for name, value in os.environ.items() if name not in others}
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True,
+                              check=True, env=environment).stdout.strip()
+
     try:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        git("ls-files", "--error-unmatch", "setup.py", str(path.relative_to(top)))
+        own = Path(git("rev-parse", "--show-toplevel")).samefile(top)
+        return git("rev-parse", "HEAD") if own else None
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,7 +1,9 @@
 """python -m mlr.evaluate: measure a run on a split of the data."""
 
+import hashlib
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from mlr.installation import require_mxnet
 def parser():
     parser = command.Parser("evaluate", __doc__)
     command.add_run(parser)
-    parser.add_argument("--data", metavar="DIR|demo", help="folder with <split>/<class>/<image> (default: that of the training, its --target if it had one)")
+    parser.add_argument("--data", metavar="DIR|demo", help=(
+        "folder with <split>/<class>/<image> (default: that of the training, its --target if it had "
+        "one); what is written of other images than the training's has a part of their SHA-256 in its name"))
     parser.add_argument("--split", choices=("train", "valid", "test"), default="test", help="which part of the data (default: test)")
     parser.add_argument("--report", nargs="?", const=False, metavar="FILE.html", help=(
         "write a page of options, curves, confusion, pictures and filters that opens without network (default: <run>/report_<split>.html); "
@@ -30,17 +34,24 @@ def evaluate(options):
     require_mxnet()
     from mlr.checkpoint import fold_folder, fold_folders
     from mlr.context import parse_context
+    from mlr.results import stem_of
 
     ctx, run = parse_context(options.ctx), Path(options.run)
     folds = fold_folders(run)
     if options.folds and not folds:
         raise InputError("%s holds no runs of folds (fold-1, ...): leave out --folds, or give the --out of mlr train --folds all" % run)
     if options.folds:
-        save_folds([evaluate_run(folder, options, ctx) for folder in folds], run)
+        refuse_unfinished(run, folds, options)
+        evaluations, own = zip(*[evaluate_run(folder, options, ctx) for folder in folds])
+        digests = "".join(evaluation["sha256"] for evaluation in evaluations)
+        together = {**evaluations[0], "sha256": hashlib.sha256(digests.encode()).hexdigest()}
+        save_folds(evaluations, run, stem_of(together, all(own)))
     elif folds and options.fold is None:
         raise InputError("%s holds the runs of %d folds: choose one with --fold, or take --folds all" % (run, len(folds)))
+    elif folds:
+        evaluate_run(fold_folder(run, options.fold), options, ctx)
     else:
-        evaluate_run(fold_folder(run, options.fold) if folds else run, options, ctx)
+        evaluate_run(run, options, ctx, options.fold)
 
 
 def check_page(path, folds):
@@ -54,22 +65,58 @@ def check_page(path, folds):
         raise InputError("--report %s can't be written: %s is no folder, or not one that you may write to" % (path, above))
 
 
-def evaluate_run(folder, options, ctx):
-    """Measure one run, print and write the result, and return its metrics."""
+def refuse_unfinished(run, folders, options):
+    """Raise InputError where there are folds of the data whose training has not ended.
+
+    folders: the run folders that are there.
+    """
     from mlr.checkpoint import Run
+    from mlr.data.manifest import folds_of
+
+    runs = [Run.open(folder) for folder in folders]
+    finished = {found.config["options"]["fold"]: found.finished for found in runs}
+    folds = {*finished, *folds_of(images_folder(runs[0].config, options))}
+    left = [str(fold) for fold in sorted(folds) if not finished.get(fold)]
+    if left:
+        raise InputError(
+            f"the training of {run} is not at its end, fold {', '.join(left)} is missing: go on, "
+            f"by mlr train --resume --out {shlex.quote(str(run))}, or choose a fold with --fold")
+
+
+def images_folder(config, options):
+    """Return the folder of the images to measure a run on: --data, or that of its training."""
     from mlr.data.drawn import DRAWN, data_folder
-    from mlr.data.splits import fingerprint, read_split
+    from mlr.results import measured_on
+
+    name = measured_on(config)
+    if options.data or config["options"][name] in DRAWN:
+        return data_folder(options.data or config["options"][name])
+    folder = Path(config[name]["folder"])
+    if not folder.is_dir():
+        raise InputError(f"{folder}, the folder of the images of the training, is not there: give "
+                         "--data, the folder where they are now")
+    return folder
+
+
+def evaluate_run(folder, options, ctx, fold=None):
+    """Measure one run, print and write the result; return it, and whether it is of the run's images.
+
+    fold: of the data, None for the one that the run was trained for.
+    """
+    from mlr.checkpoint import Run
+    from mlr.data.manifest import folds_of
+    from mlr.data.splits import fingerprint, manifest_sha256, read_split
     from mlr.data.walk import words_on
     from mlr.figures import save_confusion
     from mlr.metrics import classification_metrics
     from mlr.prediction import Predictor
     from mlr.report import class_rows, most_confident, save_report, save_sheet
+    from mlr.results import of_own_images, stem_of
+    from mlr.run_config import checked_evaluation
 
     run = Run.open(folder)
-    trained = run.config["options"]
-    aim, described = (trained["target"], "target") if trained.get("target") else (trained["data"], "data")
-    data = data_folder(options.data or (aim if aim in DRAWN else run.config[described]["folder"]))
-    fold = options.fold or (None if options.data else trained["fold"])
+    trained, data = run.config["options"], images_folder(run.config, options)
+    fold = fold or (trained["fold"] if folds_of(data) else None)
     split = read_split(data, options.split, trained["labels"], fold)
     if split.classes != run.classes:
         raise InputError("%s has the classes %s, but the run was trained on %s: give the folder of the same classes" % (
@@ -81,24 +128,32 @@ def evaluate_run(folder, options, ctx):
     probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(labels, probabilities.argmax(axis=1), run.classes)
 
-    evaluation = {"data": split.source, "sha256": sha256, "fold": fold, "parameters": options.parameters, **result}
+    evaluation = {
+        "data": split.source, "folder": str(data.resolve()), "split": options.split,
+        "sha256": sha256, "manifest": manifest_sha256(data), "fold": fold, "parameters": options.parameters,
+        "files": run.files_of(options.parameters), **result}
+    own = of_own_images(run.config, evaluation)
+    stem = stem_of(evaluation, own)
     title = "%s, %d images" % (options.split, result["images"])
     right, wrong = most_confident(probabilities, labels, split.paths, run.classes)
-    written = [run.folder / (name % options.split) for name in ("evaluation_%s.json", "confusion_%s.png", "predictions_%s.png")]
-    write_file(written[0], json.dumps(evaluation, indent=2) + "\n")
+    written = [run.folder / (name % stem) for name in ("evaluation_%s.json", "confusion_%s.png", "predictions_%s.png")]
+    write_file(written[0], json.dumps(checked_evaluation(evaluation, written[0]), indent=2) + "\n")
     print("%-14s %8s %8s %9s" % ("class", "images", "recall", "precision"))
     for row in class_rows(result):
         print("%-14s %8s %8s %9s" % row)
     print("accuracy %.3f, balanced accuracy %.3f on %d images of %s" % (
         result["accuracy"], result["balanced_accuracy"], result["images"], split.source))
+    if not own:
+        print(f"these are not the images that were {options.split} in the training: what is said of "
+              "them is kept apart")
     save_confusion(result, run.classes, title, written[1])
     save_sheet(right, wrong, title + ": the most confident predictions", written[2])
     print("written: %s" % ", ".join(map(str, written)), flush=True)
     if options.report is not None:
-        page = Path(options.report or run.folder / ("report_%s.html" % options.split))
+        page = Path(options.report or run.folder / ("report_%s.html" % stem))
         save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
         print("written: %s" % page)
-    return result
+    return evaluation, own
 
 
 def main(argv=None):

@@ -80,11 +80,13 @@ def onnx_bytes(run, part, output, about, options):
 def quantized_model(run, model, data):
     """Return the model in 8 bits and what that changed, for the metadata, which is printed, too."""
     from mlr.data.drawn import data_folder
+    from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, read_splits
     from mlr.prediction import evaluation_transform
     from mlr.quantization import calibration_images, compared, quantized
 
-    splits = read_splits(data_folder(data), run.config["options"]["labels"], run.config["options"]["fold"])
+    folder, trained = data_folder(data), run.config["options"]
+    splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
     if "train" not in splits or len(splits) < 2:
         raise InputError("--calibrate %s has only the split %s: int8 is calibrated on train, and measured on test or valid" % (
             data, ", ".join(splits)))

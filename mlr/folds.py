@@ -6,15 +6,22 @@ from statistics import mean, stdev
 
 from mlr.files import write_file
 
-RESULT = "folds.json"
+
+OF = "split", "fold", "sha256", "parameters", "files"  # what a fold's metrics are of
 
 
-def save_folds(results, folder):
-    """Print mean and standard deviation (of a sample) of the folds' metrics and write them with each fold's to folds.json."""
-    summary = {}
+def save_folds(results: list, folder: Path, stem: str = "test") -> None:
+    """Print and write mean and standard deviation (of a sample) of the folds' metrics.
+
+    With them go each fold's, and what it is of. results: evaluations, one a fold. stem: "test" for
+    folds.json, otherwise as in evaluation_<stem>.json.
+    """
+    summary = {"of": [{name: result[name] for name in OF} for result in results]}
     for name in ("accuracy", "balanced_accuracy"):
         values = [result[name] for result in results]
         summary[name] = {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None, "folds": values}
         print("%s of %d folds: mean %.3f, standard deviation %s" % (
             name.replace("_", " "), len(values), summary[name]["mean"], "-" if len(values) == 1 else "%.3f" % summary[name]["std"]))
-    write_file(Path(folder) / RESULT, json.dumps(summary, indent=2) + "\n")
+    path = Path(folder) / ("folds.json" if stem == "test" else f"folds_{stem}.json")
+    write_file(path, json.dumps(summary, indent=2) + "\n")
+    print(f"written: {path}")

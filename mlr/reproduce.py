@@ -17,7 +17,7 @@ from mlr.installation import require_mxnet
 from mlr.output import ReaderGone
 from mlr.processor import usable_cores
 
-SUMS, TRAINED, EVALUATED = "SHA256SUMS", "confusion.png", "evaluation_test.json"  # files of a run, in the order in which they appear
+SUMS, TRAINED = "SHA256SUMS", "confusion.png"  # files of a run, in the order in which they appear
 SLOW = ("ar", "pcnn", "vgg16")
 CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 
@@ -155,10 +155,21 @@ def train(runner, folder, arguments):
 
 
 def train_and_evaluate(runner, folder, arguments):
-    """Train a run and measure it on test, unless that is done."""
+    """Train a run and measure it on test, unless that is done, and of the run as it is now."""
     train(runner, folder, arguments)
-    if not (folder / EVALUATED).is_file():
+    if not measured(folder):
         runner.command(folder, "evaluate", "--run", str(folder), *device_of(arguments))
+
+
+def measured(folder):
+    """Tell whether a run folder holds the run's own evaluation on test."""
+    from mlr.checkpoint import Run
+    from mlr.results import own_evaluation
+
+    try:
+        return bool(own_evaluation(Run.open(folder)))
+    except InputError:  # of a run that is damaged, mlr evaluate says more
+        return False
 
 
 def device_of(arguments):
@@ -224,7 +235,7 @@ def write_results(out, options, wanted, folders):
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
-    if len({result["data_sha256"] for result in of_all}) > 1:
+    if len({(result["data_sha256"], result["evaluated_sha256"]) for result in of_all}) > 1:
         raise InputError("the runs in %s are of different images, likely as %s has changed between them: give another --out" % (out, options.data))
     majority = of_all[0]["majority_rate"]
     heading = [

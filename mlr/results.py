@@ -8,21 +8,73 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from mlr.checkpoint import Run
+from mlr.data.drawn import DRAWN
 from mlr.data.manifest import DESCRIPTION
 from mlr.errors import InputError
 from mlr.json_file import read_json
-from mlr.run_config import checked_evaluation
+from mlr.run_config import REMEASURE, checked_evaluation
 
 SHIPPED_RESULTS = Path(__file__).parents[1] / "docs" / "results"  # of the demo, made by make results
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "worst_recall": "worst class recall"}
 
 
+def measured_on(config: dict) -> str:
+    """Return which of a run's data sets it is measured on: "target", if it had one, else "data"."""
+    return "target" if config["options"].get("target") else "data"
+
+
+def of_own_images(config: dict, evaluation: dict) -> bool:
+    """Tell whether an evaluation is of the images that were this split when the run was trained."""
+    described, options = config[measured_on(config)], config["options"]
+    if evaluation["manifest"] != described["manifest"]:
+        return False
+    if "splits" in described:
+        return evaluation["sha256"] == described["splits"].get(evaluation["split"])
+    # Runs from before config.json had each split's SHA-256 tell the folder, or what was drawn.
+    drawn = DRAWN.get(options[measured_on(config)])
+    folder = str(drawn[0].resolve()) if drawn else described["folder"]
+    fold = options["fold"] if described["manifest"] else None
+    return (evaluation["folder"], evaluation["fold"]) == (folder, fold)
+
+
+def stem_of(evaluation: dict, own_images: bool) -> str:
+    """Return what the files of an evaluation are called after.
+
+    That is the split alone where it is the run's own result, by its last parameters.
+    """
+    parts = [evaluation["split"]]
+    if evaluation["parameters"] != "last":
+        parts.append(evaluation["parameters"])
+    if not own_images:
+        parts.append(evaluation["sha256"][:8])
+    return "-".join(parts)
+
+
+def own_evaluation(run: Run, split: str = "test") -> dict:
+    """Return what evaluation_<split>.json holds.
+
+    Raises InputError where it is missing, damaged, or not of the run as it is now.
+    """
+    path = run.folder / ("evaluation_%s.json" % split)
+    if not path.exists():
+        raise InputError(
+            f"{run.folder} has no {path.name}, which mlr evaluate writes of the images that were "
+            f"{split} in the training: measure the run, and where these images have changed since, "
+            "restore them before")
+    evaluation = checked_evaluation(read_json(path, REMEASURE), path)
+    if stem_of(evaluation, of_own_images(run.config, evaluation)) != split:
+        raise InputError(f"{path} is of other images or parameters than the run's own: {REMEASURE}")
+    if evaluation["files"] != run.files_of("last"):
+        raise InputError(f"{path} is of parameters that the run no longer has, likely as its training "
+                         f"went on: {REMEASURE}")
+    return evaluation
+
+
 def outcome(folder, split="test"):
     """Return what a finished and evaluated run says of itself, a dict of plain values. Raises InputError where a file of it is missing or damaged."""
     run = Run.open(folder)
-    path = run.folder / ("evaluation_%s.json" % split)
-    evaluation = checked_evaluation(read_json(path, "measure the run again, with mlr evaluate"), path)
+    evaluation = own_evaluation(run, split)
     if not all("seconds" in line for line in run.metrics):
         raise InputError("%s tells no epoch's seconds: restore it from a copy, or train again" % (run.folder / "metrics.jsonl"))
     return {
@@ -30,6 +82,7 @@ def outcome(folder, split="test"):
         "classes": len(run.classes),
         "seconds": sum(line["seconds"] for line in run.metrics), "parameters": run.parameters(),
         "command": command_line(run.config["argv"]), "data_sha256": run.config["data"]["sha256"],
+        "evaluated_sha256": evaluation["sha256"],
         "manifest_sha256": run.config["data"]["manifest"] or "", "weights_sha256": run.sha256("last.params"),
         "pretrained_sha256": run.config["pretrained"].get("sha256", ""), "threads": run.config["threads"], "versions": run.config["versions"],
     }

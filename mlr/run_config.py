@@ -11,7 +11,16 @@ from mlr.weights import shown
 LONGEST = 4096                      # characters of a path, a name or an argument: Linux's own limit
 MOST_CLASSES = 10000
 LARGEST = 1e300                     # of a number that has no other bounds
+REMEASURE = "measure the run again, with mlr evaluate"
 CAUSE = "it was not written by this package, or is damaged: restore it from a copy, or train again"
+
+
+class Refused(InputError):
+    """What no file of a run may hold. Attribute: `found`, what and where, without a cause."""
+
+    def __init__(self, found, cause=CAUSE):
+        super().__init__("%s; %s" % (found, cause))
+        self.found = found
 
 
 class Rule(NamedTuple):
@@ -56,15 +65,21 @@ PRESET = {  # options that runs from before there were such may lack
     "svm_c": number(0, above=True), "svm_class_weight": one_of("balanced", "none"),
 }
 DATA = {"folder": TEXT, "sha256": TEXT, "manifest": or_none(TEXT)}
+HASHES = Rule(lambda value: isinstance(value, dict) and all(map(TEXT.holds, value.values())),
+              "an object of SHA-256 by name")
+FOLD = or_none(whole(1, 1000))
 CONFIG = {
-    "options": {"data": TEXT, "labels": one_of("emotion", "sentiment"), "fold": or_none(whole(1, 1000)), "seed": whole(*BOUNDS["seed"])},
+    "options": {"data": TEXT, "labels": one_of("emotion", "sentiment"), "fold": FOLD, "seed": whole(*BOUNDS["seed"])},
     "network": {"classes": whole(2, MOST_CLASSES)}, "preprocessing": {"image_size": whole(*BOUNDS["image_size"])}, "data": DATA, "pretrained": {"source": TEXT},
     "contexts": list_of(TEXT), "argv": list_of(TEXT), "git_commit": or_none(TEXT), "threads": or_none(TEXT), "versions": {"mxnet": TEXT},
 }
 # What networks were before config.json said it.
 NETWORK_BEFORE = {"kind": "multi_level", "taps": paper.TAPS, "widths": paper.BRANCH_WIDTHS, "gram_scale": 1.0, "fusion": "concat"}
-EVALUATION = {**dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "worst_recall", "majority_rate"), PART), "images": whole(1, 10 ** 9)}
-PROGRESS = {"epoch": whole(0, 10 ** 6), "step": whole(0, 10 ** 9), "loss": number(-LARGEST), "hits": number(0), "images": whole(0, 10 ** 12),
+EVALUATION = {
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "worst_recall"), PART),
+    "majority_rate": PART, "images": whole(1, 10 ** 9), "split": one_of("train", "valid", "test"), **DATA, "fold": FOLD,
+    "parameters": one_of("last", "best"), "files": HASHES}
+PROGRESS = {"epoch": whole(0, 10 ** 9), "step": whole(0, 10 ** 9), "loss": number(-LARGEST), "hits": number(0), "images": whole(0, 10 ** 12),
             "seconds": number(0)}
 
 
@@ -77,7 +92,11 @@ def checked_config(config, path):
     _check(config, CONFIG, path)
     options, network = config["options"], config["network"]
     _check(options, {name: rule for name, rule in PRESET.items() if name in options}, path, "options.")
-    _check(config, {"target": DATA} if options.get("target") else {}, path)
+    described = ("data", "target") if options.get("target") else ("data",)
+    _check(config, dict.fromkeys(described, DATA), path)
+    for name in described:
+        if "splits" in config[name]:
+            _check(config[name], {"splits": HASHES}, path, name + ".")
     _check(config["pretrained"], {"sha256": TEXT} if "sha256" in config["pretrained"] else {}, path, "pretrained.")
     preset = Preset.of_run(options)
     _check(options, {"backbone": one_of(*BACKBONES[preset.row])} if "backbone" in options else {}, path, "options.")
@@ -96,7 +115,7 @@ def checked_classes(classes, config, path):
     """Return what classes.json holds: as many different names as the network of a checked config has outputs. Raises InputError otherwise."""
     count = config["network"]["classes"]
     if Preset.of_run(config["options"]).row == "deepsentibank":     # its network names concepts
-        count = len(classes) if isinstance(classes, list) and 2 <= len(classes) <= MOST_CLASSES else "some"
+        count = len(classes) if isinstance(classes, list) and 2 <= len(classes) <= MOST_CLASSES else "2 or more"
     if not isinstance(classes, list) or len(classes) != count or not all(TEXT.holds(name) and name for name in classes) or len(
             set(classes)) != len(classes):
         raise _refused(path, "the list of classes", classes, "%s different names" % count)
@@ -129,8 +148,11 @@ def checked_kept(kept, images, path):
 
 
 def checked_evaluation(evaluation, path):
-    """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or impossible."""
-    _check(evaluation, EVALUATION, path)
+    """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or impossible, or what it is of."""
+    try:
+        _check(evaluation, EVALUATION, path)
+    except Refused as error:
+        raise InputError("%s; %s" % (error.found, REMEASURE)) from None
     return evaluation
 
 
@@ -154,4 +176,4 @@ def _plain(value):
 
 
 def _refused(path, name, value, expected):
-    return InputError("%s: %s is %s, expected %s; %s" % (path, shown(name, 80), shown(ascii(value), 80), expected, CAUSE))
+    return Refused("%s: %s is %s, expected %s" % (path, shown(name, 80), shown(ascii(value), 80), expected))

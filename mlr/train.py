@@ -18,6 +18,7 @@ from mlr.interruption import leave
 from mlr.presets import BACKBONES, BOUNDS, DEMO, RELEASED, ROWS, Preset, rows_of
 from mlr.workers import KINDS, Workers, in_a_job, serve
 
+MOVED = ("data", "target")  # what a resumed run may find in another folder than before
 OF_THE_MACHINE = ("out", "resume", "ctx", "tensorboard", "cuda_graphs", "checkpoint_every", "kvstore")  # no options of the run
 CUDA_GRAPHS = "MXNET_ENABLE_CUDA_GRAPHS"
 WITH_CUDA_GRAPHS = 1, 8
@@ -62,8 +63,9 @@ PRESET_OPTIONS = {
 
 def parser():
     parser = command.Parser("train", __doc__)
-    parser.add_argument("--data", metavar="DIR|demo",
-                        help="folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote (default: demo, drawn into data/demo)")
+    parser.add_argument("--data", metavar="DIR|demo", help=(
+        "folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote (default: demo, drawn into data/demo); with --resume, "
+        "where the same images are now"))
     command.add_context(parser)
     parser.add_argument("--out", metavar="DIR", help="run folder, must not exist yet (default: runs/<data>-<date>-<time>)")
     parser.add_argument("--labels", choices=("emotion", "sentiment"),
@@ -110,8 +112,9 @@ def resolve(options):
 
 def train(options):
     given = [name for name, value in vars(options).items() if value is not None and name not in OF_THE_MACHINE]
-    if options.resume and given:
-        raise InputError("a resumed run keeps its own options: leave out --%s" % ", --".join(given).replace("_", "-"))
+    kept = [name for name in given if name not in MOVED]
+    if options.resume and kept:
+        raise InputError("a resumed run keeps its own options: leave out --%s" % ", --".join(kept).replace("_", "-"))
     if options.resume and not options.out:
         raise InputError("--resume needs --out, the run folder to continue")
     if options.cuda_graphs:
@@ -130,7 +133,9 @@ def train(options):
         out = Path(options.out)
         in_folds = fold_folder(out, 1).exists()
         config = Run.config_of(fold_folder(out, 1) if in_folds else out)
-        resolved, folder = config["options"], Path(config["data"]["folder"])
+        resolved, folder = config["options"], found(config, "data", options.data, out)
+        if options.target or resolved.get("target"):
+            resolved = {**resolved, "target": str(found(config, "target", options.target, out))}
     else:
         out = Path(options.out or "runs/%s-%s" % (Path(options.data or "demo").name, datetime.now().strftime("%Y%m%d-%H%M%S")))
         refuse_existing(out)
@@ -147,13 +152,30 @@ def train(options):
         folds = folds_of(folder)
         if not folds:
             raise InputError("%s is not in folds: leave out --folds" % folder)
-        save_folds([train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx, options.tensorboard, options.checkpoint_every)
-                    for fold in folds], out)
+        results = [train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx,
+                             options.tensorboard, options.checkpoint_every) for fold in folds]
+        save_folds(results, out, results[0]["split"])
     except KeyboardInterrupt as error:
         if not out.exists():
             raise
         stopped = error if isinstance(error, Interrupted) else Interrupted()
         raise Interrupted("%s; to go on: mlr train --resume --out %s" % (stopped, shlex.quote(str(out))), stopped.signal) from None
+
+
+def found(config, name, given, out):
+    """Return the folder of the data or the target of a run that is resumed.
+
+    It is the one that is given, or where it was in the training.
+    """
+    from mlr.data.drawn import data_folder
+
+    if not config["options"].get(name):
+        raise InputError(f"{out} was trained without --{name}: leave it out")
+    folder = data_folder(given) if given else Path(config[name]["folder"])
+    if not folder.is_dir():
+        raise InputError(f"{folder}, the folder of the images that {out} was trained on, is not there: "
+                         f"give --{name}, the folder where they are now")
+    return folder
 
 
 def enable_cuda_graphs():

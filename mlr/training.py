@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 
 from mlr import augmentation, engine, paper
-from mlr.checkpoint import Follower, Run, environment, preprocessing
+from mlr.checkpoint import Follower, Run, environment, preprocessing, refuse_unreadable
 from mlr.data.drawn import DRAWN, data_folder
 from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, GluonBatches
@@ -40,7 +40,7 @@ EVALUATION_BATCH = 64
 def train_run(out, resolved, folder, ctx, tensorboard=False, checkpoint_every=None, workers=None):
     """Train one system, in a new run folder or, where there is one, from its last checkpoint on; return the metrics at the end.
 
-    resolved: the options as in config.json. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
+    resolved: the options as in config.json; of a run that goes on the target may be where it is now. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
     checkpoint_every: steps between checkpoints within an epoch, None for none. workers: the `mlr.workers.Workers` of which this is one;
     the first writes, and the others return None.
     Raises InputError for data, weights or a run that don't fit, or a run that another process trains; RunError where the loss is no
@@ -61,6 +61,10 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
     target_folder = data_folder(preset.target) if preset.target else None
     target_fold = resolved["fold"] if target_folder and folds_of(target_folder) else None
+    if run and bool(run.config["options"]["fold"]) != bool(folds_of(folder) or target_fold):
+        raise InputError(
+            f"the images in {folder} are not those that {out} was trained on, which were "
+            f"{'' if resolved['fold'] else 'not '}in folds: restore them, or start a new run")
     splits, evaluated = read_training_splits(folder, resolved["labels"], None if target_fold and not folds_of(folder) else resolved["fold"])
     classes = splits["train"].classes
     images, target = {"data": describe(folder, splits)}, None
@@ -72,10 +76,15 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         images["target"] = describe(target_folder, target[0])
     for name, described in images.items():
         if run and run.config[name]["sha256"] != described["sha256"]:
-            raise InputError("the images in %s are not those that %s was trained on: restore them, or start a new run" % (
-                described["folder"], out))
+            before = run.config[name]
+            raise InputError(
+                f"the images in {described['folder']} are not those that {out} was trained on "
+                f"(SHA-256 {described['sha256']}, and {before['sha256']} of those that were in "
+                f"{before['folder']}): restore them, or start a new run")
 
     check_workers(workers, preset, images, splits[evaluated])
+    if run:
+        run.move(images)
 
     mx.random.seed(resolved["seed"])
     network = network_options(preset, len(classes))
@@ -86,6 +95,7 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         **({"features": "fc8" if pretrained.get("classifier") else "fc7"} if preset.row == "deepsentibank" else {}),
         "contexts": [str(context) for context in ctx], "workers": workers.number, **environment(),
     }
+    refuse_unreadable(out, config, classes)
     predictor = Predictor(net, classes, config, ctx)  # it reads AR's proposals, which may be wrong: better before than after hours
     if not run and preset.row in BY_GRADIENTS:  # here the pixel cache is made: it may find no room, and a run folder keeps its pipeline
         training_batches(config, preset, splits["train"])
@@ -119,7 +129,9 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     print("%s: accuracy %.3f, balanced accuracy %.3f; see %s" % (
         evaluated, result["accuracy"], result["balanced_accuracy"], " and ".join(
             str(out / name) for name in ("curves.png", "confusion.png") if (out / name).exists())))
-    return result
+    sha256 = images["target" if target else "data"]["splits"][evaluated]
+    return {"split": evaluated, "fold": resolved["fold"], "sha256": sha256, "parameters": "last",
+            "files": run.files_of("last"), **result}
 
 
 def resumed_run(out, workers):
@@ -151,6 +163,7 @@ def describe(folder, splits):
     """Return what config.json says of a data set, having checked every image."""
     return {
         "folder": str(folder.resolve()), "sha256": fingerprint(splits), "manifest": manifest_sha256(folder),
+        "splits": {name: fingerprint({name: split}) for name, split in splits.items()},
         "counts": {name: split.counts for name, split in splits.items()},
     }
 
@@ -243,7 +256,8 @@ def kept_images(run, round_, predictor, train_split):
         kept = checked_kept(read_json(run.verified(name)), len(train_split), run.folder / name)
     else:
         probabilities = predictor.of_files(train_split.paths, train_split.names)
-        kept = pcnn.select(probabilities, train_split.labels, run.config["options"]["seed"] + round_).tolist()
+        seed = run.config["options"]["seed"] + round_  # NumPy's highest is one less
+        kept = pcnn.select(probabilities, train_split.labels, seed).tolist()
         run.save_files({name: json.dumps({"kept": kept, "names": [train_split.names[index] for index in kept]}) + "\n"})
     print("round %d: %d of %d training images kept, see %s" % (round_, len(kept), len(train_split), run.folder / name), flush=True)
     return Subset(train_split, kept)

@@ -7,6 +7,7 @@ from mlr import command
 from mlr.errors import InputError
 from mlr.installation import require_mxnet
 from mlr.pictures import name_of, read_pictures
+from mlr.presets import BOUNDS
 
 FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # of channels, listed for each branch
@@ -31,10 +32,10 @@ def parser():
     parser.add_argument("--class", dest="label", metavar="NAME", help="for grad-cam and gram (default: the predicted one of each image)")
     parser.add_argument("--top", type=command.number(int, 1), metavar="K", help="for filters: the K strongest filters (default: 1)")
     parser.add_argument("--measure", choices=("mean", "max"), help="for filters: what of a map counts as its activation (default: mean)")
-    parser.add_argument("--seed", type=command.number(int, 0), metavar="N", help="for filters: of the noise that patterns start from (default: 0)")
+    parser.add_argument("--seed", type=command.number(int, *BOUNDS["seed"]), metavar="N", help="for filters: of the noise that patterns start from (default: 0)")
     parser.add_argument("--steps", type=command.number(int, 1), metavar="N", help="for filters: of gradient ascent (default: 200)")
-    parser.add_argument("--jitter", type=command.number(int, 0), metavar="PX", help="for filters: random shift before each step (default: 4; 0: off)")
-    parser.add_argument("--blur", type=command.number(float, 0), metavar="PX", help="for filters: smoothing while ascending (default: 0.6; 0: off)")
+    parser.add_argument("--jitter", type=command.number(int, 0, BOUNDS["image_size"][1]), metavar="PX", help="for filters: random shift before each step (default: 4; 0: off)")
+    parser.add_argument("--blur", type=command.number(float, 0, BOUNDS["image_size"][1]), metavar="PX", help="for filters: smoothing while ascending (default: 0.6; 0: off)")
     parser.add_argument("--total-variation", type=command.number(float, 0), metavar="W",
                         help="for filters: weight against differences of neighbouring pixels (default: 0.15; 0: off)")
     command.add_context(parser)

@@ -81,6 +81,13 @@ def run_config(preset, classes, seed=0, **others):
         "contexts": ["cpu(0)"], "argv": ["train"], "git_commit": None, "threads": "1", "versions": {"mxnet": mx.__version__}, **others}
 
 
+def evaluation_of(run, result, **others):
+    """Return what mlr evaluate writes of a run's own test images. result: of `mlr.metrics.classification_metrics`."""
+    described = run.config["data"]
+    return {"data": "data/test", "folder": described["folder"], "split": "test", "sha256": described.get("splits", {}).get("test", "e" * 64),
+            "manifest": described["manifest"], "fold": None, "parameters": "last", "files": run.files_of("last"), **result, **others}
+
+
 @pytest.fixture
 def data(tmp_path):
     return write_images(tmp_path / "data")

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 import mlr
 from conftest import run_config
-from mlr import engine
+from mlr import checkpoint, engine
 from mlr.checkpoint import Run
 from mlr.errors import InputError
 from mlr.presets import RELEASED
@@ -180,3 +181,83 @@ def test_parameters_of_another_network(tmp_path):
     run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
     with pytest.raises(InputError, match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)"):
         Run.open(run.folder).load_network([mx.cpu()])
+
+
+LONG = "x" * 4097
+
+
+@pytest.mark.parametrize("change, classes, found", [
+    ({"network": {"classes": 1}}, ["awe"], "network.classes is 1, expected a whole number from 2"),
+    ({"network": {"classes": 10001}}, list(map(str, range(10001))), "network.classes is 10001"),
+    ({}, ["awe"], "the list of classes"), ({}, ["awe", "awe"], "2 different names"), ({}, ["awe", ""], "2 different names"),
+    ({}, ["awe", "fe\0ar"], "2 different names"), ({}, ["awe", LONG], "2 different names"),
+    ({"options": {"learning_rate": 1e301}}, None, "options.learning_rate is 1e\\+301"), ({"options": {"gamma": float("nan")}}, None, "NaN is no number"),
+    ({"options": {"image_size": 32}}, None, "options.image_size is 32"), ({"options": {"seed": 2 ** 32}}, None, "options.seed"),
+    ({"options": {"fold": 1001}}, None, "options.fold"), ({"options": {"data": LONG}}, None, "options.data"), ({"argv": ["train", LONG]}, None, "argv"),
+    ({"threads": LONG}, None, "threads"), ({"data": {"folder": "a\0b"}}, None, "data.folder"), ({"data": {"splits": {"test": 1}}}, None, "data.splits"),
+    ({"contexts": [LONG]}, None, "contexts"), ({"preprocessing": {"image_size": 65}}, None, "preprocessing.image_size is 65, expected one of 64"),
+])
+def test_what_opening_refuses_is_never_written(tmp_path, change, classes, found):
+    """Refused before anything is made. A network of other classes than it has names is found by its list."""
+    config = {**CONFIG, **{name: {**CONFIG[name], **value} if isinstance(value, dict) else value for name, value in change.items()}}
+    with pytest.raises(InputError, match=found) as refused:
+        Run.create(tmp_path / "new" / "run", config, ["awe", "fear"] if classes is None else classes)
+    assert "train again" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change, classes", [
+    ({}, [" ", "a\nb"]), ({}, [b"\xff".decode("utf-8", "surrogateescape"), "x" * 4096]), ({"data": {"counts": {"train": [10 ** 30]}}}, ["awe", "fear"]),
+    ({"options": {"learning_rate": 1e300, "seed": 2 ** 32 - 1}, "argv": ["\udcff"]}, ["awe", "fear"])])
+def test_what_is_written_opens(tmp_path, change, classes):
+    config = {**CONFIG, **{name: {**CONFIG[name], **value} if isinstance(value, dict) else value for name, value in change.items()}}
+    Run.create(tmp_path / "run", config, classes)
+    opened = Run.open(tmp_path / "run")
+    assert opened.classes == classes and opened.config == json.loads(json.dumps(config))
+
+
+@pytest.mark.parametrize("line, found", [({"epoch": 3, "valid_balanced_accuracy": float("nan")}, "line 3, valid_balanced_accuracy is nan"),
+                                         ({"epoch": 4, "valid_balanced_accuracy": .5}, "line 3, epoch is 4, expected one of 3")])
+def test_an_epoch_that_could_not_be_read_is_not_saved(folder, line, found):
+    run, before = Run.open(folder), {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match=found):
+        run.save_epoch(None, None, line)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before and len(run.metrics) == 2
+
+
+def committed(repository, *names):
+    """Make a git repository of some of the files below it; return its commit."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True,
+                              stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", *names)
+    git("commit", "-q", "-m", "x")
+    return git("rev-parse", "HEAD")
+
+
+def package_in(folder):
+    (folder / "mlr").mkdir(parents=True)
+    (folder / "mlr" / "checkpoint.py").write_text("")
+    return folder / "mlr" / "checkpoint.py"
+
+
+def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
+    checkout, user = tmp_path / "checkout", tmp_path / "user"
+    own, installed = package_in(checkout), package_in(user / ".venv" / "lib" / "site-packages")
+    (checkout / "setup.py").write_text("")
+    commit = committed(checkout, "setup.py", "mlr")
+    (user / "setup.py").write_text("")                                           # the user's own project, with its environment inside
+    users_commit = committed(user, "setup.py")
+    assert commit != users_commit
+    for path, expected in ((own, commit), (installed, None), (package_in(tmp_path / "nowhere"), None)):
+        monkeypatch.setattr(checkpoint, "__file__", str(path))
+        assert checkpoint.environment()["git_commit"] == expected, path
+    monkeypatch.setenv("GIT_DIR", str(user / ".git"))                            # as a hook of the user's repository has it
+    monkeypatch.setattr(checkpoint, "__file__", str(own))
+    assert checkpoint.environment()["git_commit"] == commit
+    monkeypatch.setattr(checkpoint, "__file__", str(package_in(user / "vendored")))
+    (user / "vendored" / "setup.py").write_text("")
+    committed(user, "vendored")                                                  # tracked, but not at the top
+    assert checkpoint.environment()["git_commit"] is None

@@ -12,10 +12,11 @@ import pytest
 from mxnet import gluon
 from numpy.testing import assert_allclose
 
-from conftest import TINY, write_images
+from conftest import TINY, run_config, write_images
 from mlr import train
 from mlr.checkpoint import Run
 from mlr.events import EventFile
+from mlr.presets import DEMO
 from mlr.train import CUDA_GRAPHS
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +79,7 @@ def test_csv_has_a_column_for_whatever_an_epoch_tells(tmp_path):
     net = gluon.nn.Dense(1, in_units=1)
     net.initialize()
     trainer = gluon.Trainer(net.collect_params(), "sgd", update_on_kvstore=False)
-    run = Run.create(tmp_path / "run", {}, ["awe"])
+    run = Run.create(tmp_path / "run", run_config(DEMO["l_cil"], 2), ["awe", "fear"])
     run.save_epoch(net, trainer, {"epoch": 1, "loss": 1 / 3})
     run.save_epoch(net, trainer, {"epoch": 2, "loss": 0.5, "target": True})
     assert (run.folder / "metrics.csv").read_bytes() == b"epoch,loss,target\n1,0.3333333333333333,\n2,0.5,True\n"

@@ -38,7 +38,7 @@ from PIL import Image
 
 import mutations
 import test_datasets
-from conftest import write_images
+from conftest import evaluation_of, write_images
 from mlr import engine, run_config, train
 from mlr.checkpoint import SUMS, Run, environment, preprocessing
 from mlr.data.datasets import DATASETS
@@ -345,8 +345,13 @@ def write_run(folder, row="l_cil", classes=("awe", "fear"), **options):
     for epoch in (1, 2):
         run.save_epoch(net, trainer, {"epoch": epoch, "loss": 1 / epoch, "train_accuracy": .5, "valid_accuracy": .5, "valid_balanced_accuracy": .5,
                                       "seconds": 1., "images_per_second": 8., "learning_rate": .1})
-    (folder / "evaluation_test.json").write_text(json.dumps(classification_metrics([0, 0, 1, 1], [0, 1, 1, 1], classes)))
+    write_evaluation(run)
     return run, net, trainer
+
+
+def write_evaluation(run):
+    evaluation = evaluation_of(run, classification_metrics([0, 0, 1, 1], [0, 1, 1, 1], run.classes))
+    (run.folder / "evaluation_test.json").write_text(json.dumps(evaluation))
 
 
 def write_small_run(folder):
@@ -364,6 +369,7 @@ def write_support_vectors(kernel):
         width = net.output.weight.shape[1]
         machine = support_vectors.fit(np.random.RandomState(0).normal(size=(12, width)), [0, 1] * 6, kernel)
         run.save_files({"svm.params": lambda path: write_params(path, machine.arrays())})
+        write_evaluation(run)
     return write
 
 
@@ -403,9 +409,9 @@ def read_run(folder, path):
     assert sorted(answer.probabilities) == sorted(run.classes)
     json.dumps(description(run))
     exported_part(predictor.net, run.config)
-    outcome(folder)
     evaluation = {"data": "x", "sha256": "0", "fold": None, "parameters": "last", **classification_metrics([0, 1], [0, 1], run.classes)}
     save_report(folder / "report_test.html", run, None, "test", evaluation, *most_confident(np.empty((0, 2)), [], [], run.classes))
+    outcome(folder)                                 # last, as it refuses all but the parameters that were measured
 
 
 def read_checkpoint(folder, path):

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data.labelled import LabelledImages
+from mlr import training
 from mlr.rows.pcnn import removal_probabilities, select
 from mlr.training import kept_images
 
@@ -76,3 +77,34 @@ def test_what_is_kept_comes_in_order_and_nothing_is_changed():
     kept = select(probabilities, np.arange(100) % 3, seed=5)
     assert kept.tolist() == sorted(set(kept.tolist())) and 0 < len(kept) < 100
     assert_array_equal(probabilities, before)
+
+
+class Undecided:
+    """Stands in for a predictor, a training split and a run: of 40 images half of each class, all of which may be left out."""
+
+    labels, paths, names, source, classes = [0, 1] * 20, list("x" * 40), list("x" * 40), "x", ["awe", "fear"]
+    folder, whole, rows = Path("x"), None, range(40)
+
+    def __init__(self, seed):
+        self.config = {"options": {"seed": seed}}
+
+    def __len__(self):
+        return 40
+
+    def of_files(self, paths, names):
+        return np.array([two_classes(.3)] * len(paths))
+
+    def has(self, name):
+        return False
+
+    def save_files(self, contents):
+        self.kept = json.loads(contents.popitem()[1])["kept"]
+
+
+@pytest.mark.parametrize("seed, draws", [(0, 1), (7, 8), (2 ** 32 - 2, 2 ** 32 - 1), (2 ** 32 - 1, 0)])
+def test_the_highest_seed_draws_after_the_first_stage(seed, draws):
+    """A round's seed is the training's, and its number; above the highest that NumPy takes it begins anew."""
+    run = Undecided(seed)
+    training.kept_images(run, 1, run, run)
+    assert run.kept == select(run.of_files(run.paths, run.names), run.labels, draws).tolist()
+    assert 2 < len(run.kept) < 40

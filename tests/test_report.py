@@ -15,8 +15,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlr.report
-from conftest import write_images
-from mlr import paper
+from conftest import run_config, write_images
 from mlr.checkpoint import Run, environment
 from mlr.command import SHIPPED_RUN
 from mlr.data.demo import draw_demo_data
@@ -25,6 +24,7 @@ from mlr.evaluate import main
 from mlr.filters import Ascent
 from mlr.metrics import classification_metrics
 from mlr.pictures import thumbnail
+from mlr.presets import DEMO as PRESETS
 from mlr.report import DEMO, class_rows, most_confident, save_report, save_sheet
 
 CHROMIUM = shutil.which("chromium")
@@ -120,9 +120,7 @@ def measured(tmp_path):
         paths = [data / "test" / name / ("%02d.jpg" % number) for name in classes for number in range(2)]
         for number, name in enumerate(names):
             paths[number] = paths[number].rename(paths[number].with_name(name))
-        run = Run.create(tmp_path / "run", {
-            "options": {"data": str(data), "labels": None}, "network": {}, "preprocessing": {"mean": paper.PIXEL_MEAN}, "pretrained": {"source": "none"},
-            "data": {"sha256": "0"}, "contexts": ["cpu(0)"], **environment()}, classes)
+        run = Run.create(tmp_path / "run", run_config(PRESETS["l_cil"], len(classes), **environment()), classes)
         run.save_files({"last.params": "parameters"})
         labels = np.repeat(range(len(classes)), 2)
         evaluation = {"data": "%s/test" % data, "sha256": "0" * 64, "fold": None, "parameters": "last",

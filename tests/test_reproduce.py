@@ -17,7 +17,7 @@ import pytest
 from mxnet import nd
 from numpy.testing import assert_allclose
 
-from conftest import run_config
+from conftest import evaluation_of, run_config
 from mlr import paper, results
 from mlr.checkpoint import Run
 from mlr.errors import InputError, RunError
@@ -84,17 +84,17 @@ def test_bars_with_errors():
     assert_allclose([low, high, same], [.6, .8, .25])
 
 
-def made_run(folder, arguments=(), seed=0, hits=3, finished=True):
+def made_run(folder, arguments=(), seed=0, hits=3, finished=True, test="e"):
     """Write a run folder as mlr train and mlr evaluate leave it; of 4 test images of class a and 2 of b, `hits` of class a are right."""
     run = Run.create(folder, run_config(
-        DEMO["vgg16"], 2, seed, argv=["-m", "train", *arguments, "--out", str(folder)], data={"folder": "x", "sha256": "d" * 64, "manifest": "m" * 64},
+        DEMO["vgg16"], 2, seed, argv=["-m", "train", *arguments, "--out", str(folder)], data={"folder": "x", "sha256": "d" * 64, "manifest": "m" * 64, "splits": {"test": test * 64}},
         pretrained={"source": "x.params", "sha256": "p" * 64}), ["a", "b"])
     arrays = {"output.weight": nd.ones((2, 5)), "output.bias": nd.ones(2), "norm.running_mean": nd.ones(7), "norm.running_var": nd.ones(7)}
     run.save_files({
         "metrics.jsonl": "".join('{"epoch": %d, "seconds": %d}\n' % line for line in ((1, 10), (2, 20 + seed))), "last.params": lambda path: nd.save(path, arrays)})
     if finished:
         result = classification_metrics([0] * 4 + [1] * 2, [0] * hits + [1] * (4 - hits) + [1, 0], run.classes)
-        (folder / "evaluation_test.json").write_text(json.dumps(result))
+        (folder / "evaluation_test.json").write_text(json.dumps(evaluation_of(run, result)))
         (folder / "confusion.png").write_bytes(b"")
     return folder
 
@@ -181,6 +181,45 @@ def test_only_what_is_missing_is_done(tmp_path, state, expected):
     assert [tuple(part for part in command if part != str(folder)) for command in runner.commands] == expected
     assert all(str(folder) in command for command in runner.commands)
     assert (state == "empty") != folder.exists() or state == "absent"
+
+
+OTHERS = {                                                # what became of evaluation_test.json, and what is said of it
+    "of the best epoch": ({"parameters": "best"}, "is of other images or parameters than the run's own: measure the run again"),
+    "of other images": ({"sha256": "f" * 64}, "is of other images or parameters than the run's own"),
+    "of a relabelled manifest": ({"manifest": "f" * 64}, "is of other images or parameters than the run's own"),
+    "of another split": ({"split": "valid"}, "is of other images or parameters than the run's own"),
+    "before the training went on": ({"files": {"last.params": "f" * 64}}, "is of parameters that the run no longer has, likely as its training went on"),
+    "from before it said so": ({"files": None}, "files is None, expected .*; measure the run again, with mlr evaluate"),
+    "impossible": ({"accuracy": 2}, "accuracy is 2, expected .*; measure the run again, with mlr evaluate"),
+}
+
+
+@pytest.mark.parametrize("change, message", OTHERS.values(), ids=OTHERS)
+def test_no_other_evaluation_is_taken_for_the_runs(tmp_path, change, message):
+    """The table refuses it, and reproduce evaluates anew."""
+    folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
+    path = folder / "evaluation_test.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match="evaluation_test.json.*" + message):
+        results.outcome(folder)
+    train_and_evaluate(runner, folder, ARGUMENTS)
+    assert runner.commands == [("evaluate", "--run", str(folder), "--ctx", "gpu(0)")]
+
+
+def test_a_damaged_evaluation_is_made_again(tmp_path):
+    folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
+    (folder / "evaluation_test.json").write_text("{")
+    with pytest.raises(InputError, match="evaluation_test.json is no JSON, or damaged .*: measure the run again, with mlr evaluate"):
+        results.outcome(folder)
+    train_and_evaluate(runner, folder, ARGUMENTS)
+    assert [command[0] for command in runner.commands] == ["evaluate"]
+
+
+def test_runs_of_other_test_images_make_no_table(tmp_path):
+    """The same training images are not enough."""
+    folders = [made_run(tmp_path / ("vgg16-seed%d" % seed), seed=seed, test=test) for seed, test in enumerate(("e", "f"))]
+    with pytest.raises(InputError, match="are of different images"):
+        write_results(tmp_path, options("--data", "x"), {}, {"vgg16": folders})
 
 
 def test_a_run_of_other_options_is_refused(tmp_path):

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+import mlr.train
 from conftest import TINY, write_images
 from mlr.checkpoint import EPOCH, PREVIOUS, STEP, Run
+from mlr.data.manifest import Entry, write_prepared
+from mlr.weights import sha256_of
 
 EPOCHS, STEPS = 2, 3  # of 12 images in batches of 4
 ARGUMENTS = (*TINY, "--epochs", EPOCHS)
@@ -352,3 +355,78 @@ def test_a_folder_that_turned_read_only_keeps_what_it_has(images, uninterrupted,
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     resume(run)
     assert result(run) == uninterrupted[1]
+
+
+@pytest.fixture
+def moved(trained, tmp_path):
+    """A run whose images were moved after it was trained, to where `trained` has them."""
+    run = Run.open(shutil.copytree(trained[0], tmp_path / "run"))
+    run.move({"data": {"folder": str(tmp_path / "gone")}})
+    return run, trained[1]
+
+
+def resumed(run, *arguments):
+    return mlr.train.main(["--resume", "--out", str(run.folder), "--ctx", "cpu", *map(str, arguments)])
+
+
+def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
+    run, data = moved
+    files = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    assert resumed(run) == 2
+    assert capsys.readouterr().err == (
+        "mlr train: error: %s, the folder of the images that %s was trained on, is not there: give --data, the folder where they are now\n" % (
+            tmp_path / "gone", run.folder))
+    other = write_images(tmp_path / "other", train=5)
+    assert resumed(run, "--data", other) == 2
+    error = capsys.readouterr().err
+    digests = re.findall("[0-9a-f]{64}", error)
+    assert "the images in %s are not those that %s was trained on" % (other, run.folder) in error and "start a new run" in error
+    assert digests[1] == run.config["data"]["sha256"] != digests[0] and len(digests) == 2
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name != "lock"} == {
+        name: content for name, content in files.items() if name != "lock"}
+    assert resumed(run, "--data", data) == 0
+    config = Run.open(run.folder).config
+    assert config["data"]["folder"] == str(data)
+    assert config == {**run.config, "data": {**run.config["data"], "folder": str(data)}}
+
+
+def test_the_other_options_stay(moved, tmp_path, capsys):
+    run, data = moved
+    assert resumed(run, "--data", data, "--seed", 1, "--epochs", 3) == 2
+    assert "a resumed run keeps its own options: leave out --seed, --epochs" in capsys.readouterr().err
+    assert resumed(run, "--data", data, "--target", data) == 2
+    assert "%s was trained without --target: leave it out" % run.folder in capsys.readouterr().err
+
+
+def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
+    """No option is named that was not given, and none that can't be."""
+    run, data = moved
+    entries = [Entry(str(path.relative_to(data)), path.parts[-2], "", {"train": "1", "valid": "2", "test": "2"}[path.parts[-3]], 80, 64, sha256_of(path))
+               for path in sorted(data.glob("*/*/*.jpg"))]
+    write_prepared(tmp_path / "folds", {"root": str(data), "dataset": "csv"}, entries, [])
+    assert resumed(run, "--data", tmp_path / "folds") == 2
+    assert "are not those that %s was trained on, which were not in folds: restore them, or start a new run" % run.folder in capsys.readouterr().err
+
+
+def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
+    """Its manifest is the same, and so are its images. A target moves like data does."""
+    def prepare(root, out):
+        entries = [Entry(str(path.relative_to(root)), path.parts[-2], "", path.parts[-3], 80, 64, sha256_of(path)) for path in sorted(root.glob("*/*/*.jpg"))]
+        write_prepared(out, {"root": str(root), "dataset": "csv"}, entries, [])
+        return out
+
+    root, target = write_images(tmp_path / "root"), write_images(tmp_path / "target", train=3)
+    options = ("--row", "pcnn", "--backbone", "pcnn_small", "--pretrained", "none", "--image-size", "64", "--epochs", "1", "--batch-size", "4")
+    assert mlr.train.main(["--data", str(prepare(root, tmp_path / "prepared")), "--target", str(target), "--out", str(tmp_path / "run"), *options,
+                           "--ctx", "cpu"]) == 0
+    run = Run.open(tmp_path / "run")
+    root.rename(tmp_path / "new root")
+    target.rename(tmp_path / "new target")
+    assert resumed(run) == 2 and "give --target, the folder where they are now" in capsys.readouterr().err
+    assert resumed(run, "--target", tmp_path / "new target") == 2
+    assert "there is no folder %s: restore it, or prepare the data set again, from where they are now, for --data" % root in capsys.readouterr().err
+    assert resumed(run, "--target", tmp_path / "new target", "--data", prepare(tmp_path / "new root", tmp_path / "prepared again")) == 0
+    config = Run.open(run.folder).config
+    assert (config["data"]["folder"], config["target"]["folder"]) == (str(tmp_path / "prepared again"), str(tmp_path / "new target"))
+    assert config["data"]["sha256"] == run.config["data"]["sha256"]
+    assert resumed(run) == 0                                                          # from now on both are known

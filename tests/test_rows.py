@@ -450,7 +450,7 @@ def test_the_best_epoch_of_a_transfer_is_one_of_the_targets(data, tmp_path):
     assert [line.get("target", False) for line in lines] == [False] * 8 + [True] * 2
     assert max(line["valid_balanced_accuracy"] for line in lines[8:]) < 1 == max(line["valid_balanced_accuracy"] for line in lines[:8])
     assert in_process(mlr.evaluate, "--run", run, "--split", "valid", "--parameters", "best", "--ctx", "cpu") == 0
-    best = json.loads((run / "evaluation_valid.json").read_text())["balanced_accuracy"]
+    best = json.loads((run / "evaluation_valid-best.json").read_text())["balanced_accuracy"]
     assert best == max(line["valid_balanced_accuracy"] for line in lines[8:])
 
 

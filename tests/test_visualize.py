@@ -130,6 +130,9 @@ def test_the_structure_is_read_off_the_network(options, texts):
     (("--view", "regions", "--class", "awe"), "--class has no effect on --view regions, only on grad-cam and gram"),
     *[(("--view", "grad-cam", option, value), "%s has no effect on --view grad-cam, only on filters" % option) for option, value in (
         ("--top", "1"), ("--measure", "mean"), ("--seed", "0"), ("--steps", "2"), ("--jitter", "0"), ("--blur", "0"), ("--total-variation", "0"))],
+    (("--seed", 2 ** 32), "argument --seed: '4294967296' is not a whole number from 0 to 4294967295"),
+    (("--jitter", 10 ** 19), "argument --jitter"),
+    (("--blur", "1e300"), "argument --blur"),
     (("--view", "regions"), "a run of the row l_cil: regions are of the row ar"),
 ])
 def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):

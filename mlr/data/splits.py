@@ -56,7 +56,8 @@ def read_manifest(folder, labels="emotion", fold=None):
     except (InputError, KeyError, TypeError, OSError):
         raise InputError("%s is missing or damaged: prepare the data set again" % (folder / DESCRIPTION)) from None
     if not there:
-        raise InputError("the images of %s are gone, there is no folder %s: restore it, or prepare the data set again" % (folder, shown(str(root))))
+        raise InputError(f"the images of {folder} are gone, there is no folder {shown(str(root))}: "
+                         "restore it, or prepare the data set again, from where they are now, for --data")
     for entry in entries:
         if not getattr(entry, labels):
             raise InputError("%s in %s has no %s: use --labels %s" % (
