@@ -119,6 +119,8 @@ def write_pictures(folder):
     for name in ("a.gif", "animated.png", "animated.webp"):
         picture.save(folder / name, **frames)
     picture.save(folder / "packed.tiff", compression="tiff_lzw")
+    picture.save(folder / "a.jp2")
+    (folder / "endless.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-2])
     picture.save(folder / "pages.tiff", compression="jpeg", **frames)
     shutil.copy(folder / "a.png", folder / "png.jpg")
     shutil.copy(folder / "a.gif", folder / "gif.jpg")
