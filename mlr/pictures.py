@@ -2,22 +2,35 @@
 
 from pathlib import Path
 
+LONGEST = 1024  # pixels of a side that a figure shows; it would take some hundred bytes for each
+
 
 def read_pictures(paths, image_size, ctx):
-    """Return the images as they are, a list of (H, W, 3) uint8, and as the network sees them, NDArray (N, 3, S, S).
+    """Return the images to be looked at, a list of (h, w, 3) uint8, `shrunk`, and as the network sees them, NDArray (N, 3, S, S).
 
     Raises InputError, naming the file, for the first that is missing or damaged.
     """
     from mxnet import nd
 
-    from mlr.data.images import checked_bytes, read_images
+    from mlr.data.images import read_image
     from mlr.transforms import evaluation_transform
 
+    transform, pictures, seen = evaluation_transform(image_size), [], []
     for path in paths:
-        checked_bytes(path)
-    pictures = read_images(paths)
-    transform = evaluation_transform(image_size)
-    return [picture.asnumpy() for picture in pictures], nd.stack(*[transform(picture) for picture in pictures]).as_in_context(ctx)
+        image = read_image(path)
+        pictures.append(shrunk(image.asnumpy(), LONGEST))
+        seen.append(transform(image))
+    return pictures, nd.stack(*seen).as_in_context(ctx)
+
+
+def shrunk(pixels, longest):
+    """Return an image, (H, W, 3) uint8, scaled down where its longest side has more pixels than that."""
+    import cv2
+
+    scale = longest / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    return cv2.resize(pixels, tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1]), interpolation=cv2.INTER_AREA)
 
 
 def name_of(path):
@@ -30,12 +43,6 @@ def thumbnail(path, longest=200):
 
     Raises InputError, naming the file, where it is missing or damaged.
     """
-    import cv2
-
     from mlr.data.images import decode, read_bytes
 
-    pixels = decode(read_bytes(path), path)
-    scale = longest / max(pixels.shape[:2])
-    if scale < 1:
-        pixels = cv2.resize(pixels, tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1]), interpolation=cv2.INTER_AREA)
-    return pixels[:, :, ::-1]
+    return shrunk(decode(read_bytes(path), path), longest)

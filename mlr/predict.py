@@ -12,7 +12,8 @@ from mlr.installation import require_mxnet
 def parser():
     parser = command.Parser("predict", __doc__)
     command.add_run(parser, shipped=True)
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help="image files, or folders that are searched for them")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help=(
+        "image files, pipes with one, or folders that are searched for them; - reads one image from the standard input"))
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of text")
     command.add_context(parser)
     return parser
@@ -23,16 +24,20 @@ def predict(options):
     from mlr.data.walk import words_on
     from mlr.prediction import find_images, load
 
+    if options.images.count("-") > 1:
+        raise InputError("- is given %d times, but the standard input holds one image: give it once" % options.images.count("-"))
+    if "-" in options.images and sys.stdin is None:
+        raise InputError("- reads an image from the standard input, which is closed: give a file, or a pipe to read from")
     paths, left_out = [], []
-    for argument in map(Path, options.images):
-        if not argument.exists():
+    for argument in options.images:
+        if argument != "-" and not Path(argument).exists():
             raise InputError("there is no image or folder %s" % argument)
-        paths += find_images(argument, left_out) if argument.is_dir() else [argument]
+        paths += ["-"] if argument == "-" else find_images(argument, left_out) if Path(argument).is_dir() else [Path(argument)]
     if left_out:
         print(words_on(left_out), file=sys.stderr)
     predictor = load(options.run, options.ctx, options.parameters)
     unread = []
-    for path, answer in zip(paths, predictor.each(paths)):
+    for path, answer in zip(paths, predictor.each(sys.stdin.buffer if path == "-" else path for path in paths)):
         if isinstance(answer, InputError):
             unread.append(answer)
         elif options.json:

@@ -7,17 +7,18 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union, overload
+from typing import BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union, overload
 
 import mxnet as mx
 import numpy as np
 from mxnet import nd
+from PIL import Image as pil
 
 from mlr import engine, transforms
 from mlr.checkpoint import Run
 from mlr.command import SHIPPED_RUN
 from mlr.context import parse_context
-from mlr.data.images import checked_bytes, read_images
+from mlr.data.images import checked_content, content_of, image_of, read_bytes, read_image, rgb_of
 from mlr.data.walk import walk, words_on
 from mlr.errors import InputError
 from mlr.inference import fused
@@ -29,15 +30,27 @@ from mlr.rows.proposals import read_proposals
 from mlr.rows.support_vectors import SupportVectorMachine
 
 BATCH = 64
-AT_ONCE = 16  # images of the user's own sizes, which are in memory together
+AT_ONCE = 16  # images that the network sees together
 SVM = "svm.params"
 
 PathLike = Union[str, "os.PathLike[str]"]
-Image = Union[PathLike, np.ndarray]
+BYTES = (bytes, bytearray, memoryview)
+File = Union[PathLike, bytes, bytearray, memoryview, BinaryIO, pil.Image]
+Image = Union[File, np.ndarray]
+ACCEPTED = "the path of an image file, its content as bytes, a file opened with mode \"rb\", a PIL image, or a NumPy array (H, W, 3) of uint8, RGB"
 
 # MXNet is no friend of threads: 1.5.1 hangs, crashes or fails where a lock is around the network alone, and others read images or load a
 # run meanwhile. So one thread does the work of all.
 _MXNET = ThreadPoolExecutor(1, thread_name_prefix="mlr")
+
+
+def _renew_thread():
+    """A forked process has no thread but the one that forked, and what is asked of the others would never be answered."""
+    global _MXNET
+    _MXNET = ThreadPoolExecutor(1, thread_name_prefix="mlr")
+
+
+os.register_at_fork(after_in_child=_renew_thread)
 
 
 class Prediction(NamedTuple):
@@ -58,6 +71,8 @@ def load(run: PathLike = SHIPPED_RUN, ctx: Optional[Union[str, mx.Context]] = No
     """
     if parameters not in ("last", "best"):
         raise InputError('parameters are "last" or "best", not %r' % (parameters,))
+    if not isinstance(run, (str, os.PathLike)):
+        raise InputError(f"a run is the path of its folder, not a {type(run).__name__}")
     return _MXNET.submit(lambda: Predictor.of_run(Run.open(run), parse_context(ctx), parameters)).result()
 
 
@@ -93,7 +108,7 @@ class Predictor:
         return predictor
 
     @overload
-    def __call__(self, images: PathLike) -> Prediction: ...
+    def __call__(self, images: File) -> Prediction: ...
 
     @overload
     def __call__(self, images: Union[List[Image], Tuple[Image, ...]]) -> List[Prediction]: ...
@@ -104,13 +119,14 @@ class Predictor:
     def __call__(self, images):
         """Return the Prediction of an image, or a list of one for each of several.
 
-        images: the path of an image file, or its pixels, an array (H, W, 3) of uint8, RGB; or a list of either, of any sizes; or
-        an array (N, H, W, 3). Files are decoded as in training, so their orientation (EXIF) is ignored.
+        images: the path of an image file, its content as bytes, a binary file with it, a PIL image, or its pixels, an array
+        (H, W, 3) of uint8, RGB; or a list of these, of any sizes; or an array (N, H, W, 3). Files are decoded as in training, so
+        their orientation (EXIF) is ignored, and that of PIL images, too.
 
         Raises InputError, naming the file or telling the array, for the first that can't be read or has another shape or type;
         of AR, also where its file of proposals has none of the image, as it has of no array.
         """
-        one = isinstance(images, (str, os.PathLike)) or isinstance(images, np.ndarray) and images.ndim != 4
+        one = images.ndim != 4 if isinstance(images, np.ndarray) else _is_file(images) or not hasattr(images, "__iter__")
         answers = []
         for answer in self.each([images] if one else images):
             if isinstance(answer, InputError):
@@ -119,13 +135,13 @@ class Predictor:
         return answers[0] if one else answers
 
     def each(self, images: Iterable[Image]) -> Iterator[Union[Prediction, InputError]]:
-        """Yield for each image, a path or pixels (H, W, 3) as above, its Prediction or the InputError that tells why there is none.
+        """Yield for each image, any of the above but (N, H, W, 3), its Prediction or the InputError that tells why there is none.
 
-        Of any number, even without end: 16 are read at a time.
+        Of any number, even without end: 16 are read, one after the other, and answered together.
         """
         images = iter(images)
         for part in iter(lambda: list(islice(images, AT_ONCE)), []):
-            yield from _MXNET.submit(self._answers, part).result()
+            yield from self._answers(part)
 
     def folder(self, path: PathLike) -> Iterator[Tuple[Path, Union[Prediction, InputError]]]:
         """Return an iterator over the images in and below a folder, in order: their paths, and what `each` says of them.
@@ -138,16 +154,23 @@ class Predictor:
     def of_files(self, paths, names):
         """Return the probabilities (N, K), float64, of the classes for image files; names: by which proposals know the images."""
         chunks = [slice(start, start + BATCH) for start in range(0, len(paths), BATCH)]
-        return np.concatenate([self.of_images(read_images(paths[part]), names[part]) for part in chunks])
+        return np.concatenate([self._probabilities([
+            self._seen(read_image(path), name) for path, name in zip(paths[part], names[part])]) for part in chunks])
 
-    def of_images(self, images, names):
-        """Return the probabilities (N, K), float64, of the classes for a list of images, (H, W, 3) uint8 RGB NDArrays.
-
-        Raises InputError where they are no numbers.
-        """
+    def _seen(self, image, name):
+        """Return what stands for an image, (H, W, 3) uint8 RGB NDArray, which can be large, until its batch is answered: the network's
+        input, an NDArray (3, S, S), or what AR says of it, (K,). Raises InputError where AR has no proposals of the name."""
         if self.regions:
-            return np.stack([self.regions.predict(image.asnumpy(), name).probabilities for image, name in zip(images, names)])
-        batch = nd.stack(*[self.transform(image) for image in images])
+            return self.regions.predict(image.asnumpy(), name).probabilities
+        seen = self.transform(image)
+        seen.wait_to_read()  # or MXNet would keep the image until it comes to it
+        return seen
+
+    def _probabilities(self, seen):
+        """Return the probabilities (N, K), float64, of the classes for images as `_seen`. Raises InputError where they are no numbers."""
+        if self.regions:
+            return np.stack(seen)
+        batch = nd.stack(*seen)
         if self.machine:
             return self.machine.probabilities(self.features(batch))
         return self._softmax(batch)
@@ -162,21 +185,20 @@ class Predictor:
         return features
 
     def _answers(self, images):
-        answers, pixels = {}, {}
+        answers, seen = {}, {}
         for number, image in enumerate(images):
             try:
-                pixels[number] = _read(image)
+                read, name = _read(image), _name(image)
+                seen[number] = _MXNET.submit(lambda: self._seen(_pixels(read, name), name_of(name))).result()
             except InputError as error:
                 answers[number] = error
-        # The regions of an image are its own, and one without proposals must not cost the others their answers.
-        for part in [[number] for number in pixels] if self.regions else [list(pixels)] if pixels else []:
-            names = ["<array>" if isinstance(images[number], np.ndarray) else name_of(images[number]) for number in part]
+        if seen:
             try:
-                probabilities = self.of_images([pixels[number] for number in part], names)
+                probabilities = _MXNET.submit(self._probabilities, list(seen.values())).result()
             except InputError as error:
-                answers.update((number, error) for number in part)
+                answers.update((number, error) for number in seen)
             else:
-                answers.update(zip(part, map(self._ranked, probabilities)))
+                answers.update(zip(seen, map(self._ranked, probabilities)))
         return [answers[number] for number in range(len(images))]
 
     def _ranked(self, probabilities):
@@ -202,7 +224,8 @@ class Predictor:
 
 
 def find_images(folder: PathLike, left_out: Optional[list] = None) -> List[Path]:
-    """Return the image files in and below a folder, in order. Raises InputError where it is no folder or holds none.
+    """Return the image files in and below a folder, in order; no pipes, which may never end. Raises InputError where it is no folder or
+    holds none.
 
     left_out: a list to which a `mlr.data.walk.LeftOut` is added for everything else that is there.
     """
@@ -217,17 +240,47 @@ def find_images(folder: PathLike, left_out: Optional[list] = None) -> List[Path]
     return sorted(paths)
 
 
-def _read(image):
-    """Return the pixels of an image file or array, an NDArray (H, W, 3) of uint8, RGB. Raises InputError as `Predictor.__call__`."""
+def _is_file(image):
+    return isinstance(image, (str, os.PathLike, *BYTES, pil.Image)) or hasattr(image, "read")
+
+
+def _name(image):
+    """Return the path of an image, or what stands for it in messages."""
     if isinstance(image, (str, os.PathLike)):
-        checked_bytes(image)
-        return read_images([image])[0]
+        return os.fspath(image)
+    name = getattr(image, "name", None) or getattr(image, "filename", None)  # of a file, of a PIL image
+    if name and isinstance(name, str):
+        return name
+    return "<array>" if isinstance(image, np.ndarray) else "<bytes>" if isinstance(image, BYTES) else f"<{type(image).__name__}>"
+
+
+def _read(image):
+    """Return the content of an image file, or pixels (H, W, 3) of uint8, RGB. Raises InputError as `Predictor.__call__`.
+
+    In the thread that asks, which alone a pipe without an end then holds up.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return read_bytes(image)
+    if isinstance(image, pil.Image):
+        return rgb_of(image)
+    if isinstance(image, BYTES):
+        return checked_content(bytes(image), _name(image))
+    if hasattr(image, "read"):
+        try:
+            return checked_content(content_of(image, _name(image)), _name(image))
+        except (OSError, ValueError) as error:  # as of one that is closed
+            raise error if isinstance(error, InputError) else InputError(f"can't read image {_name(image)}: {error}") from None
     if not isinstance(image, np.ndarray):
-        raise InputError("an image is a path or a NumPy array (H, W, 3) of uint8, RGB, not a %s" % type(image).__name__)
+        raise InputError(f"an image is {ACCEPTED}, not a {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise InputError("an image is an array (H, W, 3) of uint8, RGB, and this one is %s of %s: repeat grey three times, leave alpha out, "
                          "and bring other numbers to 0 to 255 and .astype('uint8')" % (image.shape, image.dtype))
-    return nd.array(image, mx.cpu(), np.uint8)
+    return image
+
+
+def _pixels(read, name):
+    """Return what `_read` returned as an NDArray (H, W, 3) of uint8, RGB. Raises InputError where it can't be decoded."""
+    return nd.array(read, mx.cpu(), np.uint8) if isinstance(read, np.ndarray) else image_of(read, name)
 
 
 def row_of(config):

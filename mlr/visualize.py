@@ -6,7 +6,7 @@ from pathlib import Path
 from mlr import command
 from mlr.errors import InputError
 from mlr.installation import require_mxnet
-from mlr.pictures import name_of, read_pictures
+from mlr.pictures import LONGEST, name_of, read_pictures, shrunk
 from mlr.presets import BOUNDS
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -60,15 +60,15 @@ def visualize(options):
     run = Run.open(options.run)
     if options.label is not None and options.label not in run.classes:
         raise InputError("the run has no class %s: choose one of %s" % (options.label, ", ".join(run.classes)))
-    pictures, images = read_pictures(options.image, run.config["preprocessing"]["image_size"], ctx)
     row = row_of(run.config)
     if (options.view == "regions") != (row == "ar") or row not in ("ar", "l_cil"):
         raise InputError("--view %s can't be drawn of %s, a run of the row %s: %s" % (options.view, options.run, row, {
             "ar": "give --view regions", "l_cil": "regions are of the row ar, choose another --view"}.get(row, "give one of the row l_cil or ar")))
     if row == "ar":
-        save_figure(draw_regions(Predictor.of_run(run, [ctx], options.parameters), options.image, pictures), out)
+        save_figure(draw_regions(Predictor.of_run(run, [ctx], options.parameters), options.image), out)
         print("%s: %s" % (VIEWS["regions"].partition(":")[0], out))
         return
+    pictures, images = read_pictures(options.image, run.config["preprocessing"]["image_size"], ctx)
     net = run.load_network([ctx], options.parameters)
     draw = {"filters": draw_filters, "grad-cam": draw_grad_cam, "gram": draw_gram}[options.view]
     save_figure(draw(run, net, pictures, images, options), out)
@@ -103,16 +103,21 @@ def draw_gram(run, net, pictures, images, options):
     return gram_figure(pictures, dict(zip(net.taps, contributions)), dict(zip(net.taps, pairs)), names)
 
 
-def draw_regions(predictor, paths, pictures):
+def draw_regions(predictor, paths):
     """Return the figure of images beside their regions, with what the image alone says and what it says with them."""
+    import numpy as np
+
+    from mlr.data.images import read_image
     from mlr.figures import new_figure, plot_picture, plot_regions
 
-    figure, axes = new_figure(7, 3.4 * len(pictures), 2, len(pictures))
-    for path, picture, (left, right) in zip(paths, pictures, axes):
-        found = predictor.regions.predict(picture, name_of(path))
+    figure, axes = new_figure(7, 3.4 * len(paths), 2, len(paths))
+    for path, (left, right) in zip(paths, axes):
+        pixels = read_image(path).asnumpy()
+        found, picture = predictor.regions.predict(pixels, name_of(path)), shrunk(pixels, LONGEST)
+        boxes = found.boxes[found.chosen] * (np.tile(picture.shape[1::-1], 2) / np.tile(pixels.shape[1::-1], 2))
         alone, together = (predictor.classes[int(p.argmax())] + " %.2f" % p.max() for p in (found.image_probabilities, found.probabilities))
         plot_picture(picture, "image alone: %s" % alone, left)
-        plot_regions(picture, found.boxes[found.chosen], found.scores[found.chosen], "with its regions: %s" % together, right)
+        plot_regions(picture, boxes, found.scores[found.chosen], "with its regions: %s" % together, right)
     return figure
 
 

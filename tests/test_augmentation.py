@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mxnet import nd
 from mxnet.gluon.data.vision import transforms as gluon_transforms
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from scipy.stats import ks_2samp
 from sklearn.datasets import load_sample_images
 

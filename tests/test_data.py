@@ -1,17 +1,26 @@
 import errno
+import io
 import os
 import shlex
 import shutil
+import struct
+import sys
+import threading
+import types
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from PIL import Image, JpegImagePlugin
 
 import mlr.prepare
 import mlr.train
 from conftest import write_images
 from mlr.data.datasets import read_csv, read_folders
+from mlr.data import images
+from mlr.data.examine import examine
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
 from mlr.data.loader import GluonBatches
@@ -337,3 +346,167 @@ def test_links_are_followed_by_every_command(data, tmp_path):
     assert by_kind(splits["train"].left_out) == ["2 folders that are read already, such as %s" % (train / "awe" / "above")]
     assert find_images(train) == expected
     assert [data / row.path for row in read_folders(data).rows if row.split == "train"] == expected
+# Formats. All of these lose nothing, so that the pixels are known.
+LOSSLESS = {
+    "BMP": {}, "GIF": {}, "TIFF": {"compression": "tiff_lzw"}, "WEBP": {"lossless": True}, "JPEG2000": {}, "PPM": {}, "PNG": {},
+}
+
+
+def saved(picture, kind, **options):
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def few_colours(height=24, width=36):
+    """As many as a GIF has."""
+    return np.random.randint(0, 256, (200, 3), dtype=np.uint8)[np.random.randint(0, 200, (height, width))]
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_contents_decide_how_a_file_is_read(tmp_path, kind):
+    pixels, path = few_colours(), tmp_path / "a.jpg"
+    path.write_bytes(saved(Image.fromarray(pixels), kind, **LOSSLESS[kind]))
+    assert_array_equal(read_image(path).asnumpy(), pixels)
+    assert_array_equal(images.decode(checked_bytes(path), path), pixels)
+    found = examine(path)
+    assert (found.fault, found.width, found.height) == ("", 36, 24)
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+@pytest.mark.parametrize("part", [.02, .3, .6, .95])
+def test_every_format_is_refused_where_it_is_truncated(tmp_path, kind, part):
+    content = saved(Image.fromarray(few_colours()), kind, **LOSSLESS[kind])
+    (tmp_path / "half.jpg").write_bytes(content[:int(len(content) * part)])
+    for read in (checked_bytes, read_image):
+        with pytest.raises(InputError, match="half.jpg (is|can't be decoded, likely a|can't be decoded.*) ?(truncated|damaged)"):
+            read(tmp_path / "half.jpg")
+
+
+@pytest.mark.parametrize("kind, options", [("GIF", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("PNG", {})])
+def test_of_several_frames_or_pages_the_first_is_the_image(tmp_path, kind, options):
+    first, second = few_colours(), few_colours()
+    (tmp_path / "a").write_bytes(saved(
+        Image.fromarray(first), kind, save_all=True, append_images=[Image.fromarray(second)], **options))
+    assert_array_equal(read_image(tmp_path / "a").asnumpy(), first)
+
+
+@pytest.mark.parametrize("kind, options", [
+    ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True}), ("JPEG2000", {}), ("PNG", {})])
+def test_transparency_is_ignored(tmp_path, kind, options):
+    pixels = few_colours()
+    picture = Image.fromarray(np.dstack([pixels, np.random.randint(0, 256, (24, 36), dtype=np.uint8)]))
+    (tmp_path / "a").write_bytes(saved(picture, kind, **options))
+    assert_array_equal(read_image(tmp_path / "a").asnumpy(), pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_of_16_bits_the_upper_8_stay(tmp_path, kind):
+    grey = np.random.randint(0, 2 ** 16, (24, 36)).astype(np.uint16)
+    (tmp_path / "a").write_bytes(saved(Image.fromarray(grey.astype(np.int32) if kind == "PPM" else grey), kind))
+    assert_array_equal(read_image(tmp_path / "a").asnumpy(), np.repeat((grey >> 8)[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_the_orientation_of_a_tiff_is_ignored(tmp_path, orientation, compression):
+    pixels = few_colours()
+    (tmp_path / "a").write_bytes(saved(Image.fromarray(pixels), "TIFF", compression=compression, tiffinfo={274: orientation}))
+    assert_array_equal(read_image(tmp_path / "a").asnumpy(), pixels)
+
+
+def test_numbers_that_are_no_levels_are_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(saved(Image.fromarray(np.random.rand(8, 8).astype(np.float32)), "TIFF"))
+    with pytest.raises(InputError, match="a.tif is a TIFF of the mode F, .*: save it with 8 or 16 bits"):
+        checked_bytes(tmp_path / "a.tif")
+
+
+HEIC, AVIF = (b"\0\0\0\x18ftyp" + brands for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1avif"))
+
+
+@pytest.mark.parametrize("content, message", [
+    (HEIC, "a.jpg is a HEIC, which .* pip install pillow-heif, or convert it to JPEG"),
+    (AVIF, "a.jpg is an AVIF, which .* pip install pillow-avif-plugin, or convert it to JPEG")])
+def test_a_format_without_its_plugin_is_named(tmp_path, monkeypatch, content, message):
+    for module in ("pillow_heif", "pillow_avif", "pillow_avif.AvifImagePlugin", "PIL.AvifImagePlugin"):
+        monkeypatch.setitem(sys.modules, module, None)
+    images._plugin.cache_clear()
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert message.split(", ")[0] in examine(tmp_path / "a.jpg").fault
+    with pytest.raises(InputError, match=message):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_format_with_its_plugin_is_read(tmp_path, monkeypatch):
+    """In its place one that reads the JPEG behind the brands."""
+    plugin = types.ModuleType("pillow_heif")
+    plugin.HeifImageFile = lambda file: JpegImagePlugin.JpegImageFile(io.BytesIO(file.read()[len(HEIC):]))
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    images._plugin.cache_clear()
+    (tmp_path / "a.jpg").write_bytes(encoded(".jpg"))
+    (tmp_path / "a.heic").write_bytes(HEIC + (tmp_path / "a.jpg").read_bytes())
+    assert_array_equal(read_image(tmp_path / "a.heic").asnumpy(), read_image(tmp_path / "a.jpg").asnumpy())
+    images._plugin.cache_clear()
+
+
+# JPEGs without their last bytes.
+
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 3)])
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_read(tmp_path, capfd, options):
+    content, path = encoded(".jpg", *options), tmp_path / "a.jpg"
+    path.write_bytes(content)
+    whole = read_image(path).asnumpy()
+    for behind in (b"", b"\xff", bytes(100)):                                 # 100: as where a download reserved the room
+        path.write_bytes(content[:-2] + behind)
+        assert_array_equal(read_image(path).asnumpy(), whole)
+        assert checked_bytes(path) == content[:-2] + behind
+    assert capfd.readouterr().err == f"warning: image {path} has no end marker, but all its pixels, and is read: to mend it, save it anew\n"
+    last_scan = content.rindex(b"\xff\xda")
+    for end in [*range(last_scan, len(content) - 2, 37), *range(len(content) - 12, len(content) - 2)]:
+        for behind in (b"", bytes(len(content) - end), b"\xff" * 20):
+            path.write_bytes(content[:end] + behind)
+            with pytest.raises(InputError, match="a.jpg is truncated"):
+                read_bytes(path)
+
+
+def test_a_progressive_jpeg_without_its_last_scan_is_truncated(tmp_path):
+    content = encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    (tmp_path / "a.jpg").write_bytes(content[:content.rindex(b"\xff\xc4")])
+    with pytest.raises(InputError, match="a.jpg is truncated"):
+        read_bytes(tmp_path / "a.jpg")
+
+
+def png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_decoders_say_nothing_without_a_name(tmp_path, capfd):
+    """OpenCV's and MXNet's libjpeg and libpng would write of each of these to the standard error."""
+    jpeg, png = encoded(".jpg"), encoded(".png")
+    tables, scan = jpeg.index(b"\xff\xdb"), jpeg.index(b"\xff\xda") + 40
+    for name, content in (("before.jpg", jpeg[:tables] + b"\0" + jpeg[tables:]), ("inside.jpg", jpeg[:scan] + b"\xa5" * 30 + jpeg[scan + 30:]),
+                          ("early.jpg", jpeg[:-200] + b"\xff\xd9"), ("profile.png", png[:33] + png_chunk(b"iCCP", b"a\0\0x") + png[33:])):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert read_image(path).shape == (40, 60, 3)
+        assert checked_bytes(path) == content and not examine(path).fault
+    assert capfd.readouterr() == ("", "")
+
+
+# What is no regular file.
+
+def test_a_pipe_is_read_once(tmp_path):
+    content, pipe = encoded(".jpg"), tmp_path / "pipe"
+    os.mkfifo(str(pipe))
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    pixels = read_image(pipe)
+    writer.join()
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert_array_equal(pixels.asnumpy(), read_image(tmp_path / "a.jpg").asnumpy())
+
+
+def test_a_device_without_an_end_is_left(monkeypatch):
+    monkeypatch.setattr(images, "MOST_BYTES", 2 ** 22)
+    with pytest.raises(InputError, match="image /dev/zero has more than 4 MiB"):
+        read_image("/dev/zero")

@@ -14,7 +14,7 @@ import pytest
 from conftest import TINY
 from mlr.data import examine
 from mlr.data.datasets import DATASETS, read_fi
-from mlr.data.manifest import Entry, LeftOut
+from mlr.data.manifest import Entry
 from mlr.data.preparation import PLACEHOLDER_ROWS
 from mlr.data.splits import read_training_splits
 from mlr.emotions import EKMAN, MIKELS

@@ -51,15 +51,34 @@ def save(photograph, path, form):
         photograph.save(path)
     elif form == "16-bit grey":
         Image.fromarray(np.asarray(photograph.convert("L")).astype(np.uint16) * 257).save(path)
-    elif form == "progressive":
+    elif form.startswith("progressive"):
         photograph.save(path, progressive=True)
+        if form.endswith("unfinished"):                              # its last scans, with the last bits, left out
+            content = path.read_bytes()
+            path.write_bytes(content[:content.rindex(b"\xff\xc4")] + b"\xff\xd9")
+    elif form in ("4:4:0", "4:2:2", "4:4:4", "4:1:1"):
+        sampling = getattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR_" + form.replace(":", ""))
+        cv2.imwrite(str(path), np.asarray(photograph)[:, :, ::-1], [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])
+    elif form in ("ycck", "cmyk, unmarked"):
+        save(photograph, path, "cmyk")
+        content = path.read_bytes()
+        mark = content.index(b"Adobe")
+        path.write_bytes(content[:mark + 11] + b"\2" + content[mark + 12:] if form == "ycck" else
+                         content[:mark - 4] + content[mark - 2 + int.from_bytes(content[mark - 2:mark], "big"):])
+    elif form == "16-bit colour":
+        cv2.imwrite(str(path), np.asarray(photograph).astype(np.uint16) * 250 + 77)
+    elif form == "animated":
+        photograph.save(path, save_all=True, append_images=[photograph.rotate(90)])
+    elif form == "transparent palette":
+        photograph.quantize(16).save(path, transparency=3)
     else:
         photograph.convert({"grey": "L", "cmyk": "CMYK", "rgb": "RGB", "palette": "P", "black and white": "1"}[form]).save(path)
     return path
 
 
 FORMS = [("rgb", "jpg"), ("rgb", "png"), ("grey", "jpg"), ("grey", "png"), ("cmyk", "jpg"), ("progressive", "jpg"), ("palette", "png"),
-         ("black and white", "png"), ("transparent", "png"), ("16-bit grey", "png"), *(("exif%d" % number, "jpg") for number in range(1, 9))]
+         ("black and white", "png"), ("transparent", "png"), ("progressive, unfinished", "jpg"), ("4:4:0", "jpg"), ("4:2:2", "jpg"),
+         ("4:4:4", "jpg"), ("4:1:1", "jpg"), ("ycck", "jpg"), ("cmyk, unmarked", "jpg"), ("16-bit colour", "png"), ("animated", "png"), ("transparent palette", "png"), ("16-bit grey", "png"), *(("exif%d" % number, "jpg") for number in range(1, 9))]
 BOXES = [(0, 0, 640, 427), (30, 20, 333, 227), (5, 5, 6, 205), (5, 5, 205, 6), (7, 7, 8, 8), (0, 0, 224, 224)]  # left, top, right, bottom
 
 

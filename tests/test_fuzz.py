@@ -60,7 +60,7 @@ from mlr.original import load_original_parameters, save_original_parameters
 from mlr.params_file import read_params, write_params
 from mlr.pictures import read_pictures, thumbnail
 from mlr.portable import description, exported_part, npz_of
-from mlr.prediction import Predictor, _read
+from mlr.prediction import Predictor, _pixels, _read
 from mlr.presets import DEMO, RELEASED, Preset
 from mlr.report import most_confident, save_report
 from mlr.results import csv_table, of_fi, outcome, read_csv, summary
@@ -119,6 +119,8 @@ def write_pictures(folder):
     for name in ("a.gif", "animated.png", "animated.webp"):
         picture.save(folder / name, **frames)
     picture.save(folder / "packed.tiff", compression="tiff_lzw")
+    picture.save(folder / "a.jp2")
+    (folder / "endless.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-2])
     picture.save(folder / "pages.tiff", compression="jpeg", **frames)
     shutil.copy(folder / "a.png", folder / "png.jpg")
     shutil.copy(folder / "a.gif", folder / "gif.jpg")
@@ -126,15 +128,15 @@ def write_pictures(folder):
 
 
 def read_picture(folder, path):
-    """As mlr prepare, predict, report and visualize do. What the first refuses, all do; OpenCV, which it asks, knows some formats more than MXNet."""
+    """As mlr prepare, predict, report and visualize do. What one refuses, all do."""
     found, errors = examine(path), []
-    for read in (_read, thumbnail, lambda path: read_pictures([path], 64, mx.cpu())):
+    for read in (lambda path: _pixels(_read(path), path), read_image, thumbnail, lambda path: read_pictures([path], 64, mx.cpu())):
         try:
             read(path)
             mx.nd.waitall()
         except InputError as error:
             errors.append(error)
-    assert len(errors) == 3 or not found.fault, (found, errors)
+    assert len(errors) == (4 if found.fault else 0), (found, errors)
     if errors:
         raise errors[0]
 

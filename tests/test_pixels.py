@@ -97,8 +97,37 @@ def flipped(data, byte, bit):
     return data[:byte] + bytes([data[byte] ^ 1 << bit]) + data[byte + 1:]
 
 
+def test_pixels_that_changed_are_found_when_they_are_first_used(cache, split):
+    path = CachedImages(split, 64).path
+    whole = path.read_bytes()
+    start = len(whole) - 12 * 64 * 64 * 3 - 4 * 13
+    for way in (lambda images: list(CachedBatches(images, augmentation.evaluation, 64, 5)), lambda images: [images[index] for index in range(12)]):
+        path.write_bytes(flipped(whole, start + 7 * 64 * 64 * 3 + 1000, 3))
+        images = CachedImages(split, 64)
+        with pytest.raises(InputError, match="pixel cache .* has changed .* pixels of fear/01.jpg, .*: it has been removed. Start again"):
+            way(images)
+        assert not path.exists() and len(CachedImages(split, 64)) == 12 and path.read_bytes() == whole
+
+
+def test_a_sum_is_taken_once(cache, split, monkeypatch):
+    taken, crc32 = [], pixels.zlib.crc32
+    images = CachedImages(split, 64)
+    monkeypatch.setattr(pixels.zlib, "crc32", lambda data: taken.append(1) or crc32(data))
+    for _ in range(3):
+        list(CachedBatches(images, augmentation.evaluation, 64, 5))
+    assert len(taken) == 12
+
+
+def test_a_cache_of_before_there_were_sums_is_made_anew(cache, split):
+    path = CachedImages(split, 64).path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4 * 13])
+    CachedImages(split, 64)
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize("damage", [
-    lambda data: data[:-1], lambda data: b"", lambda data: b"x" + data[1:], lambda data: data + b"x", lambda data: b"PK\3\4" + data[4:],
+    lambda data: data[:-1], lambda data: flipped(data, len(data) - 30, 0), lambda data: flipped(data, len(data) - 1, 7), lambda data: b"", lambda data: b"x" + data[1:], lambda data: data + b"x", lambda data: b"PK\3\4" + data[4:],
     lambda data: flipped(data, 8, 1), lambda data: flipped(data, 8, 6)])
 def test_a_damaged_file_is_made_anew(cache, split, damage):
     path = CachedImages(split, 64).path

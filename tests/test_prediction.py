@@ -1,7 +1,13 @@
 """The library's door: a run as a function from images to predictions."""
 
+import io
 import itertools
+import json
+import os
 import shutil
+import signal
+import sys
+from collections import Counter
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +16,8 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 
 import mlr
 from mlr import prediction
@@ -19,6 +26,8 @@ from mlr.command import SHIPPED_RUN
 from mlr.data.images import read_image
 from mlr.errors import InputError
 from mlr.prediction import AT_ONCE, Predictor
+from mlr.pictures import read_pictures
+from mlr.predict import main
 from mlr.presets import DEMO
 from mlr.rows.networks import network_options, new_network
 from mlr.transforms import evaluation_transform
@@ -109,7 +118,76 @@ def test_memory_is_bounded(predictor, monkeypatch):
         assert len(seen) == (AT_ONCE if number <= AT_ONCE else 2 * AT_ONCE)
 
 
+class Counted(mx.nd.NDArray):
+    """An NDArray that takes another's memory, and counts how many of it there are."""
+
+    alive = most = 0
+
+    def __init__(self, image):
+        super().__init__(image.handle)
+        image.handle = mx.base.NDArrayHandle()
+        Counted.alive += 1
+        Counted.most = max(Counted.most, Counted.alive)
+
+    def __del__(self):
+        Counted.alive -= 1
+        super().__del__()
+
+
+@pytest.mark.parametrize("ask", [
+    lambda predictor, paths: predictor.of_files(paths, list(map(str, paths))), lambda predictor, paths: predictor(paths)])
+def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monkeypatch, ask):
+    paths = []
+    for number, pixels in enumerate(pictures(70)):
+        paths.append(tmp_path / ("%02d.png" % number))
+        cv2.imwrite(str(paths[-1]), pixels)
+    Counted.most = 0
+    for name in ("read_image", "image_of"):
+        read = getattr(prediction, name)
+        monkeypatch.setattr(prediction, name, lambda *arguments, read=read: Counted(read(*arguments)))
+    assert len(ask(predictor, paths)) == 70
+    assert Counted.most in (1, 2) and Counted.alive == 0
+
+
+def test_large_images_are_small_in_figures(tmp_path):
+    pixels = cv2.resize(np.random.randint(0, 256, (20, 30, 3), dtype=np.uint8), (3000, 2000))
+    cv2.imwrite(str(tmp_path / "large.png"), pixels[:, :, ::-1])
+    shown, seen = read_pictures([tmp_path / "large.png", EXAMPLE], 64, mx.cpu())
+    assert shown[0].shape == (683, 1024, 3) and shown[1].shape == read_image(EXAMPLE).shape
+    for image, path in zip(seen, (tmp_path / "large.png", EXAMPLE)):                # the network sees the whole image
+        assert_array_equal(image.asnumpy(), evaluation_transform(64)(read_image(path)).asnumpy())
+
+
+@pytest.mark.parametrize("given", [
+    lambda content: content, bytearray, memoryview, io.BytesIO, lambda content: Image.open(io.BytesIO(content)), lambda content: EXAMPLE.open("rb"),
+    lambda content: Path(EXAMPLE)])
+def test_what_an_image_may_be(predictor, given):
+    content, expected = EXAMPLE.read_bytes(), predictor(EXAMPLE)
+    assert predictor(given(content)) == expected
+    answer, other = predictor([given(content), EXAMPLE])
+    same(answer, expected)
+    same(other, expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA", "I;16"])
+def test_pil_images_are_read_as_their_files(predictor, tmp_path, mode):
+    picture = Image.open(EXAMPLE)
+    picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 200) if mode == "I;16" else picture.convert(mode)
+    picture.save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
+    assert predictor(picture) == predictor(next(tmp_path.iterdir()))
+
+
+def test_the_orientation_of_a_pil_image_is_ignored(predictor, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.open(EXAMPLE).save(tmp_path / "a.png", exif=exif)
+    assert predictor(Image.open(tmp_path / "a.png")) == predictor(EXAMPLE)
+
+
 @pytest.mark.parametrize("images, message", [
+    (b"text", "<bytes> can't be decoded"), (io.BytesIO(), "image <BytesIO> is empty"), (io.StringIO("text"), 'opened as text: open it with mode "rb"'),
+    (Image.new("F", (4, 4)), "PIL image is 4 x 4 of the mode F, .*: convert it to RGB"), (None, "not a NoneType"), (3, "not a int"),
+    ([[EXAMPLE]], "not a list"), (mx.nd.zeros((4, 4, 3), dtype="uint8"), "a PIL image, or a NumPy array .* not a NDArray"),
     ("nowhere.jpg", "can't read image nowhere.jpg: No such file"),
     (Path(__file__), "test_prediction.py can't be decoded"),
     ([EXAMPLE, "nowhere.jpg"], "can't read image nowhere.jpg"),
@@ -119,7 +197,7 @@ def test_memory_is_bounded(predictor, monkeypatch):
     (np.zeros((2, 8, 8, 1), np.uint8), r"\(8, 8, 1\) of uint8"),
     (np.zeros((0, 8, 3), np.uint8), r"\(0, 8, 3\)"),
     ([np.zeros((2, 8, 8, 3), np.uint8)], r"\(2, 8, 8, 3\) of uint8"),
-    ([None], "a path or a NumPy array .* not a NoneType"),
+    ([None], "the path of an image file, .* not a NoneType"),
 ])
 def test_what_is_no_image(predictor, images, message):
     with pytest.raises(InputError, match=message):
@@ -134,7 +212,7 @@ def test_folders_without_images(predictor, tmp_path):
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"run": "nowhere"}, "nowhere is not a run folder"), ({"parameters": "first"}, 'parameters are "last" or "best", not \'first\''),
+    ({"run": "nowhere"}, "nowhere is not a run folder"), ({"run": None}, "a run is the path of its folder, not a NoneType"), ({"parameters": "first"}, 'parameters are "last" or "best", not \'first\''),
     ({"parameters": "best"}, "has no best.params"), ({"ctx": "tpu"}, 'unknown context "tpu"'), ({"ctx": mx.gpu(99)}, r"gpu\(99\) is not there"),
 ])
 def test_what_can_not_be_loaded(options, message):
@@ -184,3 +262,62 @@ def test_an_image_without_proposals_costs_no_other_its_answer(tmp_path):
     assert known.probabilities.keys() == {"awe", "fear"}
     for error, name in ((unknown, "awe/2.png"), (array, "<array>")):
         assert isinstance(error, InputError) and "has no proposals of image %s" % name in str(error)
+
+
+def forked(work):
+    """Return what `work` returns in a forked process."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if not process:
+        try:
+            signal.alarm(60)                                                      # of the child: where it hangs, it ends
+            os.write(writer, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as answer:
+        content = answer.read()
+    os.waitpid(process, 0)
+    return json.loads(content)
+
+
+def test_a_forked_process_gets_answers(predictor):
+    """As in multiprocessing's pools, DataLoader's workers and gunicorn: of a predictor that the parent loaded and asked, and of one of its own."""
+    expected = predictor(EXAMPLE).probabilities
+    assert forked(lambda: predictor(EXAMPLE).probabilities) == expected
+    assert forked(lambda: mlr.load(ctx="cpu")(EXAMPLE).probabilities) == expected
+    assert forked(lambda: forked(lambda: predictor(EXAMPLE).probabilities)) == expected
+    assert predictor(EXAMPLE).probabilities == expected
+
+
+# The command.
+
+def test_the_standard_input_is_an_image(monkeypatch, capsys, predictor):
+    for stream, code, said in ((io.BytesIO(EXAMPLE.read_bytes()), 0, ""), (io.BytesIO(), 2, "image <BytesIO> is empty"), (None, 2, "which is closed")):
+        monkeypatch.setattr(sys, "stdin", stream and io.TextIOWrapper(stream))
+        assert main(["-", "--json", "--ctx", "cpu"]) == code
+        printed = capsys.readouterr()
+        assert said in printed.err
+        if not code:
+            assert json.loads(printed.out) == {"image": "-", **predictor(EXAMPLE)._asdict()}
+    assert main(["-", "-"]) == 2 and "the standard input holds one image" in capsys.readouterr().err
+
+
+def test_a_pipe_is_an_image(tmp_path, capsys, predictor):
+    os.mkfifo(str(tmp_path / "pipe"))
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(EXAMPLE.read_bytes(),))
+    writer.start()
+    assert main([str(tmp_path / "pipe"), "--json", "--ctx", "cpu"]) == 0
+    writer.join()
+    assert json.loads(capsys.readouterr().out)["probabilities"] == predictor(EXAMPLE).probabilities
+
+
+def test_in_a_folder_regular_files_alone_are_images(tmp_path, capsys):
+    os.mkfifo(str(tmp_path / "pipe.jpg"))
+    (tmp_path / "album.jpg").mkdir()
+    shutil.copy(str(EXAMPLE), str(tmp_path / "album.jpg" / "a.jpg"))
+    (tmp_path / "link.jpg").symlink_to(EXAMPLE)
+    for folder in (tmp_path, tmp_path / "album.jpg"):
+        assert main([str(folder), "--json", "--ctx", "cpu"]) == 0
+    named = Counter(Path(json.loads(line)["image"]).name for line in capsys.readouterr().out.splitlines())
+    assert named == {"a.jpg": 2, "link.jpg": 1}

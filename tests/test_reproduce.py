@@ -24,7 +24,7 @@ from mlr.errors import InputError, RunError
 from mlr.figures import new_figure, plot_results
 from mlr.metrics import classification_metrics
 from mlr.presets import DEMO
-from mlr.reproduce import Runner, check, command_of, parser, plan, pretrainings, train, train_and_evaluate, write_results
+from mlr.reproduce import Runner, check, command_of, parser, plan, pretrainings, train_and_evaluate, write_results
 from mlr.weights import sha256_of
 
 # Runs as `mlr.results.outcome` reads them, of one system with three seeds and one with a single one.

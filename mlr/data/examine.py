@@ -38,7 +38,7 @@ def examine(path):
     except InputError as error:
         return Examined(fault=str(error))
     height, width, _ = pixels.shape
-    thumbnail = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    thumbnail = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)[:, :, ::-1]  # BGR, as in journals of older versions
     return Examined(width, height, hashlib.sha256(data).hexdigest(), hashlib.sha256(thumbnail.tobytes()).hexdigest()[:32])
 
 

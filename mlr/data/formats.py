@@ -11,6 +11,8 @@ SIGNATURES = (
     (0, b"BM", "BMP"),
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),  # of more than 4 GiB, or of programs that always write this kind
+    (0, b"MM\0+", "TIFF"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     *((8, brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")),
@@ -26,6 +28,8 @@ def format_of(start):
             continue
         if name in ("HEIC", "AVIF") and start[4:8] != b"ftyp" or name == "WebP" and start[:4] != b"RIFF":
             continue
+        if name == "HEIC" and (b"avif" in start[16:32] or b"avis" in start[16:32]):
+            return "AVIF"  # its first brand, mif1 or msf1, is that of the container
         if name == "PPM" and not start[2:3].isspace() or name == "BMP" and start[6:10] != b"\0\0\0\0":
             continue
         return name

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 from mxnet import gluon
 from tqdm import tqdm
 
 from mlr.data.images import checked_bytes, read_image
+from mlr.processor import usable_cores
 
 
 class LabelledImages(gluon.data.Dataset):
@@ -34,8 +36,9 @@ class LabelledImages(gluon.data.Dataset):
     @cached_property
     def digests(self):
         """The SHA-256 of each image's file. Raises InputError for the first that is empty, truncated or damaged."""
-        return [self.checked_sha256(index) for index in tqdm(
-            range(len(self)), desc="checking images", unit=" files", leave=False, disable=None)]
+        with ThreadPoolExecutor(usable_cores()) as workers:
+            return list(tqdm(workers.map(self.checked_sha256, range(len(self))), total=len(self), desc="checking images", unit=" files",
+                             leave=False, disable=None))
 
     def checked_sha256(self, index):
         """Return the SHA-256 of an image's file. Raises InputError where it is empty, truncated or damaged."""

@@ -65,7 +65,13 @@ class GluonBatches(Batches):
 
     def __init__(self, images, transform, batch_size, shuffle=False, part=None):
         super().__init__(images, batch_size, shuffle, part)
-        self._transformed = images.transform_first(transform)
+
+        def transformed(image):
+            result = transform(image)
+            result.wait_to_read()  # or MXNet would keep the images of a batch, as large as they are, until it comes to them
+            return result
+
+        self._transformed = images.transform_first(transformed)
 
     def _made(self, numbers):
         return iter(gluon.data.DataLoader(self._transformed, batch_sampler=[
@@ -108,7 +114,7 @@ class CachedBatches(Batches):
         pixels, rng = self._images.pixels(), np.random.RandomState(0)
         for row, image, seed in zip(rows, images, seeds):
             rng.seed(seed)
-            self._finish(pixels[self._images.rows[row]], rng, image)
+            self._finish(self._images.checked(pixels, row), rng, image)
 
     def _batch(self, filled, images, rows):
         filled.result()

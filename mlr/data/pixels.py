@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mxnet import gluon
 from mxnet.gluon.data.vision import transforms
 from tqdm import tqdm
 
-from mlr.data.images import read_images
+from mlr.data.images import read_image
 from mlr.errors import InputError
 from mlr.files import sync
 from mlr.processor import usable_cores
@@ -38,8 +39,8 @@ class CachedImages(gluon.data.Dataset):
 
     split: a LabelledImages. size: in pixels. At the first use they are decoded into one file of 3 size^2 bytes an image (192 KiB for
     the released 256 px), which is named after the contents of the image files and their order: other images, another file. It gets
-    its name when it is whole, so that nothing is lost by an interruption but time. Raises InputError where there is no room for it,
-    or it can't be written.
+    its name when it is whole, so that nothing is lost by an interruption but time. Behind the images it has their CRC-32, each of
+    which is checked when its image is used first. Raises InputError where there is no room for it, or it can't be written.
 
     Attributes: `path`; `labels` and `names`, one an image; `rows`, the images' places in the file.
     """
@@ -49,10 +50,11 @@ class CachedImages(gluon.data.Dataset):
         self._shape = (len(split), size, size, 3)
         contents = "\n".join([str(self._shape), *split.digests])
         self.path = cache_folder() / ("pixels-%s.npy" % hashlib.sha256(contents.encode()).hexdigest())
-        self._header = _npy_header(self._shape)
-        if not self._is_whole():
+        self._header, self._checked = _npy_header(self._shape), np.zeros(len(split), bool)
+        self._sums = self._read_sums()
+        if self._sums is None:
             try:
-                self._write(split)
+                self._sums = self._write(split)
             except OSError as error:
                 raise InputError("can't write the pixel cache %s: %s. Name another folder in MLR_CACHE, or use --pipeline released" % (
                     self.path, error.strerror)) from None
@@ -61,27 +63,48 @@ class CachedImages(gluon.data.Dataset):
         return len(self.labels)
 
     def __getitem__(self, index):
-        return mx.nd.array(self.pixels()[self.rows[index]], dtype=np.uint8), self.labels[index]
+        return mx.nd.array(self.checked(self.pixels(), index), dtype=np.uint8), self.labels[index]
 
     def pixels(self):
         """Return all images in the file, (N, size, size, 3) uint8, mapped: what is read of them stays in memory while the array does."""
         return np.load(str(self.path), mmap_mode="r")
 
-    def _is_whole(self):
+    def checked(self, pixels, index):
+        """Return one image of `pixels()`, (size, size, 3) uint8.
+
+        Raises InputError where it is not what was written, having removed the file, so that it is made anew.
+        """
+        row = self.rows[index]
+        if not self._checked[row]:
+            if zlib.crc32(pixels[row]) != self._sums[row]:
+                self.path.unlink(missing_ok=True)
+                raise InputError(
+                    f"the pixel cache {self.path} has changed since it was written, in the pixels of {self.names[index]}, likely by a "
+                    "failing disk: it has been removed. Start again, a training with --resume, and it is made anew")
+            self._checked[row] = True
+        return pixels[row]
+
+    def _read_sums(self):
+        """Return the CRC-32 of each image, (N,) uint32, or None where the file is not there, or not whole, or of an older version."""
+        size = 4 * len(self._checked)
         try:
             with open(self.path, "rb") as file:
-                return file.read(len(self._header)) == self._header and os.fstat(file.fileno()).st_size == len(self._header) + np.prod(self._shape)
+                header = file.read(len(self._header))
+                file.seek(int(np.prod(self._shape)), os.SEEK_CUR)
+                sums, own, behind = file.read(size), file.read(4), file.read(1)
         except OSError:
-            return False
+            return None
+        whole = header == self._header and own == _crc(sums) and len(sums) == size and not behind
+        return np.frombuffer(sums, "<u4") if whole else None
 
     def _write(self, split):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._remove_left_over()
-        needed, free = int(np.prod(self._shape)), shutil.disk_usage(self.path.parent).free
+        needed, free = int(np.prod(self._shape)) + 4 * len(split), shutil.disk_usage(self.path.parent).free
         if needed > free:
             raise InputError("the pixel cache of %s needs %.1f GB, and %s has %.1f: make room, name another folder in MLR_CACHE, or use "
                              "--pipeline released" % (split.source, needed / 1e9, self.path.parent, free / 1e9))
-        resize = transforms.Resize(self._shape[1:3])
+        resize, sums = transforms.Resize(self._shape[1:3]), []
         # Another process may be at it, too, on another machine or in another container with the same process number.
         descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name + ".")
         try:
@@ -90,15 +113,19 @@ class CachedImages(gluon.data.Dataset):
                 file.write(self._header)
                 for start in range(0, len(split), AT_ONCE):
                     indices = range(start, min(start + AT_ONCE, len(split)))
-                    for image in workers.map(lambda index: resize(read_images([split.paths[index]])[0]).asnumpy(), indices):
+                    for image in workers.map(lambda index: resize(read_image(split.paths[index])).asnumpy(), indices):
                         file.write(image)
+                        sums.append(zlib.crc32(image))
                         progress.update()
+                sums = np.array(sums, "<u4")
+                file.write(sums.tobytes() + _crc(sums))
             sync(partial)
             os.replace(partial, self.path)
         except BaseException:
             os.unlink(partial)
             raise
         sync(self.path.parent)
+        return sums
 
     def _remove_left_over(self):
         """Remove what killed processes left, which can be gigabytes."""
@@ -115,3 +142,7 @@ def _npy_header(shape):
     np.lib.format.write_array_header_1_0(
         file, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape})
     return file.getvalue()
+
+
+def _crc(data):
+    return zlib.crc32(data).to_bytes(4, "little")
