@@ -55,10 +55,10 @@ figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr visualize --image imgs/example.jpg --out imgs/gram.png --view gram
 
 # Ends with what is in checkpoints/demo, within rounding: the parameters are the same to the bit on one build, kind of processor, number of
-# threads and choice of MKL's kernels alone, and those there were made before mlr.processor chose any.
+# threads and choice of MKL's kernels alone, and those there were made before mlr.runtime.cpu chose any.
 checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr train --data demo --pipeline released --out runs/checkpoint
-	$(BIN)/python -c 'from mlr.checkpoint import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
+	$(BIN)/python -c 'from mlr.runs.folder import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
 	$(BIN)/mlr evaluate --run runs/checkpoint
 
 # What README and notebook show: all rows, ablations and losses with three seeds, most of an hour on two cores.

@@ -6,18 +6,18 @@ The full network at 224 px with random weights, and statistics of batch norm and
 
 import time
 
-import mlr
 import mxnet as mx
 import numpy as np
 import onnxruntime
 from mxnet import autograd, nd
 from sklearn.datasets import load_sample_images
 
-from mlr.onnx_graph import IMAGES, onnx_model
-from mlr.processor import usable_cores
-from mlr.quantization import quantized
-from mlr.transforms import training_transform
-from mlr.weights import materialize
+import mlr
+from mlr.data.transforms import training_transform
+from mlr.exporting.int8 import quantized
+from mlr.exporting.onnx import IMAGES, onnx_model
+from mlr.model.parameters import materialize
+from mlr.runtime.cpu import usable_cores
 
 SIZE, PASSES, CALIBRATED, ROUNDS = 224, 10, 64, 25
 

@@ -3,14 +3,14 @@
 import logging
 import os
 
-import mlr
+import contestant
 import mxnet as mx
 from mxnet import io, nd
 from mxnet.contrib.quantization import quantize_model
-
-import contestant
-from mlr.inference import BACKEND, unlogged
 from package import network
+
+import mlr
+from mlr.inference.fused_graph import BACKEND, unlogged
 
 QUANTIZED = "MKLDNN_QUANTIZE"
 

@@ -2,9 +2,8 @@
 
 import os
 
-import onnxruntime
-
 import contestant
+import onnxruntime
 
 
 def inference(given, options):

@@ -9,15 +9,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import mlr
+import contestant
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, nd, profiler
-
-import contestant
-from mlr import engine
-from mlr.weights import materialize
 from package import GEMM
+
+import mlr
+from mlr.model.parameters import materialize
+from mlr.training.optimizer import new_trainer
 
 BATCH, SIZE, STEPS = 16, 224, 4
 GROUPS = {
@@ -57,7 +57,7 @@ def main():
     materialize(net, mx.cpu(), mx.init.Xavier())
     net.hybridize()
     loss = mlr.ClassImbalanceLoss([contestant.CLASS_WEIGHT] * 8)
-    trainer = engine.new_trainer(net, "sgd", {
+    trainer = new_trainer(net, "sgd", {
         "learning_rate": contestant.LEARNING_RATE, "momentum": contestant.MOMENTUM, "wd": contestant.WEIGHT_DECAY})
     images, labels = nd.random.normal(shape=(BATCH, 3, SIZE, SIZE)), nd.array(np.arange(BATCH) % 8)
 

@@ -2,21 +2,22 @@
 
 import os
 
+import contestant
 import cv2
-import mlr
 import mxnet as mx
 import numpy as np
 from mxnet import nd
 
-import contestant
-from mlr import engine
-from mlr.augmentation import Augmentation
+import mlr
+from mlr.data.augmentation import Augmentation
 from mlr.data.labelled import LabelledImages
 from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages
-from mlr.inference import fused
-from mlr.transforms import training_resize, training_transform
-from mlr.weights import infer_shapes, set_parameters
+from mlr.data.transforms import training_resize, training_transform
+from mlr.inference.fused_graph import fused
+from mlr.model.parameters import infer_shapes, set_parameters
+from mlr.training import loop
+from mlr.training.optimizer import new_trainer
 
 GEMM = 4096
 
@@ -32,10 +33,10 @@ def network(given):
 def training(given, options):
     net, loss = network(given), mlr.ClassImbalanceLoss([contestant.CLASS_WEIGHT] * given.logits.shape[1])
     loss.hybridize(static_alloc=True, static_shape=True)
-    trainer = engine.new_trainer(net, "sgd", {
+    trainer = new_trainer(net, "sgd", {
         "learning_rate": contestant.LEARNING_RATE, "momentum": contestant.MOMENTUM, "wd": contestant.WEIGHT_DECAY})
     batch = nd.array(given.images), nd.array(given.labels)
-    return lambda: engine.train_epoch(net, [batch], loss, trainer, [mx.cpu()])
+    return lambda: loop.train_epoch(net, [batch], loss, trainer, [mx.cpu()])
 
 
 def inference(given, options):

@@ -1,10 +1,9 @@
 """Our network in PyTorch, channels last: eager, or with --compile through torch.compile. A contestant of `mlr benchmark`."""
 
+import contestant
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-import contestant
 
 STAGES = ((3, 64, 256, 1), (4, 128, 512, 2), (6, 256, 1024, 2), (3, 512, 2048, 2))  # units, inner and outer channels, stride
 

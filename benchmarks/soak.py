@@ -92,7 +92,7 @@ def predict(run, folder, predictions):
         answers += predictor([*files[::2], *arrays[::2]])
         answers += predictor(np.stack([cv2.resize(image, (96, 80)) for image in arrays]))
         answers += [answer for _, answer in predictor.folder(photos)]
-        if [type(answer) for answer in answers] != [mlr.prediction.Prediction] * KINDS * AT_A_TIME:
+        if [type(answer) for answer in answers] != [mlr.inference.predictor.Prediction] * KINDS * AT_A_TIME:
             sys.exit("some predictions failed")
         states.append(state(os.getpid()))
     return states

@@ -6,7 +6,7 @@ at its first use.
 
 from importlib import import_module
 
-from mlr.processor import prepare_for_mxnet
+from mlr.runtime.cpu import prepare_for_mxnet
 
 __version__ = "0.1.0"
 
@@ -14,15 +14,15 @@ prepare_for_mxnet()
 
 _MODULES = {
     "MultiLevelNet": "mlr.model.network",
-    "ClassImbalanceLoss": "mlr.loss",
-    "CrossEntropyLoss": "mlr.loss",
-    "VoteLoss": "mlr.loss",
-    "import_npz": "mlr.portable",
-    "inverse_frequency_weights": "mlr.loss",
-    "load": "mlr.prediction",
-    "load_original_parameters": "mlr.original",
-    "parse_context": "mlr.context",
-    "save_original_parameters": "mlr.original",
+    "ClassImbalanceLoss": "mlr.training.loss",
+    "CrossEntropyLoss": "mlr.training.loss",
+    "VoteLoss": "mlr.training.loss",
+    "import_npz": "mlr.exporting.arrays",
+    "inverse_frequency_weights": "mlr.training.loss",
+    "load": "mlr.inference.predictor",
+    "load_original_parameters": "mlr.model.released_weights",
+    "parse_context": "mlr.runtime.context",
+    "save_original_parameters": "mlr.model.released_weights",
 }
 
 __all__ = sorted(_MODULES)
@@ -31,7 +31,7 @@ __all__ = sorted(_MODULES)
 def __getattr__(name):
     if name not in _MODULES:
         raise AttributeError("module 'mlr' has no attribute '%s'" % name)
-    from mlr.installation import require_mxnet
+    from mlr.runtime.installation import require_mxnet
 
     require_mxnet()
     return getattr(import_module(_MODULES[name]), name)

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from mlr.command import ended, leave_if_stopped
+from mlr.cli import ended, leave_if_stopped
 from mlr.errors import InputError
 
 COMMANDS = {

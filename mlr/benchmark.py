@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from mlr import command, paper
+from mlr import cli, paper
 from mlr.errors import InputError, RunError
-from mlr.installation import require_mxnet
-from mlr.processor import usable_cores
+from mlr.runtime.cpu import usable_cores
+from mlr.runtime.installation import require_mxnet
 
 CHECKOUT = Path(__file__).parents[1]
 CONTESTANTS = CHECKOUT / "benchmarks"
@@ -88,11 +88,11 @@ def comparisons(batch):
 
 
 def parser():
-    parser = command.Parser("benchmark", __doc__)
+    parser = cli.Parser("benchmark", __doc__)
     parser.add_argument("--only", nargs="+", choices=("training", "inference", "pipeline", "start"), help="what to measure (default: all)")
-    parser.add_argument("--batch-size", type=command.number(int, 1), default=paper.BATCH_SIZE, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--image-size", type=command.number(int, 64), default=paper.IMAGE_SIZE, metavar="PX", help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=command.number(int, 1), default=3, metavar="N", help=(
+    parser.add_argument("--batch-size", type=cli.number(int, 1), default=paper.BATCH_SIZE, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--image-size", type=cli.number(int, 64), default=paper.IMAGE_SIZE, metavar="PX", help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=cli.number(int, 1), default=3, metavar="N", help=(
         "in each, every contestant once, in a fresh process; the table has the medians (default: %(default)s)"))
     parser.add_argument("--builds", type=Path, default=CHECKOUT / ".builds", metavar="DIR", help=(
         "the environments of the others, which make benchmark makes; one that is not there is left out (default: .builds)"))
@@ -104,7 +104,7 @@ def benchmark(options):
     require_mxnet()
     if not CONTESTANTS.is_dir():
         raise InputError("there is no folder %s: the benchmark needs a checkout of the project, not only the package" % CONTESTANTS)
-    command.refuse_existing(options.out)
+    cli.refuse_existing(options.out)
     wanted = options.only or ["training", "inference", "pipeline", "start"]
     if wanted == ["start"]:
         for name in ("batch_size", "image_size", "builds"):
@@ -120,7 +120,7 @@ def benchmark(options):
     lines += start_lines(start)
     machine = {"processor": processor(), "threads": usable_cores(), "python": platform.python_version(), "settings": {
         name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}}
-    from mlr.files import write_file
+    from mlr.runtime.files import write_file
 
     write_file(options.out, json.dumps({
         "machine": machine, "batch_size": options.batch_size, "image_size": options.image_size, "rounds": options.rounds,
@@ -167,7 +167,7 @@ def give(folder, options, tasks):
     import numpy as np
 
     import mlr
-    from mlr.weights import materialize
+    from mlr.model.parameters import materialize
 
     rng = np.random.RandomState(0)
     if "pipeline" in tasks:
@@ -188,7 +188,7 @@ def give(folder, options, tasks):
         "parameter/" + name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()})
     mlr.save_original_parameters(net, folder / "released.params")
     if "inference" in tasks:
-        from mlr.onnx_graph import onnx_model
+        from mlr.exporting.onnx import onnx_model
 
         (folder / "model.onnx").write_bytes(onnx_model(net, options.image_size).SerializeToString())
 
@@ -294,8 +294,8 @@ def processor():
 
 
 def main(argv=None):
-    return command.run(parser(), benchmark, argv)
+    return cli.run(parser(), benchmark, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from mlr import command
-from mlr.builds import installed_builds, version_numbers
+from mlr import cli
 from mlr.errors import InputError, RunError
-from mlr.installation import EXTRAS
-from mlr.processor import given, usable_cores
+from mlr.runtime.builds import installed_builds, version_numbers
+from mlr.runtime.cpu import given, usable_cores
+from mlr.runtime.installation import EXTRAS
 
 PYTHONS = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
@@ -44,7 +44,7 @@ class Problem(NamedTuple):
 
 
 def parser():
-    parser = command.Parser("doctor", __doc__)
+    parser = cli.Parser("doctor", __doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
 
@@ -148,8 +148,8 @@ def probe():
         answer.update(gpus=0, gpu_error=str(error).splitlines()[0])
     print(json.dumps(answer), flush=True)
 
-    from mlr.checkpoint import Run
     from mlr.data.pixels import cache_folder
+    from mlr.runs.folder import Run
 
     models = Path(mx.base.data_dir()) / "models"
     answer = {"models": {"path": str(models), "files": sorted(path.name for path in models.glob("*.params"))}}
@@ -160,7 +160,7 @@ def probe():
     except InputError as error:
         answer["cache_error"] = str(error)
     try:
-        answer["checkpoint"] = str(Run.open(command.SHIPPED_RUN).verified("last.params").parent)
+        answer["checkpoint"] = str(Run.open(cli.SHIPPED_RUN).verified("last.params").parent)
     except InputError as error:
         answer["checkpoint_error"] = str(error)
     print(json.dumps(answer), flush=True)
@@ -308,8 +308,8 @@ def _number(text):
 
 
 def main(argv=None):
-    return command.run(parser(), doctor, argv)
+    return cli.run(parser(), doctor, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

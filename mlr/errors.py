@@ -1,5 +1,6 @@
 """The ways in which a command ends early, told apart by its exit code."""
 
+
 from signal import SIGINT
 
 
@@ -17,3 +18,9 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message="interrupted", signal=SIGINT):
         super().__init__(message)
         self.signal = signal
+
+
+def shown(text, longest=200):
+    """Return a text from somebody's file as one line for an error's message: what can't be printed escaped, and cut off where it is long."""
+    text = text if len(text) <= longest else text[:longest] + "..."
+    return text if text.isprintable() else ascii(text)[1:-1]

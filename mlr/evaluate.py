@@ -7,15 +7,16 @@ import shlex
 import sys
 from pathlib import Path
 
-from mlr import command
+from mlr import cli
 from mlr.errors import InputError
-from mlr.files import write_file
-from mlr.folds import save_folds
-from mlr.installation import require_mxnet
+from mlr.runs.folds import save_folds
+from mlr.runtime.files import write_file
+from mlr.runtime.installation import require_mxnet
+
 
 def parser():
-    parser = command.Parser("evaluate", __doc__)
-    command.add_run(parser)
+    parser = cli.Parser("evaluate", __doc__)
+    cli.add_run(parser)
     parser.add_argument("--data", metavar="DIR|demo", help=(
         "folder with <split>/<class>/<image> (default: that of the training, its --target if it had "
         "one); what is written of other images than the training's has a part of their SHA-256 in its name"))
@@ -23,8 +24,8 @@ def parser():
     parser.add_argument("--report", nargs="?", const=False, metavar="FILE.html", help=(
         "write a page of options, curves, confusion, pictures and filters that opens without network (default: <run>/report_<split>.html); "
         "its patterns take a minute on a CPU for the demo, some minutes at 224 px"))
-    command.add_folds(parser)
-    command.add_context(parser)
+    cli.add_folds(parser)
+    cli.add_context(parser)
     return parser
 
 
@@ -32,9 +33,9 @@ def evaluate(options):
     if options.report:
         check_page(Path(options.report), options.folds)
     require_mxnet()
-    from mlr.checkpoint import fold_folder, fold_folders
-    from mlr.context import parse_context
-    from mlr.results import stem_of
+    from mlr.runs.folds import fold_folder, fold_folders
+    from mlr.runs.results import stem_of
+    from mlr.runtime.context import parse_context
 
     ctx, run = parse_context(options.ctx), Path(options.run)
     folds = fold_folders(run)
@@ -70,8 +71,8 @@ def refuse_unfinished(run, folders, options):
 
     folders: the run folders that are there.
     """
-    from mlr.checkpoint import Run
     from mlr.data.manifest import folds_of
+    from mlr.runs.folder import Run
 
     runs = [Run.open(folder) for folder in folders]
     finished = {found.config["options"]["fold"]: found.finished for found in runs}
@@ -86,7 +87,7 @@ def refuse_unfinished(run, folders, options):
 def images_folder(config, options):
     """Return the folder of the images to measure a run on: --data, or that of its training."""
     from mlr.data.drawn import DRAWN, data_folder
-    from mlr.results import measured_on
+    from mlr.runs.results import measured_on
 
     name = measured_on(config)
     if options.data or config["options"][name] in DRAWN:
@@ -103,16 +104,16 @@ def evaluate_run(folder, options, ctx, fold=None):
 
     fold: of the data, None for the one that the run was trained for.
     """
-    from mlr.checkpoint import Run
     from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, manifest_sha256, read_split
     from mlr.data.walk import words_on
-    from mlr.figures import save_confusion
-    from mlr.metrics import classification_metrics
-    from mlr.prediction import Predictor
-    from mlr.report import class_rows, most_confident, save_report, save_sheet
-    from mlr.results import of_own_images, stem_of
-    from mlr.run_config import checked_evaluation
+    from mlr.inference.predictor import Predictor
+    from mlr.runs.folder import Run
+    from mlr.runs.results import of_own_images, stem_of
+    from mlr.runs.schema import checked_evaluation
+    from mlr.training.metrics import classification_metrics
+    from mlr.viz.figures import save_confusion
+    from mlr.viz.report import class_rows, most_confident, save_report, save_sheet
 
     run = Run.open(folder)
     trained, data = run.config["options"], images_folder(run.config, options)
@@ -157,8 +158,8 @@ def evaluate_run(folder, options, ctx, fold=None):
 
 
 def main(argv=None):
-    return command.run(parser(), evaluate, argv)
+    return cli.run(parser(), evaluate, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

@@ -6,10 +6,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from mlr import command
+from mlr import cli
 from mlr.errors import InputError, RunError
-from mlr.files import write_file
-from mlr.installation import require_mxnet
+from mlr.runtime.files import write_file
+from mlr.runtime.installation import require_mxnet
 
 FORMATS = {
     "onnx": "a model of ONNX's opset 17 for batches of any size, with class names and preprocessing in its metadata",
@@ -24,8 +24,8 @@ INPUTS = {  # with and without preprocessing in the model
 
 
 def parser():
-    parser = command.Parser("export", __doc__)
-    command.add_run(parser, shipped=True)
+    parser = cli.Parser("export", __doc__)
+    cli.add_run(parser, shipped=True)
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="; ".join("%s: %s" % item for item in FORMATS.items()) + " (default: onnx)")
     parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx or .npz file, or the folder, to write; it must not exist")
     parser.add_argument("--with-preprocessing", action="store_true", help=(
@@ -46,8 +46,11 @@ def export(options):
     if options.int8:
         require("onnxruntime")
     import mxnet as mx
-    from mlr.checkpoint import Run
-    from mlr.portable import description, exported_part, npz_of, save_symbol
+
+    from mlr.exporting.arrays import npz_of
+    from mlr.exporting.description import description, exported_part
+    from mlr.exporting.symbol import save_symbol
+    from mlr.runs.folder import Run
 
     run = Run.open(options.run)
     net = run.load_network([mx.cpu()], options.parameters)
@@ -64,7 +67,7 @@ def export(options):
 
 def onnx_bytes(run, part, output, about, options):
     """Return the content of the .onnx file. part: the network to export; output: its output's name; about: the metadata."""
-    from mlr.onnx_graph import add_preprocessing, onnx_model, serialized
+    from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
 
     model = onnx_model(part, run.config["preprocessing"]["image_size"], output)
     about = {**about, "input": INPUTS[options.with_preprocessing]}
@@ -82,8 +85,8 @@ def quantized_model(run, model, data):
     from mlr.data.drawn import data_folder
     from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, read_splits
-    from mlr.prediction import evaluation_transform
-    from mlr.quantization import calibration_images, compared, quantized
+    from mlr.exporting.int8 import calibration_images, compared, quantized
+    from mlr.inference.predictor import evaluation_transform
 
     folder, trained = data_folder(data), run.config["options"]
     splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
@@ -117,7 +120,7 @@ def check(options, out):
     ending = ENDINGS.get(options.format)
     if ending and out.suffix != ending:
         raise InputError("--out %s: the name of a file of --format %s ends with %s" % (out, options.format, ending))
-    command.refuse_existing(out)
+    cli.refuse_existing(out)
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError("--out %s can't be written: %s is no folder, or not one that you may write to" % (out, above))
@@ -132,7 +135,7 @@ def require(package):
 
 
 def save(out, content):
-    """Write a file, whole or not at all; content as in `mlr.files.write_file`. Raises RunError, naming it, where that fails."""
+    """Write a file, whole or not at all; content as in `mlr.runtime.files.write_file`. Raises RunError, naming it, where that fails."""
     try:
         write_file(out, content)
     except OSError as error:
@@ -140,8 +143,8 @@ def save(out, content):
 
 
 def main(argv=None):
-    return command.run(parser(), export, argv)
+    return cli.run(parser(), export, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

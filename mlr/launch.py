@@ -8,19 +8,19 @@ import subprocess
 import sys
 import time
 
-from mlr import command
+from mlr import cli
 from mlr.errors import InputError, Interrupted, RunError
-from mlr.interruption import CODES, Handled
-from mlr.output import ReaderGone
-from mlr.processor import given, usable_cores
-from mlr.workers import HEARTBEAT
+from mlr.runtime.cpu import given, usable_cores
+from mlr.runtime.output import ReaderGone
+from mlr.runtime.signals import CODES, Handled
+from mlr.training.distributed import HEARTBEAT
 
 LOOPBACK = "127.0.0.1"
 FIRST = "worker 0"      # the one that writes the run folder
 LOOK_SECONDS = 0.1
 GRACE_SECONDS = 5       # from SIGTERM to SIGKILL, and for servers and scheduler to end after the last worker
 
-SERVER = "from mlr.workers import serve; serve()"  # or the scheduler, as DMLC_ROLE says
+SERVER = "from mlr.training.distributed import serve; serve()"  # or the scheduler, as DMLC_ROLE says
 
 # Reads process groups, one a line, until launch has gone, however that came about, and kills what is left of them.
 GUARD = """
@@ -34,10 +34,10 @@ for group in list(sys.stdin):
 
 
 def parser():
-    parser = command.Parser("launch", __doc__)
-    parser.add_argument("-n", dest="workers", type=command.number(int, 1), required=True, metavar="WORKERS", help=(
+    parser = cli.Parser("launch", __doc__)
+    parser.add_argument("-n", dest="workers", type=cli.number(int, 1), required=True, metavar="WORKERS", help=(
         "how many processes run the command, each as a machine of its own would"))
-    parser.add_argument("-s", dest="servers", type=command.number(int, 1), default=1, metavar="SERVERS", help=(
+    parser.add_argument("-s", dest="servers", type=cli.number(int, 1), default=1, metavar="SERVERS", help=(
         "how many parameter servers share the parameters (default: 1)"))
     parser.add_argument("command", type=str, nargs="+", metavar="COMMAND", help=(
         "what a worker runs, behind --, as in: mlr launch -n 2 -s 1 -- mlr train --kvstore dist_sync --out runs/two"))
@@ -200,8 +200,8 @@ class Job:
 
 
 def main(argv=None):
-    return command.run(parser(), launch, argv)
+    return cli.run(parser(), launch, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

@@ -4,6 +4,11 @@ Paper: H. Zhang, D. Xu, G. Luo, K. He, "Learning multi-level representations for
 Computing and Applications 34:14107-14120, 2022, doi 10.1007/s00521-022-07139-y. "Released" is the authors' public code.
 """
 
+
+
+
+
+
 # Network (released model/train.py).
 BACKBONE = "resnet50_v2"
 # All v2 networks of the Gluon model zoo, which the released one is taken from.

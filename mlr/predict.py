@@ -4,25 +4,25 @@ import json
 import sys
 from pathlib import Path
 
-from mlr import command
+from mlr import cli
 from mlr.errors import InputError
-from mlr.installation import require_mxnet
+from mlr.runtime.installation import require_mxnet
 
 
 def parser():
-    parser = command.Parser("predict", __doc__)
-    command.add_run(parser, shipped=True)
+    parser = cli.Parser("predict", __doc__)
+    cli.add_run(parser, shipped=True)
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_DIR", help=(
         "image files, pipes with one, or folders that are searched for them; - reads one image from the standard input"))
     parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of text")
-    command.add_context(parser)
+    cli.add_context(parser)
     return parser
 
 
 def predict(options):
     require_mxnet()
     from mlr.data.walk import words_on
-    from mlr.prediction import find_images, load
+    from mlr.inference.predictor import find_images, load
 
     if options.images.count("-") > 1:
         raise InputError("- is given %d times, but the standard input holds one image: give it once" % options.images.count("-"))
@@ -49,8 +49,8 @@ def predict(options):
 
 
 def main(argv=None):
-    return command.run(parser(), predict, argv)
+    return cli.run(parser(), predict, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

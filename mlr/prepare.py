@@ -4,12 +4,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from mlr import command
-from mlr.command import DRAWN
+from mlr import cli
+from mlr.cli import DRAWN
 from mlr.errors import InputError
-from mlr.presets import BOUNDS
+from mlr.options.presets import BOUNDS
 
-# The names of mlr.data.datasets, which --help does not load.
+# The names of mlr.data.layouts.finding, which --help does not load.
 DATASETS = {
     "fi": "Flickr and Instagram, in any of its layouts", "emotionroi": "EmotionROI", "emotion6": "Emotion6", "twitter1": "Twitter I",
     "twitter2": "Twitter II", "artphoto": "ArtPhoto", "abstract": "Abstract", "iapsa": "IAPSa, with a CSV file of rows file,emotion",
@@ -23,7 +23,7 @@ SHEET_SCALE = .65  # inches an image
 
 
 def parser():
-    parser = command.Parser("prepare", __doc__)
+    parser = cli.Parser("prepare", __doc__)
     parser.add_argument("--dataset", required=True, choices=(*DRAWN, *DATASETS), help=(
         "demo: draw the demo paintings; demo-objects: draw another task, to pretrain on; " + "; ".join("%s: %s" % item for item in DATASETS.items())))
     parser.add_argument("--root", metavar="DIR", help="the folder of the data set, which is only read; not for what is drawn")
@@ -32,7 +32,7 @@ def parser():
         "how to split where the data set has no lists of its own: 80/5/15 %% of each class to train, valid and test (EmotionROI and "
         "Emotion6: 70/30; the small sets: five folds), drawn; or, for csv, as released: the same number of each class to train, "
         "together 80 %%, and the rest to valid (default: stratified)"))
-    parser.add_argument("--seed", type=command.number(int, *BOUNDS["seed"]), metavar="N", help="of the drawing (default: 7) or the split (default: 0)")
+    parser.add_argument("--seed", type=cli.number(int, *BOUNDS["seed"]), metavar="N", help="of the drawing (default: 7) or the split (default: 0)")
     parser.add_argument("--agree", choices=("three", "four", "five"), help="Twitter I: how many of five labellers agreed (default: three)")
     parser.add_argument("--strict", action="store_true", default=None, help="end with an error where anything would be left out")
     parser.add_argument("--sheet", metavar="FILE.png", help="draw a contact sheet of the drawn images, too")
@@ -69,7 +69,7 @@ def prepare_drawn(dataset, folder, seed, sheet):
 
 def prepare_data_set(options):
     """Read the rows of a data set, decode every image, split, and write the manifest."""
-    from mlr.data import datasets
+    from mlr.data import layouts
     from mlr.data.manifest import LEFT_OUT
     from mlr.data.preparation import JOURNAL, prepare_images
     from mlr.data.walk import by_kind
@@ -79,7 +79,7 @@ def prepare_data_set(options):
         raise InputError("--root %s does not exist or is no folder" % root)
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {JOURNAL}):
         raise InputError("--out %s exists already: give another folder, or remove it" % out)
-    data_set = datasets.DATASETS[options.dataset]
+    data_set = layouts.DATASETS[options.dataset]
     listing = data_set.read(root, options.agree) if options.agree else data_set.read(root)
     if not listing.rows:
         raise InputError("no image of %s is below %s (%d rows and files left out%s)" % (
@@ -106,9 +106,9 @@ def print_counts(entries):
 
 def draw_sheet(split, path):
     """Draw the first images of each class of a split into a file."""
-    from mlr.data.layout import read_classes
-    from mlr.figures import new_figure, plot_contact_sheet, save_figure
-    from mlr.pictures import thumbnail
+    from mlr.data.class_folders import read_classes
+    from mlr.viz.figures import new_figure, plot_contact_sheet, save_figure
+    from mlr.viz.pictures import thumbnail
 
     rows = {
         folder.path.name: [thumbnail(file) for file in folder.images[:SHEET_IMAGES]]
@@ -119,8 +119,8 @@ def draw_sheet(split, path):
 
 
 def main(argv=None):
-    return command.run(parser(), prepare, argv)
+    return cli.run(parser(), prepare, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

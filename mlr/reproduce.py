@@ -8,14 +8,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from mlr import command, paper
-from mlr.command import DRAWN
+from mlr import cli, paper
+from mlr.cli import DRAWN
 from mlr.errors import InputError, Interrupted, RunError
-from mlr.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
-from mlr.files import STAGED, write_file
-from mlr.installation import require_mxnet
-from mlr.output import ReaderGone
-from mlr.processor import usable_cores
+from mlr.methods.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
+from mlr.runtime.cpu import usable_cores
+from mlr.runtime.files import STAGED, write_file
+from mlr.runtime.installation import require_mxnet
+from mlr.runtime.output import ReaderGone
 
 SUMS, TRAINED = "SHA256SUMS", "confusion.png"  # files of a run, in the order in which they appear
 SLOW = ("ar", "pcnn", "vgg16")
@@ -23,23 +23,23 @@ CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 
 
 def parser():
-    parser = command.Parser("reproduce", __doc__)
+    parser = cli.Parser("reproduce", __doc__)
     parser.add_argument("--data", default="demo", metavar="DIR|demo", help=(
         "data with a split test, as for mlr train (default: demo, small versions of all systems, pretrained on drawn objects)"))
     parser.add_argument("--rows", nargs="+", default=["all"], choices=("all", *paper.ROWS), metavar="ROW", help=(
         "all, or some of %s (default: all)" % ", ".join(paper.ROWS)))
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, metavar="TABLE", help=(
         "some of %s; ablations and class imbalance are of l_cil (default: all, without l_cil: rows)" % ", ".join(TABLES)))
-    parser.add_argument("--seeds", type=command.number(int, 1), default=3, metavar="N", help="trainings of each system, seeds 0 to N - 1 (default: 3)")
+    parser.add_argument("--seeds", type=cli.number(int, 1), default=3, metavar="N", help="trainings of each system, seeds 0 to N - 1 (default: 3)")
     parser.add_argument("--out", metavar="DIR", help=(
         "folder of the runs and the table; what is finished there is not done again, what was interrupted goes on (default: runs/reproduce-<data>)"))
     parser.add_argument("--labels", choices=("emotion", "sentiment"), help="default: emotion for demo, else sentiment, as the paper's table (inferred)")
     parser.add_argument("--size", choices=SIZES, default="small", help="of the demo's trainings; tiny: one epoch, to try all of it (default: small)")
     parser.add_argument("--caffenet", metavar="FILE|none", help="weights of DeepSentiBank or of CaffeNet, for the row deepsentibank; not for demo")
     parser.add_argument("--proposals", metavar="FILE", help="boxes for the row ar, as for mlr train (default: the package's own)")
-    parser.add_argument("--jobs", type=command.number(int, 1), metavar="N", help=(
+    parser.add_argument("--jobs", type=cli.number(int, 1), metavar="N", help=(
         "trainings at once, which share the cores (default: for the demo one a core, else 1)"))
-    command.add_context(parser)
+    cli.add_context(parser)
     return parser
 
 
@@ -135,7 +135,7 @@ def draw_data(names):
 
 def check(folder, arguments):
     """Raise InputError where a run's folder holds one that was made by other options."""
-    from mlr.checkpoint import Run
+    from mlr.runs.folder import Run
 
     if (folder / SUMS).is_file():
         made_by = Run.open(folder).config["argv"][1:-2]
@@ -163,8 +163,8 @@ def train_and_evaluate(runner, folder, arguments):
 
 def measured(folder):
     """Tell whether a run folder holds the run's own evaluation on test."""
-    from mlr.checkpoint import Run
-    from mlr.results import own_evaluation
+    from mlr.runs.folder import Run
+    from mlr.runs.results import own_evaluation
 
     try:
         return bool(own_evaluation(Run.open(folder)))
@@ -230,8 +230,8 @@ def error_in(log, start):
 
 def write_results(out, options, wanted, folders):
     """Write RESULTS.md, results.csv and results.png. folders: {run's name: run folders of its seeds}."""
-    from mlr.figures import new_figure, plot_results, save_figure
-    from mlr.results import csv_table, markdown, of_fi, outcome, summary
+    from mlr.runs.results import csv_table, markdown, of_fi, outcome, summary
+    from mlr.viz.figures import new_figure, plot_results, save_figure
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
@@ -263,8 +263,8 @@ def command_of(options):
 
 
 def main(argv=None):
-    return command.run(parser(), reproduce, argv)
+    return cli.run(parser(), reproduce, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

@@ -8,15 +8,15 @@ from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 
-from mlr import command, paper
-from mlr.command import DRAWN
+from mlr import cli, paper
+from mlr.cli import DRAWN
 from mlr.errors import InputError, Interrupted
-from mlr.events import require_tensorboard
-from mlr.folds import save_folds
-from mlr.installation import require_mxnet
-from mlr.interruption import leave
-from mlr.presets import BACKBONES, BOUNDS, DEMO, RELEASED, ROWS, Preset, rows_of
-from mlr.workers import KINDS, Workers, in_a_job, serve
+from mlr.options.presets import BACKBONES, BOUNDS, DEMO, RELEASED, ROWS, Preset, rows_of
+from mlr.runs.folds import save_folds
+from mlr.runs.tensorboard import require_tensorboard
+from mlr.runtime.installation import require_mxnet
+from mlr.runtime.signals import leave
+from mlr.training.distributed import KINDS, Workers, in_a_job, serve
 
 MOVED = ("data", "target")  # what a resumed run may find in another folder than before
 OF_THE_MACHINE = ("out", "resume", "ctx", "tensorboard", "cuda_graphs", "checkpoint_every", "kvstore")  # no options of the run
@@ -32,9 +32,9 @@ PRESET_OPTIONS = {
     "taps": dict(choices=("released", "by-width", *paper.TAPS),
                  help="maps under the shallow branches: stem, pool, stage1; or stem, stage1, stage2; or one alone"),
     "fusion": dict(choices=("concat", "add", "multiply"), help="of deep and shallow representation; add and multiply need equal widths"),
-    "style_width": dict(type=command.number(int, *BOUNDS["style_width"]), metavar="N", help="width of the shallow representation"),
-    "gram_scale": dict(type=command.number(float, 0, above=True), metavar="F", help="factor on the Gram matrices"),
-    "image_size": dict(type=command.number(int, *BOUNDS["image_size"]), metavar="PX", help="side of the square that the network sees"),
+    "style_width": dict(type=cli.number(int, *BOUNDS["style_width"]), metavar="N", help="width of the shallow representation"),
+    "gram_scale": dict(type=cli.number(float, 0, above=True), metavar="F", help="factor on the Gram matrices"),
+    "image_size": dict(type=cli.number(int, *BOUNDS["image_size"]), metavar="PX", help="side of the square that the network sees"),
     "augmentation": dict(choices=("released", "gentle", "crop"), help=(
         "crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1; or a square anywhere, as Caffe does")),
     "pipeline": dict(choices=("cached", "released"), help=(
@@ -42,41 +42,41 @@ PRESET_OPTIONS = {
     "loss": dict(choices=("class_imbalance", "cross_entropy"), help="loss"),
     "loss_form": dict(choices=("released", "written"),
                       help="class imbalance with softmax twice, as released, or as its comment says"),
-    "gamma": dict(type=command.number(float, 0), metavar="G", help="focusing exponent of the class imbalance loss"),
-    "batch_size": dict(type=command.number(int, *BOUNDS["batch_size"]), metavar="N", help="images a step, over all devices"),
-    "epochs": dict(type=command.number(int, *BOUNDS["epochs"]), metavar="N", help="passes over the training images; pcnn: before its first selection"),
+    "gamma": dict(type=cli.number(float, 0), metavar="G", help="focusing exponent of the class imbalance loss"),
+    "batch_size": dict(type=cli.number(int, *BOUNDS["batch_size"]), metavar="N", help="images a step, over all devices"),
+    "epochs": dict(type=cli.number(int, *BOUNDS["epochs"]), metavar="N", help="passes over the training images; pcnn: before its first selection"),
     "optimizer": dict(choices=("sgd", "adam"), help="SGD with momentum 0.9, or Adam"),
-    "learning_rate": dict(type=command.number(float, 0, above=True), metavar="LR", help="learning rate"),
-    "new_layers_rate": dict(type=command.number(float, 0, above=True), metavar="F", help="times the learning rate, for layers without pretrained weights"),
-    "weight_decay": dict(type=command.number(float, 0), metavar="W", help="on all parameters"),
+    "learning_rate": dict(type=cli.number(float, 0, above=True), metavar="LR", help="learning rate"),
+    "new_layers_rate": dict(type=cli.number(float, 0, above=True), metavar="F", help="times the learning rate, for layers without pretrained weights"),
+    "weight_decay": dict(type=cli.number(float, 0), metavar="W", help="on all parameters"),
     "schedule": dict(choices=("step", "step-ar", "cosine"), help=(
         "halve at epochs 10, 20, 30, 40, 50; or a tenth every 7 epochs; or an epoch of warm-up, then down to 0")),
-    "rounds": dict(type=command.number(int, *BOUNDS["rounds"]), metavar="N", help="of selection and fine-tuning"),
+    "rounds": dict(type=cli.number(int, *BOUNDS["rounds"]), metavar="N", help="of selection and fine-tuning"),
     "target": dict(metavar="DIR", help="data of the same classes to transfer to, and to evaluate on, at the end"),
     "proposals": dict(metavar="grid|FILE", help=(
         "regions: the package's own; boxes with scores in FILE.npz or .mat; or the model file of OpenCV's edge boxes")),
     "svm_kernel": dict(choices=("linear", "rbf"), help="kernel"),
-    "svm_c": dict(type=command.number(float, 0, above=True), metavar="C", help="penalty C"),
+    "svm_c": dict(type=cli.number(float, 0, above=True), metavar="C", help="penalty C"),
     "svm_class_weight": dict(choices=("balanced", "none"), help="weight classes against imbalance, or not"),
 }
 
 
 def parser():
-    parser = command.Parser("train", __doc__)
+    parser = cli.Parser("train", __doc__)
     parser.add_argument("--data", metavar="DIR|demo", help=(
         "folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote (default: demo, drawn into data/demo); with --resume, "
         "where the same images are now"))
-    command.add_context(parser)
+    cli.add_context(parser)
     parser.add_argument("--out", metavar="DIR", help="run folder, must not exist yet (default: runs/<data>-<date>-<time>)")
     parser.add_argument("--labels", choices=("emotion", "sentiment"),
                         help="the class folders, or negative and positive, to which emotions are mapped (default: emotion)")
-    command.add_folds(parser)
-    parser.add_argument("--seed", type=command.number(int, *BOUNDS["seed"]), metavar="N",
+    cli.add_folds(parser)
+    parser.add_argument("--seed", type=cli.number(int, *BOUNDS["seed"]), metavar="N",
                         help="of initial parameters, order, augmentation and dropout (default: 0)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own options")
     parser.add_argument("--kvstore", choices=KINDS, help=(
         "train with the other workers of a job, by MXNet's parameter server: see mlr launch and docs/SEVERAL_MACHINES.md"))
-    parser.add_argument("--checkpoint-every", type=command.number(int, 1), metavar="N", help=(
+    parser.add_argument("--checkpoint-every", type=cli.number(int, 1), metavar="N", help=(
         "write a checkpoint every N steps, too, so that a crash loses less than an epoch (default: after each epoch, and when stopped by "
         "Ctrl-C, SIGTERM or SIGHUP)"))
     parser.add_argument("--tensorboard", action="store_true", help=(
@@ -122,11 +122,12 @@ def train(options):
     require_mxnet()
     if options.tensorboard:
         require_tensorboard()
-    from mlr.checkpoint import Run, fold_folder, refuse_existing
-    from mlr.context import parse_context
     from mlr.data.drawn import data_folder
     from mlr.data.manifest import folds_of
-    from mlr.training import train_run
+    from mlr.runs.folder import Run, refuse_existing
+    from mlr.runs.folds import fold_folder
+    from mlr.runtime.context import parse_context
+    from mlr.training.run import train_run
 
     ctx = parse_context(options.ctx)
     if options.resume:
@@ -180,7 +181,7 @@ def found(config, name, given, out):
 
 def enable_cuda_graphs():
     """Have MXNet, which must not be loaded yet, launch its static graphs as CUDA graphs, or say that this version can't."""
-    from mlr.builds import installed_builds, version_numbers
+    from mlr.runtime.builds import installed_builds, version_numbers
 
     for name, version in installed_builds().items():
         if version_numbers(version) < WITH_CUDA_GRAPHS:
@@ -193,7 +194,7 @@ def enable_cuda_graphs():
 def main(argv=None):
     serve()
     try:
-        code = command.run(parser(), train, argv)
+        code = cli.run(parser(), train, argv)
     except Exception:
         if not in_a_job():
             raise
@@ -205,4 +206,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from mlr import command
+from mlr import cli
 from mlr.errors import InputError
-from mlr.installation import require_mxnet
-from mlr.pictures import LONGEST, name_of, read_pictures, shrunk
-from mlr.presets import BOUNDS
+from mlr.inference.proposals import name_of
+from mlr.options.presets import BOUNDS
+from mlr.runtime.installation import require_mxnet
+from mlr.viz.pictures import LONGEST, read_pictures, shrunk
 
 FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # of channels, listed for each branch
@@ -24,21 +25,21 @@ VIEWS = {
 
 
 def parser():
-    parser = command.Parser("visualize", __doc__)
-    command.add_run(parser, shipped=True)
+    parser = cli.Parser("visualize", __doc__)
+    cli.add_run(parser, shipped=True)
     parser.add_argument("--image", required=True, nargs="+", metavar="FILE", help="one or more images, a row each")
     parser.add_argument("--out", required=True, metavar="FIGURE", help="the picture to write; its ending tells the format, %s" % ", ".join(FORMATS))
     parser.add_argument("--view", choices=VIEWS, default="filters", help="; ".join("%s: %s" % item for item in VIEWS.items()) + " (default: filters)")
     parser.add_argument("--class", dest="label", metavar="NAME", help="for grad-cam and gram (default: the predicted one of each image)")
-    parser.add_argument("--top", type=command.number(int, 1), metavar="K", help="for filters: the K strongest filters (default: 1)")
+    parser.add_argument("--top", type=cli.number(int, 1), metavar="K", help="for filters: the K strongest filters (default: 1)")
     parser.add_argument("--measure", choices=("mean", "max"), help="for filters: what of a map counts as its activation (default: mean)")
-    parser.add_argument("--seed", type=command.number(int, *BOUNDS["seed"]), metavar="N", help="for filters: of the noise that patterns start from (default: 0)")
-    parser.add_argument("--steps", type=command.number(int, 1), metavar="N", help="for filters: of gradient ascent (default: 200)")
-    parser.add_argument("--jitter", type=command.number(int, 0, BOUNDS["image_size"][1]), metavar="PX", help="for filters: random shift before each step (default: 4; 0: off)")
-    parser.add_argument("--blur", type=command.number(float, 0, BOUNDS["image_size"][1]), metavar="PX", help="for filters: smoothing while ascending (default: 0.6; 0: off)")
-    parser.add_argument("--total-variation", type=command.number(float, 0), metavar="W",
+    parser.add_argument("--seed", type=cli.number(int, *BOUNDS["seed"]), metavar="N", help="for filters: of the noise that patterns start from (default: 0)")
+    parser.add_argument("--steps", type=cli.number(int, 1), metavar="N", help="for filters: of gradient ascent (default: 200)")
+    parser.add_argument("--jitter", type=cli.number(int, 0, BOUNDS["image_size"][1]), metavar="PX", help="for filters: random shift before each step (default: 4; 0: off)")
+    parser.add_argument("--blur", type=cli.number(float, 0, BOUNDS["image_size"][1]), metavar="PX", help="for filters: smoothing while ascending (default: 0.6; 0: off)")
+    parser.add_argument("--total-variation", type=cli.number(float, 0), metavar="W",
                         help="for filters: weight against differences of neighbouring pixels (default: 0.15; 0: off)")
-    command.add_context(parser)
+    cli.add_context(parser)
     return parser
 
 
@@ -51,10 +52,10 @@ def visualize(options):
             raise InputError("--%s has no effect on --view %s, only on %s: leave it out, or give another --view" % (
                 {"label": "class"}.get(name, name.replace("_", "-")), options.view, " and ".join(views)))
     require_mxnet()
-    from mlr.checkpoint import Run
-    from mlr.context import parse_context
-    from mlr.figures import save_figure
-    from mlr.prediction import Predictor, row_of
+    from mlr.inference.predictor import Predictor, row_of
+    from mlr.runs.folder import Run
+    from mlr.runtime.context import parse_context
+    from mlr.viz.figures import save_figure
 
     ctx = parse_context(options.ctx)[0]
     run = Run.open(options.run)
@@ -77,8 +78,8 @@ def visualize(options):
 
 def draw_filters(run, net, pictures, images, options):
     """Return the figure of the strongest filters: two rows for each image and rank, maps above patterns."""
-    from mlr.figures import activation_figure
-    from mlr.filters import Ascent, strongest_with_patterns
+    from mlr.viz.figures import activation_figure
+    from mlr.viz.filters import Ascent, strongest_with_patterns
 
     given = {name: getattr(options, name) for name in Ascent._fields if getattr(options, name, None) is not None}
     return activation_figure(pictures, strongest_with_patterns(
@@ -86,16 +87,16 @@ def draw_filters(run, net, pictures, images, options):
 
 
 def draw_grad_cam(run, net, pictures, images, options):
-    from mlr.attribution import grad_cam
-    from mlr.figures import grad_cam_figure
+    from mlr.viz.attribution import grad_cam
+    from mlr.viz.figures import grad_cam_figure
 
     classes, names = chosen_classes(run, net, images, options.label)
     return grad_cam_figure(pictures, grad_cam(net, images, classes), names)
 
 
 def draw_gram(run, net, pictures, images, options):
-    from mlr.attribution import gram_contributions, strongest_pairs
-    from mlr.figures import gram_figure
+    from mlr.viz.attribution import gram_contributions, strongest_pairs
+    from mlr.viz.figures import gram_figure
 
     classes, names = chosen_classes(run, net, images, options.label)
     contributions = gram_contributions(net, images, classes)
@@ -108,7 +109,7 @@ def draw_regions(predictor, paths):
     import numpy as np
 
     from mlr.data.images import read_image
-    from mlr.figures import new_figure, plot_picture, plot_regions
+    from mlr.viz.figures import new_figure, plot_picture, plot_regions
 
     figure, axes = new_figure(7, 3.4 * len(paths), 2, len(paths))
     for path, (left, right) in zip(paths, axes):
@@ -131,8 +132,8 @@ def chosen_classes(run, net, images, label):
 
 
 def main(argv=None):
-    return command.run(parser(), visualize, argv)
+    return cli.run(parser(), visualize, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(command.leave_if_stopped(main()))
+    sys.exit(cli.leave_if_stopped(main()))

@@ -19,18 +19,18 @@ import argparse
 import sys
 
 import numpy as np
+from mxnet import gluon
+from mxnet.gluon.data.vision import ImageFolderDataset, transforms
 
 import mlr
 from benchmarks.released_style import ReleasedStyleNet
-from mlr.command import add_context
+from mlr.cli import add_context
 from mlr.data.folder import ImageFolder
 from mlr.data.loader import GluonBatches
+from mlr.data.transforms import evaluation_transform
 from mlr.errors import InputError
-from mlr.installation import require_mxnet
-from mlr.params_file import read_params
-from mlr.transforms import evaluation_transform
-from mxnet import gluon
-from mxnet.gluon.data.vision import ImageFolderDataset, transforms
+from mlr.formats.params import read_params
+from mlr.runtime.installation import require_mxnet
 
 BATCH = 16
 PIXEL_BOUND = 0

@@ -6,12 +6,12 @@ import sys
 import zlib
 from pathlib import Path
 
-import mlr  # noqa: F401  sets the threads before anything loads MXNet
-
 import cv2
 import mxnet as mx
 import numpy as np
 import pytest
+
+import mlr  # noqa: F401  sets the threads before anything loads MXNet
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +71,8 @@ def write_images(root, classes=("awe", "fear"), train=6, valid=2, test=2, size=(
 
 
 def run_config(preset, classes, seed=0, **others):
-    """Return a config.json as a training of a `mlr.presets.Preset` writes it. classes: K."""
-    from mlr.rows.networks import network_options
+    """Return a config.json as a training of a `mlr.options.presets.Preset` writes it. classes: K."""
+    from mlr.model.networks import network_options
 
     return {
         "options": {"data": "data", "labels": "emotion", "fold": None, "seed": seed, **preset.options()},
@@ -82,7 +82,7 @@ def run_config(preset, classes, seed=0, **others):
 
 
 def evaluation_of(run, result, **others):
-    """Return what mlr evaluate writes of a run's own test images. result: of `mlr.metrics.classification_metrics`."""
+    """Return what mlr evaluate writes of a run's own test images. result: of `mlr.training.metrics.classification_metrics`."""
     described = run.config["data"]
     return {"data": "data/test", "folder": described["folder"], "split": "test", "sha256": described.get("splits", {}).get("test", "e" * 64),
             "manifest": described["manifest"], "fold": None, "parameters": "last", "files": run.files_of("last"), **result, **others}

@@ -16,12 +16,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr import paper
 from mlr.errors import InputError
-from mlr.figures import BLUE, ORANGE, new_figure, plot_regions
-from mlr.prediction import Predictor
-from mlr.rows import affective_regions, proposals
-from mlr.rows.affective_regions import (AffectiveRegions, affective_scores, fuse, overlaps, region_crops, select_candidates, sentiment_scores,
-                                        size_filter, ten_crops)
-from mlr.rows.proposals import grid, propose, read_proposals
+from mlr.inference import proposals, regions
+from mlr.inference.predictor import Predictor
+from mlr.inference.proposals import grid, propose, read_proposals
+from mlr.inference.regions import (
+    AffectiveRegions,
+    affective_scores,
+    fuse,
+    overlaps,
+    region_crops,
+    select_candidates,
+    sentiment_scores,
+    size_filter,
+    ten_crops,
+)
+from mlr.viz.figures import BLUE, ORANGE, new_figure, plot_regions
 
 GOLDEN = Path(__file__).parent / "golden" / "ar_fi_candidates.npz"
 
@@ -80,7 +89,7 @@ def test_kmeans_gets_the_last_left_singular_vectors(monkeypatch):
             given["vectors"] = vectors
             return self
 
-    monkeypatch.setattr(affective_regions, "KMeans", Clusters)
+    monkeypatch.setattr(regions, "KMeans", Clusters)
     select_candidates(boxes, np.arange(60, 0, -1), 7, seed=3)
     assert (given["count"], given["n_init"], given["random_state"]) == (7, 10, 3)
     # As released, written out: W, L = |W| + |W|', I - D^-1/2 L D^-1/2, svd, U(:, end-6:end). What two boxes share is counted on a canvas.
@@ -641,7 +650,7 @@ def test_two_thousand_proposals_are_looked_at(tmp_path, monkeypatch):
     boxes = random_boxes(2300)
     np.savez(tmp_path / "p.npz", x=np.hstack([boxes, np.arange(2300)[:, None]]))
     seen = []
-    monkeypatch.setattr(affective_regions, "select_candidates", lambda boxes, objectness, count, seed: seen.append(objectness) or np.arange(3))
+    monkeypatch.setattr(regions, "select_candidates", lambda boxes, objectness, count, seed: seen.append(objectness) or np.arange(3))
     *_, proposed = AffectiveRegions(network, 32, read_proposals(tmp_path / "p.npz")).candidate_regions(np.zeros((700, 700, 3), np.uint8), "x")
     assert proposed == 2000
     assert_array_equal(seen[0], np.arange(2299, 299, -1))

@@ -76,7 +76,7 @@ def test_help_needs_no_mxnet(name):
 def test_help_of_train_shows_the_defaults():
     done = subprocess.run([sys.executable, "-m", "mlr.train", "--help"], stdout=subprocess.PIPE, universal_newlines=True, check=True)
     text = " ".join(done.stdout.split())
-    from mlr.presets import DEMO, RELEASED
+    from mlr.options.presets import DEMO, RELEASED
 
     demo, released = DEMO["l_cil"], RELEASED["l_cil"]
 

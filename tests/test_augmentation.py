@@ -9,9 +9,10 @@ from numpy.testing import assert_allclose
 from scipy.stats import ks_2samp
 from sklearn.datasets import load_sample_images
 
-from mlr import augmentation, paper
-from mlr.augmentation import LEVELS, Augmentation, draw_crop, to_network
-from mlr.transforms import AUGMENTATIONS, evaluation_transform, training_transform
+from mlr import paper
+from mlr.data import augmentation
+from mlr.data.augmentation import LEVELS, Augmentation, draw_crop, to_network
+from mlr.data.transforms import AUGMENTATIONS, evaluation_transform, training_transform
 
 PHOTOS = load_sample_images().images
 DRAWS = 3000

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import mxnet as mx
 import pytest
+from conftest import run_config
 from mxnet import autograd, nd
 from numpy.testing import assert_array_equal
 
 import mlr
-from conftest import run_config
-from mlr import checkpoint, engine
-from mlr.checkpoint import Run
 from mlr.errors import InputError
-from mlr.presets import RELEASED
-from mlr.weights import materialize
+from mlr.model.parameters import materialize
+from mlr.options.presets import RELEASED
+from mlr.runs import folder, provenance
+from mlr.runs.folder import Run
+from mlr.training.optimizer import new_trainer
 
 PRESET = replace(RELEASED["l_cil"], backbone="resnet18_v2", style_width=8, image_size=64, pretrained="none")
 NETWORK = {"classes": 2, "backbone": "resnet18_v2", "style_width": 8}
@@ -53,7 +54,7 @@ def folder(untouched, tmp_path):
 def train_two_epochs(tmp_path):
     """A run with two epochs, the first of them the better one on valid."""
     net = new_net()
-    trainer = engine.new_trainer(net, *ADAM)
+    trainer = new_trainer(net, *ADAM)
     run = Run.create(tmp_path / "run", CONFIG, ["awe", "fear"])
     logits = []
     for epoch, accuracy in ((1, .9), (2, .5)):
@@ -61,7 +62,7 @@ def train_two_epochs(tmp_path):
             loss = mlr.CrossEntropyLoss()(net(nd.random.normal(shape=(2, 3, 64, 64))), nd.array([0, 1]))
         loss.backward()
         trainer.step(2)
-        nd.waitall()                                                             # see mlr.engine.train_epoch
+        nd.waitall()                                                             # see mlr.training.loop.train_epoch
         run.save_epoch(net, trainer, {"epoch": epoch, "valid_balanced_accuracy": accuracy})
         logits.append(net(nd.ones((1, 3, 64, 64))).asnumpy())
     return run, net, trainer, logits
@@ -89,7 +90,7 @@ def test_a_network_comes_back_to_the_bit(untouched, parameters, epoch):
 def test_the_optimizer_comes_back_to_the_bit(saved):
     run, net, trainer, _ = saved
     other = new_net()
-    other_trainer = engine.new_trainer(other, *ADAM)
+    other_trainer = new_trainer(other, *ADAM)
     Run.open(run.folder).restore(other, other_trainer)
     images = nd.random.normal(shape=(2, 3, 64, 64))
     for network, optimizer in ((net, trainer), (other, other_trainer)):
@@ -176,7 +177,7 @@ def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
 
 def test_parameters_of_another_network(tmp_path):
     net = new_net()
-    trainer = engine.new_trainer(net, *ADAM)
+    trainer = new_trainer(net, *ADAM)
     run = Run.create(tmp_path / "run", run_config(PRESET, 5), list("abcde"))
     run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
     with pytest.raises(InputError, match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)"):
@@ -252,12 +253,12 @@ def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
     users_commit = committed(user, "setup.py")
     assert commit != users_commit
     for path, expected in ((own, commit), (installed, None), (package_in(tmp_path / "nowhere"), None)):
-        monkeypatch.setattr(checkpoint, "__file__", str(path))
-        assert checkpoint.environment()["git_commit"] == expected, path
+        monkeypatch.setattr(folder, "__file__", str(path))
+        assert provenance.environment()["git_commit"] == expected, path
     monkeypatch.setenv("GIT_DIR", str(user / ".git"))                            # as a hook of the user's repository has it
-    monkeypatch.setattr(checkpoint, "__file__", str(own))
-    assert checkpoint.environment()["git_commit"] == commit
-    monkeypatch.setattr(checkpoint, "__file__", str(package_in(user / "vendored")))
+    monkeypatch.setattr(folder, "__file__", str(own))
+    assert provenance.environment()["git_commit"] == commit
+    monkeypatch.setattr(folder, "__file__", str(package_in(user / "vendored")))
     (user / "vendored" / "setup.py").write_text("")
     committed(user, "vendored")                                                  # tracked, but not at the top
-    assert checkpoint.environment()["git_commit"] is None
+    assert provenance.environment()["git_commit"] is None

@@ -13,20 +13,21 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import TINY, write_images
 from numpy.testing import assert_allclose
 
 import mlr.evaluate
 import mlr.train
-from conftest import TINY, write_images
-from mlr import engine, evaluate, paper, train, training
+from mlr import evaluate, paper, train
 from mlr.__main__ import COMMANDS
-from mlr.checkpoint import Run
 from mlr.data.loader import GluonBatches
-from mlr.loss import ClassImbalanceLoss
+from mlr.formats.params import read_params
 from mlr.model.backbone import Backbone
-from mlr.params_file import read_params
-from mlr.presets import RELEASED
-from mlr.weights import materialize
+from mlr.model.parameters import materialize
+from mlr.options.presets import RELEASED
+from mlr.runs.folder import Run
+from mlr.training import loop
+from mlr.training.loss import ClassImbalanceLoss
 
 
 def refused(done, *texts):
@@ -71,7 +72,7 @@ def test_the_same_seed_trains_the_same_network_and_resume_too(command, tmp_path)
     assert sums[0] == sums[1]
 
     stopped = tmp_path / "stopped"
-    code = ("import os, sys, mlr.train; from mlr.checkpoint import Run; save = Run.save_epoch\n"
+    code = ("import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
             "Run.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
             "mlr.train.main(sys.argv[1:])")
     arguments = ["--data", data, "--out", stopped, *TINY, "--epochs", 2]
@@ -134,8 +135,8 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
     assert {name: value for name, value in options.items() if name not in ("data", "fold")} == {**given, "labels": "sentiment", "seed": seed}
 
     made = {}
-    for module, name in ((training, "build_loss"), (engine, "new_trainer"), (training, "training_transform"), (training, "training_batches"),
-                         (engine, "train")):
+    for module, name in ((run, "build_loss"), (loop, "new_trainer"), (run, "training_transform"), (run, "training_batches"),
+                         (loop, "train")):
         def spy(*arguments, name=name, function=getattr(module, name), **named):
             made[name] = arguments, function(*arguments, **named)
             return made[name][1]

@@ -12,25 +12,26 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from conftest import write_images
 from numpy.testing import assert_array_equal
 from PIL import Image, JpegImagePlugin
 
 import mlr.prepare
 import mlr.train
-from conftest import write_images
-from mlr.data.datasets import read_csv, read_folders
 from mlr.data import images
+from mlr.data.emotions import emotion_named, sentiment_of
 from mlr.data.examine import examine
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
+from mlr.data.layouts.csv import read_csv
+from mlr.data.layouts.folders import read_folders
 from mlr.data.loader import GluonBatches
 from mlr.data.splits import fingerprint, read_split, read_splits, read_training_splits
+from mlr.data.transforms import evaluation_transform
 from mlr.data.walk import by_kind, words_on
-from mlr.emotions import emotion_named, sentiment_of
 from mlr.errors import InputError
-from mlr.prediction import find_images
-from mlr.presets import ROWS
-from mlr.transforms import evaluation_transform
+from mlr.inference.predictor import find_images
+from mlr.options.presets import ROWS
 
 
 def test_folders_are_classes_in_order(data):

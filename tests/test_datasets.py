@@ -10,16 +10,17 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
-
 from conftest import TINY
+
+from mlr import prepare as prepare_command
 from mlr.data import examine
-from mlr.data.datasets import DATASETS, read_fi
+from mlr.data.emotions import EKMAN, MIKELS
+from mlr.data.layouts import DATASETS
+from mlr.data.layouts.fi import read_fi
 from mlr.data.manifest import Entry
 from mlr.data.preparation import PLACEHOLDER_ROWS
 from mlr.data.splits import read_training_splits
-from mlr.emotions import EKMAN, MIKELS
 from mlr.errors import InputError
-from mlr import prepare as prepare_command
 from mlr.prepare import main
 
 SHORT = {"amusement": "amuse", "contentment": "content", "excitement": "excit", "sadness": "sad"}

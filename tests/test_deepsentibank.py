@@ -12,9 +12,14 @@ from mxnet.gluon import nn
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mlr.data.transforms import caffe_transform
 from mlr.errors import InputError
-from mlr.rows.deepsentibank import CaffeNet, LocalResponseNorm, caffe_transform, load_caffe_weights
-from mlr.weights import ParametersError, load_pretrained, sha256_of
+from mlr.model.caffe_weights import load_caffe_weights
+from mlr.model.caffenet import CaffeNet
+from mlr.model.lrn import LocalResponseNorm
+from mlr.model.parameters import ParametersError
+from mlr.model.pretrained import load_pretrained
+from mlr.runtime.hashing import sha256_of
 
 # The layers once more, in NumPy and float64: groups of each convolution, its stride and padding, and what follows it.
 CONVOLUTIONS = {"conv1": (1, 4, 0, "pool norm"), "conv2": (2, 1, 2, "pool norm"), "conv3": (1, 1, 1, ""), "conv4": (2, 1, 1, ""),

@@ -8,9 +8,9 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlr.data.demo import MANNERS, draw_demo_data, paint
-from mlr.data.demo_objects import CLASSES, draw_objects, paint_object
-from mlr.emotions import MIKELS
+from mlr.data.drawn.objects import CLASSES, draw_objects, paint_object
+from mlr.data.drawn.paintings import MANNERS, draw_demo_data, paint
+from mlr.data.emotions import MIKELS
 from mlr.errors import InputError
 from mlr.paper import FI_COUNTS
 from mlr.prepare import main
@@ -101,7 +101,7 @@ def test_objects_are_the_same_for_the_same_seed_and_another_task():
 
 
 def test_drawing_objects_overwrites_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlr.data.demo_objects.COUNTS", {"train": 2, "valid": 1})
+    monkeypatch.setattr("mlr.data.drawn.objects.COUNTS", {"train": 2, "valid": 1})
     draw_objects(tmp_path / "objects")
     files = {path: path.read_bytes() for path in (tmp_path / "objects").rglob("*.jpg")}
     assert len(files) == 12 * 3
@@ -122,7 +122,7 @@ def test_an_object_is_its_shape_and_its_surface():
 
 
 def test_another_seed_draws_other_objects(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlr.data.demo_objects.COUNTS", {"train": 1, "valid": 1})
+    monkeypatch.setattr("mlr.data.drawn.objects.COUNTS", {"train": 1, "valid": 1})
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         draw_objects(tmp_path / name, seed)
     a, b, c = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.jpg")} for name in "abc")
@@ -132,7 +132,7 @@ def test_another_seed_draws_other_objects(tmp_path, monkeypatch):
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr("mlr.data.demo_objects.COUNTS", {"train": 2, "valid": 1})
+    monkeypatch.setattr("mlr.data.drawn.objects.COUNTS", {"train": 2, "valid": 1})
 
 
 def contents(folder):
@@ -152,7 +152,7 @@ def test_an_interrupted_drawing_is_finished(tmp_path, monkeypatch, few, stopped)
         return paint_object(name, random)
 
     with monkeypatch.context() as patch:
-        patch.setattr("mlr.data.demo_objects.paint_object", interrupted)
+        patch.setattr("mlr.data.drawn.objects.paint_object", interrupted)
         with pytest.raises(KeyboardInterrupt):
             draw_objects(tmp_path / "objects")
     assert not (tmp_path / "objects" / "demo.json").exists()
@@ -179,7 +179,7 @@ def test_two_may_draw_at_once(tmp_path, monkeypatch, few):
             draw_objects(tmp_path / "objects")
         return paint_object(name, random)
 
-    monkeypatch.setattr("mlr.data.demo_objects.paint_object", met)
+    monkeypatch.setattr("mlr.data.drawn.objects.paint_object", met)
     draw_objects(tmp_path / "objects")
     assert contents(tmp_path / "objects") == contents(tmp_path / "whole")
 

@@ -8,15 +8,16 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import TINY, write_images
 from mxnet import autograd, nd
 from mxnet.gluon import nn
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
-from conftest import TINY, write_images
-from mlr import engine
-from mlr.checkpoint import Run
-from mlr.weights import parameter_arrays
+from mlr.inference import forward
+from mlr.model.parameters import parameter_arrays
+from mlr.runs.folder import Run
+from mlr.training.optimizer import new_trainer
 
 DEVICES = [mx.cpu(number) for number in range(4)]
 NAMED = "cpu(0),cpu(1),cpu(2),cpu(3)"
@@ -63,9 +64,9 @@ def random_batches(*sizes):
 
 def train_on_devices(net, data):
     """Train as the engine does, over all four devices."""
-    trainer = engine.new_trainer(net, "sgd", {"learning_rate": RATE, "momentum": MOMENTUM, "wd": DECAY})
+    trainer = new_trainer(net, "sgd", {"learning_rate": RATE, "momentum": MOMENTUM, "wd": DECAY})
     for images, labels in data:
-        parts = engine.split_batch(images, labels, DEVICES)
+        parts = forward.split_batch(images, labels, DEVICES)
         with autograd.record():
             losses = [LOSS(net(x), y) * share for x, y, share in parts]
         autograd.backward(losses)
@@ -107,7 +108,7 @@ def assert_devices_hold_the_same(net):
 def test_every_image_is_on_one_device(size):
     """Each once and in order; a device without one of its own gets the first, with share 0."""
     (images, labels), = random_batches(size)
-    parts = engine.split_batch(images, nd.cast(labels, "int64"), DEVICES)
+    parts = forward.split_batch(images, nd.cast(labels, "int64"), DEVICES)
     assert len(parts) == len(DEVICES)
     for (x, y, share), (rows, expected_share), device in zip(parts, parts_of(size), DEVICES):
         assert x.context == y.context == device and share == expected_share and y.dtype == images.dtype
@@ -161,7 +162,7 @@ def test_each_device_predicts_by_the_running_statistics_that_it_has():
     train_on_devices(net, data)
     train_by_hand(copies, data, parts_of)
     (images, labels), = random_batches(6)
-    logits, _ = engine.predict(net, [(images, labels)], DEVICES)
+    logits, _ = forward.predict(net, [(images, labels)], DEVICES)
     expected = nd.concat(*[copy(images[rows]) for copy, (rows, _) in zip(copies, parts_of(6))], dim=0)
     assert_as_by_hand(nd.array(logits, dtype="float64"), expected)
 
@@ -175,7 +176,7 @@ def test_four_devices_predict_as_one(batch_norm):
         ours.set_data(statistics)
         theirs.set_data(statistics)
     data = random_batches(1, 4, 2, 7, 3, 8, 5)
-    logits, labels = engine.predict(net, data, DEVICES)
+    logits, labels = forward.predict(net, data, DEVICES)
     assert_as_by_hand(nd.array(logits, dtype="float64"), nd.concat(*[one(images) for images, _ in data], dim=0))
     assert_array_equal(labels, np.concatenate([labels.asnumpy() for _, labels in data]))
 
@@ -202,7 +203,7 @@ def test_the_commands_on_four_devices(command, tmp_path):
     assert "training on %s, run folder" % NAMED.replace(",", ", ") in done.stdout
     assert json.loads((tmp_path / "whole" / "config.json").read_text())["contexts"] == NAMED.split(",")
 
-    stopped = ("import os, sys, mlr.train; from mlr.checkpoint import Run; save = Run.save_epoch\n"
+    stopped = ("import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
                "Run.save_epoch = lambda *arguments, **named: (save(*arguments, **named), os.kill(os.getpid(), 9))\n"
                "mlr.train.main(sys.argv[1:])")
     killed = subprocess.run([sys.executable, "-c", stopped, "--out", *map(str, [tmp_path / "run", *arguments])], stdout=subprocess.DEVNULL)

@@ -10,12 +10,12 @@ import venv
 from pathlib import Path
 
 import mxnet as mx
-from mxnet.runtime import Features
 import pytest
+from mxnet.runtime import Features
 
 from mlr import doctor
-from mlr.builds import installed_builds, version_numbers
-from mlr.processor import usable_cores
+from mlr.runtime.builds import installed_builds, version_numbers
+from mlr.runtime.cpu import usable_cores
 
 ROOT = Path(__file__).parent.parent
 

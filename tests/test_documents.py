@@ -109,7 +109,7 @@ def test_documents_are_read():
     lines, spans = code_of(ROOT / "README.md")
     assert ".venv/bin/mlr train --data data/mine --out runs/mine" in lines and "mlr train --resume --out runs/mine" in spans
     assert "--seed" in options_of("train") and FILE_BELOW.findall("see mlr/model/network.py.") == ["mlr/model/network.py"]
-    assert NAME.findall("`mlr.data.demo.paint(x)`") == ["mlr.data.demo.paint"]
+    assert NAME.findall("`mlr.data.drawn.paintings.paint(x)`") == ["mlr.data.drawn.paintings.paint"]
 
 
 def test_one_version_and_one_licence():

@@ -10,11 +10,13 @@ from mxnet import gluon, nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
-from mlr import engine
 from mlr.errors import RunError
-from mlr.metrics import classification_metrics
-from mlr.weights import materialize
-from mlr.workers import part_of
+from mlr.inference import forward
+from mlr.inference.forward import part_of
+from mlr.model.parameters import materialize
+from mlr.training import loop
+from mlr.training.metrics import classification_metrics
+from mlr.training.optimizer import new_trainer
 
 
 def linear(ctx):
@@ -36,8 +38,8 @@ def trained_parameters(make_net, ctx, data, steps_seed=3):
     mx.random.seed(steps_seed)
     net = make_net(ctx)
     net.hybridize(static_alloc=True, static_shape=True)
-    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .05, "momentum": .9, "wd": 1e-4})
-    result = engine.train_epoch(net, data, mlr.ClassImbalanceLoss([.2, .5, .3]), trainer, ctx)
+    trainer = new_trainer(net, "sgd", {"learning_rate": .05, "momentum": .9, "wd": 1e-4})
+    result = loop.train_epoch(net, data, mlr.ClassImbalanceLoss([.2, .5, .3]), trainer, ctx)
     return result, [parameter.data(ctx[-1]).asnumpy() for parameter in net.collect_params().values()]
 
 
@@ -72,9 +74,9 @@ def test_a_checkpoint_after_an_epoch_has_its_last_statistics(tmp_path):
     """What is saved right after the epoch is what the network has once the device is idle."""
     ctx = DEVICES[:1]
     net = multi_level(ctx)
-    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .01})
+    trainer = new_trainer(net, "sgd", {"learning_rate": .01})
     data = [(nd.random.normal(shape=(4, 3, 64, 64), dtype="float64"), nd.array([0, 1, 2, 0]))]
-    engine.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
+    loop.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
     net.save_parameters(str(tmp_path / "net.params"))
     nd.waitall()
     for name, value in nd.load(str(tmp_path / "net.params")).items():
@@ -85,9 +87,9 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images():
     data = [(nd.random.normal(shape=(n, 4)), nd.array(np.random.randint(0, 3, n))) for n in (6, 2)]
     ctx = DEVICES[:1]
     net = linear(ctx)
-    trainer = engine.new_trainer(net, "sgd", {"learning_rate": 1e-9})
-    loss, accuracy, images = engine.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
-    logits, labels = engine.predict(net, data, ctx)
+    trainer = new_trainer(net, "sgd", {"learning_rate": 1e-9})
+    loss, accuracy, images = loop.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
+    logits, labels = forward.predict(net, data, ctx)
     assert images == 8
     assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == labels), rtol=1e-6)
     assert_allclose(loss, mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-5)
@@ -97,7 +99,7 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images():
 def test_predictions_keep_the_order(ctx):
     net = linear(ctx)
     data = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (3, 1)]
-    logits, labels = engine.predict(net, data, ctx)
+    logits, labels = forward.predict(net, data, ctx)
     expected = np.concatenate([net(x).asnumpy() for x, _ in data])
     assert_allclose(logits, expected, rtol=1e-6)
     assert_array_equal(labels, [0, 1, 2, 0])
@@ -120,9 +122,9 @@ def trained_on(data, rate=.1, shape=(2, 4), **options):
     net = gluon.nn.Dense(3, use_bias=False)                                   # no ReLU: that of MXNet 1.9.1 makes 0 of nan
     net.initialize(ctx=DEVICES[:1])
     net(nd.zeros(shape))
-    trainer = engine.new_trainer(net, "sgd", {"learning_rate": rate})
+    trainer = new_trainer(net, "sgd", {"learning_rate": rate})
     data = data if isinstance(data, Listed) else Listed(data)
-    engine.train(data, ("valid", [(nd.ones(shape), nd.array([0, 1]))]), net, options.pop("loss", mlr.CrossEntropyLoss()), trainer, DEVICES[:1], range(2),
+    loop.train(data, ("valid", [(nd.ones(shape), nd.array([0, 1]))]), net, options.pop("loss", mlr.CrossEntropyLoss()), trainer, DEVICES[:1], range(2),
                  lambda epoch: rate, ["a", "b", "c"], 0, **options)
     return net
 
@@ -161,7 +163,7 @@ def test_answers_that_are_no_numbers_stop_the_training():
         net = gluon.nn.Dense(3)
         net.initialize(mx.init.Constant(3e38), ctx=DEVICES[:1])               # logits of 1e9 in training, of infinity in evaluation
         net(nd.zeros((2, 4)))
-        engine.train(Listed(data), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), engine.new_trainer(net, "sgd", {"learning_rate": 1e-30}), DEVICES[:1],
+        loop.train(Listed(data), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), new_trainer(net, "sgd", {"learning_rate": 1e-30}), DEVICES[:1],
                      range(1), lambda epoch: 1e-30, ["a", "b", "c"], 0, print)
 
 
@@ -231,14 +233,14 @@ def test_workers_that_resume_within_an_epoch_count_what_was_done_once():
     whole = run(first, checkpoints)
     mx.random.seed(5)
     net = trained_on(Listed(batches), rate=1e-30, after_epoch=lambda line: None)
-    logits, labels = engine.predict(net, batches, DEVICES[:1])
+    logits, labels = forward.predict(net, batches, DEVICES[:1])
     assert_allclose(whole[0][0], mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-6)     # sums in another order
     assert whole[0][1:] == (np.sum(logits.argmax(axis=1) == labels) / 9, 9)
 
     saved = checkpoints.saved[1]
     assert (saved["step"], saved["images"]) == (2, 8)
-    assert run(OneOfTwo(0, second.added[2:]), progress=engine.Progress(**saved)) == whole
-    assert run(OneOfTwo(1, first.added[2:]), progress=engine.Progress(**saved)) == whole
+    assert run(OneOfTwo(0, second.added[2:]), progress=loop.Progress(**saved)) == whole
+    assert run(OneOfTwo(1, first.added[2:]), progress=loop.Progress(**saved)) == whole
 
 
 @pytest.mark.parametrize("rank, images", [(0, 8 + 1), (1, 1)])
@@ -258,7 +260,7 @@ def test_of_workers_that_do_not_wait_the_first_alone_restores_its_sums(rank, ima
             return 2
 
     trained_on(Halves([(GOOD[0][rank:rank + 1], GOOD[1][rank:rank + 1])] * 3), rate=1e-30, after_epoch=lambda line: None, workers=Asynchronous(rank),
-               progress=engine.Progress(0, 2, loss=8., hits=4., images=8))
+               progress=loop.Progress(0, 2, loss=8., hits=4., images=8))
     assert gathered[0][2] == images
 
 
@@ -278,15 +280,15 @@ def test_a_step_draws_what_follows_from_seed_epoch_and_step_alone():
     def run(epochs, seed=0, progress=None):
         drawn.clear()
         net = linear(DEVICES[:1])
-        trainer = engine.new_trainer(net, "sgd", {"learning_rate": .1})
-        engine.train(Noted([GOOD, GOOD, GOOD]), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), trainer, DEVICES[:1], epochs, lambda epoch: .1,
+        trainer = new_trainer(net, "sgd", {"learning_rate": .1})
+        loop.train(Noted([GOOD, GOOD, GOOD]), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), trainer, DEVICES[:1], epochs, lambda epoch: .1,
                      ["a", "b", "c"], seed, lambda line: None, progress=progress)
         return list(drawn)
 
     whole = run(range(2))
     assert len(set(whole)) == len(whole) == 8
     assert run(range(1, 2)) == whole[4:]
-    assert run(range(1, 2), progress=engine.Progress(1, 2, images=4)) == [whole[4], whole[7]]
+    assert run(range(1, 2), progress=loop.Progress(1, 2, images=4)) == [whole[4], whole[7]]
     assert not set(run(range(2), seed=1)) & set(whole)
 
 
@@ -304,7 +306,7 @@ def test_metrics_of_a_hand_worked_table():
 def test_servers_know_the_factors_of_learning_rates():
     """They get a pickle of the optimizer, as `KVStore.set_optimizer` sends it, without the parameters."""
     net = linear(DEVICES[:1])
-    trainer = engine.new_trainer(net, "sgd", {"learning_rate": .5}, {net[0].bias: 3, net[1].weight: 2})
+    trainer = new_trainer(net, "sgd", {"learning_rate": .5}, {net[0].bias: 3, net[1].weight: 2})
     theirs = pickle.loads(pickle.dumps(trainer._optimizer, 0))
     assert not theirs.param_dict
     assert [theirs._get_lr(number) for number in range(4)] == [.5, 1.5, 1, .5] == [trainer._optimizer._get_lr(number) for number in range(4)]
@@ -313,4 +315,4 @@ def test_servers_know_the_factors_of_learning_rates():
 def test_a_cpu_updates_one_parameter_at_a_time():
     net = mx.gluon.nn.Dense(2, in_units=2)
     net.initialize()
-    assert engine.new_trainer(net, "sgd", {})._optimizer.aggregate_num == 0
+    assert new_trainer(net, "sgd", {})._optimizer.aggregate_num == 0

@@ -7,22 +7,23 @@ from pathlib import Path
 
 import mxnet as mx
 import pytest
-
 from conftest import evaluation_of, run_config, write_images
-from mlr.checkpoint import Run, fold_folder
+
 from mlr.data.manifest import Entry, write_prepared
 from mlr.data.splits import fingerprint, manifest_sha256, read_splits
 from mlr.errors import InputError
 from mlr.evaluate import main
 from mlr.export import quantized_model
-from mlr.folds import save_folds
-from mlr.metrics import classification_metrics
-from mlr.params_file import write_params
-from mlr.presets import DEMO
-from mlr.results import outcome, own_evaluation
-from mlr.rows.networks import new_network
-from mlr.training import describe
-from mlr.weights import materialize, parameter_arrays, sha256_of
+from mlr.formats.params import write_params
+from mlr.model.networks import new_network
+from mlr.model.parameters import materialize, parameter_arrays
+from mlr.options.presets import DEMO
+from mlr.runs.folder import Run
+from mlr.runs.folds import fold_folder, save_folds
+from mlr.runs.results import outcome, own_evaluation
+from mlr.runtime.hashing import sha256_of
+from mlr.training.metrics import classification_metrics
+from mlr.training.run import describe
 
 KINDS = "evaluation_%s.json", "confusion_%s.png", "predictions_%s.png"
 # Without the preset's style, and so of any size: the smallest of the package's networks.
@@ -120,8 +121,8 @@ def test_of_a_run_from_before_only_the_folder_is_known(data, tmp_path, before, o
 @pytest.fixture
 def folds(data, tmp_path, monkeypatch):
     """The runs of two folds, and their prepared data; no figures are drawn of them, which takes most of the time."""
-    monkeypatch.setattr("mlr.figures.save_confusion", lambda *_: None)
-    monkeypatch.setattr("mlr.report.save_sheet", lambda *_: None)
+    monkeypatch.setattr("mlr.viz.figures.save_confusion", lambda *_: None)
+    monkeypatch.setattr("mlr.viz.report.save_sheet", lambda *_: None)
     prepared = in_folds(data, tmp_path / "prepared")
     for fold in (1, 2):
         untrained(fold_folder(tmp_path / "runs", fold), prepared, fold=fold)
@@ -180,7 +181,7 @@ def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
         raise Seen
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlr.quantization.calibration_images", calibration_images)
+        patch.setattr("mlr.exporting.int8.calibration_images", calibration_images)
         for folder in (target, prepared):
             with pytest.raises(Seen):
                 quantized_model(run, None, folder)

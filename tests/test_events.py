@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import TINY, run_config, write_images
 from mxnet import gluon
 from numpy.testing import assert_allclose
 
-from conftest import TINY, run_config, write_images
 from mlr import train
-from mlr.checkpoint import Run
-from mlr.events import EventFile
-from mlr.presets import DEMO
+from mlr.options.presets import DEMO
+from mlr.runs.folder import Run
+from mlr.runs.tensorboard import EventFile
 from mlr.train import CUDA_GRAPHS
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +39,7 @@ def scalars(folder):
 
 def test_events_and_csv_of_a_run_that_was_killed_and_resumed(command, tmp_path):
     data, run = write_images(tmp_path / "data"), tmp_path / "run"
-    code = ("import os, sys, mlr.train; from mlr.checkpoint import Run; save = Run.save_epoch\n"
+    code = ("import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
             "Run.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
             "mlr.train.main(sys.argv[1:])")
     arguments = ["--data", str(data), "--out", str(run), *TINY, "--epochs", "2", "--tensorboard"]

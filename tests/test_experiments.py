@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from mlr import paper
-from mlr.experiments import PRETRAINING, SIZES, TABLES, tables
-from mlr.presets import DEMO, RELEASED, Preset
+from mlr.methods.experiments import PRETRAINING, SIZES, TABLES, tables
+from mlr.options.presets import DEMO, RELEASED, Preset
 from mlr.train import parser, resolve
 
 ALL = list(paper.ROWS)

@@ -18,14 +18,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_sample_images
 
 import mlr
-from mlr import export, files, predict
-from mlr.checkpoint import Run
+from mlr import export, predict
 from mlr.errors import InputError
-from mlr.portable import exported_part
-from mlr.presets import DEMO
-from mlr.rows.networks import new_network
-from mlr.weights import materialize, sha256_of
-
+from mlr.exporting.description import exported_part
+from mlr.model.networks import new_network
+from mlr.model.parameters import materialize
+from mlr.options.presets import DEMO
+from mlr.runs.folder import Run
+from mlr.runtime import files
+from mlr.runtime.hashing import sha256_of
 
 # What a person has who has only the file: as the metadata say, and with nothing of this package.
 STRANGER = """

@@ -13,11 +13,13 @@ import pytest
 from mxnet import gluon, nd
 
 import mlr
-from mlr import engine, paper
-from mlr.original import released_view
-from mlr.presets import L_CIL as RELEASED
-from mlr.training import optimizer_options
-from mlr.weights import infer_shapes, set_parameters
+from mlr import paper
+from mlr.model.parameters import infer_shapes, set_parameters
+from mlr.model.released_weights import released_view
+from mlr.options.presets import L_CIL as RELEASED
+from mlr.training import loop
+from mlr.training.optimizer import new_trainer
+from mlr.training.run import optimizer_options
 
 SEED = 7  # of the golden files
 GOLDEN = Path(__file__).parent / "golden"
@@ -130,9 +132,9 @@ def training(request):
         losses.append(loss(logits, labels))
         return losses[-1]
 
-    trainer = engine.new_trainer(net, RELEASED.optimizer, optimizer_options(RELEASED))
+    trainer = new_trainer(net, RELEASED.optimizer, optimizer_options(RELEASED))
     for step in range(5 if dtype == "float64" else 1):
-        engine.train_epoch(net, [batch], recorded, trainer, ctx)
+        loop.train_epoch(net, [batch], recorded, trainer, ctx)
         if step == 0:
             norms = np.array([
                 np.nan if parameter.grad_req == "null" else np.linalg.norm(parameter.grad().asnumpy()) for parameter in parameters.values()])
@@ -177,12 +179,12 @@ def test_optimizer():
     assert len(trained) == 6
     for parameter in trained.values():
         parameter.set_data(parameter.data() + 2)                     # so that a decay of any of them shows
-    trainer = engine.new_trainer(net, RELEASED.optimizer, {**optimizer_options(RELEASED), "learning_rate": .5})
+    trainer = new_trainer(net, RELEASED.optimizer, {**optimizer_options(RELEASED), "learning_rate": .5})
     assert (trainer._optimizer.momentum, trainer._optimizer.wd, optimizer_options(RELEASED)["learning_rate"]) == (.9, 1e-4, 1e-4)
     velocity = {name: 0 for name in trained}
     for _ in range(2):
         before = {name: parameter.data().asnumpy() for name, parameter in trained.items()}
-        engine.train_epoch(net, [(images, labels)], mlr.CrossEntropyLoss(), trainer, [mx.cpu()])
+        loop.train_epoch(net, [(images, labels)], mlr.CrossEntropyLoss(), trainer, [mx.cpu()])
         for name, parameter in trained.items():
             # step(batch_size): the sum of the gradients over the batch is divided by its size.
             velocity[name] = .9 * velocity[name] - .5 * (parameter.grad().asnumpy() / 4 + 1e-4 * before[name])

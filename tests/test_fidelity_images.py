@@ -18,7 +18,7 @@ from PIL import Image
 
 from mlr.data.folder import ImageFolder
 from mlr.data.images import read_image
-from mlr.transforms import evaluation_transform, training_transform
+from mlr.data.transforms import evaluation_transform, training_transform
 
 PHOTOGRAPHS = [Path(sklearn.datasets.__file__).parent / "images" / name for name in ("china.jpg", "flower.jpg")]
 

@@ -12,11 +12,23 @@ from matplotlib import font_manager
 from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlr import drawing
-from mlr.figures import (
-    BLUE, VERMILION, figure_bytes, new_figure, plot_accuracy, plot_classes, plot_confusion, plot_gram, plot_picture, plot_prediction, predictions_figure, save_confusion,
-    save_curves)
-from mlr.metrics import classification_metrics
+from mlr.training.metrics import classification_metrics
+from mlr.viz import style
+from mlr.viz.figures import (
+    BLUE,
+    VERMILION,
+    figure_bytes,
+    new_figure,
+    plot_accuracy,
+    plot_classes,
+    plot_confusion,
+    plot_gram,
+    plot_picture,
+    plot_prediction,
+    predictions_figure,
+    save_confusion,
+    save_curves,
+)
 
 CLASSES = ["awe", "fear", "joy"]
 RESULT = classification_metrics([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0], CLASSES)          # joy has no image
@@ -100,7 +112,7 @@ def test_the_users_settings_decide_nothing_and_stay(tmp_path):
 
 
 NO_HOME = ("import pwd; from unittest import mock; mock.patch('pwd.getpwuid', side_effect=KeyError).start()\n"
-           "import mlr.figures as f; figure, axes = f.new_figure(1, 1); f.plot_picture([[[0, 0, 0]]], 'a', axes); assert f.figure_bytes(figure)\n"
+           "import mlr.viz.figures as f; figure, axes = f.new_figure(1, 1); f.plot_picture([[[0, 0, 0]]], 'a', axes); assert f.figure_bytes(figure)\n"
            "import os; print(os.getcwd())")
 
 
@@ -130,7 +142,7 @@ def fonts(monkeypatch):
     installed, own = [], matplotlib.get_data_path()
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [font for font in font_manager.fontManager.ttflist if font.fname.startswith(own)])
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: installed)
-    monkeypatch.setattr(drawing, "_told", set())
+    monkeypatch.setattr(style, "_told", set())
     return installed
 
 
@@ -147,9 +159,9 @@ def test_what_no_font_has_is_said_once(fonts, capsys):
             titled(title)
     assert capsys.readouterr().err == (
         "warning: no installed font has しみ悲, so figures show boxes in their place: install one, as of Debian's fonts-noto-cjk\n")
-    drawing.fonts_for("\U0001f9e8")
+    style.fonts_for("\U0001f9e8")
     assert "fonts-symbola" in capsys.readouterr().err
-    assert drawing.fonts_for("é") == ["DejaVu Sans"] and capsys.readouterr().err == ""
+    assert style.fonts_for("é") == ["DejaVu Sans"] and capsys.readouterr().err == ""
 
 
 def test_a_font_that_was_installed_meanwhile_is_found(fonts, tmp_path, capsys):
@@ -171,5 +183,5 @@ def test_a_font_that_was_installed_meanwhile_is_found(fonts, tmp_path, capsys):
     font.save(str(tmp_path / "test.ttf"))
     fonts[:] = [str(tmp_path / "test.ttf"), __file__]                                # the second is no font, as that of coloured emoji
     capsys.readouterr()
-    assert drawing.fonts_for("悲 joy") == ["DejaVu Sans", "Sans of a Test"]
+    assert style.fonts_for("悲 joy") == ["DejaVu Sans", "Sans of a Test"]
     assert titled("悲") != boxes and capsys.readouterr().err == ""

@@ -1,17 +1,18 @@
-import numpy as np
 import mxnet as mx
+import numpy as np
 import pytest
 from mxnet import nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
-from mlr import filters, paper
-from mlr.attribution import grad_cam, gram_contributions, strongest_pairs
-from mlr.checkpoint import Run
-from mlr.command import SHIPPED_RUN
-from mlr.filters import Ascent, activation_maps, maximising_patterns, strongest_filters
+from mlr import paper
+from mlr.cli import SHIPPED_RUN
+from mlr.model.parameters import materialize
+from mlr.runs.folder import Run
 from mlr.visualize import read_pictures
-from mlr.weights import materialize
+from mlr.viz import filters
+from mlr.viz.attribution import grad_cam, gram_contributions, strongest_pairs
+from mlr.viz.filters import Ascent, activation_maps, maximising_patterns, strongest_filters
 
 
 @pytest.fixture(scope="module")

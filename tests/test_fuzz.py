@@ -28,48 +28,57 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Callable, NamedTuple
 
-import mlr  # noqa: F401  sets the threads before anything loads MXNet
-
 import cv2
+import mutations
 import mxnet as mx
 import numpy as np
 import pytest
-from PIL import Image
-
-import mutations
 import test_datasets
 from conftest import evaluation_of, write_images
-from mlr import engine, run_config, train
-from mlr.checkpoint import SUMS, Run, environment, preprocessing
-from mlr.data.datasets import DATASETS
-from mlr.data.demo import draw
+from PIL import Image
+
+import mlr  # noqa: F401  sets the threads before anything loads MXNet
+from mlr import train
+from mlr.data.drawn.paintings import draw
 from mlr.data.examine import examine, examine_all
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
 from mlr.data.labelled import LabelledImages
+from mlr.data.layouts import DATASETS
 from mlr.data.listing import Listing
 from mlr.data.manifest import folds_of
 from mlr.data.pixels import CachedImages
 from mlr.data.preparation import prepare_images
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
-from mlr.engine import Progress
+from mlr.data.transforms import caffe_transform, preprocessing
 from mlr.errors import InputError, RunError
-from mlr.metrics import classification_metrics
+from mlr.exporting.arrays import npz_of
+from mlr.exporting.description import description, exported_part
+from mlr.formats.npz import read_npz
+from mlr.formats.onnx import read_onnx
+from mlr.formats.params import read_params, write_params
+from mlr.inference import support_vectors
+from mlr.inference.predictor import Predictor, _pixels, _read
+from mlr.inference.proposals import read_proposals
+from mlr.model.caffe_weights import load_caffe_weights
+from mlr.model.caffenet import CaffeNet
 from mlr.model.network import MultiLevelNet
-from mlr.original import load_original_parameters, save_original_parameters
-from mlr.params_file import read_params, write_params
-from mlr.pictures import read_pictures, thumbnail
-from mlr.portable import description, exported_part, npz_of
-from mlr.prediction import Predictor, _pixels, _read
-from mlr.presets import DEMO, RELEASED, Preset
-from mlr.report import most_confident, save_report
-from mlr.results import csv_table, of_fi, outcome, read_csv, summary
-from mlr.rows import support_vectors
-from mlr.rows.deepsentibank import CaffeNet, caffe_transform, load_caffe_weights
-from mlr.rows.networks import network_options
-from mlr.rows.proposals import read_proposals
-from mlr.training import build_loss, build_network, kept_images, optimizer_options
-from mlr.weights import load_pretrained, materialize, read_npz, read_onnx, set_parameters, sha256_of
+from mlr.model.networks import network_options
+from mlr.model.parameters import materialize, set_parameters
+from mlr.model.pretrained import load_pretrained
+from mlr.model.released_weights import load_original_parameters, save_original_parameters
+from mlr.options.presets import DEMO, RELEASED, Preset
+from mlr.runs import schema
+from mlr.runs.folder import SUMS, Run
+from mlr.runs.provenance import environment
+from mlr.runs.results import csv_table, of_fi, outcome, read_csv, summary
+from mlr.runtime.hashing import sha256_of
+from mlr.training.loop import Progress
+from mlr.training.metrics import classification_metrics
+from mlr.training.optimizer import new_trainer
+from mlr.training.run import build_loss, build_network, kept_images, optimizer_options
+from mlr.viz.pictures import read_pictures, thumbnail
+from mlr.viz.report import most_confident, save_report
 
 INPUTS = int(os.environ.get("MLR_FUZZ", 300))
 SEED = os.environ.get("MLR_TEST_SEED", "0")
@@ -339,7 +348,7 @@ def write_run(folder, row="l_cil", classes=("awe", "fear"), **options):
               "preprocessing": preprocessing(preset.image_size), "data": data, "pretrained": {"source": "none"}, "contexts": ["cpu(0)"],
               **({"features": "fc7"} if row == "deepsentibank" else {}), **environment()}
     run, net = Run.create(folder, config, list(classes)), build_network(network, [mx.cpu()])
-    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
+    trainer = new_trainer(net, preset.optimizer, optimizer_options(preset))
     with mx.autograd.record():
         loss = net(mx.nd.random.normal(shape=(2, 3, preset.image_size, preset.image_size))).sum()
     loss.backward()
@@ -422,7 +431,7 @@ def read_checkpoint(folder, path):
     run = Run.resumed(folder)
     preset = Preset.of_run(run.config["options"])
     net = build_network(network_options(preset, len(run.classes)), [mx.cpu()])
-    trainer = engine.new_trainer(net, preset.optimizer, optimizer_options(preset))
+    trainer = new_trainer(net, preset.optimizer, optimizer_options(preset))
     run.restore(net, trainer)
     with mx.autograd.record():
         loss = build_loss(preset, [1] * len(run.classes))(net(mx.nd.zeros((2, 3, preset.image_size, preset.image_size))), mx.nd.array([0, 1]))
@@ -765,11 +774,11 @@ def test_a_config_is_checked_before_anything_is_made_of_it(hostile, change, mess
 
 def test_every_option_of_a_training_has_a_rule():
     """What mlr train takes can be read from its run."""
-    assert set(run_config.PRESET) == {option.name for option in fields(Preset)} == set(train.PRESET_OPTIONS)
+    assert set(schema.PRESET) == {option.name for option in fields(Preset)} == set(train.PRESET_OPTIONS)
     for name, described in train.PRESET_OPTIONS.items():
         for value in (*described.get("choices", ()), *(getattr(presets[row], name) for presets in (RELEASED, DEMO) for row in presets)):
-            assert run_config.PRESET[name].holds(value), (name, value)
-        assert not run_config.PRESET[name].holds(["released"])
+            assert schema.PRESET[name].holds(value), (name, value)
+        assert not schema.PRESET[name].holds(["released"])
 
 
 @pytest.mark.parametrize("name, content, message", [

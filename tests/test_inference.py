@@ -6,13 +6,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
-from mlr import inference
-from mlr.checkpoint import Run
-from mlr.inference import distinct, fused
-from mlr.prediction import Predictor
-from mlr.presets import DEMO
-from mlr.rows.networks import network_options, new_network
-from mlr.weights import materialize
+from mlr.inference import fused_graph
+from mlr.inference.fused_graph import distinct, fused
+from mlr.inference.predictor import Predictor
+from mlr.model.networks import network_options, new_network
+from mlr.model.parameters import materialize
+from mlr.options.presets import DEMO
+from mlr.runs.folder import Run
 
 # Of the largest logit: float32, in which batch norm is multiplied into the weights before the sums instead of after them.
 WITHIN = 1e-5
@@ -69,7 +69,7 @@ def test_a_scaled_gram_is_halved_too_and_another_product_is_not():
     assert sum(name.endswith("_distinct") for name in block.collect_params()) == 3
     one, other = mx.sym.var("one"), mx.sym.var("other")
     for product, halved in ((mx.sym.batch_dot(one, one, transpose_b=True), True), (mx.sym.batch_dot(one, other, transpose_b=True), False)):
-        dense, added = inference.with_half_of_gram(
+        dense, added = fused_graph.with_half_of_gram(
             mx.sym.FullyConnected(product, mx.sym.var("weight"), num_hidden=1, no_bias=True), {"weight": Given()})
         assert bool(added) is halved
 
@@ -99,7 +99,7 @@ def test_several_contexts():
 
 def test_other_builds_keep_the_network(monkeypatch):
     net = trained(mlr.MultiLevelNet(classes=3, backbone="resnet18_v2"))
-    monkeypatch.setattr(inference, "BACKEND", "CUDNN")  # which no build on a CPU has
+    monkeypatch.setattr(fused_graph, "BACKEND", "CUDNN")  # which no build on a CPU has
     assert fused(net) is net
 
 

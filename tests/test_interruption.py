@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from mlr import command
+from mlr import cli
 from mlr.__main__ import COMMANDS
-from mlr.interruption import Postponed
+from mlr.runtime.signals import Postponed
 
 
 def test_a_closed_terminal_stops_a_command(capsys):
@@ -23,7 +23,7 @@ def test_a_closed_terminal_stops_a_command(capsys):
         finally:
             os.kill(os.getpid(), signal.SIGHUP)
             after.append("tidied up")
-    assert command.ended("mlr", work) == 129
+    assert cli.ended("mlr", work) == 129
     assert after == ["tidied up"] and capsys.readouterr().err == "mlr: error: hung up\n"
     assert signal.getsignal(signal.SIGHUP) == before
 
@@ -34,7 +34,7 @@ def test_what_nohup_started_goes_on(monkeypatch):
         with Postponed(None) as postponed:
             os.kill(os.getpid(), signal.SIGHUP)
         assert postponed.signal is None
-        assert command.ended("mlr", lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
+        assert cli.ended("mlr", lambda: os.kill(os.getpid(), signal.SIGHUP)) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -54,13 +54,13 @@ def test_a_training_is_not_ended_by_the_second_hangup(monkeypatch):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_python_m_leaves_at_once_too(name, monkeypatch):
     left = []
-    monkeypatch.setattr(command, "run", lambda *arguments: 130)
-    monkeypatch.setattr(command, "leave", left.append)
+    monkeypatch.setattr(cli, "run", lambda *arguments: 130)
+    monkeypatch.setattr(cli, "leave", left.append)
     with pytest.raises(SystemExit):
         runpy.run_module("mlr." + name, run_name="__main__")
     assert left == [130]
 
 
 def test_a_thread_that_waits_does_not_keep_the_process():
-    code = "import threading; from mlr.command import leave_if_stopped; threading.Thread(target=threading.Event().wait).start(); leave_if_stopped(130)"
+    code = "import threading; from mlr.cli import leave_if_stopped; threading.Thread(target=threading.Event().wait).start(); leave_if_stopped(130)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 130

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
-from mlr.metrics import classification_metrics
+from mlr.training.metrics import classification_metrics
 
 CLASSES = ["anger", "awe", "fear", "joy"]
 

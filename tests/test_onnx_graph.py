@@ -15,13 +15,13 @@ from sklearn.datasets import load_sample_images
 
 import mlr
 from mlr.errors import InputError
+from mlr.exporting.description import preprocessing_steps
+from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
+from mlr.inference.predictor import evaluation_transform
 from mlr.model.gram import Gram
-from mlr.onnx_graph import add_preprocessing, onnx_model, serialized
-from mlr.portable import preprocessing_steps
-from mlr.prediction import evaluation_transform
-from mlr.presets import DEMO, RELEASED
-from mlr.rows.networks import network_options, new_network
-from mlr.weights import materialize
+from mlr.model.networks import network_options, new_network
+from mlr.model.parameters import materialize
+from mlr.options.presets import DEMO, RELEASED
 
 PHOTOGRAPHS = load_sample_images().images       # two of (427, 640, 3), uint8 RGB
 

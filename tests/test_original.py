@@ -4,19 +4,19 @@ import json
 import re
 from pathlib import Path
 
+import compare_with_original
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import write_images
 from mxnet import nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
-import compare_with_original
 from benchmarks.released_style import ReleasedStyleNet
-from conftest import write_images
 from mlr.errors import InputError
-from mlr.params_file import read_params
-from mlr.weights import materialize
+from mlr.formats.params import read_params
+from mlr.model.parameters import materialize
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-
 from conftest import TINY, write_images
+
 from mlr import evaluate, predict, train, visualize
-from mlr.output import guarded_streams, printable
-from mlr.presets import DEMO
+from mlr.options.presets import DEMO
+from mlr.runtime.output import guarded_streams, printable
 
 NO_TEXT, RED = "col\udce8re", "red\x1b[31m"     # a name in Latin-1 as Python reads it, and one that colours what follows
 BACKBONE = DEMO["l_cil"].backbone
@@ -85,7 +85,7 @@ def test_streams_that_are_closed_from_the_beginning(tmp_path):
 
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
     """Or what MXNet and the system print would be written into it."""
-    code = ("import os, sys; from mlr.command import ended\n"
+    code = ("import os, sys; from mlr.cli import ended\n"
             "def work(): open(%r, 'w').write('kept'); os.write(2, b'noise'); os.system('echo noise')\n"
             "sys.exit(ended('mlr', work))" % str(tmp_path / "file"))
     assert subprocess.run([sys.executable, "-c", code], preexec_fn=lambda: (os.close(1), os.close(2))).returncode == 0

@@ -8,7 +8,7 @@ from mxnet import nd
 from numpy.testing import assert_array_equal
 
 from mlr.errors import InputError
-from mlr.params_file import read_params, write_params
+from mlr.formats.params import read_params, write_params
 
 DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64")
 

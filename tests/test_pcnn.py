@@ -7,9 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data.labelled import LabelledImages
-from mlr import training
-from mlr.rows.pcnn import removal_probabilities, select
-from mlr.training import kept_images
+from mlr.methods.selection import removal_probabilities, select
+from mlr.training.run import kept_images
 
 
 def two_classes(difference):
@@ -105,6 +104,6 @@ class Undecided:
 def test_the_highest_seed_draws_after_the_first_stage(seed, draws):
     """A round's seed is the training's, and its number; above the highest that NumPy takes it begins anew."""
     run = Undecided(seed)
-    training.kept_images(run, 1, run, run)
+    run.kept_images(run, 1, run, run)
     assert run.kept == select(run.of_files(run.paths, run.names), run.labels, draws).tolist()
     assert 2 < len(run.kept) < 40

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlr import augmentation, prediction, training
-from mlr.data import pixels
+from mlr.data import augmentation, pixels
 from mlr.data.images import read_image
 from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages, cache_folder
 from mlr.data.splits import read_splits
+from mlr.data.transforms import evaluation_transform, training_resize
 from mlr.errors import InputError
-from mlr.presets import DEMO
-from mlr.transforms import evaluation_transform, training_resize
+from mlr.inference import predictor
+from mlr.options.presets import DEMO
+from mlr.training import batches
 
 
 @pytest.fixture
@@ -230,12 +231,12 @@ def test_only_some_batches_are_made_ahead(cache, split):
 
 def test_training_is_shuffled_and_asks_for_the_resize_before_the_crop(cache, split, monkeypatch):
     preset, config = replace(DEMO["l_cil"], batch_size=4), {"preprocessing": {"image_size": 64}, "network": {}}
-    made = training.training_batches(config, preset, split)
+    made = batches.training_batches(config, preset, split)
     np.random.seed(0)
     orders = {tuple(np.concatenate([labels.asnumpy() for _, labels in made])) for _ in range(3)}
     assert len(orders) > 1 and {tuple(sorted(order)) for order in orders} == {tuple(split.labels)}
     assert made._images.pixels().shape == (12, training_resize(64), training_resize(64), 3)
-    released = training.training_batches(config, replace(preset, pipeline="released"), split)
+    released = batches.training_batches(config, replace(preset, pipeline="released"), split)
     assert isinstance(released, GluonBatches) and len(list(cache.iterdir())) == 1
 
 
@@ -243,8 +244,8 @@ def test_training_is_shuffled_and_asks_for_the_resize_before_the_crop(cache, spl
 def test_evaluation_after_an_epoch_is_the_networks_own_preset(cache, split, kind, row):
     config = {"preprocessing": {"image_size": 64}, "network": {"kind": kind}}
     preset = replace(DEMO[row], **({"backbone": "caffenet_slim"} if kind else {}))
-    images, _ = next(iter(training.evaluation_batches(config, preset, split)))
-    expected = np.stack([prediction.evaluation_transform(config)(read_image(path)).asnumpy() for path in split.paths])
+    images, _ = next(iter(batches.evaluation_batches(config, preset, split)))
+    expected = np.stack([predictor.evaluation_transform(config)(read_image(path)).asnumpy() for path in split.paths])
     assert_allclose(images.asnumpy(), expected, rtol=0, atol=3e-7)  # as above
 
 

@@ -7,8 +7,8 @@ import os
 import shutil
 import signal
 import sys
-from collections import Counter
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,21 +20,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 import mlr
-from mlr import prediction
-from mlr.checkpoint import Run
-from mlr.command import SHIPPED_RUN
+from mlr.cli import SHIPPED_RUN
 from mlr.data.images import read_image
+from mlr.data.transforms import evaluation_transform
 from mlr.errors import InputError
-from mlr.prediction import AT_ONCE, Predictor
-from mlr.pictures import read_pictures
+from mlr.inference import predictor
+from mlr.inference.predictor import AT_ONCE, Predictor
+from mlr.model.networks import network_options, new_network
+from mlr.model.parameters import materialize
+from mlr.options.presets import DEMO
 from mlr.predict import main
-from mlr.presets import DEMO
-from mlr.rows.networks import network_options, new_network
-from mlr.transforms import evaluation_transform
-from mlr.weights import materialize
+from mlr.runs.folder import Run
+from mlr.viz.pictures import read_pictures
 
 EXAMPLE = Path(__file__).parent.parent / "imgs" / "example.jpg"
-# In probabilities: float32, in which sums are taken in another order for another batch, and by the fused graph (see mlr.inference).
+# In probabilities: float32, in which sums are taken in another order for another batch, and by the fused graph (see mlr.inference.fused_graph).
 WITHIN = 1e-5
 
 
@@ -110,8 +110,8 @@ def test_a_folder(predictor, tmp_path):
 
 
 def test_memory_is_bounded(predictor, monkeypatch):
-    read, seen = prediction._read, []
-    monkeypatch.setattr(prediction, "_read", lambda image: seen.append(1) or read(image))
+    read, seen = predictor._read, []
+    monkeypatch.setattr(predictor, "_read", lambda image: seen.append(1) or read(image))
     endless = predictor.each(itertools.repeat(pictures(1)[0]))
     for number in range(1, AT_ONCE + 2):
         next(endless)
@@ -143,8 +143,8 @@ def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monk
         cv2.imwrite(str(paths[-1]), pixels)
     Counted.most = 0
     for name in ("read_image", "image_of"):
-        read = getattr(prediction, name)
-        monkeypatch.setattr(prediction, name, lambda *arguments, read=read: Counted(read(*arguments)))
+        read = getattr(predictor, name)
+        monkeypatch.setattr(predictor, name, lambda *arguments, read=read: Counted(read(*arguments)))
     assert len(ask(predictor, paths)) == 70
     assert Counted.most in (1, 2) and Counted.alive == 0
 

@@ -7,9 +7,9 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
-
 from conftest import TINY
-from mlr.data.datasets import read_csv
+
+from mlr.data.layouts.csv import read_csv
 from mlr.data.manifest import Entry, LeftOut
 from mlr.data.partition import released_partition, stratified_partition
 from mlr.data.splits import fingerprint, read_split, read_training_splits

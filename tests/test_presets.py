@@ -5,7 +5,9 @@ from numpy.testing import assert_allclose
 
 from mlr import paper, train
 from mlr.data import drawn
-from mlr.presets import BY_GRADIENTS, DEMO, L_CIL as RELEASED, RELEASED as RECIPES, ROWS, SLIM, Preset, rows_of
+from mlr.options.presets import BY_GRADIENTS, DEMO, ROWS, SLIM, Preset, rows_of
+from mlr.options.presets import L_CIL as RELEASED
+from mlr.options.presets import RELEASED as RECIPES
 
 
 def test_the_released_schedule_epoch_by_epoch():

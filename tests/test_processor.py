@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mlr.processor import given, prepare_for_mxnet, usable_cores
+from mlr.runtime.cpu import given, prepare_for_mxnet, usable_cores
 
 
 def machine(root, siblings=None, cgroup=None, files=None):
@@ -95,7 +95,7 @@ def environment():
 
 
 def test_import_sets_the_threads(environment):
-    done = python("import mlr, os; from mlr.processor import usable_cores; assert int(os.environ['OMP_NUM_THREADS']) == usable_cores()", environment)
+    done = python("import mlr, os; from mlr.runtime.cpu import usable_cores; assert int(os.environ['OMP_NUM_THREADS']) == usable_cores()", environment)
     assert done.stderr == ""
 
 

@@ -12,10 +12,16 @@ from numpy.testing import assert_allclose
 from onnx import numpy_helper
 
 from mlr import export
-from mlr.checkpoint import Run
-from mlr.data.demo import draw_demo_data
-from mlr.onnx_graph import onnx_model, serialized
-from mlr.quantization import Reader, _with_convolutions_for_batch_norms, calibration_images, compared, quantized
+from mlr.data.drawn.paintings import draw_demo_data
+from mlr.exporting.int8 import (
+    Reader,
+    _with_convolutions_for_batch_norms,
+    calibration_images,
+    compared,
+    quantized,
+)
+from mlr.exporting.onnx import onnx_model, serialized
+from mlr.runs.folder import Run
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "demo"
 

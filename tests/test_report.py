@@ -12,20 +12,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import run_config, write_images
 from numpy.testing import assert_allclose
 
-import mlr.report
-from conftest import run_config, write_images
-from mlr.checkpoint import Run, environment
-from mlr.command import SHIPPED_RUN
-from mlr.data.demo import draw_demo_data
+import mlr.viz.report
+from mlr.cli import SHIPPED_RUN
+from mlr.data.drawn.paintings import draw_demo_data
 from mlr.errors import InputError
 from mlr.evaluate import main
-from mlr.filters import Ascent
-from mlr.metrics import classification_metrics
-from mlr.pictures import thumbnail
-from mlr.presets import DEMO as PRESETS
-from mlr.report import DEMO, class_rows, most_confident, save_report, save_sheet
+from mlr.options.presets import DEMO as PRESETS
+from mlr.runs.folder import Run
+from mlr.runs.provenance import environment
+from mlr.training.metrics import classification_metrics
+from mlr.viz.filters import Ascent
+from mlr.viz.pictures import thumbnail
+from mlr.viz.report import DEMO, class_rows, most_confident, save_report, save_sheet
 
 CHROMIUM = shutil.which("chromium")
 in_chromium = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium to open the page in: apt-get install chromium")
@@ -107,7 +108,7 @@ def reported(trained, tmp_path_factory):
     """A run that was evaluated with --report, its filters sought for two steps; and its data."""
     run = shutil.copytree(trained[0], tmp_path_factory.mktemp("reported") / "run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlr.report, "ASCENT", Ascent(steps=2))
+        patch.setattr(mlr.viz.report, "ASCENT", Ascent(steps=2))
         assert main(["--run", str(run), "--ctx", "cpu", "--report"]) == 0
     return run, trained[1]
 

@@ -14,20 +14,30 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import evaluation_of, run_config
 from mxnet import nd
 from numpy.testing import assert_allclose
 
-from conftest import evaluation_of, run_config
-from mlr import paper, results
-from mlr.checkpoint import Run
+from mlr import paper
 from mlr.errors import InputError, RunError
-from mlr.figures import new_figure, plot_results
-from mlr.metrics import classification_metrics
-from mlr.presets import DEMO
-from mlr.reproduce import Runner, check, command_of, parser, plan, pretrainings, train_and_evaluate, write_results
-from mlr.weights import sha256_of
+from mlr.options.presets import DEMO
+from mlr.reproduce import (
+    Runner,
+    check,
+    command_of,
+    parser,
+    plan,
+    pretrainings,
+    train_and_evaluate,
+    write_results,
+)
+from mlr.runs import results
+from mlr.runs.folder import Run
+from mlr.runtime.hashing import sha256_of
+from mlr.training.metrics import classification_metrics
+from mlr.viz.figures import new_figure, plot_results
 
-# Runs as `mlr.results.outcome` reads them, of one system with three seeds and one with a single one.
+# Runs as `mlr.runs.results.outcome` reads them, of one system with three seeds and one with a single one.
 OUTCOMES = {
     "vgg16": [dict(run="vgg16-seed%d" % seed, seed=seed, accuracy=accuracy, balanced_accuracy=accuracy - .1, macro_f1=.5, worst_recall=.2,
                    majority_rate=.6, images=10, classes=2, seconds=100. + seed, parameters=1500000, command="mlr train", data_sha256="d" * 64,

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import TINY, write_images
 
 import mlr.train
-from conftest import TINY, write_images
-from mlr.checkpoint import EPOCH, PREVIOUS, STEP, Run
 from mlr.data.manifest import Entry, write_prepared
-from mlr.weights import sha256_of
+from mlr.runs.folder import EPOCH, PREVIOUS, STEP, Run
+from mlr.runtime.hashing import sha256_of
 
 EPOCHS, STEPS = 2, 3  # of 12 images in batches of 4
 ARGUMENTS = (*TINY, "--epochs", EPOCHS)
@@ -74,7 +74,7 @@ def uninterrupted(images, tmp_path_factory):
 
 def after_step(number, action):
     """Code that does something when a training asks for the n-th time whether a checkpoint is due."""
-    return ("from mlr.training import Checkpoints; due, calls = Checkpoints.due, []\n"
+    return ("from mlr.training.run import Checkpoints; due, calls = Checkpoints.due, []\n"
             "def asked(self, step):\n"
             "    calls.append(step)\n"
             "    if len(calls) == %d: %s\n"
@@ -104,11 +104,11 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
     """In the evaluation of the first epoch, then, of the same run, while the second is being saved."""
     run = tmp_path / "run"
     code, _, error = train(("--data", images, "--out", run, *ARGUMENTS), (
-        "import mlr.training; made = mlr.training.evaluation_batches\n"
-        "mlr.training.evaluation_batches = lambda *arguments: (os.kill(os.getpid(), signal.SIGINT) or batch for batch in made(*arguments))"))
+        "import mlr.training.run; made = mlr.training.batches.evaluation_batches\n"
+        "mlr.training.batches.evaluation_batches = lambda *arguments: (os.kill(os.getpid(), signal.SIGINT) or batch for batch in made(*arguments))"))
     assert code == 130 and "interrupted in epoch 1, after step 3 of 3, and saved" in error
     code, _, error = train(("--resume", "--out", run, "--ctx", "cpu"), (
-        "from mlr.checkpoint import Run; save = Run.save_epoch\n"
+        "from mlr.runs.folder import Run; save = Run.save_epoch\n"
         "Run.save_epoch = lambda run, *arguments: (len(run.metrics) and os.kill(os.getpid(), signal.SIGTERM), save(run, *arguments))"))
     assert code == 143 and "terminated after epoch 2; to go on" in error
     out, _ = resume(run)
@@ -134,7 +134,7 @@ def test_a_second_ctrl_c_leaves_at_once(images, uninterrupted, tmp_path):
 def test_signals_before_the_first_step(images, tmp_path):
     """SIGTERM while MXNet is not at work yet: no run folder, and nothing of one."""
     code, _, error = train(("--data", images, "--out", tmp_path / "run", *ARGUMENTS), (
-        "from mlr.checkpoint import Run\n"
+        "from mlr.runs.folder import Run\n"
         "Run.create = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)"))
     assert code == 143 and error.splitlines()[-1] == "mlr train: error: terminated"
     assert list(tmp_path.iterdir()) == []

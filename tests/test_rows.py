@@ -7,6 +7,7 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import write_images
 from mxnet import nd
 from mxnet.gluon.model_zoo import vision
 from numpy.testing import assert_allclose, assert_array_equal
@@ -15,27 +16,28 @@ import mlr
 import mlr.evaluate
 import mlr.predict
 import mlr.train
-from conftest import write_images
 from mlr import paper
-from mlr.checkpoint import Run
-from mlr.committed import CommittedFolder
 from mlr.data.images import read_image
 from mlr.data.manifest import Entry, write_prepared
+from mlr.data.transforms import caffe_transform
 from mlr.errors import InputError
+from mlr.formats.params import read_params
+from mlr.inference.predictor import Predictor, evaluation_transform, row_of, training_transform
+from mlr.inference.support_vectors import SupportVectorMachine
 from mlr.model.backbone import Backbone
+from mlr.model.finetuned import FineTuned
 from mlr.model.fusion import Fusion
 from mlr.model.gram import Gram
+from mlr.model.networks import network_options, new_network
+from mlr.model.parameters import ParametersError, materialize
+from mlr.model.pretrained import load_pretrained
+from mlr.model.shallow_only import ShallowOnly
 from mlr.model.zoo import zoo_network
-from mlr.params_file import read_params
-from mlr.prediction import Predictor, evaluation_transform, row_of, training_transform
-from mlr.presets import BACKBONES, DEMO, RELEASED, ROWS
-from mlr.rows.deepsentibank import caffe_transform
-from mlr.rows.finetuned import FineTuned
-from mlr.rows.networks import network_options, new_network
-from mlr.rows.shallow_only import ShallowOnly
-from mlr.training import build_network, new_layers
-from mlr.rows.support_vectors import SupportVectorMachine
-from mlr.weights import ParametersError, load_pretrained, materialize, sha256_of
+from mlr.options.presets import BACKBONES, DEMO, RELEASED, ROWS
+from mlr.runs.committed import CommittedFolder
+from mlr.runs.folder import Run
+from mlr.runtime.hashing import sha256_of
+from mlr.training.run import build_network, new_layers
 
 ROUNDING = dict(rtol=1e-5, atol=1e-6)   # float32, the same operators in another order
 

@@ -6,8 +6,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mlr.errors import InputError
-from mlr.params_file import read_params
-from mlr.rows.support_vectors import SupportVectorMachine, fit
+from mlr.formats.params import read_params
+from mlr.inference.support_vectors import SupportVectorMachine, fit
 
 EIGHT, TWO = 8, 2
 
@@ -51,7 +51,7 @@ def test_many_rows_are_taken_in_parts(monkeypatch):
     features, labels = clouds(3)
     machine = fit(features, labels, "rbf")
     whole = machine.scores(features)
-    monkeypatch.setattr("mlr.rows.support_vectors.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("mlr.inference.support_vectors.ROWS_AT_ONCE", 7)
     assert_allclose(machine.scores(features), whole, rtol=0, atol=1e-12)               # float64, another blocking of the same sums
 
 

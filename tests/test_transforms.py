@@ -8,7 +8,8 @@ from mxnet import nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr import paper
-from mlr.transforms import evaluation_transform, normalized as network_input, random_crop, to_pixels, training_transform
+from mlr.data.transforms import evaluation_transform, random_crop, to_pixels, training_transform
+from mlr.data.transforms import normalized as network_input
 
 
 def picture(height, width):

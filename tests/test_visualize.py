@@ -2,15 +2,23 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import write_images
 
 import mlr
-from conftest import write_images
 from mlr import paper
-from mlr.command import SHIPPED_RUN
-from mlr.figures import activation_figure, gram_figure, grad_cam_figure, new_figure, plot_contributions, plot_map, plot_picture
-from mlr.structure import structure, structure_figure
+from mlr.cli import SHIPPED_RUN
+from mlr.model.parameters import materialize
 from mlr.visualize import main
-from mlr.weights import materialize
+from mlr.viz.diagram import structure, structure_figure
+from mlr.viz.figures import (
+    activation_figure,
+    grad_cam_figure,
+    gram_figure,
+    new_figure,
+    plot_contributions,
+    plot_map,
+    plot_picture,
+)
 
 BLOCKS = ("stage1", "stage2", "stage3", "stage4")
 
@@ -24,10 +32,10 @@ def photos(tmp_path):
 
 def drawn(arguments, monkeypatch):
     """The figure that the command would write."""
-    import mlr.figures
+    import mlr.viz.figures
 
     figures = []
-    monkeypatch.setattr(mlr.figures, "save_figure", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(mlr.viz.figures, "save_figure", lambda figure, path: figures.append(figure))
     assert main([*map(str, arguments), *([] if "--view" in arguments else ["--steps", "2"]), "--ctx", "cpu"]) == 0
     return figures[0]
 
@@ -48,7 +56,7 @@ def test_the_activation_figure_has_its_panels(trained, photos, monkeypatch):
 
 
 def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
-    from mlr.checkpoint import Run
+    from mlr.runs.folder import Run
     from mlr.visualize import read_pictures
 
     seen = titles(drawn(["--run", trained[0], "--image", photos[0], "--out", "a.png", "--top", 3, "--measure", "max"], monkeypatch))

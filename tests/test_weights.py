@@ -11,10 +11,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mlr
 from mlr import paper
 from mlr.errors import InputError
-from mlr.rows.finetuned import FineTuned
-from mlr.rows.shallow_only import ShallowOnly
-from mlr.training import load_weights
-from mlr.weights import ParametersError, load_pretrained, materialize, set_parameters, sha256_of
+from mlr.model.finetuned import FineTuned
+from mlr.model.parameters import ParametersError, materialize, set_parameters
+from mlr.model.pretrained import load_pretrained
+from mlr.model.shallow_only import ShallowOnly
+from mlr.runtime.hashing import sha256_of
+from mlr.training.run import load_weights
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_images
 from numpy.testing import assert_allclose
 
-from conftest import write_images
-from mlr.checkpoint import Run
 from mlr.errors import InputError
-from mlr.params_file import read_params
-from mlr.workers import Workers
+from mlr.formats.params import read_params
+from mlr.runs.folder import Run
+from mlr.training.distributed import Workers
 
 ROW = ("--row", "resnet50", "--backbone", "resnet18_v2", "--pretrained", "none", "--image-size", "64", "--epochs", "2", "--learning-rate", "0.01")
 JOB = ("launch", "-n", "2", "-s", "1", "--", sys.executable, "-m", "mlr", "train")
@@ -182,7 +182,7 @@ def test_an_epoch_that_workers_resume_has_the_loss_of_all_its_images(images, com
     """Worker 0 is killed right after it has saved the second of the second epoch's three steps."""
     options = ("--data", images, *ROW, "--batch-size", 5, "--kvstore", "dist_sync", "--ctx", "cpu")
     assert command(*JOB, *options, "--out", tmp_path / "whole").returncode == 0
-    stopped = ("import os, sys, mlr.train; from mlr.training import Checkpoints; save = Checkpoints.save_step\n"
+    stopped = ("import os, sys, mlr.train; from mlr.training.run import Checkpoints; save = Checkpoints.save_step\n"
                "def save_and_stop(self, progress):\n"
                "    save(self, progress)\n"
                "    (progress.epoch, progress.step) == (1, 2) and os.kill(os.getpid(), 9)\n"
@@ -242,8 +242,8 @@ def test_what_several_workers_can_not_do(images, command, tmp_path, options, tex
 @pytest.mark.slow
 def test_workers_with_other_images_are_told_apart(images, command, tmp_path):
     """What a worker takes for the hash of its images is made another in each process."""
-    script = ("import hashlib, os, sys, mlr.train, mlr.training; describe = mlr.training.describe\n"
-              "mlr.training.describe = lambda *arguments: {**describe(*arguments), 'sha256': hashlib.sha256(str(os.getpid()).encode()).hexdigest()}\n"
+    script = ("import hashlib, os, sys, mlr.train, mlr.training.run; describe = mlr.training.run.describe\n"
+              "mlr.training.run.describe = lambda *arguments: {**describe(*arguments), 'sha256': hashlib.sha256(str(os.getpid()).encode()).hexdigest()}\n"
               "sys.exit(mlr.train.main(sys.argv[1:]))")
     done = command("launch", "-n", 2, "--", sys.executable, "-c", script, "--data", images, *ROW, "--kvstore", "dist_sync", "--ctx", "cpu",
                    "--batch-size", 4, "--out", tmp_path / "run")
@@ -259,7 +259,7 @@ def test_without_a_launcher_a_job_that_lost_a_node_ends(images, tmp_path, killed
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {**os.environ, "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": str(port), "DMLC_NUM_WORKER": "2", "DMLC_NUM_SERVER": "1", "PS_HEARTBEAT_INTERVAL": "1"}
-    code = "import sys, mlr.workers; mlr.workers.SILENCE, mlr.workers.LOOKS = 3, 3; import mlr.train; sys.exit(mlr.train.main(sys.argv[1:]))"
+    code = "import sys, mlr.training.distributed; mlr.training.distributed.SILENCE, mlr.training.distributed.LOOKS = 3, 3; import mlr.train; sys.exit(mlr.train.main(sys.argv[1:]))"
     arguments = ["--data", images, *ROW, "--epochs", "200", "--batch-size", "4", "--kvstore", "dist_sync", "--ctx", "cpu", "--out", tmp_path / "run"]
     nodes = [(role, subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env={**shared, "DMLC_ROLE": role}, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.PIPE, universal_newlines=True)) for role in ("scheduler", "server", "worker", "worker")]

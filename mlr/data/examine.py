@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mlr.data.images import decode, read_bytes
 from mlr.errors import InputError
-from mlr.processor import usable_cores
+from mlr.runtime.cpu import usable_cores
 
 CHUNK = 256       # images at once, so that memory does not grow with their number
 SIDE = re.compile("[0-9]{1,9}")

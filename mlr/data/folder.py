@@ -3,11 +3,11 @@
 import shlex
 from pathlib import Path
 
+from mlr.data.class_folders import beside, in_subfolders, read_classes, split_folders
+from mlr.data.emotions import EKMAN, MIKELS, SENTIMENTS, sentiment_of
 from mlr.data.labelled import LabelledImages
-from mlr.data.layout import beside, in_subfolders, read_classes, split_folders
 from mlr.data.manifest import SPLITS
 from mlr.data.walk import content_of, subfolders, words_on
-from mlr.emotions import EKMAN, MIKELS, SENTIMENTS, sentiment_of
 from mlr.errors import InputError
 
 LAYOUT = "<data>/{train,valid,test}/<class>/<image>"

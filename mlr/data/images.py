@@ -20,7 +20,17 @@ from typing import BinaryIO, Dict, NamedTuple, Set, Tuple
 
 import numpy as np
 from PIL import (
-    BmpImagePlugin, ExifTags, GifImagePlugin, Image, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin)
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from mlr.data.formats import FIRST_BYTES, format_of
 from mlr.errors import InputError

@@ -9,7 +9,7 @@ from mxnet import gluon
 from tqdm import tqdm
 
 from mlr.data.images import checked_bytes, read_image
-from mlr.processor import usable_cores
+from mlr.runtime.cpu import usable_cores
 
 
 class LabelledImages(gluon.data.Dataset):

@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from mlr.data.emotions import sentiment_of
 from mlr.data.walk import HIDDEN, LeftOut, is_hidden, walk
-from mlr.emotions import sentiment_of
 from mlr.errors import InputError
 
 TWO_LABELS = "two labels for one image"

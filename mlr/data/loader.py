@@ -21,7 +21,7 @@ class Batches:
     def __init__(self, images, batch_size, shuffle=False, part=None):
         """images: a `mlr.data.labelled.LabelledImages` or what stands for one. shuffle: in a new order in each epoch.
 
-        part: number of images in a batch -> slice of it that this process makes, `mlr.workers.Workers.part`; where it is empty, the
+        part: number of images in a batch -> slice of it that this process makes, `mlr.training.distributed.Workers.part`; where it is empty, the
         batch's first image is made.
         """
         self._images, self._batch_size, self._shuffle, self._part = images, batch_size, shuffle, part or slice
@@ -61,7 +61,7 @@ class Batches:
 
 
 class GluonBatches(Batches):
-    """Each image decoded and put through a preset of `mlr.transforms` when its batch is asked for, as in the released code."""
+    """Each image decoded and put through a preset of `mlr.data.transforms` when its batch is asked for, as in the released code."""
 
     def __init__(self, images, transform, batch_size, shuffle=False, part=None):
         super().__init__(images, batch_size, shuffle, part)
@@ -82,7 +82,7 @@ class CachedBatches(Batches):
     """The same from a `mlr.data.pixels.CachedImages`, made in the background.
 
     finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to write it, (3, size, size)
-    float32: a `mlr.augmentation.Augmentation`, or `mlr.augmentation.evaluation`. What it draws depends on NumPy's global generator
+    float32: a `mlr.data.augmentation.Augmentation`, or `mlr.data.augmentation.evaluation`. What it draws depends on NumPy's global generator
     when an epoch begins, on the batch's number and the image's place in it, and on nothing else.
     """
 

@@ -12,11 +12,11 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from mlr.data.emotions import SENTIMENTS
 from mlr.data.partition import FIVE_FOLDS
 from mlr.data.walk import LeftOut
-from mlr.emotions import SENTIMENTS
 from mlr.errors import InputError
-from mlr.files import write_file
+from mlr.runtime.files import write_file
 
 SPLITS = ("train", "valid", "test")
 MANIFEST, LEFT_OUT, DESCRIPTION = "manifest.csv", "left_out.csv", "prepared.json"

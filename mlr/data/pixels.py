@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from mlr.data.images import read_image
 from mlr.errors import InputError
-from mlr.files import sync
-from mlr.processor import usable_cores
+from mlr.runtime.cpu import usable_cores
+from mlr.runtime.files import sync
 
 AT_ONCE = 64  # images decoded before they are written
 ABANDONED = 3600  # seconds after which nobody writes a partial file any more

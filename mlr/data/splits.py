@@ -3,14 +3,13 @@
 import hashlib
 from pathlib import Path
 
+from mlr.data.emotions import SENTIMENTS
 from mlr.data.folder import read_folder, read_folders
 from mlr.data.images import read_bytes
 from mlr.data.labelled import LabelledImages
 from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, folds_of, read_entries
-from mlr.emotions import SENTIMENTS
-from mlr.errors import InputError
-from mlr.json_file import read_json
-from mlr.weights import shown
+from mlr.errors import InputError, shown
+from mlr.formats.json import read_json
 
 
 class ManifestSplit(LabelledImages):

@@ -17,7 +17,7 @@ class MultiLevelNet(HybridBlock):
     each branch. style_width: S. dropout: the rate before the style layer. For ablation, not of the released code: fusion, "concat",
     "add" or "multiply" (these need S = D), and gram_scale, a factor on the Gram matrices.
 
-    Input: images (N, 3, H, W), H and W from 64 up, normalised as `mlr.transforms.evaluation_transform` does it.
+    Input: images (N, 3, H, W), H and W from 64 up, normalised as `mlr.data.transforms.evaluation_transform` does it.
     Output: logits (N, K). Parameters are created at the first call; hybridize with
     `net.hybridize(static_alloc=True, static_shape=True)`. Raises InputError for what it doesn't know or what doesn't fit.
     """

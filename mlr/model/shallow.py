@@ -3,7 +3,13 @@
 from mxnet.gluon import HybridBlock, nn
 
 from mlr.model.gram import Gram
-from mlr.paper import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BRANCH_WIDTHS, STYLE_DROPOUT, STYLE_WIDTH
+from mlr.paper import (
+    BATCH_NORM_EPSILON,
+    BATCH_NORM_MOMENTUM,
+    BRANCH_WIDTHS,
+    STYLE_DROPOUT,
+    STYLE_WIDTH,
+)
 
 
 class ShallowBranch(HybridBlock):

@@ -1,0 +1,124 @@
+"""What the commands share: one-line errors, exit codes and the types of options."""
+
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+from mlr.errors import InputError, Interrupted, RunError
+from mlr.runtime.output import ReaderGone, flush, guarded_streams
+from mlr.runtime.signals import leave, terminable
+
+DRAWN = ("demo", "demo-objects")  # the names in mlr.data.drawn, which --help does not load
+SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
+if not SHIPPED_RUN.is_dir():  # not a checkout, but installed from a wheel
+    SHIPPED_RUN = Path(__file__).parent / "shipped"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and which takes no empty argument."""
+
+    def __init__(self, command, description):
+        super().__init__(prog="mlr " + command, description=description, allow_abbrev=False)
+        self.register("type", None, _given)
+        self.register("type", Path, lambda text: Path(_given(text)))
+
+    def error(self, message):
+        self.exit(2, "%s: error: %s (see %s --help)\n" % (self.prog, message, self.prog))
+
+
+def _given(text):
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, likely a variable of the shell that is not set: give a value, or leave it out")
+    return text
+
+
+def run(parser, work, argv=None):
+    """Parse `argv`, do `work(options)` and return the exit code, as `ended`."""
+    return ended(parser.prog, lambda: work(parser.parse_args(argv)))
+
+
+def ended(program, work):
+    """Do `work()` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM,
+    141 (as if by SIGPIPE) because nobody reads the output any more. What `work` and this print goes through `mlr.runtime.output`."""
+    with guarded_streams():
+        try:
+            with terminable():
+                try:
+                    work()
+                except SystemExit:  # of --help, or of wrong usage
+                    sys.stdout.flush()
+                    raise
+                sys.stdout.flush()
+            return 0
+        except InputError as error:
+            return _fail(program, error, 2)
+        except RunError as error:
+            return _fail(program, error, 1)
+        except OSError as error:
+            return _fail(program, "%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), 1)
+        except Exception as error:
+            # MXNet's own, as of a device without memory; it is not imported here, as --help needs to answer without it.
+            if type(error).__name__ != "MXNetError":
+                raise
+            return _fail(program, "MXNet failed: %s" % next(line for line in str(error).splitlines() if line.strip()), 1)
+        except ReaderGone as gone:
+            return 128 + gone.signal
+        except KeyboardInterrupt as error:
+            stopped = error if isinstance(error, Interrupted) else Interrupted()
+            return _fail(program, stopped, 128 + stopped.signal)
+
+
+def leave_if_stopped(code):
+    """Return an exit code; after a signal end the process instead: a thread may be at what never comes, as a pipe that is read as an image."""
+    if code > 128:
+        leave(code)
+    return code
+
+
+def number(kind, lowest, highest=math.inf, above=False):
+    """Return an option type: an int or float from `lowest`, or above it, to `highest`; no infinity, no NaN."""
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not (lowest < value if above else lowest <= value) or value > highest or value == math.inf:
+            raise argparse.ArgumentTypeError("%r is not %s %s %s%s" % (
+                text, {int: "a whole number", float: "a number"}[kind], "above" if above else "from", lowest,
+                "" if highest == math.inf else " to %s" % highest))
+        return value
+    return parse
+
+
+def refuse_existing(out):
+    """Raise InputError where there is something at the path of --out already, be it a link to nothing."""
+    if os.path.lexists(out):
+        raise InputError("%s exists already: give another --out, or remove it" % out)
+
+
+def add_run(parser, shipped=False):
+    """shipped: the run in checkpoints/ is the default."""
+    parser.add_argument("--run", required=not shipped, default=SHIPPED_RUN if shipped else None, metavar="DIR", help=(
+        "the run folder, the --out of a training" + (" (default: checkpoints/demo, the demo's)" if shipped else "")))
+    parser.add_argument("--parameters", choices=("last", "best"), default="last", help=(
+        "those after the last epoch, as in the released code, or of the best balanced accuracy on valid (default: last)"))
+
+
+def add_context(parser):
+    parser.add_argument("--ctx", metavar="DEVICES", help=(
+        'cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU that MXNet sees, else the CPU)'))
+
+
+def add_folds(parser):
+    one_or_all = parser.add_mutually_exclusive_group()
+    one_or_all.add_argument("--fold", type=number(int, 1), metavar="K", help="of data in folds: test on fold K, train on the others")
+    one_or_all.add_argument("--folds", choices=("all",), help="all: every fold in turn, <run>/fold-K each; mean and standard deviation")
+
+
+def _fail(program, error, code):
+    flush()  # or what was printed would come behind it in a file that takes both
+    print("%s: error: %s" % (program, error), file=sys.stderr)
+    return code

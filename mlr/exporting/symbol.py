@@ -1,0 +1,37 @@
+"""A network as MXNet's symbol and parameters."""
+
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import mxnet as mx
+
+from mlr.errors import InputError, RunError
+from mlr.runtime.files import STAGED, sync
+
+MODEL = "model"
+
+
+def save_symbol(net, size, about, folder):
+    """Write a hybridized network as MXNet's symbol and parameters into a new folder, whole or not at all.
+
+    about: for model.json. Raises InputError where the rest of an interrupted export is beside it, and RunError where it can't be written.
+    """
+    staged = Path(folder).with_name(Path(folder).name + STAGED)
+    if staged.exists():
+        raise InputError("%s exists already, likely the rest of an interrupted export: remove it" % staged)
+    net(mx.nd.zeros((1, 3, size, size))).wait_to_read()     # what is exported is the graph of the last call
+    staged.mkdir(parents=True)
+    try:
+        net.export(str(staged / MODEL))
+        (staged / (MODEL + ".json")).write_text(json.dumps(about, indent=2) + "\n")
+        for path in (*staged.iterdir(), staged):
+            sync(path)
+        os.rename(staged, folder)
+        sync(Path(folder).parent)
+    except (OSError, mx.MXNetError) as error:
+        raise RunError("%s can't be written, likely for want of room: %s" % (folder, str(error).partition("\n")[0])) from None
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""JSON from elsewhere, read safely: it may be damaged, or made by somebody who means harm."""
+
+
+import json
+import math
+from pathlib import Path
+
+from mlr.errors import InputError
+
+MOST_BYTES = 2 ** 26
+
+
+def read_json(path, remedy="restore it from a copy"):
+    """Return what a JSON file holds. Raises InputError, with what to do, where it is absent, damaged, or no JSON that a person would write."""
+    return parse_json(_text(path, remedy), path, remedy)
+
+
+def read_json_lines(path, remedy="restore it from a copy"):
+    """Return what the lines of a file hold, as `read_json`."""
+    return [parse_json(line, path, remedy) for line in _text(path, remedy).splitlines()]
+
+
+def parse_json(text, source, remedy="restore it from a copy"):
+    """Return what a JSON text holds. source: where it comes from, for the InputError. NaN and infinity are no JSON."""
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_short)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(source, error, remedy) from None
+
+
+def _text(path, remedy):
+    try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise InputError("%s has more than %d MiB, likely another file under its name: %s" % (path, MOST_BYTES >> 20, remedy))
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError("can't read %s: %s; %s" % (path, error.strerror, remedy)) from None
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error, remedy) from None
+
+
+def _finite(text):
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("%.40s is no number" % text)
+    return number
+
+
+def _short(text):
+    """Python 3.8 takes an hour for a number of a million digits."""
+    if len(text) > 40:
+        raise ValueError("%.40s... is no number" % text)
+    return int(text)
+
+
+def _damaged(source, error, remedy):
+    return InputError("%s is no JSON, or damaged (%s): %s" % (source, error, remedy))

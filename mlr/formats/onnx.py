@@ -1,0 +1,27 @@
+"""The weights of an ONNX file, read safely."""
+
+from pathlib import Path
+
+from mlr.errors import InputError, shown
+
+
+def read_onnx(path):
+    """Return the weights of an ONNX file, {name: NumPy array}. Raises InputError where it is none, or the onnx package is missing."""
+    if not Path(path).is_file():
+        raise InputError("parameter file %s does not exist" % path)
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise InputError("reading %s needs the onnx package: pip install 'mlr[onnx]'" % path) from None
+    try:
+        weights = onnx.load(str(path), load_external_data=False).graph.initializer
+        if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights):
+            raise ValueError("it leaves its weights to other files, which are not read: save it as one file")
+        if not all(isinstance(tensor.name, str) for tensor in weights):  # protobuf hands out what is no UTF-8 as bytes
+            raise ValueError("it has a name that is no text")
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in weights}
+    except Exception as error:  # of a damaged file protobuf, onnx and NumPy raise nearly everything
+        raise InputError("%s is no ONNX file, or a damaged one (%s): get it again" % (path, shown(str(error)))) from None
+    if not arrays:
+        raise InputError("%s is no ONNX file, or one without weights" % path)
+    return arrays

@@ -1,0 +1,20 @@
+"""Local response normalisation as Caffe computes it."""
+
+
+from mxnet.gluon import HybridBlock
+
+from mlr import paper
+
+
+class LocalResponseNorm(HybridBlock):
+    """Caffe's, across channels: x / (knorm + alpha / nsize * (sum of x^2 over nsize channels))^beta, to which MXNet's operator is equal.
+
+    Input and output: (N, C, H, W), float32 only.
+    """
+
+    def __init__(self, constants=paper.CAFFE_LRN, **kwargs):
+        super().__init__(**kwargs)
+        self._constants = constants
+
+    def hybrid_forward(self, F, x):
+        return F.LRN(x, **self._constants)

@@ -1,0 +1,46 @@
+"""What a result depends on beside options and data."""
+
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+
+import mlr
+
+
+def environment():
+    """Return what a result depends on beside options and data, for config.json."""
+    return {
+        "argv": sys.argv,
+        "git_commit": _git_commit(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "versions": {"python": platform.python_version(), "mlr": mlr.__version__, "mxnet": mx.__version__, "numpy": np.__version__},
+    }
+
+
+def _git_commit():
+    """Return the commit of the package's own checkout that it runs from.
+
+    None where it is installed without one, be it into somebody's repository.
+    """
+    path = Path(__file__).resolve()
+    top = path.parents[1]
+    # A hook of somebody's repository sets the variables that say which one is meant.
+    others = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"
+    environment = {name: value for name, value in os.environ.items() if name not in others}
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True,
+                              check=True, env=environment).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "setup.py", str(path.relative_to(top)))
+        own = Path(git("rev-parse", "--show-toplevel")).samefile(top)
+        return git("rev-parse", "HEAD") if own else None
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,41 @@
+"""From the text of --ctx to MXNet contexts."""
+
+
+import re
+
+from mlr.errors import InputError
+from mlr.runtime.installation import require_mxnet
+
+DEVICE = re.compile(r"^(cpu|gpu)(?:\((\d{1,4})\)|:?(\d{1,4}))?$")
+
+
+def parse_context(text=None):
+    """Return the list of mx.Context that `text` names, by default the first GPU that MXNet sees, else the CPU.
+
+    text: devices separated by commas: "cpu", "gpu(0)", "gpu(0),gpu(1)"; "gpu", "gpu0" and "gpu:0" are accepted too.
+    Raises InputError for anything else, for a device named twice, and for a GPU that MXNet does not see.
+    """
+    mx = require_mxnet()
+    try:
+        gpus = mx.context.num_gpus()
+    except mx.MXNetError:  # a CUDA build without a driver that fits
+        gpus = 0
+    if text is None:
+        return [mx.gpu(0) if gpus else mx.cpu(0)]
+    contexts = []
+    for device in str(text).replace(" ", "").split(","):
+        match = DEVICE.match(device)
+        if not match:
+            raise InputError('unknown context "%s" in "%s": write cpu, gpu(0), or several as "gpu(0),gpu(1)"' % (device, text))
+        context = mx.Context(match.group(1), int(match.group(2) or match.group(3) or 0))
+        if context in contexts:
+            raise InputError('context %s is named twice in "%s": name each device once' % (context, text))
+        if context.device_type == "gpu" and context.device_id >= gpus:
+            if gpus:
+                raise InputError("%s is not there: MXNet sees %d GPU(s), numbered from gpu(0)" % (context, gpus))
+            raise InputError(
+                "%s is not there: MXNet %s sees no GPU. Use --ctx cpu; or, if the machine has an NVIDIA GPU and its driver, replace "
+                "a CPU build: pip uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or 'mlr[modern-cu112]' "
+                "(CUDA 11.2)" % (context, mx.__version__))
+        contexts.append(context)
+    return contexts

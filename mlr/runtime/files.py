@@ -1,0 +1,66 @@
+"""Files that are either whole or not there."""
+
+
+import os
+import shutil
+from pathlib import Path
+
+STAGED = ".new"
+
+
+def write_file(path, content):
+    """Write a file so that a stop at any moment leaves the old one or the new one; create its folder if need be.
+
+    content: bytes, text, or a function that writes a file, given its path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(stage(path, content), path)
+    sync(path.parent)
+
+
+def stage(path, content):
+    """Write <path>.new, to be renamed to `path` when all else is ready, and return its path; content as in `write_file`.
+
+    Where that fails, or is interrupted, nothing is left of it. Raises OSError with the path in it.
+    """
+    staged = path.with_name(path.name + STAGED)
+    try:
+        remove(staged)  # what is there may be a link to somewhere else
+        if callable(content):
+            content(str(staged))
+        else:
+            staged.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(staged)
+    except BaseException as error:
+        remove(staged)
+        if isinstance(error, OSError) and error.errno and not error.filename:  # as of a write that finds no room
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    return staged
+
+
+def remove(path):
+    """Remove a file or a link, if it is there."""
+    if os.path.lexists(path) and not (path.is_dir() and not path.is_symlink()):
+        path.unlink()
+
+
+def link(source, path):
+    """Have a file under a second name, which must be free: without a copy where the file system knows links.
+
+    Both go on as they are when one is replaced, as `write_file` does it.
+    """
+    try:
+        os.link(str(source), str(path))
+    except OSError:
+        shutil.copyfile(str(source), str(path))
+
+
+def sync(path):
+    """Have a file, or a folder's list of files, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,33 @@
+"""Digests of files."""
+
+
+import hashlib
+from pathlib import Path
+
+from mlr.errors import InputError
+
+CHECKSUM = ".sha256"    # appended to a file's name: a line as sha256sum writes it
+
+
+def verify_checksum(path):
+    """Raise InputError where <path>.sha256 is there and is not the file's."""
+    listed = Path("%s%s" % (path, CHECKSUM))
+    if not listed.is_file() or not Path(path).is_file():
+        return
+    digest = listed.read_bytes()[:64].decode("ascii", "replace").lower()
+    if digest != sha256_of(path):
+        raise InputError("%s is damaged or changed: its SHA-256 is not the one in %s; restore it from a copy" % (path, listed))
+
+
+def sha256_of(path):
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return digest_of(path, "sha256")
+
+
+def digest_of(path, kind):
+    """Return a file's digest by the name of its kind, in hexadecimal."""
+    digest = hashlib.new(kind)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

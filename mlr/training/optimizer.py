@@ -1,0 +1,110 @@
+"""Gluon's trainer, and its state as plain arrays."""
+
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon, nd
+
+from mlr.errors import InputError, shown
+from mlr.training.distributed import Workers
+
+
+def set_learning_rate(trainer, rate, workers):
+    """Set the rate of a trainer, also of one whose optimizer is on the servers; these begin with new momentum where it changes."""
+    changed = rate != trainer.learning_rate
+    trainer.set_learning_rate(rate)
+    if changed and not workers.wait_for_each_other and trainer._kv_initialized:
+        workers.barrier()
+        if workers.first:
+            workers.kvstore.set_optimizer(trainer._optimizer)
+        workers.barrier()
+
+
+def new_trainer(net, optimizer, options, factors=(), workers=None):
+    """Return a gluon.Trainer for all parameters of an initialized network.
+
+    options: the optimizer's arguments. factors: {Parameter: what its learning rate is multiplied by}. workers: a `mlr.training.distributed.Workers`;
+    the trainer begins with the parameters of the first.
+    """
+    workers = workers or Workers()
+    optimizer, parameters = mx.optimizer.create(optimizer, **options), net.collect_params()
+    for parameter in factors:
+        parameter.lr_mult = factors[parameter]
+    # The servers' copy of the optimizer knows parameters by number alone.
+    optimizer.set_lr_mult({number: factors[parameter] for number, parameter in enumerate(parameters.values()) if parameter in factors})
+    if all(context.device_type == "cpu" for parameter in parameters.values() for context in parameter.list_ctx()):
+        # The fused update of several parameters saves launches on a GPU; on a CPU its inner loop goes over the parameters.
+        optimizer.aggregate_num = 0
+    # Without update_on_kvstore the optimizer's state is at hand with several contexts and workers, too; dist_async knows it only so.
+    trainer = gluon.Trainer(parameters, optimizer, kvstore=workers.kvstore or "device", update_on_kvstore=not workers.wait_for_each_other)
+    if workers.wait_for_each_other:
+        # With several contexts the first use copies every parameter from the first to all; in the first step, where MXNet does it
+        # by default, that would undo the update of batch norm's running statistics.
+        trainer.allreduce_grads()
+    return trainer
+
+
+def optimizer_arrays(trainer):
+    """Return what a trainer goes on with beside the parameters, {name: NDArray}; Gluon's own way of saving it is a pickle.
+
+    "<parameter index>.<number>" are the optimizer's moments, "updates" is the number of steps so far. With several contexts
+    "running.<parameter index>.<context's number>" are batch norm's running statistics, which each context has its own of.
+    """
+    arrays = {"updates": nd.array([trainer._optimizer.num_update], dtype="int64")}
+    for index, state in sorted(trainer._updaters[0].states.items()):
+        for number, moment in enumerate(state if isinstance(state, tuple) else (state,)):
+            arrays["%d.%d" % (index, number)] = moment
+    if len(trainer._contexts) > 1:
+        arrays.update(("running.%d.%d" % (index, number), value) for index, parameter in enumerate(trainer._params)
+                      if parameter.grad_req == "null" for number, value in enumerate(parameter.list_data()))
+    return arrays
+
+
+def restore_optimizer(trainer, arrays, source="the arrays"):
+    """Put back what `optimizer_arrays` returned, as NumPy arrays, into a trainer that has done no step yet.
+
+    The moments go to every context; running statistics only where there are as many contexts as there were. source: the file's name.
+    Raises InputError where anything is missing, too much, of another shape or type, or no number: MXNet would write beyond the end of a
+    moment that is too short.
+    """
+    updates, moments, running = _checked_optimizer(trainer, dict(arrays), source)
+    trainer._optimizer.begin_num_update = trainer._optimizer.num_update = updates
+    for updater, context in zip(trainer._updaters, trainer._contexts):
+        for index, state in moments.items():
+            copies = tuple(nd.array(moment, context, moment.dtype) for moment in state)
+            updater.states[index] = copies if len(copies) > 1 else copies[0]
+            updater.states_synced[index] = True
+    for index, values in running.items():
+        if len(values) == len(trainer._contexts):
+            for ours, value in zip(trainer._params[index].list_data(), values):
+                ours[:] = nd.array(value, ours.context, value.dtype)
+
+
+def _checked_optimizer(trainer, arrays, source):
+    """Return the number of updates, {parameter's index: [moments]} and {parameter's index: [running statistics, one a context]}."""
+    def refuse(what):
+        raise InputError("%s is not the optimizer's state of this training (%s): restore it from a copy, or train again" % (source, what))
+
+    def take(name, like):
+        array = arrays.pop(name, None)
+        if array is None or array.shape != like.shape or array.dtype != like.dtype or not np.isfinite(array).all():
+            refuse("%s is %s, expected finite %s of shape %s" % (
+                name, "missing" if array is None else "%s of shape %s" % (array.dtype, array.shape), np.dtype(like.dtype).name, like.shape))
+        return array
+
+    updates = arrays.pop("updates", None)
+    if updates is None or updates.shape != (1,) or updates.dtype != np.int64 or not 0 <= updates[0] < 2 ** 31:
+        refuse("its number of updates is %s" % (updates,))
+    moments, running = {}, {}
+    contexts = sum(name.startswith("running.") for name in arrays) // (sum(parameter.grad_req == "null" for parameter in trainer._params) or 1)
+    on_servers = not any(name[:1].isdigit() for name in arrays)  # with dist_async, which keeps the moments to itself
+    for index, parameter in enumerate(trainer._params):
+        data = parameter.list_data()[0]
+        if parameter.grad_req == "null":
+            running[index] = [take("running.%d.%d" % (index, number), data) for number in range(contexts)]
+        elif not on_servers:
+            state = trainer._optimizer.create_state_multi_precision(index, data)
+            moments[index] = [take("%d.%d" % (index, number), like) for number, like in enumerate(state if isinstance(state, tuple) else (state,))]
+    if arrays:
+        refuse("it also has %s" % shown(", ".join(arrays)))
+    return int(updates[0]), moments, running

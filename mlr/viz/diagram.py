@@ -1,0 +1,74 @@
+"""The structure of a network as a figure, drawn from the network itself: the paper's structure figure."""
+
+
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from mxnet import nd
+
+from mlr.model.backbone import MAPS
+from mlr.viz.figures import BLUE, CAPTION, GREEN, ORANGE, new_figure
+from mlr.viz.style import own_settings
+
+DEEP, SHALLOW, FUSION = BLUE, ORANGE, GREEN
+
+
+def structure(net, size):
+    """Return the boxes of a materialized MultiLevelNet and the arrows between them, for images of size x size.
+
+    boxes: {name: (column, row, text, colour)}, row 0 is the backbone's. arrows: [(name, name)].
+    """
+    maps = dict(zip(MAPS, net.backbone(nd.zeros((1, 3, size, size), ctx=_context(net)))))
+    deep = net.backbone.head(maps["stage4"]).shape[1]
+    boxes, arrows = {"image": (0, 0, "image\n3 x %d x %d" % (size, size), "0.5")}, []
+    for column, name in enumerate(MAPS, start=1):
+        boxes[name] = column, 0, "%s\n%d x %d x %d" % ((name,) + maps[name].shape[1:]), DEEP
+        arrows.append((["image", *MAPS][column - 1], name))
+    boxes["deep"] = len(MAPS) + 1, 0, "deep semantic\nrepresentation\n%d" % deep, DEEP
+    arrows.append((MAPS[-1], "deep"))
+    widths = 0
+    for number, (tap, branch) in enumerate(zip(net.taps, net.shallow.branches)):
+        *before, dense = branch.layers
+        width, channels = dense.weight.shape[0], maps[tap].shape[1]
+        pool = "max-pool\n" if len(before) > 1 else ""
+        boxes["branch %d" % number] = (
+            MAPS.index(tap) + 1, 1, "%sGram matrix\n%d x %d\nDense %d" % (pool, channels, channels, width), SHALLOW)
+        arrows.append((tap, "branch %d" % number))
+        widths += width
+    dropout, dense, _ = net.shallow.mix
+    boxes["style"] = 2, 2, "concat %d\nDropout %.1f\nDense %d" % (widths, dropout._rate, dense.weight.shape[0]), SHALLOW
+    arrows += [("branch %d" % number, "style") for number in range(len(net.taps))]
+    boxes["shallow"] = 4, 2, "shallow visual\nrepresentation\n%d" % dense.weight.shape[0], SHALLOW
+    arrows.append(("style", "shallow"))
+    classes, both = net.fusion.output.weight.shape
+    boxes["fusion"] = len(MAPS), 2, "%s %d\nbatch norm\nDense %d" % (net.fusion.kind, both, classes), FUSION
+    boxes["logits"] = len(MAPS) + 1, 2, "logits\n%d emotions" % classes, FUSION
+    arrows += [("deep", "fusion"), ("shallow", "fusion"), ("fusion", "logits")]
+    return boxes, arrows
+
+
+def structure_figure(net, size):
+    """Return the figure of a materialized MultiLevelNet for images of size x size."""
+    boxes, arrows = structure(net, size)
+    figure, axes = new_figure(1.6 * (1 + max(column for column, *_ in boxes.values())), 5)
+    plot_structure(boxes, arrows, axes)
+    return figure
+
+
+@own_settings()
+def plot_structure(boxes, arrows, axes):
+    """Draw boxes and arrows as `structure` returns them."""
+    patches = {}
+    for name, (column, row, text, color) in boxes.items():
+        patches[name] = axes.add_patch(FancyBboxPatch(
+            (column - .41, -row - .3), .82, .6, boxstyle="round,pad=0.02", facecolor="white", edgecolor=color, linewidth=2))
+        axes.text(column, -row, text, ha="center", va="center", fontsize=CAPTION + 1)
+    for start, end in arrows:
+        axes.add_patch(FancyArrowPatch(
+            boxes[start][0:1] + (-boxes[start][1],), boxes[end][0:1] + (-boxes[end][1],), patchA=patches[start], patchB=patches[end],
+            arrowstyle="-|>", mutation_scale=14, color="0.3", shrinkA=0, shrinkB=0))
+    axes.set(xlim=(-.5, max(column for column, *_ in boxes.values()) + .5), ylim=(-2.4, .4))
+    axes.set_axis_off()
+    return axes
+
+
+def _context(net):
+    return net.fusion.output.weight.list_ctx()[0]
