@@ -51,7 +51,7 @@ def main(versions, options=(), agreement=AGREEMENT, **tasks):
     if chosen.task == "inference":
         figures = compared(made, given.logits)
         if agreement is not None and not figures["difference"] <= agreement:
-            sys.exit("the logits differ by %.1e, so this is another network" % figures["difference"])
+            sys.exit(f"the logits differ by {figures['difference']:.1e}, so this is another network")
     seconds = timed(step, chosen.steps)
     if chosen.task == "gemm":
         figures["flop_per_second"] = made / seconds

@@ -54,8 +54,7 @@ def main():
     model = onnx_model(network(), SIZE)
     start = time.perf_counter()
     small = quantized(model, crops(CALIBRATED).asnumpy())
-    print("ONNX Runtime %s, %d threads; %.0f MB instead of %.0f, quantized in %.0f s" % (
-        onnxruntime.__version__, usable_cores(), small.ByteSize() / 1e6, model.ByteSize() / 1e6, time.perf_counter() - start))
+    print(f"ONNX Runtime {onnxruntime.__version__}, {usable_cores():d} threads; {small.ByteSize() / 1e6:.0f} MB instead of {model.ByteSize() / 1e6:.0f}, quantized in {time.perf_counter() - start:.0f} s")
     print("| batch | float32, images/s | 8 bits, images/s | ratio (quartiles) |\n| --- | --- | --- | --- |")
     sessions = [session(one) for one in (model, small)]
     for batch in (1, 16):
@@ -68,8 +67,7 @@ def main():
                 times.append(time.perf_counter() - start)
             seconds.append(times)
         seconds = np.array(seconds[2:])  # the first two warm up
-        print("| %d | %.1f | %.1f | %.2f (%.2f, %.2f) |" % (
-            batch, *(batch / np.median(seconds, axis=0)), *np.percentile(seconds[:, 0] / seconds[:, 1], (50, 25, 75))))
+        print("| {:d} | {:.1f} | {:.1f} | {:.2f} ({:.2f}, {:.2f}) |".format(batch, *(batch / np.median(seconds, axis=0)), *np.percentile(seconds[:, 0] / seconds[:, 1], (50, 25, 75))))
 
 
 if __name__ == "__main__":

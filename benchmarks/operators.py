@@ -76,13 +76,11 @@ def main():
     for group, pattern in GROUPS.items():
         both = [sum(ms for name, ms in spent.items() if re.search(pattern, name) and name.startswith("_backward") == back) for back in (False, True)]
         named += sum(both)
-        print("| %s | %.0f | %.0f | %.0f %% |" % (group, *both, 100 * sum(both) / whole))
-    print("| all others | %.0f | | %.0f %% |" % (whole - named, 100 * (whole - named) / whole))
+        print("| {} | {:.0f} | {:.0f} | {:.0f} % |".format(group, *both, 100 * sum(both) / whole))
+    print(f"| all others | {whole - named:.0f} | | {100 * (whole - named) / whole:.0f} % |")
     matrix = np.random.RandomState(0).normal(size=(GEMM, GEMM)).astype("float32")
     a, b, c = (nd.ones(STREAM) for _ in range(3))
-    print("sum %.0f ms; GEMM %.0f GFLOP/s; memory %.1f GB/s (two read, one written)" % (
-        whole, rate(lambda: matrix @ matrix, 2 * GEMM ** 3) / 1e9,
-        rate(lambda: nd.elemwise_add(a, b, out=c).wait_to_read(), 3 * 4 * STREAM) / 1e9))
+    print(f"sum {whole:.0f} ms; GEMM {rate(lambda: matrix @ matrix, 2 * GEMM ** 3) / 1e9:.0f} GFLOP/s; memory {rate(lambda: nd.elemwise_add(a, b, out=c).wait_to_read(), 3 * 4 * STREAM) / 1e9:.1f} GB/s (two read, one written)")
 
 
 if __name__ == "__main__":

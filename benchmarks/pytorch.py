@@ -37,7 +37,7 @@ class MultiLevelNet(nn.Module):
         for number, (units, inner, outer, stride) in enumerate(STAGES, 1):
             stage = nn.Sequential(*[
                 Unit(channels if unit == 0 else outer, inner, outer, stride if unit == 0 else 1, unit == 0) for unit in range(units)])
-            setattr(backbone, "stage%d" % number, stage)
+            setattr(backbone, f"stage{number:d}", stage)
             channels = outer
         backbone.head = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.shallow = nn.Module()
@@ -88,7 +88,7 @@ def network(parameters):
     state = {}
     for name, array in parameters.items():
         layer, _, kind = name.rpartition(".")
-        state["%s.%s" % (layer, kinds.get(kind, kind))] = torch.from_numpy(array)
+        state[f"{layer}.{kinds.get(kind, kind)}"] = torch.from_numpy(array)
     unknown = net.load_state_dict(state, strict=False)
     assert not unknown.unexpected_keys and all(key.endswith("num_batches_tracked") for key in unknown.missing_keys), unknown
     return net.to(memory_format=torch.channels_last)

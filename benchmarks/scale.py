@@ -29,11 +29,11 @@ def draw(folder, images):
     rng = np.random.RandomState(0)
     for split, count in (("train", images), ("valid", VALID)):
         for label in range(CLASSES):
-            part = folder / split / ("class%d" % label)
+            part = folder / split / (f"class{label:d}")
             part.mkdir(parents=True)
             for number in range(count // CLASSES):
                 pixels = rng.randint(0, 64, (PIXELS, PIXELS, 3)) + 24 * label
-                cv2.imwrite(str(part / ("%05d.jpg" % number)), pixels.astype(np.uint8))
+                cv2.imwrite(str(part / (f"{number:05d}.jpg")), pixels.astype(np.uint8))
 
 
 def train(data, out, cache):
@@ -67,7 +67,7 @@ def plot(measured, out):
     right.plot(list(measured), [row["memory"] for row in measured.values()], "o-")
     right.set(xscale="log", xlabel="training images", ylabel="MiB", title="Peak memory", ylim=(0, 1.1 * max(row["memory"] for row in measured.values())))
     for axes in (left, right):
-        axes.set_xticks(list(measured), ["{:,}".format(images) for images in measured])
+        axes.set_xticks(list(measured), [f"{images:,}" for images in measured])
         axes.minorticks_off()
         axes.grid(alpha=.3)
     figure.savefig(str(out), dpi=150)

@@ -84,7 +84,7 @@ def predict(run, folder, predictions):
     photos = folder / "photos"
     photos.mkdir()
     for number, pixels in enumerate(of_many_sizes(rng)):
-        cv2.imwrite(str(photos / ("%02d.jpg" % number)), pixels)
+        cv2.imwrite(str(photos / (f"{number:02d}.jpg")), pixels)
     files, predictor = sorted(photos.iterdir()), mlr.load(run, ctx="cpu")
     for _ in range(-(-predictions // (KINDS * AT_A_TIME))):
         arrays = of_many_sizes(rng)
@@ -108,10 +108,7 @@ def row(name, states, interval):
     kept, grown = settled(states), growth(states)
     memory = kept[:, 0] / 1024
     slope = stats.theilslopes(kept[:, 0], interval / 1000 * np.arange(len(kept)))[0]  # the median of all pairs' slopes
-    return "| %s | %s | %.1f | %s | %.1f | %+.1f | %+.0f | %s | %s | %s |" % (
-        name, format(interval * len(states), ","), memory[0], ", ".join("%.1f" % value for value in np.percentile(memory, (25, 50, 75))),
-        memory[-1], grown.memory / 1024, slope, *("%d, %d" % (kept[0, column], kept[-1, column]) for column in (1, 2)),
-        "yes" if is_flat(states) else "no")
+    return "| {} | {} | {:.1f} | {} | {:.1f} | {:+.1f} | {:+.0f} | {} | {} | {} |".format(name, format(interval * len(states), ","), memory[0], ", ".join(f"{value:.1f}" for value in np.percentile(memory, (25, 50, 75))), memory[-1], grown.memory / 1024, slope, *(f"{kept[0, column]:d}, {kept[-1, column]:d}" for column in (1, 2)), "yes" if is_flat(states) else "no")
 
 
 def main():
@@ -126,14 +123,14 @@ def main():
         folder = Path(folder)
         draw(folder / "data", IMAGES)
         for pipeline in ("cached", "released"):
-            name = "training steps, --pipeline %s" % pipeline
+            name = f"training steps, --pipeline {pipeline}"
             measured[name] = train(folder / "data", folder, options.steps, pipeline)
             print(row(name, measured[name], STEPS), flush=True)
         measured["predictions"] = predict(folder / "cached", folder, options.predictions)
         print(row("predictions", measured["predictions"], KINDS * AT_A_TIME), flush=True)
     grows = [name for name, states in measured.items() if not is_flat(states)]
     if grows:
-        sys.exit("not flat: %s" % ", ".join(grows))
+        sys.exit(f"not flat: {', '.join(grows)}")
 
 
 if __name__ == "__main__":

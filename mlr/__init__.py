@@ -30,7 +30,7 @@ __all__ = sorted(_MODULES)
 
 def __getattr__(name):
     if name not in _MODULES:
-        raise AttributeError("module 'mlr' has no attribute '%s'" % name)
+        raise AttributeError(f"module 'mlr' has no attribute '{name}'")
     from mlr.runtime.installation import require_mxnet
 
     require_mxnet()

@@ -35,11 +35,11 @@ def answer(name):
 
         print("mlr", __version__)
     elif name in (None, "-h", "--help"):
-        print("usage: mlr COMMAND [OPTIONS]\n\n%s\n\nmlr COMMAND --help shows the options of a command" % "\n".join(
-            "  %-10s %s" % item for item in COMMANDS.items()))
+        print("usage: mlr COMMAND [OPTIONS]\n\n{}\n\nmlr COMMAND --help shows the options of a command".format("\n".join(
+            "  {!s:<10} {}".format(*item) for item in COMMANDS.items())))
         sys.exit(0 if name else 2)
     else:
-        raise InputError("unknown command %s: choose one of %s" % (name, ", ".join(COMMANDS)))
+        raise InputError(f"unknown command {name}: choose one of {', '.join(COMMANDS)}")
 
 
 if __name__ == "__main__":

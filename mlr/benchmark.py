@@ -103,13 +103,13 @@ def parser():
 def benchmark(options):
     require_mxnet()
     if not CONTESTANTS.is_dir():
-        raise InputError("there is no folder %s: the benchmark needs a checkout of the project, not only the package" % CONTESTANTS)
+        raise InputError(f"there is no folder {CONTESTANTS}: the benchmark needs a checkout of the project, not only the package")
     cli.refuse_existing(options.out)
     wanted = options.only or ["training", "inference", "pipeline", "start"]
     if wanted == ["start"]:
         for name in ("batch_size", "image_size", "builds"):
             if getattr(options, name) != parser().get_default(name):
-                raise InputError("--%s has no effect on --only start: leave it out" % name.replace("_", "-"))
+                raise InputError(f"--{name.replace('_', '-')} has no effect on --only start: leave it out")
     compared = [row for row in comparisons(options.batch_size) if row.task in wanted]
     with tempfile.TemporaryDirectory(prefix="mlr-benchmark-") as folder:
         results, left_out = measure(compared, Path(folder), options)
@@ -127,11 +127,10 @@ def benchmark(options):
         **{name: {" / ".join(map(str, key)): value for key, value in of_keys.items()}
            for name, of_keys in (("results", results), ("left_out", left_out))},
         "start": start, "table": lines}, indent=2) + "\n")
-    print("%s, %d threads, batch %d, %d px, medians of %d rounds" % (
-        machine["processor"], machine["threads"], options.batch_size, options.image_size, options.rounds))
+    print(f"{machine['processor']}, {machine['threads']:d} threads, batch {options.batch_size:d}, {options.image_size:d} px, medians of {options.rounds:d} rounds")
     print(table(lines))
     for name, version in sorted({name: runs[0]["versions"] for (_, _, name), runs in results.items()}.items()):
-        print("%s: %s" % (name, ", ".join("%s %s" % item for item in version.items())))
+        print(f"{name}: {', '.join('{} {}'.format(*item) for item in version.items())}")
 
 
 def measure(compared, folder, options):
@@ -145,7 +144,7 @@ def measure(compared, folder, options):
             key = task, batch, name
             if key in left_out:
                 continue
-            print("%s, batch %d, round %d of %d: %s" % (task, batch, number + 1, options.rounds, name), file=sys.stderr, flush=True)
+            print(f"{task}, batch {batch:d}, round {number + 1:d} of {options.rounds:d}: {name}", file=sys.stderr, flush=True)
             try:
                 python = interpreter(NAMED[name], options.builds)
                 if task == "training" and not number:
@@ -178,7 +177,7 @@ def give(folder, options, tasks):
         photos = load_sample_images().images
         for number in range(PHOTOS):
             photo = np.roll(photos[number % len(photos)], 3 * number, axis=1)
-            cv2.imwrite(str(folder / "photos" / ("%03d.jpg" % number)), photo[:, :, ::-1])
+            cv2.imwrite(str(folder / "photos" / (f"{number:03d}.jpg")), photo[:, :, ::-1])
     net = mlr.MultiLevelNet(classes=CLASSES)
     mx.random.seed(0)
     materialize(net, mx.cpu(), mx.init.Xavier())
@@ -199,7 +198,7 @@ def interpreter(contestant, builds):
         return sys.executable
     python = builds / contestant.build / "bin" / "python"
     if not python.exists():
-        raise RunError("not run: there is no %s (make benchmark makes it)" % (builds / contestant.build))
+        raise RunError(f"not run: there is no {builds / contestant.build} (make benchmark makes it)")
     return python
 
 
@@ -210,9 +209,9 @@ def run(contestant, python, task, batch, folder):
         del environment["OMP_NUM_THREADS"]
     done = subprocess.run(
         [str(python), str(CONTESTANTS / contestant.script), task, "--given", str(folder), "--batch", str(batch), "--steps", str(STEPS[task]),
-         *contestant.flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+         *contestant.flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise RunError("%s failed: %s" % (contestant.script, (done.stderr.strip().splitlines() or ["it said nothing"])[-1]))
+        raise RunError(f"{contestant.script} failed: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -229,18 +228,18 @@ def line(row, results, left_out):
     ratio = statistics.median(our[row.figure] / their[row.figure] for our, their in zip(*(results[key] for key in keys)))
     same = results[keys[1]][0]["same_label"]
     unit, factor = {"images_per_second": ("images/s", 1), "seconds": ("ms", 1000), "peak_mib": ("MiB", 1)}[row.figure]
-    cells = ["%.4g %s" % (value * factor, unit) for value in (ours, theirs)]
+    cells = [f"{value * factor:.4g} {unit}" for value in (ours, theirs)]
     if same is not None and same < 1:
-        cells[1] += ", another class for %.0f %%" % (100 - 100 * same)
+        cells[1] += f", another class for {100 - 100 * same:.0f} %"
     return [row.what, row.peer, *cells, *judged(ratio, row.target, row.lower_is_better)]
 
 
 def judged(ratio, target, lower_is_better):
     """Return the cells of a ratio, its target and whether it was met."""
     if target is None:
-        return ["%.2f" % ratio, "", ""]
+        return [f"{ratio:.2f}", "", ""]
     met = ratio <= target if lower_is_better else ratio >= target
-    return ["%.2f" % ratio, "%s %s" % ("at most" if lower_is_better else "at least", target), "yes" if met else "no"]
+    return [f"{ratio:.2f}", f"{'at most' if lower_is_better else 'at least'} {target}", "yes" if met else "no"]
 
 
 def roofline(results, options):
@@ -248,9 +247,9 @@ def roofline(results, options):
     key = options.batch_size, "mlr"
     roof = median(results, ("gemm", *key), "flop_per_second") / 1e9
     if options.image_size != paper.IMAGE_SIZE:
-        return ["training, share of the GEMM rate", "the processor", "counted for %d px only" % paper.IMAGE_SIZE, "%.0f GFLOP/s" % roof, "", "", ""]
+        return ["training, share of the GEMM rate", "the processor", f"counted for {paper.IMAGE_SIZE:d} px only", f"{roof:.0f} GFLOP/s", "", "", ""]
     reached = median(results, ("training", *key), "images_per_second") * TRAINING_GFLOP
-    return ["training, share of the GEMM rate", "the processor", "%.0f GFLOP/s" % reached, "%.0f GFLOP/s" % roof, *judged(reached / roof, .6, False)]
+    return ["training, share of the GEMM rate", "the processor", f"{reached:.0f} GFLOP/s", f"{roof:.0f} GFLOP/s", *judged(reached / roof, .6, False)]
 
 
 def start_times(rounds):
@@ -258,15 +257,15 @@ def start_times(rounds):
     from mlr.__main__ import COMMANDS
 
     photo = str(CHECKOUT / "imgs" / "example.jpg")
-    timed = {"mlr predict, first answer": ["predict", photo], **{"mlr %s --help" % name: [name, "--help"] for name in COMMANDS}}
+    timed = {"mlr predict, first answer": ["predict", photo], **{f"mlr {name} --help": [name, "--help"] for name in COMMANDS}}
     seconds = {name: [] for name in timed}
     for _ in range(rounds):
         for name, arguments in timed.items():
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, "-m", "mlr", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+            done = subprocess.run([sys.executable, "-m", "mlr", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             seconds[name].append(time.perf_counter() - start)
             if done.returncode:
-                raise RunError("%s failed: %s" % (name, done.stderr.strip()))
+                raise RunError(f"{name} failed: {done.stderr.strip()}")
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -274,14 +273,14 @@ def start_lines(start):
     if not start:
         return []
     predict, slowest = start["mlr predict, first answer"], max((value, name) for name, value in start.items() if name.endswith("--help"))
-    return [[what, "", "%.2f s" % value, "", *["", "at most %s s" % target, "yes" if value <= target else "no"]]
+    return [[what, "", f"{value:.2f} s", "", *["", f"at most {target} s", "yes" if value <= target else "no"]]
             for what, value, target in (("mlr predict, first answer", predict, 3), (slowest[1] + ", the slowest", slowest[0], .5))]
 
 
 def table(lines):
     """Return the cells as a Markdown table."""
     head = ["what", "against", "mlr", "the other", "ratio", "target", "met"]
-    return "\n".join("| %s |" % " | ".join(cells) for cells in [head, ["---"] * len(head), *lines])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *lines])
 
 
 def processor():

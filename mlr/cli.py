@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         self.register("type", Path, lambda text: Path(_given(text)))
 
     def error(self, message):
-        self.exit(2, "%s: error: %s (see %s --help)\n" % (self.prog, message, self.prog))
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def _given(text):
@@ -58,12 +58,12 @@ def ended(program, work):
         except RunError as error:
             return _fail(program, error, 1)
         except OSError as error:
-            return _fail(program, "%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), 1)
+            return _fail(program, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
         except Exception as error:
             # MXNet's own, as of a device without memory; it is not imported here, as --help needs to answer without it.
             if type(error).__name__ != "MXNetError":
                 raise
-            return _fail(program, "MXNet failed: %s" % next(line for line in str(error).splitlines() if line.strip()), 1)
+            return _fail(program, f"MXNet failed: {next(line for line in str(error).splitlines() if line.strip())}", 1)
         except ReaderGone as gone:
             return 128 + gone.signal
         except KeyboardInterrupt as error:
@@ -86,9 +86,7 @@ def number(kind, lowest, highest=math.inf, above=False):
         except ValueError:
             value = None
         if value is None or not (lowest < value if above else lowest <= value) or value > highest or value == math.inf:
-            raise argparse.ArgumentTypeError("%r is not %s %s %s%s" % (
-                text, {int: "a whole number", float: "a number"}[kind], "above" if above else "from", lowest,
-                "" if highest == math.inf else " to %s" % highest))
+            raise argparse.ArgumentTypeError(f"{text!r} is not { {int: 'a whole number', float: 'a number'}[kind]} {'above' if above else 'from'} {lowest}{'' if highest == math.inf else f' to {highest}'}")
         return value
     return parse
 
@@ -96,7 +94,7 @@ def number(kind, lowest, highest=math.inf, above=False):
 def refuse_existing(out):
     """Raise InputError where there is something at the path of --out already, be it a link to nothing."""
     if os.path.lexists(out):
-        raise InputError("%s exists already: give another --out, or remove it" % out)
+        raise InputError(f"{out} exists already: give another --out, or remove it")
 
 
 def add_run(parser, shipped=False):
@@ -120,5 +118,5 @@ def add_folds(parser):
 
 def _fail(program, error, code):
     flush()  # or what was printed would come behind it in a file that takes both
-    print("%s: error: %s" % (program, error), file=sys.stderr)
+    print(f"{program}: error: {error}", file=sys.stderr)
     return code

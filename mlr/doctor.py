@@ -56,11 +56,11 @@ def doctor(options):
     if options.json:
         print(json.dumps({**facts, "problems": [found._asdict() for found in problems], "works": not broken}, indent=2))
     else:
-        print("\n".join("%-12s %s" % line for line in described(facts)))
-        print("\n".join("\n%s: %s\n  %s" % ("broken" if found.broken else "problem", found.problem, found.remedy) for found in problems)
+        print("\n".join("{!s:<12} {}".format(*line) for line in described(facts)))
+        print("\n".join(f"\n{'broken' if found.broken else 'problem'}: {found.problem}\n  {found.remedy}" for found in problems)
               or "\nnothing is wrong")
     if broken:
-        raise RunError("this can't work: %s" % "; ".join(broken))
+        raise RunError(f"this can't work: {'; '.join(broken)}")
 
 
 def examine():
@@ -91,7 +91,7 @@ def find_problems(facts):
         found.append(Problem(facts["package"]["cache_error"], "export MLR_CACHE=FOLDER", False))
     for path, free in facts["free_bytes"].items():
         if free < LITTLE_DISK:
-            found.append(Problem("%s has %.1f GB left" % (path, free / 1e9), "make room; --out takes runs elsewhere, MLR_CACHE the pixel cache", False))
+            found.append(Problem(f"{path} has {free / 1e9:.1f} GB left", "make room; --out takes runs elsewhere, MLR_CACHE the pixel cache", False))
     return sorted(found, key=lambda problem: not problem.broken)
 
 
@@ -100,21 +100,19 @@ def described(facts):
     mxnet, package, threads, smi = facts["mxnet"], facts["package"], facts["threads"], facts["gpus"]
     unknown = "unknown, as this package can't be loaded"
     yield "Python", "%(version)s, %(executable)s" % facts["python"]
-    yield "MXNet", "%s; installed: %s" % (
-        mxnet.get("version", "can't be loaded"), ", ".join("%s %s" % item for item in facts["builds"].items()) or "no distribution of it")
+    yield "MXNet", "{}; installed: {}".format(mxnet.get("version", "can't be loaded"), ", ".join("{} {}".format(*item) for item in facts["builds"].items()) or "no distribution of it")
     if "features" in mxnet:
-        yield "features", ", ".join("%s %s" % (name, "yes" if there else "no") for name, there in mxnet["features"].items())
-    yield "packages", ", ".join("%s %s" % (name, version or "not installed") for name, version in facts["packages"].items() if name not in OPTIONAL)
-    yield "optional", ", ".join("%s %s" % (name, facts["packages"][name] or "not installed") for name in OPTIONAL)
-    yield "threads", "%d cores, OMP_NUM_THREADS %s, MKL_DEBUG_CPU_TYPE %s" % (
-        threads["cores"], threads["OMP_NUM_THREADS"], threads["MKL_DEBUG_CPU_TYPE"] or "not set")
-    yield "GPUs", "MXNet sees %s; nvidia-smi %s" % (mxnet.get("gpus", "unknown"), smi["error"] or (
-        "sees %s" % (", ".join(map(_gpu, smi["seen"])) or "none") if smi["path"] else "is not there"))
+        yield "features", ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in mxnet["features"].items())
+    yield "packages", ", ".join(f"{name} {version or 'not installed'}" for name, version in facts["packages"].items() if name not in OPTIONAL)
+    yield "optional", ", ".join(f"{name} {facts['packages'][name] or 'not installed'}" for name in OPTIONAL)
+    yield "threads", f"{threads['cores']:d} cores, OMP_NUM_THREADS {threads['OMP_NUM_THREADS']}, MKL_DEBUG_CPU_TYPE {threads['MKL_DEBUG_CPU_TYPE'] or 'not set'}"
+    yield "GPUs", "MXNet sees {}; nvidia-smi {}".format(mxnet.get("gpus", "unknown"), smi["error"] or (
+        f"sees {', '.join(map(_gpu, smi['seen'])) or 'none'}" if smi["path"] else "is not there"))
     yield "pixel cache", "%(path)s: %(files)d files, %(gigabytes).2f GB" % package["cache"] if "cache" in package else (
         package.get("cache_error", unknown))
-    yield "pretrained", "%s: %s" % (package["models"]["path"], ", ".join(package["models"]["files"]) or "none") if "models" in package else unknown
-    yield "checkpoint", unknown if "error" in package else package.get("checkpoint_error") or "%s, whole" % package["checkpoint"]
-    yield "disk", ", ".join("%.1f GB free in %s" % (free / 1e9, path) for path, free in facts["free_bytes"].items())
+    yield "pretrained", f"{package['models']['path']}: {', '.join(package['models']['files']) or 'none'}" if "models" in package else unknown
+    yield "checkpoint", unknown if "error" in package else package.get("checkpoint_error") or f"{package['checkpoint']}, whole"
+    yield "disk", ", ".join(f"{free / 1e9:.1f} GB free in {path}" for path, free in facts["free_bytes"].items())
 
 
 def ask_mxnet():
@@ -124,12 +122,12 @@ def ask_mxnet():
     """
     try:
         done = subprocess.run([sys.executable, "-c", PROBE, json.dumps(sys.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True, timeout=PROBE_SECONDS)
+                              text=True, timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:
-        return [{"error": "it has not loaded after %g seconds" % PROBE_SECONDS}] * 2
+        return [{"error": f"it has not loaded after {PROBE_SECONDS:g} seconds"}] * 2
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode < 0:
-        error = "its process dies of %s" % signal.Signals(-done.returncode).name
+        error = f"its process dies of {signal.Signals(-done.returncode).name}"
     else:
         error = (done.stderr.strip().splitlines() or ["no error is told"])[-1]
     return answers + [{"error": error}] * (2 - len(answers))
@@ -178,16 +176,16 @@ def ask_nvidia_smi():
             break
         try:
             done = subprocess.run([path, "--query-gpu=" + ",".join(("name", *fields)), "--format=csv,noheader"], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, universal_newlines=True, timeout=PROBE_SECONDS)
+                                  stderr=subprocess.STDOUT, text=True, timeout=PROBE_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
-            answer["error"] = "fails: %s" % error
+            answer["error"] = f"fails: {error}"
             break
         lines = done.stdout.strip().splitlines()
         if done.returncode == 0:
             rows = [[field.strip() for field in line.rsplit(",", len(fields))] for line in lines if line.count(",") >= len(fields)]
             return {**answer, "error": None, "seen": [
                 {"name": row[0], "driver": row[1], "capability": _number(row[2]) if len(fields) > 1 else None} for row in rows]}
-        answer["error"] = "fails: %s" % (lines[0] if lines else "exit code %d" % done.returncode)
+        answer["error"] = f"fails: {lines[0] if lines else f'exit code {done.returncode:d}'}"
     return answer
 
 
@@ -208,62 +206,59 @@ def mxnet_before_mlr():
 
 def _problems_of_python(facts):
     if not PYTHONS[0] <= version_numbers(facts["python"]["version"]) <= PYTHONS[1]:
-        yield Problem("Python %s is none of 3.8 to 3.11, which this package is made for" % facts["python"]["version"],
+        yield Problem(f"Python {facts['python']['version']} is none of 3.8 to 3.11, which this package is made for",
                       "install it in one of them: make install PYTHON=python3.11", True)
     numpy = facts["packages"].get("numpy")
     if numpy and version_numbers(numpy) >= TOO_NEW_NUMPY:
-        yield Problem("NumPy %s has no longer the names that MXNet uses, since 1.24" % numpy, "pip install 'numpy<1.24'", True)
+        yield Problem(f"NumPy {numpy} has no longer the names that MXNet uses, since 1.24", "pip install 'numpy<1.24'", True)
     if not facts["mlr"]:
         yield Problem("this package is not installed, but run from its folder, so what it requires is not known", "make install", False)
     for name in facts["missing"]:
         notebooks = name in NOTEBOOKS_ONLY
-        yield Problem("the package %s is missing%s" % (name, ", which the notebooks need" if notebooks else ""),
-                      "PIP_CONSTRAINT=constraints.txt pip install %s, or make install" % name, not notebooks)
+        yield Problem(f"the package {name} is missing{', which the notebooks need' if notebooks else ''}",
+                      f"PIP_CONSTRAINT=constraints.txt pip install {name}, or make install", not notebooks)
 
 
 def _problems_of_mxnet(facts):
     builds = facts["builds"]
     if len(builds) > 1:
-        yield Problem("%s are installed, into one and the same folder, so what is there is a mixture" % " and ".join(
-            "%s %s" % item for item in builds.items()), "pip uninstall --yes %s, then pip install one of %s" % (" ".join(builds), EXTRAS), True)
+        yield Problem(f"{' and '.join( '{} {}'.format(*item) for item in builds.items())} are installed, into one and the same folder, so what is there is a mixture", f"pip uninstall --yes {' '.join(builds)}, then pip install one of {EXTRAS}", True)
     error = facts["mxnet"].get("error")
     if error and not builds:
-        yield Problem("MXNet is not installed (%s)" % error, "pip install one of %s" % EXTRAS, True)
+        yield Problem(f"MXNet is not installed ({error})", f"pip install one of {EXTRAS}", True)
     elif error:
-        yield Problem("MXNet is installed but can't be loaded: %s" % error,
-                      "a CUDA build needs that CUDA on the machine; otherwise pip uninstall --yes %s, then pip install one of %s" % (
-                          " ".join(builds), EXTRAS), True)
+        yield Problem(f"MXNet is installed but can't be loaded: {error}",
+                      f"a CUDA build needs that CUDA on the machine; otherwise pip uninstall --yes {' '.join(builds)}, then pip install one of {EXTRAS}", True)
     elif "error" in facts["package"]:
-        yield Problem("this package can't be loaded: %s" % facts["package"]["error"], "install what it requires anew: make install", True)
+        yield Problem(f"this package can't be loaded: {facts['package']['error']}", "install what it requires anew: make install", True)
 
 
 def _problems_of_threads(cores, mxnet_before_mlr, OMP_NUM_THREADS, MKL_DEBUG_CPU_TYPE):
-    right = "export OMP_NUM_THREADS=%d, or unset it: this package then sets it" % cores
+    right = f"export OMP_NUM_THREADS={cores:d}, or unset it: this package then sets it"
     threads = _number((OMP_NUM_THREADS or "").split(",")[0])
     if not threads or threads < 1:
-        yield Problem("OMP_NUM_THREADS is %s, not a number of threads" % (OMP_NUM_THREADS or "not set"), right, False)
+        yield Problem(f"OMP_NUM_THREADS is {OMP_NUM_THREADS or 'not set'}, not a number of threads", right, False)
     elif threads > cores:
-        yield Problem("OMP_NUM_THREADS is %s, but this process may use %d core(s): threads then wait for each other" % (
-            OMP_NUM_THREADS, cores), right, False)
+        yield Problem(f"OMP_NUM_THREADS is {OMP_NUM_THREADS}, but this process may use {cores:d} core(s): threads then wait for each other", right, False)
     if mxnet_before_mlr:
         yield Problem("mxnet was imported before mlr, so it has its own number of threads, half of the cores, unless OMP_NUM_THREADS was set before",
-                      "import mlr first, or export OMP_NUM_THREADS=%d before Python starts" % cores, False)
+                      f"import mlr first, or export OMP_NUM_THREADS={cores:d} before Python starts", False)
 
 
 def _problems_of_gpus(facts):
     mxnet, smi, builds = facts["mxnet"], facts["gpus"], facts["builds"]
     seen, names = smi["seen"], ", ".join(map(_gpu, smi["seen"]))
     fitting = [extra for extra, low, high in GPU_BUILDS.values() if any(_within(gpu, low, high) for gpu in seen)]
-    replace = "pip uninstall --yes %s, then pip install %s" % (" ".join(builds), " or ".join("'%s'" % extra for extra in fitting))
+    replace = "pip uninstall --yes {}, then pip install {}".format(" ".join(builds), " or ".join(f"'{extra}'" for extra in fitting))
     if smi["error"]:
-        yield Problem("nvidia-smi is there, but %s" % smi["error"], "install the NVIDIA driver anew, or use --ctx cpu", False)
+        yield Problem(f"nvidia-smi is there, but {smi['error']}", "install the NVIDIA driver anew, or use --ctx cpu", False)
     if not seen or "error" in mxnet:
         return
     if not mxnet["features"]["CUDA"]:
         if fitting:
-            yield Problem("there is a GPU, %s, but this MXNet is built for CPUs" % names, replace, False)
+            yield Problem(f"there is a GPU, {names}, but this MXNet is built for CPUs", replace, False)
         else:
-            yield Problem("no MXNet wheel carries code for the GPU %s" % names,
+            yield Problem(f"no MXNet wheel carries code for the GPU {names}",
                           "work on the CPU, or on a GPU of compute capability 8.6 or less", False)
         return
     for name, (_, low, high) in GPU_BUILDS.items():
@@ -271,10 +266,10 @@ def _problems_of_gpus(facts):
         if not foreign or name not in {re.sub("mkl$", "", build) for build in builds}:
             continue
         remedy = "use the others, with --ctx" if len(foreign) < len(seen) else (replace if fitting else "no other wheel does") + "; --ctx cpu works"
-        yield Problem("%s carries no code for the GPU %s, only for compute capabilities up to %s" % (name, ", ".join(map(_gpu, foreign)), high),
+        yield Problem(f"{name} carries no code for the GPU {', '.join(map(_gpu, foreign))}, only for compute capabilities up to {high}",
                       remedy, len(foreign) == len(seen))
     if not mxnet["gpus"]:
-        yield Problem("nvidia-smi sees %s, but MXNet no GPU%s" % (names, ": %s" % mxnet["gpu_error"] if "gpu_error" in mxnet else ""),
+        yield Problem("nvidia-smi sees {}, but MXNet no GPU{}".format(names, f": {mxnet['gpu_error']}" if "gpu_error" in mxnet else ""),
                       "likely the driver is older than CUDA of this build: update it; or unset CUDA_VISIBLE_DEVICES", False)
 
 
@@ -283,7 +278,7 @@ def _within(gpu, low, high):
 
 
 def _gpu(gpu):
-    return "%s (compute capability %s, driver %s)" % (gpu["name"], gpu["capability"] or "unknown", gpu["driver"])
+    return f"{gpu['name']} (compute capability {gpu['capability'] or 'unknown'}, driver {gpu['driver']})"
 
 
 def _cache_parent(package):

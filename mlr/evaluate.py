@@ -40,7 +40,7 @@ def evaluate(options):
     ctx, run = parse_context(options.ctx), Path(options.run)
     folds = fold_folders(run)
     if options.folds and not folds:
-        raise InputError("%s holds no runs of folds (fold-1, ...): leave out --folds, or give the --out of mlr train --folds all" % run)
+        raise InputError(f"{run} holds no runs of folds (fold-1, ...): leave out --folds, or give the --out of mlr train --folds all")
     if options.folds:
         refuse_unfinished(run, folds, options)
         evaluations, own = zip(*[evaluate_run(folder, options, ctx) for folder in folds])
@@ -48,7 +48,7 @@ def evaluate(options):
         together = {**evaluations[0], "sha256": hashlib.sha256(digests.encode()).hexdigest()}
         save_folds(evaluations, run, stem_of(together, all(own)))
     elif folds and options.fold is None:
-        raise InputError("%s holds the runs of %d folds: choose one with --fold, or take --folds all" % (run, len(folds)))
+        raise InputError(f"{run} holds the runs of {len(folds):d} folds: choose one with --fold, or take --folds all")
     elif folds:
         evaluate_run(fold_folder(run, options.fold), options, ctx)
     else:
@@ -58,12 +58,12 @@ def evaluate(options):
 def check_page(path, folds):
     """Raise InputError, before hours of work, where the report can't be written into a file of that name."""
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise InputError("--report %s: the page needs the name of a file that ends with .html" % path)
+        raise InputError(f"--report {path}: the page needs the name of a file that ends with .html")
     if folds:
-        raise InputError("--report %s is one page, but each fold gets its own: give --report alone, which writes into their run folders" % path)
+        raise InputError(f"--report {path} is one page, but each fold gets its own: give --report alone, which writes into their run folders")
     above = next(folder for folder in path.resolve().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError("--report %s can't be written: %s is no folder, or not one that you may write to" % (path, above))
+        raise InputError(f"--report {path} can't be written: {above} is no folder, or not one that you may write to")
 
 
 def refuse_unfinished(run, folders, options):
@@ -120,8 +120,7 @@ def evaluate_run(folder, options, ctx, fold=None):
     fold = fold or (trained["fold"] if folds_of(data) else None)
     split = read_split(data, options.split, trained["labels"], fold)
     if split.classes != run.classes:
-        raise InputError("%s has the classes %s, but the run was trained on %s: give the folder of the same classes" % (
-            split.source, ", ".join(split.classes), ", ".join(run.classes)))
+        raise InputError(f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained on {', '.join(run.classes)}: give the folder of the same classes")
     if split.left_out:
         print(words_on(split.left_out))
     sha256 = fingerprint({options.split: split})
@@ -135,25 +134,24 @@ def evaluate_run(folder, options, ctx, fold=None):
         "files": run.files_of(options.parameters), **result}
     own = of_own_images(run.config, evaluation)
     stem = stem_of(evaluation, own)
-    title = "%s, %d images" % (options.split, result["images"])
+    title = f"{options.split}, {result['images']:d} images"
     right, wrong = most_confident(probabilities, labels, split.paths, run.classes)
     written = [run.folder / (name % stem) for name in ("evaluation_%s.json", "confusion_%s.png", "predictions_%s.png")]
     write_file(written[0], json.dumps(checked_evaluation(evaluation, written[0]), indent=2) + "\n")
-    print("%-14s %8s %8s %9s" % ("class", "images", "recall", "precision"))
+    print(f"{'class'!s:<14} {'images'!s:>8} {'recall'!s:>8} {'precision'!s:>9}")
     for row in class_rows(result):
-        print("%-14s %8s %8s %9s" % row)
-    print("accuracy %.3f, balanced accuracy %.3f on %d images of %s" % (
-        result["accuracy"], result["balanced_accuracy"], result["images"], split.source))
+        print("{!s:<14} {!s:>8} {!s:>8} {!s:>9}".format(*row))
+    print(f"accuracy {result['accuracy']:.3f}, balanced accuracy {result['balanced_accuracy']:.3f} on {result['images']:d} images of {split.source}")
     if not own:
         print(f"these are not the images that were {options.split} in the training: what is said of "
               "them is kept apart")
     save_confusion(result, run.classes, title, written[1])
     save_sheet(right, wrong, title + ": the most confident predictions", written[2])
-    print("written: %s" % ", ".join(map(str, written)), flush=True)
+    print(f"written: {', '.join(map(str, written))}", flush=True)
     if options.report is not None:
-        page = Path(options.report or run.folder / ("report_%s.html" % stem))
+        page = Path(options.report or run.folder / (f"report_{stem}.html"))
         save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
-        print("written: %s" % page)
+        print(f"written: {page}")
     return evaluation, own
 
 

@@ -26,7 +26,7 @@ INPUTS = {  # with and without preprocessing in the model
 def parser():
     parser = cli.Parser("export", __doc__)
     cli.add_run(parser, shipped=True)
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="; ".join("%s: %s" % item for item in FORMATS.items()) + " (default: onnx)")
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="; ".join("{}: {}".format(*item) for item in FORMATS.items()) + " (default: onnx)")
     parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx or .npz file, or the folder, to write; it must not exist")
     parser.add_argument("--with-preprocessing", action="store_true", help=(
         "of onnx: have resizing and normalisation in the model, whose input are then images (N, H, W, 3), uint8 RGB, of any size"))
@@ -62,7 +62,7 @@ def export(options):
         save(out, npz_of(net, run.config, about))
     else:
         save_symbol(part, size, about, out)
-    print("%s: %s\noutput: %s" % (FORMATS[options.format].partition(",")[0], out, meaning))
+    print(f"{FORMATS[options.format].partition(',')[0]}: {out}\noutput: {meaning}")
 
 
 def onnx_bytes(run, part, output, about, options):
@@ -73,7 +73,7 @@ def onnx_bytes(run, part, output, about, options):
     about = {**about, "input": INPUTS[options.with_preprocessing]}
     if options.int8:
         if output != "logits":
-            raise InputError("--int8 is measured by the classes that a model tells, but of %s features are exported: leave it out" % run.folder)
+            raise InputError(f"--int8 is measured by the classes that a model tells, but of {run.folder} features are exported: leave it out")
         model, about["int8"] = quantized_model(run, model, options.calibrate)
     if options.with_preprocessing:
         add_preprocessing(model, about["preprocessing"])
@@ -91,21 +91,17 @@ def quantized_model(run, model, data):
     folder, trained = data_folder(data), run.config["options"]
     splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
     if "train" not in splits or len(splits) < 2:
-        raise InputError("--calibrate %s has only the split %s: int8 is calibrated on train, and measured on test or valid" % (
-            data, ", ".join(splits)))
+        raise InputError(f"--calibrate {data} has only the split {', '.join(splits)}: int8 is calibrated on train, and measured on test or valid")
     measured = "test" if "test" in splits else "valid"
     train, split, transform = splits["train"], splits[measured], evaluation_transform(run.config)
     if split.classes != run.classes:
-        raise InputError("%s has the classes %s, but the run was trained on %s: give the folder of the same classes" % (
-            split.source, ", ".join(split.classes), ", ".join(run.classes)))
+        raise InputError(f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained on {', '.join(run.classes)}: give the folder of the same classes")
     sha256 = fingerprint({measured: split})
     images = calibration_images(train, transform)
     small = quantized(model, images)
     change = compared(model, small, split, transform)
-    print("int8: accuracy %.4f, float32 %.4f, the same class for %.2f %% of %d images of %s" % (
-        change["accuracy_int8"], change["accuracy_float32"], 100 * change["same_class"], change["images"], split.source))
-    print("int8: %.1f MB instead of %.1f; calibrated on %d images of %s" % (
-        small.ByteSize() / 1e6, model.ByteSize() / 1e6, len(images), train.source))
+    print(f"int8: accuracy {change['accuracy_int8']:.4f}, float32 {change['accuracy_float32']:.4f}, the same class for {100 * change['same_class']:.2f} % of {change['images']:d} images of {split.source}")
+    print(f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; calibrated on {len(images):d} images of {train.source}")
     return small, {"split": measured, "sha256": sha256, "calibration_images": len(images), **change}
 
 
@@ -119,11 +115,11 @@ def check(options, out):
         raise InputError("--int8 and --calibrate go together: give both, or none")
     ending = ENDINGS.get(options.format)
     if ending and out.suffix != ending:
-        raise InputError("--out %s: the name of a file of --format %s ends with %s" % (out, options.format, ending))
+        raise InputError(f"--out {out}: the name of a file of --format {options.format} ends with {ending}")
     cli.refuse_existing(out)
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError("--out %s can't be written: %s is no folder, or not one that you may write to" % (out, above))
+        raise InputError(f"--out {out} can't be written: {above} is no folder, or not one that you may write to")
 
 
 def require(package):
@@ -131,7 +127,7 @@ def require(package):
     try:
         import_module(package)
     except ModuleNotFoundError:
-        raise InputError("this needs the package %s: pip install 'mlr[onnx]'" % package) from None
+        raise InputError(f"this needs the package {package}: pip install 'mlr[onnx]'") from None
 
 
 def save(out, content):
@@ -139,7 +135,7 @@ def save(out, content):
     try:
         write_file(out, content)
     except OSError as error:
-        raise RunError("%s can't be written, likely for want of room: %s" % (out, error.strerror or error)) from None
+        raise RunError(f"{out} can't be written, likely for want of room: {error.strerror or error}") from None
 
 
 def main(argv=None):

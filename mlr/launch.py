@@ -53,9 +53,9 @@ def launch(options):
     with Job() as job:
         for number in range(options.workers):
             # MXNet numbers the nodes of a host by their ports, so that these make worker 0 the one of rank 0.
-            job.start("worker %d" % number, options.command, {**shared, "DMLC_ROLE": "worker", "PORT": str(ports[1 + options.servers + number])})
+            job.start(f"worker {number:d}", options.command, {**shared, "DMLC_ROLE": "worker", "PORT": str(ports[1 + options.servers + number])})
         for number in range(options.servers):
-            job.start("server %d" % number, [sys.executable, "-c", SERVER], {**shared, "DMLC_ROLE": "server", "PORT": str(ports[1 + number])})
+            job.start(f"server {number:d}", [sys.executable, "-c", SERVER], {**shared, "DMLC_ROLE": "server", "PORT": str(ports[1 + number])})
         job.start("scheduler", [sys.executable, "-c", SERVER], {**shared, "DMLC_ROLE": "scheduler"})
         try:
             supervise(job)
@@ -74,18 +74,17 @@ def supervise(job):
         if job.signals and not passed_on:
             passed_on = job.signals[0]
             job.send(passed_on, FIRST)
-            print("mlr launch: %s passed on to %s, which may save first; once more ends everything at once" % (
-                signal.Signals(passed_on).name, FIRST), file=sys.stderr, flush=True)
+            print(f"mlr launch: {signal.Signals(passed_on).name} passed on to {FIRST}, which may save first; once more ends everything at once", file=sys.stderr, flush=True)
         codes = job.exit_codes()
         if codes[FIRST] in CODES or passed_on and codes[FIRST] == -passed_on:
-            raise Interrupted("%s has stopped, and all others with it" % FIRST, CODES.get(codes[FIRST], passed_on))
+            raise Interrupted(f"{FIRST} has stopped, and all others with it", CODES.get(codes[FIRST], passed_on))
         failed = [name for name, code in codes.items() if code and not (passed_on and code in CODES)]
         if failed:
             job.end(GRACE_SECONDS)
-            ended = "%s %s, and as no other can go on without it, all have been ended" % (failed[0], ending(codes[failed[0]]))
+            ended = f"{failed[0]} {ending(codes[failed[0]])}, and as no other can go on without it, all have been ended"
             if codes[failed[0]] == 2:
-                raise InputError("%s; what was wrong it has said above" % ended)
-            raise RunError("%s. Where the command writes checkpoints, start it again from the last one, mlr train with --resume" % ended)
+                raise InputError(f"{ended}; what was wrong it has said above")
+            raise RunError(f"{ended}. Where the command writes checkpoints, start it again from the last one, mlr train with --resume")
         if None not in codes.values():
             return
         if all(code is not None for name, code in codes.items() if name.startswith("worker")):
@@ -98,7 +97,7 @@ def supervise(job):
 
 def ending(code):
     """Tell in words how a process ended, by subprocess's returncode."""
-    return "was killed by signal %d (%s)" % (-code, signal.Signals(-code).name) if code < 0 else "ended with exit code %d" % code
+    return f"was killed by signal {-code:d} ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code:d}"
 
 
 def free_ports(number):
@@ -149,7 +148,7 @@ class Job:
             process = subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                        start_new_session=True)
         except OSError as error:
-            raise InputError("%s can't be started: %s; check the name of the program, and its path" % (arguments[0], error.strerror)) from None
+            raise InputError(f"{arguments[0]} can't be started: {error.strerror}; check the name of the program, and its path") from None
         self._processes[name] = process
         self._guard.stdin.write(b"%d\n" % process.pid)
         self._guard.stdin.flush()

@@ -25,13 +25,13 @@ def predict(options):
     from mlr.inference.predictor import find_images, load
 
     if options.images.count("-") > 1:
-        raise InputError("- is given %d times, but the standard input holds one image: give it once" % options.images.count("-"))
+        raise InputError(f"- is given {options.images.count('-'):d} times, but the standard input holds one image: give it once")
     if "-" in options.images and sys.stdin is None:
         raise InputError("- reads an image from the standard input, which is closed: give a file, or a pipe to read from")
     paths, left_out = [], []
     for argument in options.images:
         if argument != "-" and not Path(argument).exists():
-            raise InputError("there is no image or folder %s" % argument)
+            raise InputError(f"there is no image or folder {argument}")
         paths += ["-"] if argument == "-" else find_images(argument, left_out) if Path(argument).is_dir() else [Path(argument)]
     if left_out:
         print(words_on(left_out), file=sys.stderr)
@@ -43,9 +43,9 @@ def predict(options):
         elif options.json:
             print(json.dumps({"image": str(path), **answer._asdict()}))
         else:
-            print("%s\n%s" % (path, "\n".join("  %-14s %.3f" % item for item in answer.probabilities.items())))
+            print("{}\n{}".format(path, "\n".join("  {!s:<14} {:.3f}".format(*item) for item in answer.probabilities.items())))
     if unread:
-        raise InputError("%s%s" % (unread[0], " (and %d more images)" % (len(unread) - 1) if len(unread) > 1 else ""))
+        raise InputError(f"{unread[0]}{f' (and {len(unread) - 1:d} more images)' if len(unread) > 1 else ''}")
 
 
 def main(argv=None):

@@ -25,7 +25,7 @@ SHEET_SCALE = .65  # inches an image
 def parser():
     parser = cli.Parser("prepare", __doc__)
     parser.add_argument("--dataset", required=True, choices=(*DRAWN, *DATASETS), help=(
-        "demo: draw the demo paintings; demo-objects: draw another task, to pretrain on; " + "; ".join("%s: %s" % item for item in DATASETS.items())))
+        "demo: draw the demo paintings; demo-objects: draw another task, to pretrain on; " + "; ".join("{}: {}".format(*item) for item in DATASETS.items())))
     parser.add_argument("--root", metavar="DIR", help="the folder of the data set, which is only read; not for what is drawn")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write: the demo data, or a manifest of the images in --root")
     parser.add_argument("--rule", choices=("stratified", "released"), help=(
@@ -46,12 +46,11 @@ def prepare(options):
     }
     for name, fits in only_for.items():
         if getattr(options, name) is not None and not fits:
-            raise InputError("--%s is not for --dataset %s%s" % (
-                name, options.dataset, " --rule released, which draws nothing" if name == "seed" else ""))
+            raise InputError(f"--{name} is not for --dataset {options.dataset}{' --rule released, which draws nothing' if name == 'seed' else ''}")
     if options.dataset in DRAWN:
         prepare_drawn(options.dataset, Path(options.out), options.seed, options.sheet)
     elif options.root is None:
-        raise InputError("--dataset %s needs --root, the folder of the data set" % options.dataset)
+        raise InputError(f"--dataset {options.dataset} needs --root, the folder of the data set")
     else:
         prepare_data_set(options)
 
@@ -61,10 +60,10 @@ def prepare_drawn(dataset, folder, seed, sheet):
 
     _, draw = drawn.DRAWN[dataset]
     draw(folder, **({} if seed is None else {"seed": seed}))
-    print("%s data: %s" % (dataset, folder))
+    print(f"{dataset} data: {folder}")
     if sheet:
         draw_sheet(folder / SHEET_SPLITS[dataset], sheet)
-        print("contact sheet: %s" % sheet)
+        print(f"contact sheet: {sheet}")
 
 
 def prepare_data_set(options):
@@ -76,21 +75,20 @@ def prepare_data_set(options):
 
     root, out = Path(options.root), Path(options.out)
     if not root.is_dir():
-        raise InputError("--root %s does not exist or is no folder" % root)
+        raise InputError(f"--root {root} does not exist or is no folder")
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {JOURNAL}):
-        raise InputError("--out %s exists already: give another folder, or remove it" % out)
+        raise InputError(f"--out {out} exists already: give another folder, or remove it")
     data_set = layouts.DATASETS[options.dataset]
     listing = data_set.read(root, options.agree) if options.agree else data_set.read(root)
     if not listing.rows:
-        raise InputError("no image of %s is below %s (%d rows and files left out%s)" % (
-            options.dataset, root, len(listing.left_out), ": " * bool(listing.left_out) + "; ".join(by_kind(listing.left_out))))
+        raise InputError(f"no image of {options.dataset} is below {root} ({len(listing.left_out):d} rows and files left out{': ' * bool(listing.left_out) + '; '.join(by_kind(listing.left_out))})")
     entries, left_out = prepare_images(
         listing, out, data_set.shares, options.rule or "stratified", options.seed or 0, options.strict,
         {"dataset": options.dataset, "agree": options.agree})
     print_counts(entries)
     if left_out:
-        print("%d left out, see %s\n  %s" % (len(left_out), out / LEFT_OUT, "\n  ".join(by_kind(left_out))))
-    print("prepared: %s; train with mlr train --data %s" % (out, out))
+        print("{:d} left out, see {}\n  {}".format(len(left_out), out / LEFT_OUT, "\n  ".join(by_kind(left_out))))
+    print(f"prepared: {out}; train with mlr train --data {out}")
 
 
 def print_counts(entries):
@@ -99,9 +97,9 @@ def print_counts(entries):
 
     counts = Counter((entry.emotion or entry.sentiment, entry.split) for entry in entries)
     splits = [name for name in SPLITS if any(split == name for _, split in counts)] or sorted({split for _, split in counts})
-    print("%-14s" % "class" + "".join("%8s" % (name if name in SPLITS else "fold " + name) for name in splits))
+    print(f"{'class'!s:<14}" + "".join(f"{name if name in SPLITS else 'fold ' + name!s:>8}" for name in splits))
     for label in sorted({label for label, _ in counts}):
-        print("%-14s" % label + "".join("%8d" % counts[label, name] for name in splits))
+        print(f"{label!s:<14}" + "".join(f"{counts[label, name]:8d}" for name in splits))
 
 
 def draw_sheet(split, path):

@@ -27,9 +27,9 @@ def parser():
     parser.add_argument("--data", default="demo", metavar="DIR|demo", help=(
         "data with a split test, as for mlr train (default: demo, small versions of all systems, pretrained on drawn objects)"))
     parser.add_argument("--rows", nargs="+", default=["all"], choices=("all", *paper.ROWS), metavar="ROW", help=(
-        "all, or some of %s (default: all)" % ", ".join(paper.ROWS)))
+        f"all, or some of {', '.join(paper.ROWS)} (default: all)"))
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, metavar="TABLE", help=(
-        "some of %s; ablations and class imbalance are of l_cil (default: all, without l_cil: rows)" % ", ".join(TABLES)))
+        f"some of {', '.join(TABLES)}; ablations and class imbalance are of l_cil (default: all, without l_cil: rows)"))
     parser.add_argument("--seeds", type=cli.number(int, 1), default=3, metavar="N", help="trainings of each system, seeds 0 to N - 1 (default: 3)")
     parser.add_argument("--out", metavar="DIR", help=(
         "folder of the runs and the table; what is finished there is not done again, what was interrupted goes on (default: runs/reproduce-<data>)"))
@@ -52,17 +52,17 @@ def reproduce(options):
                                     ("caffenet", options.caffenet, "deepsentibank" in rows, "the row deepsentibank"),
                                     ("proposals", options.proposals, "ar" in rows, "the row ar")):
         if value and not fits:
-            raise InputError("--%s has no effect, it is only for %s: leave it out" % (name, what))
+            raise InputError(f"--{name} has no effect, it is only for {what}: leave it out")
     if not demo and "deepsentibank" in rows and not options.caffenet:
         raise InputError("the row deepsentibank needs --caffenet FILE, weights of DeepSentiBank (.npz) or of ImageNet's CaffeNet (.onnx); "
                          "or give --caffenet none, for features of random weights, or leave the row out of --rows")
     require_mxnet()
-    out, cores = Path(options.out or "runs/reproduce-%s" % Path(options.data).name), usable_cores()
+    out, cores = Path(options.out or f"runs/reproduce-{Path(options.data).name}"), usable_cores()
     jobs = options.jobs or (cores if demo else 1)
     wanted, runs = plan(rows, options, out)
     if not runs:
-        raise InputError("--tables %s are of l_cil, which --rows leaves out: add it, or take the table rows" % " ".join(options.tables))
-    trainings = [(out / ("%s-seed%d" % (name, seed)), [*common(options), *arguments, "--seed", str(seed)])
+        raise InputError(f"--tables {' '.join(options.tables)} are of l_cil, which --rows leaves out: add it, or take the table rows")
+    trainings = [(out / (f"{name}-seed{seed:d}"), [*common(options), *arguments, "--seed", str(seed)])
                  for seed in range(options.seeds) for name, arguments in runs.items()]
     trainings.sort(key=lambda training: not training[0].name.startswith(SLOW))  # the longest first, so that no core waits at the end
     first = [(out / name, arguments) for name, arguments in pretrainings(rows, options)] if demo else []
@@ -75,8 +75,8 @@ def reproduce(options):
         runner.run_all(train, first)
         runner.run_all(train_and_evaluate, trainings)
     except ReaderGone as gone:
-        raise Interrupted("%s, in %s; the same command goes on" % (gone, out), gone.signal) from None
-    write_results(out, options, wanted, {name: [out / ("%s-seed%d" % (name, seed)) for seed in range(options.seeds)] for name in runs})
+        raise Interrupted(f"{gone}, in {out}; the same command goes on", gone.signal) from None
+    write_results(out, options, wanted, {name: [out / (f"{name}-seed{seed:d}") for seed in range(options.seeds)] for name in runs})
 
 
 def plan(rows, options, out):
@@ -140,7 +140,7 @@ def check(folder, arguments):
     if (folder / SUMS).is_file():
         made_by = Run.open(folder).config["argv"][1:-2]
         if made_by != ["train", *arguments]:
-            raise InputError("%s was made by other options (mlr %s): give another --out, or remove it" % (folder, " ".join(made_by)))
+            raise InputError(f"{folder} was made by other options (mlr {' '.join(made_by)}): give another --out, or remove it")
 
 
 def train(runner, folder, arguments):
@@ -193,7 +193,7 @@ class Runner:
                 for future in as_completed(futures):
                     future.result()
                     self._done += 1
-                    print("[%d/%d] %s" % (self._done, self._total, futures[future].name), flush=True)
+                    print(f"[{self._done:d}/{self._total:d}] {futures[future].name}", flush=True)
             except BaseException:
                 self._stopped = True
                 for process in list(self._running):
@@ -207,7 +207,7 @@ class Runner:
         log = self._logs / (folder.name + ".log")
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a") as file:
-            print("$ mlr %s" % shlex.join(arguments), file=file, flush=True)
+            print(f"$ mlr {shlex.join(arguments)}", file=file, flush=True)
             start = file.tell()
             process = subprocess.Popen(
                 [sys.executable, "-m", "mlr", *arguments], env=self._environment, stdout=file, stderr=subprocess.STDOUT,
@@ -219,7 +219,7 @@ class Runner:
             self._running.remove(process)
         if code and not self._stopped:
             self._stopped = True  # at once: this thread would begin the next run before `run_all` hears of it
-            raise RunError("mlr %s ended with exit code %d: %s (all of it: %s)" % (arguments[0], code, error_in(log, start), log))
+            raise RunError(f"mlr {arguments[0]} ended with exit code {code:d}: {error_in(log, start)} (all of it: {log})")
 
 
 def error_in(log, start):
@@ -236,12 +236,11 @@ def write_results(out, options, wanted, folders):
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
     if len({(result["data_sha256"], result["evaluated_sha256"]) for result in of_all}) > 1:
-        raise InputError("the runs in %s are of different images, likely as %s has changed between them: give another --out" % (out, options.data))
+        raise InputError(f"the runs in {out} are of different images, likely as {options.data} has changed between them: give another --out")
     majority = of_all[0]["majority_rate"]
     heading = [
-        "# Results on %s" % options.data, "", "`%s`" % command_of(options), "",
-        "%d test images; always saying the most frequent class is right in %.3f of them. Mean and standard deviation of %d seeds. MXNet %s, "
-        "%s threads a training." % (of_all[0]["images"], majority, options.seeds, of_all[0]["versions"]["mxnet"], of_all[0]["threads"])]
+        f"# Results on {options.data}", "", f"`{command_of(options)}`", "",
+        f"{of_all[0]['images']:d} test images; always saying the most frequent class is right in {majority:.3f} of them. Mean and standard deviation of {options.seeds:d} seeds. MXNet {of_all[0]['versions']['mxnet']}, {of_all[0]['threads']} threads a training."]
     write_file(out / "RESULTS.md", markdown(
         {table: (title, systems, CITED if table == "rows" else None) for table, (title, systems) in wanted.items()},
         outcomes, heading, of_fi(options.data) and labels_of(options) == "sentiment"))
@@ -252,7 +251,7 @@ def write_results(out, options, wanted, folders):
         found = {system: summary(outcomes[name])["balanced_accuracy"] for system, name in systems.items()}
         plot_results(found, 1 / of_all[0]["classes"], panel).set_title(title)
     save_figure(figure, out / "results.png")
-    print("written: %s" % ", ".join(str(out / name) for name in ("RESULTS.md", "results.csv", "results.png")))
+    print(f"written: {', '.join(str(out / name) for name in ('RESULTS.md', 'results.csv', 'results.png'))}")
 
 
 def command_of(options):

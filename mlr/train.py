@@ -24,10 +24,10 @@ CUDA_GRAPHS = "MXNET_ENABLE_CUDA_GRAPHS"
 WITH_CUDA_GRAPHS = 1, 8
 
 PRESET_OPTIONS = {
-    "row": dict(choices=ROWS, help="; ".join("%s: %s" % (row, title) for row, (title, _) in paper.ROWS.items()) + (
+    "row": dict(choices=ROWS, help="; ".join(f"{row}: {title}" for row, (title, _) in paper.ROWS.items()) + (
         "; shallow: the shallow branches of L_cil alone")),
     "backbone": dict(choices=sorted({name for names in BACKBONES.values() for name in names}), metavar="NAME", help=(
-        "network; slim ones have fewer channels; " + "; ".join("%s: %s" % (row, ", ".join(names)) for row, names in BACKBONES.items()))),
+        "network; slim ones have fewer channels; " + "; ".join(f"{row}: {', '.join(names)}" for row, names in BACKBONES.items()))),
     "pretrained": dict(metavar="zoo|FILE|none", help="ImageNet weights of the backbone; FILE: .params, also a run's, or .onnx; .npz for a CaffeNet"),
     "taps": dict(choices=("released", "by-width", *paper.TAPS),
                  help="maps under the shallow branches: stem, pool, stage1; or stem, stage1, stage2; or one alone"),
@@ -82,18 +82,14 @@ def parser():
     parser.add_argument("--tensorboard", action="store_true", help=(
         "write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run that has it keeps it with --resume)"))
     parser.add_argument("--cuda-graphs", action="store_true", help=(
-        "on a GPU launch each step as one CUDA graph: sets %s=1, which MXNet knows from 1.8 on; not run here, for lack of a GPU" % CUDA_GRAPHS))
+        f"on a GPU launch each step as one CUDA graph: sets {CUDA_GRAPHS}=1, which MXNet knows from 1.8 on; not run here, for lack of a GPU"))
     for field in fields(Preset):
         described = dict(PRESET_OPTIONS[field.name])
         rows = rows_of(field.name)
         shown = "l_cil" if "l_cil" in rows else rows[0]
-        described["help"] = "%s%s (default: %s; demo: %s)" % (
-            "for %s: " % ", ".join(rows) if len(rows) < len(ROWS) - 1 else "", described["help"],
-            getattr(RELEASED[shown], field.name), getattr(DEMO[shown], field.name))
+        described["help"] = "{}{} (default: {}; demo: {})".format(f"for {', '.join(rows)}: " if len(rows) < len(ROWS) - 1 else "", described["help"], getattr(RELEASED[shown], field.name), getattr(DEMO[shown], field.name))
         parser.add_argument("--" + field.name.replace("_", "-"), **described)
-    parser.epilog = "Other rows have other defaults: %s." % "; ".join("%s: %s" % (row, ", ".join(
-        "%s %s" % (name, value) for name, value in preset.options().items()
-        if name != "row" and value != getattr(RELEASED["l_cil"], name))) for row, preset in RELEASED.items() if row not in ("l_cil", "shallow"))
+    parser.epilog = "Other rows have other defaults: {}.".format("; ".join(f"{row}: {', '.join( f'{name} {value}' for name, value in preset.options().items() if name != 'row' and value != getattr(RELEASED['l_cil'], name))}" for row, preset in RELEASED.items() if row not in ("l_cil", "shallow")))
     return parser
 
 
@@ -103,10 +99,10 @@ def resolve(options):
     given = {field.name: getattr(options, field.name) for field in fields(Preset) if getattr(options, field.name) is not None}
     for name in given:
         if row not in rows_of(name):
-            raise InputError("--%s is not for --row %s, only for %s" % (name.replace("_", "-"), row, ", ".join(rows_of(name))))
+            raise InputError(f"--{name.replace('_', '-')} is not for --row {row}, only for {', '.join(rows_of(name))}")
     preset = replace((DEMO if data in DRAWN else RELEASED)[row], **given)
     if preset.backbone not in BACKBONES[row]:
-        raise InputError("--backbone %s is not for --row %s: choose one of %s" % (preset.backbone, row, ", ".join(BACKBONES[row])))
+        raise InputError(f"--backbone {preset.backbone} is not for --row {row}: choose one of {', '.join(BACKBONES[row])}")
     return {"data": data, "labels": options.labels or "emotion", "fold": options.fold, "seed": options.seed or 0, **preset.options()}
 
 
@@ -114,7 +110,7 @@ def train(options):
     given = [name for name, value in vars(options).items() if value is not None and name not in OF_THE_MACHINE]
     kept = [name for name in given if name not in MOVED]
     if options.resume and kept:
-        raise InputError("a resumed run keeps its own options: leave out --%s" % ", --".join(kept).replace("_", "-"))
+        raise InputError(f"a resumed run keeps its own options: leave out --{', --'.join(kept).replace('_', '-')}")
     if options.resume and not options.out:
         raise InputError("--resume needs --out, the run folder to continue")
     if options.cuda_graphs:
@@ -138,7 +134,7 @@ def train(options):
         if options.target or resolved.get("target"):
             resolved = {**resolved, "target": str(found(config, "target", options.target, out))}
     else:
-        out = Path(options.out or "runs/%s-%s" % (Path(options.data or "demo").name, datetime.now().strftime("%Y%m%d-%H%M%S")))
+        out = Path(options.out or f"runs/{Path(options.data or 'demo').name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}")
         refuse_existing(out)
         in_folds, resolved = options.folds is not None, resolve(options)
         folder = data_folder(resolved["data"])
@@ -152,7 +148,7 @@ def train(options):
             return
         folds = folds_of(folder)
         if not folds:
-            raise InputError("%s is not in folds: leave out --folds" % folder)
+            raise InputError(f"{folder} is not in folds: leave out --folds")
         results = [train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx,
                              options.tensorboard, options.checkpoint_every) for fold in folds]
         save_folds(results, out, results[0]["split"])
@@ -160,7 +156,7 @@ def train(options):
         if not out.exists():
             raise
         stopped = error if isinstance(error, Interrupted) else Interrupted()
-        raise Interrupted("%s; to go on: mlr train --resume --out %s" % (stopped, shlex.quote(str(out))), stopped.signal) from None
+        raise Interrupted(f"{stopped}; to go on: mlr train --resume --out {shlex.quote(str(out))}", stopped.signal) from None
 
 
 def found(config, name, given, out):
@@ -185,8 +181,7 @@ def enable_cuda_graphs():
 
     for name, version in installed_builds().items():
         if version_numbers(version) < WITH_CUDA_GRAPHS:
-            print("%s %s has no CUDA graphs, they came with 1.8: the static graph (static_alloc, static_shape) is what there is, and is used" % (
-                name, version), flush=True)
+            print(f"{name} {version} has no CUDA graphs, they came with 1.8: the static graph (static_alloc, static_shape) is what there is, and is used", flush=True)
             return
     os.environ[CUDA_GRAPHS] = "1"
 

@@ -28,8 +28,8 @@ def parser():
     parser = cli.Parser("visualize", __doc__)
     cli.add_run(parser, shipped=True)
     parser.add_argument("--image", required=True, nargs="+", metavar="FILE", help="one or more images, a row each")
-    parser.add_argument("--out", required=True, metavar="FIGURE", help="the picture to write; its ending tells the format, %s" % ", ".join(FORMATS))
-    parser.add_argument("--view", choices=VIEWS, default="filters", help="; ".join("%s: %s" % item for item in VIEWS.items()) + " (default: filters)")
+    parser.add_argument("--out", required=True, metavar="FIGURE", help=f"the picture to write; its ending tells the format, {', '.join(FORMATS)}")
+    parser.add_argument("--view", choices=VIEWS, default="filters", help="; ".join("{}: {}".format(*item) for item in VIEWS.items()) + " (default: filters)")
     parser.add_argument("--class", dest="label", metavar="NAME", help="for grad-cam and gram (default: the predicted one of each image)")
     parser.add_argument("--top", type=cli.number(int, 1), metavar="K", help="for filters: the K strongest filters (default: 1)")
     parser.add_argument("--measure", choices=("mean", "max"), help="for filters: what of a map counts as its activation (default: mean)")
@@ -46,11 +46,10 @@ def parser():
 def visualize(options):
     out = Path(options.out)
     if out.suffix.lower() not in FORMATS:
-        raise InputError("--out %s: the ending tells the format, give one of %s" % (out, ", ".join(FORMATS)))
+        raise InputError(f"--out {out}: the ending tells the format, give one of {', '.join(FORMATS)}")
     for name, views in OF_VIEWS.items():
         if getattr(options, name) is not None and options.view not in views:
-            raise InputError("--%s has no effect on --view %s, only on %s: leave it out, or give another --view" % (
-                {"label": "class"}.get(name, name.replace("_", "-")), options.view, " and ".join(views)))
+            raise InputError(f"--{ {'label': 'class'}.get(name, name.replace('_', '-'))} has no effect on --view {options.view}, only on {' and '.join(views)}: leave it out, or give another --view")
     require_mxnet()
     from mlr.inference.predictor import Predictor, row_of
     from mlr.runs.folder import Run
@@ -60,20 +59,19 @@ def visualize(options):
     ctx = parse_context(options.ctx)[0]
     run = Run.open(options.run)
     if options.label is not None and options.label not in run.classes:
-        raise InputError("the run has no class %s: choose one of %s" % (options.label, ", ".join(run.classes)))
+        raise InputError(f"the run has no class {options.label}: choose one of {', '.join(run.classes)}")
     row = row_of(run.config)
     if (options.view == "regions") != (row == "ar") or row not in ("ar", "l_cil"):
-        raise InputError("--view %s can't be drawn of %s, a run of the row %s: %s" % (options.view, options.run, row, {
-            "ar": "give --view regions", "l_cil": "regions are of the row ar, choose another --view"}.get(row, "give one of the row l_cil or ar")))
+        raise InputError(f"--view {options.view} can't be drawn of {options.run}, a run of the row {row}: { { 'ar': 'give --view regions', 'l_cil': 'regions are of the row ar, choose another --view'}.get(row, 'give one of the row l_cil or ar')}")
     if row == "ar":
         save_figure(draw_regions(Predictor.of_run(run, [ctx], options.parameters), options.image), out)
-        print("%s: %s" % (VIEWS["regions"].partition(":")[0], out))
+        print(f"{VIEWS['regions'].partition(':')[0]}: {out}")
         return
     pictures, images = read_pictures(options.image, run.config["preprocessing"]["image_size"], ctx)
     net = run.load_network([ctx], options.parameters)
     draw = {"filters": draw_filters, "grad-cam": draw_grad_cam, "gram": draw_gram}[options.view]
     save_figure(draw(run, net, pictures, images, options), out)
-    print("%s: %s" % (VIEWS[options.view].partition(":")[0], out))
+    print(f"{VIEWS[options.view].partition(':')[0]}: {out}")
 
 
 def draw_filters(run, net, pictures, images, options):
@@ -116,9 +114,9 @@ def draw_regions(predictor, paths):
         pixels = read_image(path).asnumpy()
         found, picture = predictor.regions.predict(pixels, name_of(path)), shrunk(pixels, LONGEST)
         boxes = found.boxes[found.chosen] * (np.tile(picture.shape[1::-1], 2) / np.tile(pixels.shape[1::-1], 2))
-        alone, together = (predictor.classes[int(p.argmax())] + " %.2f" % p.max() for p in (found.image_probabilities, found.probabilities))
-        plot_picture(picture, "image alone: %s" % alone, left)
-        plot_regions(picture, boxes, found.scores[found.chosen], "with its regions: %s" % together, right)
+        alone, together = (predictor.classes[int(p.argmax())] + f" {p.max():.2f}" for p in (found.image_probabilities, found.probabilities))
+        plot_picture(picture, f"image alone: {alone}", left)
+        plot_regions(picture, boxes, found.scores[found.chosen], f"with its regions: {together}", right)
     return figure
 
 

@@ -49,7 +49,7 @@ def compare(options):
     ctx = mlr.parse_context(options.ctx)[0]
     arrays = read_params(options.params)
     if "output.1.bias" not in arrays:
-        raise InputError("%s has no output.1.bias: it is no file of the released code" % options.params)
+        raise InputError(f"{options.params} has no output.1.bias: it is no file of the released code")
     classes = arrays["output.1.bias"].size
     ours = mlr.MultiLevelNet(classes=classes)
     mlr.load_original_parameters(ours, options.params, ctx)
@@ -65,25 +65,24 @@ def compare(options):
         released_logits.append(released(expected.as_in_context(ctx)).asnumpy())
     our_logits, labels = np.concatenate(our_logits), np.array(folder.labels)
 
-    print("%d images of %d classes, %d logits, on %s, MXNet %s" % (
-        len(folder), len(folder.classes), classes, ctx, require_mxnet().__version__))
+    print(f"{len(folder):d} images of {len(folder.classes):d} classes, {classes:d} logits, on {ctx}, MXNet {require_mxnet().__version__}")
     lines = [("pixels after the evaluation transform", pixel_difference, PIXEL_BOUND)]
     theirs = [("released structure", np.concatenate(released_logits))]
     if options.logits:
         try:
             theirs.append(("authors' code", np.load(options.logits, allow_pickle=False)))
         except ValueError as error:
-            raise InputError("%s can't be read as logits saved by numpy.save: %s" % (options.logits, error)) from None
+            raise InputError(f"{options.logits} can't be read as logits saved by numpy.save: {error}") from None
     for name, logits in theirs:
         if logits.shape != our_logits.shape:
-            raise InputError("the logits of the %s have the shape %s, not %s: they are of other images" % (name, logits.shape, our_logits.shape))
-        lines.append(("logits, %s" % name, np.abs(our_logits - logits).max(), LOGIT_BOUND * np.abs(logits).max()))
-        lines.append(("predictions that differ, %s" % name, np.count_nonzero(our_logits.argmax(axis=1) != logits.argmax(axis=1)), 0))
-    print("%-48s %12s %12s" % ("largest difference of", "seen", "bound"))
+            raise InputError(f"the logits of the {name} have the shape {logits.shape}, not {our_logits.shape}: they are of other images")
+        lines.append((f"logits, {name}", np.abs(our_logits - logits).max(), LOGIT_BOUND * np.abs(logits).max()))
+        lines.append((f"predictions that differ, {name}", np.count_nonzero(our_logits.argmax(axis=1) != logits.argmax(axis=1)), 0))
+    print(f"{'largest difference of'!s:<48} {'seen'!s:>12} {'bound'!s:>12}")
     for what, seen, bound in lines:
-        print("%-48s %12.3g %12.3g%s" % (what, seen, bound, "" if seen <= bound else "   ABOVE"))
+        print(f"{what!s:<48} {seen:12.3g} {bound:12.3g}{'' if seen <= bound else '   ABOVE'}")
     for name, logits in [("mlr", our_logits), *theirs] if len(folder.classes) == classes else ():
-        print("accuracy, %-38s %12.4f" % (name, np.mean(logits.argmax(axis=1) == labels)))
+        print(f"accuracy, {name!s:<38} {np.mean(logits.argmax(axis=1) == labels):12.4f}")
     return all(seen <= bound for _, seen, bound in lines)
 
 
@@ -97,7 +96,7 @@ def main(argv=None):
     try:
         return 0 if compare(options) else 1
     except (InputError, OSError) as error:
-        print("compare_with_original: error: %s" % error, file=sys.stderr)
+        print(f"compare_with_original: error: {error}", file=sys.stderr)
         return 2
 
 

@@ -21,7 +21,7 @@ def seed(request):
     random.seed(number)
     np.random.seed(number)
     mx.random.seed(number)
-    print("seed %d: MLR_TEST_SEED=%d pytest '%s' repeats this test" % (number, number, request.node.nodeid))
+    print(f"seed {number:d}: MLR_TEST_SEED={number:d} pytest '{request.node.nodeid}' repeats this test")
     return number
 
 
@@ -43,7 +43,7 @@ def fidelity(request):
         if file:
             with open(file, "a") as lines:
                 lines.write(json.dumps({"what": what, "difference": float(difference), "bound": bound}) + "\n")
-        assert difference <= bound, "%s: %.3g is above %.3g" % (what, difference, bound)
+        assert difference <= bound, f"{what}: {difference:.3g} is above {bound:.3g}"
     return check
 
 
@@ -53,7 +53,7 @@ def command():
     def run(*arguments, cwd=None, timeout=300):
         return subprocess.run(
             [sys.executable, "-m", "mlr", *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, universal_newlines=True, timeout=timeout)
+            stderr=subprocess.PIPE, text=True, timeout=timeout)
     return run
 
 
@@ -66,7 +66,7 @@ def write_images(root, classes=("awe", "fear"), train=6, valid=2, test=2, size=(
             folder.mkdir(parents=True)
             for number in range(count):
                 pixels = noise.randint(0, 56, (*size, 3)) + 200 * label // max(1, len(classes) - 1)
-                cv2.imwrite(str(folder / ("%02d.jpg" % number)), pixels.astype(np.uint8))
+                cv2.imwrite(str(folder / (f"{number:02d}.jpg")), pixels.astype(np.uint8))
     return Path(root)
 
 

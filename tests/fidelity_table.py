@@ -27,10 +27,10 @@ def main(arguments):
     fine = bool(checks)
     for what, bound in checks.items():
         differences = [results[what][0] if what in results else None for results in seen.values()]
-        rows.append([what, "%.0e" % bound if bound else "0", *("missing" if d is None else "%.1e" % d if d else "0" for d in differences)])
+        rows.append([what, f"{bound:.0e}" if bound else "0", *("missing" if d is None else f"{d:.1e}" if d else "0" for d in differences)])
         fine = fine and all(d is not None and d <= bound for d in differences)
     for row in rows:
-        print("| %s |" % " | ".join(row))
+        print(f"| {' | '.join(row)} |")
     return 0 if fine else 1
 
 

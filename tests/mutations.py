@@ -194,7 +194,7 @@ def params_fields(content):
     found, position = [(0, 8), (8, 8), (16, 8)], 24
     for _ in range(struct.unpack_from("<Q", content, 16)[0]):
         dimensions, = struct.unpack_from("<I", content, position + 8)
-        shape = struct.unpack_from("<%dq" % dimensions, content, position + 12)
+        shape = struct.unpack_from(f"<{dimensions:d}q", content, position + 12)
         end = position + 12 + 8 * dimensions
         found += [(position, 4), (position + 4, 4), (position + 8, 4), *((position + 12 + 8 * number, 8) for number in range(dimensions)),
                   (end, 4), (end + 4, 4), (end + 8, 4)]
@@ -321,7 +321,7 @@ def zip_claim(content, random, others):
 
 
 def zip_bomb(content, random, others):
-    bomb = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (%d,), }" % 2 ** 24) + bytes(2 ** 26)
+    bomb = npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2 ** 24:d},), }}") + bytes(2 ** 26)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         name = random.choice(archive.namelist())
     return zipped([(name, bomb)], random)
@@ -347,7 +347,7 @@ def npy_header(content, random, others):
     change = random.randrange(7)
     if change == 0:
         fields["shape"] = random.choice((
-            "(%d,)" % 2 ** 40, "(%d, %d)" % (2 ** 40, 2 ** 40), "(-1,)", "(0, %d)" % 2 ** 62, "()", "(1.5,)", "'x'", "None"))
+            f"({2 ** 40:d},)", f"({2 ** 40:d}, {2 ** 40:d})", "(-1,)", f"(0, {2 ** 62:d})", "()", "(1.5,)", "'x'", "None"))
     elif change == 1:
         fields["descr"] = random.choice((
             "'|O'", "'<f8'", "'<c16'", "'<U9'", "'|V3'", "'<M8[s]'", "[('a', '<f4')]", "'<f2'", "'x'", "'<U99999999999'"))
@@ -357,13 +357,13 @@ def npy_header(content, random, others):
         fields["fortran_order"] = random.choice(("True", "1", "None"))
     elif change == 4:
         return random.choice((b"", b"text", content[:5], content[:-1], npy("(" * 5000), npy("-" * 60000 + "1"), npy("[" * 99 + "]" * 99),
-                              npy("__import__('os').system('touch %s')" % UNPICKLED), npy("{}", 2), b"\x93NUMPY\x09\0" + content[8:]))
+                              npy(f"__import__('os').system('touch {UNPICKLED}')"), npy("{}", 2), b"\x93NUMPY\x09\0" + content[8:]))
     elif change == 5:
         return npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }") + pickle.dumps([Opened()])
     else:
         values = struct.pack("<d", random.choice((float("nan"), float("inf"), 1e308, -1e308, 1e-320)))
         return content[:end] + values * ((len(content) - end) // 8) + content[end + (len(content) - end) // 8 * 8:]
-    return npy("{%s}" % ", ".join("'%s': %s" % item for item in fields.items())) + content[end:]
+    return npy("{{{}}}".format(", ".join("'{}': {}".format(*item) for item in fields.items()))) + content[end:]
 
 
 # Protocol buffers.

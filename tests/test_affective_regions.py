@@ -360,8 +360,8 @@ class FakeEdgeBoxes:
         return self.found
 
 
-DETECTOR = ("%YAML:1.0\n---\noptions:\n" + "".join("   %s: 2\n" % name for name in proposals.DETECTOR_OPTIONS)
-            + "".join("%s:\n   - [ 0, 1 ]\n" % name for name in ("childs", "featureIds", "thresholds", "edgeBoundaries", "edgeBins")))
+DETECTOR = ("%YAML:1.0\n---\noptions:\n" + "".join(f"   {name}: 2\n" for name in proposals.DETECTOR_OPTIONS)
+            + "".join(f"{name}:\n   - [ 0, 1 ]\n" for name in ("childs", "featureIds", "thresholds", "edgeBoundaries", "edgeBins")))
 
 
 @pytest.fixture
@@ -452,7 +452,7 @@ def test_proposals_of_a_file(request, kind, first_pixel):
     assert_array_equal(boxes, np.array([[3, 4, 50.5, 60], [1, 2, 30, 40]]) - first_pixel)             # best first
     assert_array_equal(objectness, [.75, .5])
     assert boxes.dtype == objectness.dtype == found["b.jpg"][0].dtype == np.float64
-    with pytest.raises(InputError, match=r"p\.%s has no proposals of image a/1, but of 2 others, as a/1.jpg: name images" % kind):
+    with pytest.raises(InputError, match=f"p\\.{kind} has no proposals of image a/1, but of 2 others, as a/1.jpg: name images"):
         found["a/1"]
 
 
@@ -554,7 +554,7 @@ def test_archives_that_hold_no_boxes(tmp_path, members, message):
     with zipfile.ZipFile(tmp_path / "p.npz", "w") as archive:
         for name, content in members:
             archive.writestr(name, content)
-    with pytest.raises(InputError, match="p.npz.*(%s)" % message):
+    with pytest.raises(InputError, match=f"p.npz.*({message})"):
         read_proposals(tmp_path / "p.npz")
 
 
@@ -673,5 +673,5 @@ def test_endings_of_proposals_in_capitals(tmp_path, name):
     """They are boxes, and no model of edge boxes."""
     predictor = Predictor.__new__(Predictor)
     predictor._config = {"options": {"proposals": str(tmp_path / name), "seed": 0}, "preprocessing": {"image_size": 64}}
-    with pytest.raises(InputError, match="there is no file of proposals .*%s" % name):
+    with pytest.raises(InputError, match=f"there is no file of proposals .*{name}"):
         predictor._affective_regions()

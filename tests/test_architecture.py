@@ -48,8 +48,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def test_imports_go_down(path):
     own = path.relative_to(PACKAGE).parts[0].replace(".py", "")
     for imported in imports(path):
-        assert layer(imported) >= layer(own), "%s imports %s, which is above it" % (own, imported)
-        assert imported == own or imported not in COMMANDS, "%s imports the command %s" % (own, imported)
+        assert layer(imported) >= layer(own), f"{own} imports {imported}, which is above it"
+        assert imported == own or imported not in COMMANDS, f"{own} imports the command {imported}"
 
 
 def test_the_network_knows_nothing_of_data_loss_or_engine():
@@ -66,19 +66,17 @@ def test_no_pickle_and_no_utils():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_needs_no_mxnet(name):
     """--help shows every default, and answers at once because nothing heavy is loaded for it."""
-    code = ("import sys, mlr.%s as command\n"
-            "try: command.main(['--help'])\n"
-            "finally: print([name for name in ('mxnet', 'numpy', 'cv2', 'matplotlib', 'sklearn') if name in sys.modules])" % name)
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, universal_newlines=True, check=True)
+    code = (f"import sys, mlr.{name} as command\ntry: command.main(['--help'])\nfinally: print([name for name in ('mxnet', 'numpy', 'cv2', 'matplotlib', 'sklearn') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout.endswith("[]\n")
 
 
 def test_help_of_train_shows_the_defaults():
-    done = subprocess.run([sys.executable, "-m", "mlr.train", "--help"], stdout=subprocess.PIPE, universal_newlines=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "mlr.train", "--help"], stdout=subprocess.PIPE, text=True, check=True)
     text = " ".join(done.stdout.split())
     from mlr.options.presets import DEMO, RELEASED
 
     demo, released = DEMO["l_cil"], RELEASED["l_cil"]
 
     for name in ("backbone", "pretrained", "image_size", "batch_size", "epochs", "learning_rate", "schedule", "loss", "loss_form", "gamma"):
-        assert "(default: %s; demo: %s)" % (getattr(released, name), getattr(demo, name)) in text, name
+        assert f"(default: {getattr(released, name)}; demo: {getattr(demo, name)})" in text, name

@@ -53,19 +53,18 @@ def test_an_existing_file_is_kept(tmp_path, command):
 @pytest.mark.parametrize("option, value", [("--batch-size", "4"), ("--image-size", "64"), ("--builds", "elsewhere")])
 def test_options_without_effect_are_refused(tmp_path, capsys, option, value):
     assert benchmark.main(["--only", "start", option, value, "--out", str(tmp_path / "benchmark.json")]) == 2
-    assert "%s has no effect on --only start: leave it out" % option in capsys.readouterr().err
+    assert f"{option} has no effect on --only start: leave it out" in capsys.readouterr().err
 
 
 def test_a_network_that_is_another_fails(tmp_path):
     """A contestant whose logits are not the given ones says so instead of a time."""
     (tmp_path / "one.py").write_text(
-        "import sys; sys.path.insert(0, %r)\nimport contestant\n"
-        "contestant.main({}, inference=lambda given, options: lambda: given.logits * 1.001)\n" % str(benchmark.CONTESTANTS))
+        f"import sys; sys.path.insert(0, {str(benchmark.CONTESTANTS)!r})\nimport contestant\ncontestant.main({{}}, inference=lambda given, options: lambda: given.logits * 1.001)\n")
     import numpy as np
 
     np.savez(str(tmp_path / "given.npz"), images=np.zeros((2, 3, 4, 4)), labels=np.zeros(2), logits=np.ones((2, 8)))
     done = subprocess.run([sys.executable, str(tmp_path / "one.py"), "inference", "--given", str(tmp_path), "--batch", "2", "--steps", "1"],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and "the logits differ by 1.0e-03, so this is another network" in done.stderr
 
 
@@ -80,5 +79,5 @@ def test_the_command_runs_on_tiny_sizes(tmp_path, command):
     assert "not run: there is no" in cells["training step", "PyTorch"][2]
     for row in (("training step", "released style, this build"), ("input pipeline, one core", "released loader")):
         assert re.fullmatch(r"\d+\.\d\d", cells[row][4])
-        assert "| %s |" % " | ".join(cells[row]) in done.stdout
+        assert f"| {' | '.join(cells[row])} |" in done.stdout
     assert cells["mlr predict, first answer", ""][2].endswith(" s")

@@ -110,7 +110,7 @@ def test_a_flipped_bit_is_found(folder, name):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="%s is missing, damaged or changed" % name):
+    with pytest.raises(InputError, match=f"{name} is missing, damaged or changed"):
         Run.open(folder).load_network([mx.cpu()])
 
 
@@ -230,7 +230,7 @@ def committed(repository, *names):
     """Make a git repository of some of the files below it; return its commit."""
     def git(*arguments):
         return subprocess.run(["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True,
-                              stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
+                              stdout=subprocess.PIPE, text=True).stdout.strip()
 
     git("init", "-q")
     git("add", *names)

@@ -89,7 +89,7 @@ def test_two_devices(tmp_path, capsys):
     for name, ctx in contexts.items():
         assert mlr.train.main(["--data", str(data), "--out", str(tmp_path / name), *TINY[2:6], "--row", "pcnn", "--backbone", "pcnn_small", "--epochs", "1",
                                "--batch-size", "5", "--learning-rate", "0.01", "--ctx", ctx]) == 0
-        assert "training on %s, run folder" % ctx.replace(",", ", ") in capsys.readouterr().out
+        assert f"training on {ctx.replace(',', ', ')}, run folder" in capsys.readouterr().out
     for ctx in contexts.values():
         assert mlr.evaluate.main(["--run", str(tmp_path / "two"), "--ctx", ctx]) == 0
         said.append(capsys.readouterr().out)
@@ -172,11 +172,11 @@ def test_evaluate(trained, command):
     assert done.returncode == 0, done.stderr
     report = json.loads((run / "evaluation_test-best.json").read_text())
     assert report["images"] == 4 and np.sum(report["confusion"]) == 4 and report["parameters"] == "best"
-    assert "accuracy %.3f, balanced accuracy %.3f on 4 images" % (report["accuracy"], report["balanced_accuracy"]) in done.stdout
+    assert f"accuracy {report['accuracy']:.3f}, balanced accuracy {report['balanced_accuracy']:.3f} on 4 images" in done.stdout
     assert cv2.imread(str(run / "confusion_test-best.png")) is not None
     valid = command("evaluate", "--run", run, "--data", data, "--split", "valid")
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert "accuracy %.3f" % line["valid_accuracy"] in valid.stdout               # what the training said of the same split
+    assert f"accuracy {line['valid_accuracy']:.3f}" in valid.stdout               # what the training said of the same split
 
 
 def test_predict_files_and_folders(trained, command):
@@ -273,7 +273,7 @@ def rewrite(run, name, text):
     """Change a file of a run and its hash."""
     (run / name).write_text(text)
     lines = [line for line in (run / "SHA256SUMS").read_text().splitlines() if not line.endswith("  " + name)]
-    (run / "SHA256SUMS").write_text("\n".join(lines + ["%s  %s" % (hashlib.sha256(text.encode()).hexdigest(), name)]) + "\n")
+    (run / "SHA256SUMS").write_text("\n".join(lines + [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}"]) + "\n")
 
 
 def test_train_overwrites_nothing(trained, command):
@@ -333,7 +333,7 @@ def test_a_run_folder_that_can_not_be_written(trained, command, tmp_path):
     (tmp_path / "file").write_text("x")
     done = command("train", "--data", trained[1], "--out", tmp_path / "file" / "run", *TINY)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "mlr train: error: File exists: %s" % (tmp_path / "file")
+    assert done.stderr.splitlines()[-1] == f"mlr train: error: File exists: {tmp_path / 'file'}"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -363,7 +363,7 @@ def test_console_command(command):
                                  "import mlr; mlr.MultiLevelNet"])
 def test_without_mxnet_one_line_names_the_extras(use):
     code = "import sys; sys.modules['mxnet'] = None\n" + use
-    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert "MXNet is not installed" in done.stderr.splitlines()[-1]
     for extra in ("mlr[cpu]", "mlr[cu101]", "mlr[modern]", "mlr[modern-cu112]"):

@@ -209,13 +209,13 @@ def test_hidden_and_system_files_are_no_data(data):
     photograph(data / "__MACOSX" / "train" / "joy" / "._00.jpg")
     splits, _ = read_training_splits(data)
     assert splits["train"].classes == ["awe", "fear"] and splits["train"].counts == [6, 6]
-    assert by_kind(splits["train"].left_out) == ["8 hidden or system files, such as %s" % (data / "train" / ".ipynb_checkpoints")]
+    assert by_kind(splits["train"].left_out) == [f"8 hidden or system files, such as {data / 'train' / '.ipynb_checkpoints'}"]
     assert len(find_images(data / "train")) == 12 and len(read_folders(data).rows) == 20
 
 
 def test_what_is_left_out_is_said_by_kind(data):
     for number in range(3):
-        photograph(data / "train" / "fear" / "2019" / ("%d.jpg" % number))
+        photograph(data / "train" / "fear" / "2019" / (f"{number:d}.jpg"))
     photograph(data / "train" / "beside.jpg")
     (data / "train" / "fear" / "notes.txt").write_text("x")
     (data / "train" / "fear" / "photo.NEF").write_bytes(b"II*\0" + bytes(100))
@@ -224,9 +224,9 @@ def test_what_is_left_out_is_said_by_kind(data):
     train = read_splits(data)["train"]
     assert train.counts == [6, 6]
     assert words_on(train.left_out) == (
-        "left out: 3 images in subfolders, such as {0}/train/fear/2019/0.jpg; 1 image in no class folder, such as {0}/train/beside.jpg; "
-        "1 pipe or device, such as {0}/train/awe/pipe.jpg; 1 file that is no image, such as {0}/train/fear/notes.txt; "
-        "1 raw file of a camera, such as {0}/train/fear/photo.NEF; 1 folder that is no split, such as {0}/unlabelled".format(data))
+        f"left out: 3 images in subfolders, such as {data}/train/fear/2019/0.jpg; 1 image in no class folder, such as {data}/train/beside.jpg; "
+        f"1 pipe or device, such as {data}/train/awe/pipe.jpg; 1 file that is no image, such as {data}/train/fear/notes.txt; "
+        f"1 raw file of a camera, such as {data}/train/fear/photo.NEF; 1 folder that is no split, such as {data}/unlabelled")
 
 
 def test_contents_tell_an_image_and_a_usual_name_that_it_should_be_one(data):
@@ -341,10 +341,10 @@ def test_links_are_followed_by_every_command(data, tmp_path):
     for split in ("valid", "test"):
         (data / split / "joy").mkdir()
     expected = [*(train / "awe" / name for name in ("00.jpg", "01.jpg", "02.jpg", "03.jpg", "04.jpg", "05.jpg", "linked.jpg", "within.jpg")),
-                *(train / "fear" / ("%02d.jpg" % number) for number in range(6)), train / "joy" / "a.jpg"]
+                *(train / "fear" / (f"{number:02d}.jpg") for number in range(6)), train / "joy" / "a.jpg"]
     splits = read_splits(data)
     assert splits["train"].paths == expected
-    assert by_kind(splits["train"].left_out) == ["2 folders that are read already, such as %s" % (train / "awe" / "above")]
+    assert by_kind(splits["train"].left_out) == [f"2 folders that are read already, such as {train / 'awe' / 'above'}"]
     assert find_images(train) == expected
     assert [data / row.path for row in read_folders(data).rows if row.split == "train"] == expected
 # Formats. All of these lose nothing, so that the pixels are known.

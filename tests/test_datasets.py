@@ -56,7 +56,7 @@ def prepare(dataset, root, out, *options):
 def emotion_folders(root, emotions=MIKELS, count=20, names=lambda emotion: emotion):
     for emotion in emotions:
         for number in range(count):
-            picture(root / names(emotion) / ("%d.jpg" % number))
+            picture(root / names(emotion) / (f"{number:d}.jpg"))
 
 
 def fi_folders(root):
@@ -74,10 +74,10 @@ def fi_number_lists(root, suffix="", classes=8):
     for split, count in (("train", 16), ("val", 8), ("test", 8)):
         lines = []
         for number in range(count):
-            name = "%s/%s image %d.jpg" % (MIKELS[number % 8], split, number)
+            name = f"{MIKELS[number % 8]}/{split} image {number:d}.jpg"
             picture(root / "Fi" / "fi" / name)
-            lines.append("%s %d" % (name, number % 8 if classes == 8 else int(number % 8 in (0, 2, 3, 5))))
-        text(root / ("fi_%simg_label%s.txt" % (split, suffix)), "\r\n".join(lines))
+            lines.append(f"{name} {number % 8 if classes == 8 else int(number % 8 in (0, 2, 3, 5)):d}")
+        text(root / (f"fi_{split}img_label{suffix}.txt"), "\r\n".join(lines))
     return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 2), ("valid", 1), ("test", 1))}
 
 
@@ -89,15 +89,15 @@ def fi_binary_lists(root):
 def fi_name_lists(root):
     for split, count in (("Train", 16), ("Test", 8)):
         for number in range(count):
-            picture(root / "FI" / "Images" / ("%s%d.jpg" % (split, number)))
-        text(root / "FI" / ("%sImages.txt" % split), "".join("%s/%s%d.jpg\n" % (MIKELS[n % 8], split, n) for n in range(count)))
+            picture(root / "FI" / "Images" / (f"{split}{number:d}.jpg"))
+        text(root / "FI" / (f"{split}Images.txt"), "".join(f"{MIKELS[n % 8]}/{split}{n:d}.jpg\n" for n in range(count)))
     return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 2), ("test", 1))}
 
 
 def fi_label_csv(root):
     for number in range(160):
-        picture(root / "images" / ("%d.jpg" % number))
-    text(root / "label.csv", "".join("%d,%s\n" % (number, SHORT.get(MIKELS[number % 8], MIKELS[number % 8])) for number in range(160)))
+        picture(root / "images" / (f"{number:d}.jpg"))
+    text(root / "label.csv", "".join(f"{number:d},{SHORT.get(MIKELS[number % 8], MIKELS[number % 8])}\n" for number in range(160)))
     return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 16), ("valid", 1), ("test", 3))}
 
 
@@ -105,9 +105,9 @@ def fi_tables(root):
     for split, count in (("train", 16), ("val", 8), ("test", 8)):
         rows = []
         for number in range(count):
-            picture(root / "pictures" / ("%s%d.jpg" % (split, number)))
-            rows.append("%s%d.jpg,%d,%d\n" % (split, number, number % 8, number % 2))
-        text(root / ("fi_%s.csv" % split), "".join(rows))
+            picture(root / "pictures" / (f"{split}{number:d}.jpg"))
+            rows.append(f"{split}{number:d}.jpg,{number % 8:d},{number % 2:d}\n")
+        text(root / (f"fi_{split}.csv"), "".join(rows))
     return {(emotion, split): n for emotion in MIKELS for split, n in (("train", 2), ("valid", 1), ("test", 1))}
 
 
@@ -116,7 +116,7 @@ def emotionroi_lists(root):
     emotion_folders(root / "EmotionROI" / "ground_truth", EKMAN, 4)                 # stimuli maps, no images of the set
     for name, numbers in (("training", (0, 1, 2)), ("testing", (3,))):
         text(root / "EmotionROI" / "training_testing_split" / (name + ".txt"), "".join(
-            "%s/%d.jpg\n" % (emotion, number) for emotion in EKMAN for number in numbers))
+            f"{emotion}/{number:d}.jpg\n" for emotion in EKMAN for number in numbers))
     return {(emotion, split): n for emotion in EKMAN for split, n in (("train", 3), ("test", 1))}
 
 
@@ -126,12 +126,12 @@ def emotionroi_folders(root):
 
 
 def emotion6(root):
-    rows = ["\t".join(["[image_filename]", "[valence]", "[arousal]", *("[prob. %d]" % n for n in range(7))])]
+    rows = ["\t".join(["[image_filename]", "[valence]", "[arousal]", *(f"[prob. {n:d}]" for n in range(7))])]
     for emotion in EKMAN:
         for number in range(10):
-            picture(root / "Emotion6" / "images" / emotion / ("%d.jpg" % number))
+            picture(root / "Emotion6" / "images" / emotion / (f"{number:d}.jpg"))
             shares = [.6 if name == emotion else .1 for name in (*EKMAN, "neutral")]
-            rows.append("%s/%d.jpg\t5.1\t4.2\t%s" % (emotion, number, "\t".join(map(str, shares))))
+            rows.append("{}/{:d}.jpg\t5.1\t4.2\t{}".format(emotion, number, "\t".join(map(str, shares))))
     rows += ["anger/neutral.jpg\t5\t4\t0\t0\t0\t0\t0\t0\t1", "anger/tie.jpg\t5\t4\t.5\t0\t0\t.5\t0\t0\t0"]
     text(root / "Emotion6" / "ground_truth.txt", "\n".join(rows))
     return {(emotion, split): n for emotion in EKMAN for split, n in (("train", 7), ("test", 3))}
@@ -140,8 +140,8 @@ def emotion6(root):
 def twitter1(root):
     lines = []
     for number in range(20):
-        picture(root / "Agg_AMT_Candidates" / ("%d.jpg" % number))
-        lines.append("%d.jpg %d" % (number, number % 2))
+        picture(root / "Agg_AMT_Candidates" / (f"{number:d}.jpg"))
+        lines.append(f"{number:d}.jpg {number % 2:d}")
     text(root / "twitter_three_agrees.txt", "\n".join(lines))
     text(root / "twitter_five_agrees.txt", "\n".join(lines[:5]))
     return {(sentiment, str(fold)): 2 for sentiment in ("negative", "positive") for fold in range(1, 6)}
@@ -150,8 +150,8 @@ def twitter1(root):
 def twitter1_folds(root):
     twitter1(root)
     for fold in range(1, 6):
-        text(root / "ground_truth" / "three_agrees" / ("test%d" % fold) / "test.txt", "".join(
-            "/somewhere/%d.jpg %d\n" % (number, number % 2) for number in range(20) if number // 4 + 1 == fold))
+        text(root / "ground_truth" / "three_agrees" / (f"test{fold:d}") / "test.txt", "".join(
+            f"/somewhere/{number:d}.jpg {number % 2:d}\n" for number in range(20) if number // 4 + 1 == fold))
     return {(sentiment, str(fold)): 2 for sentiment in ("negative", "positive") for fold in range(1, 6)}
 
 
@@ -159,8 +159,8 @@ def twitter2(root):
     lines = ["Image\tSentiment"]
     for number in range(1, 31):
         if number <= 20:
-            picture(root / "twitter" / ("partition%d" % (number % 5 + 1)) / ("%d.jpg" % number))
-        lines.append("%d.jpg\t%s" % (number, "positive" if number % 2 else "negative"))
+            picture(root / "twitter" / (f"partition{number % 5 + 1:d}") / (f"{number:d}.jpg"))
+        lines.append(f"{number:d}.jpg\t{'positive' if number % 2 else 'negative'}")
     text(root / "twitter" / "groundTruthLabel.txt", "\r\n".join(lines) + "\r\n")
     return {(sentiment, str(fold)): 2 for sentiment in ("negative", "positive") for fold in range(1, 6)}
 
@@ -168,18 +168,18 @@ def twitter2(root):
 def artphoto(root):
     for emotion in MIKELS:
         for number in range(5):
-            picture(root / "testImages_artphoto" / ("%s_%04d.jpg" % ({"sadness": "sad", "contentment": "content"}.get(emotion, emotion), number)))
+            picture(root / "testImages_artphoto" / (f"{ {'sadness': 'sad', 'contentment': 'content'}.get(emotion, emotion)}_{number:04d}.jpg"))
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 
 
 def abstract(root):
     names = ["Amusement", "Anger", "Awe", "Content", "Disgust", "Excitement", "Fear", "Sad"]
-    rows = ["'',%s" % ",".join("'%s'" % name for name in names)]
+    rows = ["'',{}".format(",".join(f"'{name}'" for name in names))]
     for column, emotion in enumerate(MIKELS):
         for number in range(5):
-            name = "abstract_%s%d.jpg" % (emotion, number)
+            name = f"abstract_{emotion}{number:d}.jpg"
             picture(root / "testImages_abstract" / name)
-            rows.append("'%s',%s" % (name, ",".join(str(7 if n == column else n % 3) for n in range(8))))
+            rows.append(f"'{name}',{','.join(str(7 if n == column else n % 3) for n in range(8))}")
     picture(root / "testImages_abstract" / "tie.jpg")
     rows.append("'tie.jpg',3,3,0,0,0,0,0,0")
     text(root / "ABSTRACT_groundTruth.csv", "\r\n".join(rows))
@@ -190,8 +190,8 @@ def iapsa(root):
     rows = ["file,label"]
     for emotion in MIKELS:
         for number in range(5):
-            picture(root / "images" / ("%s%d.JPG" % (emotion, number)))
-            rows.append("%s%d.JPG,%s" % (emotion, number, emotion.title()))
+            picture(root / "images" / (f"{emotion}{number:d}.JPG"))
+            rows.append(f"{emotion}{number:d}.JPG,{emotion.title()}")
     text(root / "labels.csv", "\ufeff" + "\r\n".join(rows))
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 
@@ -245,7 +245,7 @@ def test_what_each_layout_leaves_out(tmp_path):
     twitter2(tmp_path / "c")
     prepare("twitter2", tmp_path / "c", tmp_path / "c-out")
     assert left_out(tmp_path / "c-out") == {
-        ("%d.jpg\t%s" % (number, "positive" if number % 2 else "negative"), "no image") for number in range(21, 31)}
+        (f"{number:d}.jpg\t{'positive' if number % 2 else 'negative'}", "no image") for number in range(21, 31)}
 
 
 def test_agreement_of_twitter1(tmp_path):
@@ -284,14 +284,14 @@ def test_placeholders_copies_and_damage_are_left_out(tmp_path):
     root = tmp_path / "root"
     fi_split_folders(root)
     for number in range(PLACEHOLDER_ROWS):
-        picture(root / "FI" / "train" / "awe" / ("banned%d.jpg" % number), seed=2 ** 31)
+        picture(root / "FI" / "train" / "awe" / (f"banned{number:d}.jpg"), seed=2 ** 31)
     for split, emotion in (("train", "fear"), ("val", "anger"), ("test", "awe")):
         picture(root / "FI" / split / emotion / "copy.jpg", seed=2 ** 31 + 1)
     (root / "FI" / "val" / "fear" / "cut.jpg").write_bytes((root / "FI" / "train" / "fear" / "0.jpg").read_bytes()[:200])
     (root / "FI" / "train" / "fear" / "text.png").write_text("no image")
     assert prepare("fi", root, tmp_path / "out") == 0
     assert left_out(tmp_path / "out") == {
-        *(("FI/train/awe/banned%d.jpg" % number, "placeholder") for number in range(PLACEHOLDER_ROWS)),
+        *((f"FI/train/awe/banned{number:d}.jpg", "placeholder") for number in range(PLACEHOLDER_ROWS)),
         ("FI/train/fear/copy.jpg", "duplicate across splits"), ("FI/val/anger/copy.jpg", "duplicate across splits"),
         ("FI/val/fear/cut.jpg", "unreadable"), ("FI/train/fear/text.png", "unreadable")}
     assert "FI/test/awe/copy.jpg" in {row.path for row in entries(tmp_path / "out")}
@@ -305,7 +305,7 @@ def test_near_duplicates_stay_on_one_side(tmp_path):
             shade = next(NUMBER)
             pixels = np.full((64, 64, 3), (shade % 251, shade // 251 % 251, 7 * shade % 251), np.uint8)
             for copy, compression in enumerate((0, 9)):
-                path = root / emotion / ("%d-%d.png" % (number, copy))
+                path = root / emotion / (f"{number:d}-{copy:d}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, compression])
     assert prepare("fi", root, tmp_path / "out") == 0
@@ -342,7 +342,7 @@ def test_hostile_paths_are_listed_and_not_followed(tmp_path):
         csv.writer(file).writerows([name, "awe", 1] for name in (*HOSTILE, "link within.jpg", good))
         file.write("fear.jpg,fear,0\n")
     assert prepare("fi", root, tmp_path / "out") == 0
-    assert left_out(tmp_path / "out") == {("%s,awe,1" % name, reason) for name, reason in HOSTILE.items()}
+    assert left_out(tmp_path / "out") == {(f"{name},awe,1", reason) for name, reason in HOSTILE.items()}
     assert sorted(row.path for row in entries(tmp_path / "out")) == ["fear.jpg", good, "link within.jpg"]
 
 
@@ -358,7 +358,7 @@ def test_a_name_in_another_encoding(tmp_path):
     root = tmp_path / "root"
     picture(root / os.fsdecode(b"gr\xf6\xdfe.jpg"))
     for number in range(3):
-        picture(root / ("%d.jpg" % number))
+        picture(root / (f"{number:d}.jpg"))
     (root / "table.csv").write_bytes(b"gr\xf6\xdfe.jpg,awe,1\n0.jpg,awe,1\n1.jpg,fear,0\n2.jpg,fear,0\n")
     assert prepare("fi", root, tmp_path / "out") == 0
     assert os.fsdecode(b"gr\xf6\xdfe.jpg") in {row.path for row in entries(tmp_path / "out")}
@@ -424,7 +424,7 @@ def test_a_long_list(tmp_path):
     """A hundred thousand rows without an image: counted and listed."""
     twitter2(tmp_path / "root")
     with open(tmp_path / "root" / "twitter" / "groundTruthLabel.txt", "a") as file:
-        file.writelines("none%d.jpg\tpositive\n" % number for number in range(100000))
+        file.writelines(f"none{number:d}.jpg\tpositive\n" for number in range(100000))
     assert prepare("twitter2", tmp_path / "root", tmp_path / "out") == 0
     described = json.loads((tmp_path / "out" / "prepared.json").read_text())
     assert described["left_out"] == {"no image": 100010}
@@ -462,7 +462,7 @@ def test_folds_train_and_evaluate(tmp_path, command):
     assert len(summary["accuracy"]["folds"]) == 5
     np.testing.assert_allclose(summary["accuracy"]["mean"], np.mean(summary["accuracy"]["folds"]))
     np.testing.assert_allclose(summary["accuracy"]["std"], np.std(summary["accuracy"]["folds"], ddof=1))
-    configs = [json.loads((tmp_path / "all" / ("fold-%d" % fold) / "config.json").read_text()) for fold in range(1, 6)]
+    configs = [json.loads((tmp_path / "all" / (f"fold-{fold:d}") / "config.json").read_text()) for fold in range(1, 6)]
     assert [config["options"]["fold"] for config in configs] == [1, 2, 3, 4, 5]
     assert len({config["data"]["manifest"] for config in configs}) == 1
     assert not (tmp_path / "all" / "fold-1" / "best.params").exists()
@@ -523,7 +523,7 @@ def test_tabs_are_read_where_blanks_are(tmp_path):
     twitter1_folds(tmp_path / "twitter1")
     for path in (*tmp_path.glob("fi/*.txt"), *tmp_path.glob("twitter1/*.txt")):
         lines = [line.rpartition(" ") for line in path.read_text().splitlines()]
-        path.write_text("".join("%s\t%s\n" % (name, number) for name, _, number in lines))
+        path.write_text("".join(f"{name}\t{number}\n" for name, _, number in lines))
     assert Counter((row.emotion, row.split) for row in read_fi(tmp_path / "fi").rows) == expected
     assert len(DATASETS["twitter1"].read(tmp_path / "twitter1").rows) == 20
 
@@ -554,9 +554,9 @@ def test_companions_of_macos_are_no_data(tmp_path, capsys):
 
 def test_a_data_set_of_one_class(tmp_path, capsys):
     emotion_folders(tmp_path / "root", ("awe",), 3)
-    text(tmp_path / "root" / "label.csv", "".join("%d,awe\n" % number for number in range(3)))
+    text(tmp_path / "root" / "label.csv", "".join(f"{number:d},awe\n" for number in range(3)))
     assert prepare("csv", tmp_path / "root", tmp_path / "out") == 2
-    assert "all 3 images below %s are of one class, awe" % (tmp_path / "root") in capsys.readouterr().err
+    assert f"all 3 images below {tmp_path / 'root'} are of one class, awe" in capsys.readouterr().err
 
 
 def test_counts_of_sentiments(tmp_path):

@@ -416,7 +416,7 @@ def test_a_pickle_is_refused_and_its_error_converts_it(tmp_path, older):
     with pytest.raises(InputError, match="tfdeepsentibank.npy is not read: .* pickle, which can run any program") as raised:
         load_caffe_weights(net, path)
     line = re.search("^python (-c .*)$", str(raised.value), re.MULTILINE)[1]
-    subprocess.run("%s %s" % (sys.executable, line), shell=True, check=True)
+    subprocess.run(f"{sys.executable} {line}", shell=True, check=True)
     assert load_caffe_weights(net, path.with_suffix(".npz"))["classifier"]
     assert_computes(net, arrays, TENSORFLOW)
 
@@ -441,6 +441,6 @@ def test_files_that_hold_no_weights(tmp_path, content, name, message):
 def test_a_checksum_beside_the_file_is_verified(tmp_path):
     net, path = network(64, width=16), tmp_path / "a.npz"
     write_npz(path, random_arrays(net))
-    (tmp_path / "a.npz.sha256").write_text("%s  a.npz\n" % ("0" * 64))
+    (tmp_path / "a.npz.sha256").write_text(f"{'0' * 64}  a.npz\n")
     with pytest.raises(InputError, match="a.npz is damaged or changed"):
         load_caffe_weights(net, path)

@@ -200,7 +200,7 @@ def test_the_commands_on_four_devices(command, tmp_path):
     arguments = ["--data", data, *TINY, "--backbone", "resnet18_v2_slim", "--ctx", NAMED, "--batch-size", 5, "--epochs", 2]
     done = command("train", "--out", tmp_path / "whole", *arguments)
     assert done.returncode == 0, done.stderr
-    assert "training on %s, run folder" % NAMED.replace(",", ", ") in done.stdout
+    assert f"training on {NAMED.replace(',', ', ')}, run folder" in done.stdout
     assert json.loads((tmp_path / "whole" / "config.json").read_text())["contexts"] == NAMED.split(",")
 
     stopped = ("import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"

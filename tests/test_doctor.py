@@ -25,7 +25,7 @@ def nvidia_smi(folder, script):
     folder.mkdir(exist_ok=True)
     (folder / "nvidia-smi").write_text("#!/bin/sh\n" + script)
     (folder / "nvidia-smi").chmod(0o755)
-    return "%s%s%s" % (folder, os.pathsep, os.environ["PATH"])
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 A100 = 'case "$1" in *name,driver_version,compute_cap) echo "NVIDIA A100, 40 GB, 470.57, 8.0";; *) exit 3;; esac\n'
@@ -39,10 +39,10 @@ def test_this_machine(command):
     lines = dict(line.split(None, 1) for line in done.stdout.split("\n\n")[0].replace("pixel cache", "cache").splitlines())
     assert lines["Python"].endswith(sys.executable)
     (name, version), = installed_builds().items()
-    assert lines["MXNet"] == "%s; installed: %s %s" % (mx.__version__, name, version)
-    assert "numpy %s" % __import__("numpy").__version__ in lines["packages"] and "d2lzh 1.0.0" in lines["packages"]
+    assert lines["MXNet"] == f"{mx.__version__}; installed: {name} {version}"
+    assert f"numpy {__import__('numpy').__version__}" in lines["packages"] and "d2lzh 1.0.0" in lines["packages"]
     assert "checkpoints/demo, whole" in lines["checkpoint"]
-    assert lines["threads"].startswith("%d cores, OMP_NUM_THREADS " % usable_cores())
+    assert lines["threads"].startswith(f"{usable_cores():d} cores, OMP_NUM_THREADS ")
 
 
 def test_json_beside_a_gpu(command, tmp_path, monkeypatch):
@@ -70,7 +70,7 @@ def test_where_nothing_is_installed(tmp_path):
     venv.create(str(tmp_path / "bare"))
     for arguments in ([], ["--json"]):
         done = subprocess.run([str(tmp_path / "bare" / "bin" / "python"), "-m", "mlr", "doctor", *arguments], cwd=str(tmp_path),
-                              env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                              env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert done.returncode == 1
         line, = done.stderr.splitlines()
         assert line.startswith("mlr doctor: error: this can't work: ") and "MXNet is not installed" in line
@@ -79,8 +79,8 @@ def test_where_nothing_is_installed(tmp_path):
 
 
 def distribution(folder, name, version):
-    (folder / ("%s-%s.dist-info" % (name, version))).mkdir(parents=True)
-    (folder / ("%s-%s.dist-info" % (name, version)) / "METADATA").write_text("Metadata-Version: 2.1\nName: %s\nVersion: %s\n" % (name, version))
+    (folder / (f"{name}-{version}.dist-info")).mkdir(parents=True)
+    (folder / (f"{name}-{version}.dist-info") / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
 def test_builds_that_are_installed(tmp_path, monkeypatch):
@@ -94,7 +94,7 @@ def test_builds_that_are_installed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code, error", [
-    ("import os; os.kill(os.getpid(), %d)" % signal.SIGILL, "its process dies of SIGILL"),
+    (f"import os; os.kill(os.getpid(), {signal.SIGILL:d})", "its process dies of SIGILL"),
     ("raise OSError('libcudart.so.10.1: cannot open shared object file')", "OSError: libcudart.so.10.1: cannot open shared object file"),
 ])
 def test_a_build_that_can_not_be_loaded(tmp_path, monkeypatch, code, error):
@@ -137,10 +137,10 @@ def test_without_nvidia_smi(tmp_path, monkeypatch):
 @pytest.mark.parametrize("order, early", [("mxnet, mlr", True), ("mlr, mxnet", False), ("mlr", False)])
 def test_who_came_first(tmp_path, order, early):
     (tmp_path / "mxnet.py").write_text("")
-    code = "import %s; from mlr.doctor import mxnet_before_mlr; print(mxnet_before_mlr())" % order
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "%s:%s" % (tmp_path, ROOT)}, stdout=subprocess.PIPE,
-                          universal_newlines=True, check=True)
-    assert done.stdout == "%s\n" % early
+    code = f"import {order}; from mlr.doctor import mxnet_before_mlr; print(mxnet_before_mlr())"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}, stdout=subprocess.PIPE,
+                          text=True, check=True)
+    assert done.stdout == f"{early}\n"
 
 
 RIGHT = {
@@ -208,8 +208,8 @@ def test_each_problem_is_found_alone(changes, problem, remedy, broken, monkeypat
     monkeypatch.setattr(doctor, "examine", lambda: facts)
     assert doctor.main([]) == int(broken)                                        # and it can be told in words
     said = capsys.readouterr()
-    assert "%s: %s\n  %s\n" % ("broken" if broken else "problem", found.problem, found.remedy) in said.out
-    assert said.err == ("mlr doctor: error: this can't work: %s\n" % found.problem if broken else "")
+    assert f"{'broken' if broken else 'problem'}: {found.problem}\n  {found.remedy}\n" in said.out
+    assert said.err == (f"mlr doctor: error: this can't work: {found.problem}\n" if broken else "")
 
 
 @pytest.mark.parametrize("changes", [{}, {**CU101, "gpus": gpu(7.5)}, {**CU112, "gpus": gpu(5.0, 8.6)}, {**CU101, "gpus": gpu(None)},

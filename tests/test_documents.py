@@ -16,9 +16,9 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT /
 TODAYS = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]    # which also names what has gone
 FOLDERS = (".ci", "benchmarks", "checkpoints", "docs", "imgs", "mlr", "notebooks", "tests")     # data/ and runs/ are made by commands
 
-COMMAND = re.compile(r"^(?:\S*/)?mlr (%s)\b" % "|".join(COMMANDS))
+COMMAND = re.compile(f"^(?:\\S*/)?mlr ({'|'.join(COMMANDS)})\\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-FILE_BELOW = re.compile(r"(?<![\w./~$>-])(?:%s)/[\w./-]*\w" % "|".join(map(re.escape, FOLDERS)))
+FILE_BELOW = re.compile(f"(?<![\\w./~$>-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\\w./-]*\\w")
 FILE_NAME = re.compile(r"(?<![\w./-])[\w-]+\.(?:py|md|ipynb|cff)\b")
 NAME = re.compile(r"(?<![\w./-])mlr(?:\.[A-Za-z_]\w*)+")
 CFF_LINE = re.compile(r'(?:(?:  )*(?:- )?[a-z-]+:(?: (?:"[^"]*"|[\w.][\w./ -]*))?|(?:  )*- [\w ]+|#.*)')
@@ -64,7 +64,7 @@ def test_options_are_known_to_their_commands(code):
         command = COMMAND.match(text)
         known = options_of(command[1]) if command else set().union(*map(options_of, COMMANDS)) if text.startswith("--") else None
         if known is not None:
-            unknown += ["%s in %s" % (option, text) for option in OPTION.findall(text) if option not in known]
+            unknown += [f"{option} in {text}" for option in OPTION.findall(text) if option not in known]
     assert unknown == []
 
 
@@ -120,7 +120,7 @@ def test_one_version_and_one_licence():
     package = dict(re.findall(r'^    (version|license)="(.+)",$', (ROOT / "setup.py").read_text(), flags=re.M))
     assert cited["cff-version"] == "1.2.0" and {"message", "title"} <= set(cited) and "authors:" in lines
     assert cited["version"] == package["version"] == mlr.__version__
-    assert "\n## %s - " % mlr.__version__ in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## {mlr.__version__} - " in (ROOT / "CHANGELOG.md").read_text()
     assert cited["license"] == package["license"] == "Apache-2.0" and "Apache License" in (ROOT / "LICENSE").read_text()
 
 
@@ -129,6 +129,6 @@ def test_card_and_sheet_are_of_what_ships():
     card, sheet = ((ROOT / "docs" / name).read_text() for name in ("MODEL_CARD.md", "DATA_SHEET.md"))
     sums = {name: digest for digest, name in map(str.split, (run / "SHA256SUMS").read_text().splitlines())}
     assert sums["last.params"] in card and "{:,} bytes".format((run / "last.params").stat().st_size) in card
-    assert "%.3f on 160" % json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["valid_balanced_accuracy"] in card
+    assert f"{json.loads((run / 'metrics.jsonl').read_text().splitlines()[-1])['valid_balanced_accuracy']:.3f} on 160" in card
     for split, counts in json.loads((run / "config.json").read_text())["data"]["counts"].items():
-        assert "| %s | %s | %s |" % (split, " | ".join(map(str, counts)), format(sum(counts), ",")) in sheet
+        assert f"| {split} | {' | '.join(map(str, counts))} | {format(sum(counts), ',')} |" in sheet

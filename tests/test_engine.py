@@ -115,7 +115,7 @@ class Listed(list):
         return len(self[number][0])
 
     def names(self, number):
-        return ["%s%d.jpg" % ("abc"[number], index) for index in range(len(self[number][0]))]
+        return [f"{'abc'[number]}{index:d}.jpg" for index in range(len(self[number][0]))]
 
 
 def trained_on(data, rate=.1, shape=(2, 4), **options):
@@ -135,7 +135,7 @@ GOOD = nd.ones((2, 4)), nd.array([0, 1])
 @pytest.mark.parametrize("value, what", [(np.nan, "the loss became nan"), (np.inf, "the loss became nan")])
 def test_a_loss_that_is_no_number_stops_the_training(value, what):
     lines = []
-    with pytest.raises(RunError, match="%s in epoch 1, step 2 of 3, at the images b0.jpg, b1.jpg. The likely cause" % what):
+    with pytest.raises(RunError, match=f"{what} in epoch 1, step 2 of 3, at the images b0.jpg, b1.jpg. The likely cause"):
         trained_on([GOOD, (nd.ones((2, 4)) * value, GOOD[1]), GOOD], after_epoch=lines.append)
     assert lines == []
 

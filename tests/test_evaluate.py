@@ -72,7 +72,7 @@ def test_the_runs_own_evaluation_stays(data, tmp_path, capsys):
     assert evaluate("--run", run.folder, "--parameters", "best") == 0
     assert evaluate("--run", run.folder, "--data", other) == 0
     assert "these are not the images that were test in the training" in capsys.readouterr().out
-    stem = "test-%s" % fingerprint({"test": read_splits(other)["test"]})[:8]
+    stem = f"test-{fingerprint({'test': read_splits(other)['test']})[:8]}"
     for name in KINDS:
         assert (run.folder / (name % "test")).read_bytes() == own[name]
         assert (run.folder / (name % "test-best")).exists() and (run.folder / (name % stem)).exists()
@@ -81,7 +81,7 @@ def test_the_runs_own_evaluation_stays(data, tmp_path, capsys):
 
     data.rename(tmp_path / "moved")
     assert evaluate("--run", run.folder) == 2
-    assert "%s, the folder of the images of the training, is not there: give --data" % data in capsys.readouterr().err
+    assert f"{data}, the folder of the images of the training, is not there: give --data" in capsys.readouterr().err
     (run.folder / "evaluation_test.json").unlink()
     assert evaluate("--run", run.folder, "--data", tmp_path / "moved") == 0
     assert outcome(run.folder) == table
@@ -151,7 +151,7 @@ def test_folds_that_are_not_done_have_no_mean(folds, capsys):
     runs, _ = folds
     shutil.rmtree(runs / "fold-2")
     assert evaluate("--run", runs, "--folds", "all") == 2
-    assert "fold 2 is missing: go on, by mlr train --resume --out %s" % runs in capsys.readouterr().err
+    assert f"fold 2 is missing: go on, by mlr train --resume --out {runs}" in capsys.readouterr().err
     assert not (runs / "folds.json").exists()
 
 
@@ -185,7 +185,7 @@ def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
         for folder in (target, prepared):
             with pytest.raises(Seen):
                 quantized_model(run, None, folder)
-    assert seen == [str(target / "train"), "%s, train of fold 1" % (prepared / "manifest.csv")]
+    assert seen == [str(target / "train"), f"{prepared / 'manifest.csv'}, train of fold 1"]
 
 
 def test_a_stem_names_the_folds(tmp_path):

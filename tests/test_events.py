@@ -99,15 +99,15 @@ def test_without_tensorboardx_nothing_starts(tmp_path, monkeypatch, capsys):
 ])
 def test_cuda_graphs_are_asked_for_before_mxnet_loads(tmp_path, version, value, said):
     """With an MXNet that only tells whether it was asked. Without a distribution it is built from source, of any version."""
-    (tmp_path / "mxnet.py").write_text("import os\nprint('asked', os.environ.get(%r))\nraise OSError('no more than this')\n" % CUDA_GRAPHS)
+    (tmp_path / "mxnet.py").write_text(f"import os\nprint('asked', os.environ.get({CUDA_GRAPHS!r}))\nraise OSError('no more than this')\n")
     if version:
-        (tmp_path / ("mxnet_cu101-%s.dist-info" % version)).mkdir()
-        (tmp_path / ("mxnet_cu101-%s.dist-info" % version) / "METADATA").write_text("Name: mxnet-cu101\nVersion: %s\n" % version)
+        (tmp_path / (f"mxnet_cu101-{version}.dist-info")).mkdir()
+        (tmp_path / (f"mxnet_cu101-{version}.dist-info") / "METADATA").write_text(f"Name: mxnet-cu101\nVersion: {version}\n")
     code = ("import sys, mlr.train; sys.path[:] = [path for path in sys.path if 'site-packages' not in path]\n"  # MXNet's own distribution
             "sys.exit(mlr.train.main(['--cuda-graphs', '--resume', '--out', 'x']))")
     environment = {name: text for name, text in os.environ.items() if name != CUDA_GRAPHS}
-    done = subprocess.run([sys.executable, "-c", code], env={**environment, "PYTHONPATH": "%s:%s" % (tmp_path, ROOT)},
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run([sys.executable, "-c", code], env={**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and "no more than this" in done.stderr
-    assert done.stdout.startswith(said) and done.stdout.endswith("asked %s\n" % value)
+    assert done.stdout.startswith(said) and done.stdout.endswith(f"asked {value}\n")
     assert len(done.stdout.splitlines()) == (2 if said else 1)

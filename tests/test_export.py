@@ -60,7 +60,7 @@ np.save(out, net(mx.nd.array(np.load(images))).asnumpy())
 
 
 def python(code, *arguments):
-    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_stranger_gets_the_same_answers_of_a_caffenet(exported, predicted, tmp
 def test_the_command(trained, command, tmp_path):
     done = command("export", "--run", trained[0], "--out", tmp_path / "new" / "model.onnx")
     assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.splitlines()[0].endswith(": %s" % (tmp_path / "new" / "model.onnx"))
+    assert done.stdout.splitlines()[0].endswith(f": {tmp_path / 'new' / 'model.onnx'}")
     onnx.checker.check_model(str(tmp_path / "new" / "model.onnx"), full_check=True)
 
 
@@ -158,7 +158,7 @@ def test_parameters_of_the_best_epoch(exported, tmp_path):
 def test_int8(trained, exported, tmp_path, photograph):
     """Of this run, images of two colours, 8 bits lose nothing."""
     said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", trained[1], "--with-preprocessing")
-    assert "the same class for 100.00 %% of 4 images of %s" % (trained[1] / "test") in said and "calibrated on 12 images" in said
+    assert f"the same class for 100.00 % of 4 images of {trained[1] / 'test'}" in said and "calibrated on 12 images" in said
     change = json.loads(metadata(tmp_path / "model.onnx")["int8"])
     assert (change["split"], change["images"], change["calibration_images"], change["same_class"]) == ("test", 4, 12, 1)
     assert change["accuracy_int8"] == change["accuracy_float32"]
@@ -185,7 +185,7 @@ def test_int8_of_features(exported, tmp_path):
 def test_of_deepsentibank_the_features_are_exported(tmp_path, exported, layer):
     run_of(DEMO["deepsentibank"], tmp_path / "run", features=layer)
     said = exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
-    assert "outputs of %s: features for the run's support vector machine, which is not part of it" % layer in said
+    assert f"outputs of {layer}: features for the run's support vector machine, which is not part of it" in said
     assert "support vector machine" in metadata(tmp_path / "model.onnx")["output"]
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     images = np.random.randn(2, 3, 64, 64).astype(np.float32)
@@ -291,9 +291,9 @@ def test_damaged_npz(arrays, tmp_path):
     np.savez(tmp_path / "model.npz", **arrays)
     data = (tmp_path / "model.npz").read_bytes()
     for number, damaged in enumerate((b"", data[:1000], data[:-30], data[:len(data) // 2] + b"\0\1\2\3" + data[len(data) // 2 + 4:])):
-        path = tmp_path / ("damaged-%d.npz" % number)
+        path = tmp_path / (f"damaged-{number:d}.npz")
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match="damaged-%d.npz is no .npz file of plain arrays, or a damaged one" % number):
+        with pytest.raises(InputError, match=f"damaged-{number:d}.npz is no .npz file of plain arrays, or a damaged one"):
             mlr.import_npz(path)
     with pytest.raises(InputError, match="missing.npz does not exist"):
         mlr.import_npz(tmp_path / "missing.npz")
@@ -302,7 +302,7 @@ def test_damaged_npz(arrays, tmp_path):
 @pytest.mark.parametrize("format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")])
 def test_what_exists_is_kept(trained, exported, tmp_path, format, name):
     (tmp_path / name).write_text("mine")
-    assert "%s exists already" % (tmp_path / name) in exported("--run", trained[0], "--format", format, "--out", tmp_path / name, code=2)
+    assert f"{tmp_path / name} exists already" in exported("--run", trained[0], "--format", format, "--out", tmp_path / name, code=2)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
 
 
@@ -360,7 +360,7 @@ def test_a_full_disk_leaves_nothing(trained, exported, tmp_path, format, name):
         said = exported("--run", trained[0], "--format", format, "--out", tmp_path / name, code=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "%s can't be written, likely for want of room" % (tmp_path / name) in said
+    assert f"{tmp_path / name} can't be written, likely for want of room" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -31,12 +31,12 @@ FLAGS = {
 
 
 def golden(dtype):
-    return np.load(GOLDEN / ("original_fi8_seed7%s.npz" % ("_float64" if dtype == "float64" else "")))
+    return np.load(GOLDEN / (f"original_fi8_seed7{'_float64' if dtype == 'float64' else ''}.npz"))
 
 
 def draw(name, shape):
     """One parameter as the golden run had it, float32; its distribution follows from the kind of parameter."""
-    random, kind = np.random.RandomState(zlib.crc32(("%d:%s" % (SEED, name)).encode()) & 0x7fffffff), name.rsplit(".", 1)[1]
+    random, kind = np.random.RandomState(zlib.crc32((f"{SEED:d}:{name}").encode()) & 0x7fffffff), name.rsplit(".", 1)[1]
     if kind == "weight":
         values = random.normal(0, np.sqrt(.5 / np.prod(shape[1:])), shape)
     elif kind in ("gamma", "running_var"):
@@ -88,14 +88,14 @@ def test_logits(forward, mode, fidelity):
     dtype, logits = forward
     for z in logits[mode]:
         assert z.dtype == np.dtype(dtype)
-        fidelity("logits, %s" % dtype, largest(z, golden(dtype)["logits"]), {"float32": 1e-5, "float64": 1e-12}[dtype])
+        fidelity(f"logits, {dtype}", largest(z, golden(dtype)["logits"]), {"float32": 1e-5, "float64": 1e-12}[dtype])
 
 
 @pytest.mark.parametrize("mode", [mode for mode in FLAGS if mode != "imperative"])
 def test_a_hybridized_network_computes_what_an_imperative_one_does(forward, mode, fidelity):
     dtype, logits = forward
     for z in logits[mode]:
-        fidelity("hybridized against imperative, %s" % dtype, largest(z, logits["imperative"][0]), {"float32": 1e-6, "float64": 1e-14}[dtype])
+        fidelity(f"hybridized against imperative, {dtype}", largest(z, logits["imperative"][0]), {"float32": 1e-6, "float64": 1e-14}[dtype])
 
 
 RELEASED_LOSSES = {
@@ -116,7 +116,7 @@ def test_losses(name, dtype, bound, hybrid, fidelity):
         loss.hybridize(static_alloc=True, static_shape=True)
     result = loss(nd.array(record["logits"], dtype=dtype), nd.array(record["labels"], dtype=dtype))
     assert result.dtype == np.dtype(dtype)
-    fidelity("losses, %s" % dtype, largest(result.asnumpy(), record[name]), bound)
+    fidelity(f"losses, {dtype}", largest(result.asnumpy(), record[name]), bound)
 
 
 @pytest.fixture(scope="module", params=DTYPES)

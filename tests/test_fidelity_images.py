@@ -78,7 +78,7 @@ def save(photograph, path, form):
 
 FORMS = [("rgb", "jpg"), ("rgb", "png"), ("grey", "jpg"), ("grey", "png"), ("cmyk", "jpg"), ("progressive", "jpg"), ("palette", "png"),
          ("black and white", "png"), ("transparent", "png"), ("progressive, unfinished", "jpg"), ("4:4:0", "jpg"), ("4:2:2", "jpg"),
-         ("4:4:4", "jpg"), ("4:1:1", "jpg"), ("ycck", "jpg"), ("cmyk, unmarked", "jpg"), ("16-bit colour", "png"), ("animated", "png"), ("transparent palette", "png"), ("16-bit grey", "png"), *(("exif%d" % number, "jpg") for number in range(1, 9))]
+         ("4:4:4", "jpg"), ("4:1:1", "jpg"), ("ycck", "jpg"), ("cmyk, unmarked", "jpg"), ("16-bit colour", "png"), ("animated", "png"), ("transparent palette", "png"), ("16-bit grey", "png"), *((f"exif{number:d}", "jpg") for number in range(1, 9))]
 BOXES = [(0, 0, 640, 427), (30, 20, 333, 227), (5, 5, 6, 205), (5, 5, 205, 6), (7, 7, 8, 8), (0, 0, 224, 224)]  # left, top, right, bottom
 
 
@@ -114,7 +114,7 @@ def test_what_the_original_does_with_each_form(photograph, tmp_path):
 
     upright = pixels("rgb", "jpg")
     for number in range(1, 9):
-        assert not differing(pixels("exif%d" % number, "jpg"), upright)
+        assert not differing(pixels(f"exif{number:d}", "jpg"), upright)
     assert not differing(pixels("transparent", "png"), pixels("rgb", "png"))
     assert not differing(pixels("16-bit grey", "png"), pixels("grey", "png"))
     grey = pixels("grey", "png")
@@ -165,7 +165,7 @@ def test_batches_of_a_folder_are_those_of_the_released_loader(tmp_path, fidelity
 
     for number, (box, name) in enumerate(zip(BOXES, ("awe", "fear", "awe", "anger", "fear", "awe"))):
         os.makedirs(str(tmp_path / name), exist_ok=True)
-        save(Image.open(PHOTOGRAPHS[number % 2]).crop(box), tmp_path / name / ("%d.jpg" % number), "rgb")
+        save(Image.open(PHOTOGRAPHS[number % 2]).crop(box), tmp_path / name / (f"{number:d}.jpg"), "rgb")
     released = ImageFolderDataset(str(tmp_path))
     ours = ImageFolder(tmp_path)
     assert ours.classes == released.synsets

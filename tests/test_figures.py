@@ -83,7 +83,7 @@ def test_the_sheet_begins_a_line_for_each_group():
     def group(count, predicted):
         return [(np.full((2, 2, 3), number, np.uint8), "awe", predicted, .5) for number in range(count)]
     lines = np.reshape(predictions_figure(group(3, "awe"), group(2, "joy"), columns=2).axes, (3, 2))
-    seen = [[panel.get_title().split(":")[0] + " %d" % panel.images[0].get_array()[0, 0, 0] if panel.images else "" for panel in line] for line in lines]
+    seen = [[panel.get_title().split(":")[0] + f" {panel.images[0].get_array()[0, 0, 0]:d}" if panel.images else "" for panel in line] for line in lines]
     assert seen == [["right 0", "right 1"], ["right 2", ""], ["wrong 0", "wrong 1"]]
 
 
@@ -121,8 +121,8 @@ def test_a_damaged_settings_file_and_no_home_folder(tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(b"text.usetex: \xff")
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
     done = subprocess.run([sys.executable, "-c", NO_HOME], cwd=str(tmp_path), env={**environment, "MPLBACKEND": "nonsense"}, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True)
-    assert (done.returncode, done.stdout) == (0, "%s\n" % tmp_path), done.stderr
+                          stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}\n"), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["matplotlibrc"]
 
 

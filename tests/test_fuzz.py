@@ -167,7 +167,7 @@ def write_prepared_data(folder):
         listing = Listing(folder / "images")
         for label in ("anger", "awe"):
             for number in range(5):
-                listing.add("train/%s/%02d.jpg" % (label, number), label)
+                listing.add(f"train/{label}/{number:02d}.jpg", label)
         prepare_images(listing, folder / name, DATASETS[dataset].shares, "stratified", 0, False, {"dataset": dataset})
     for path in folder.glob("*/prepared.json"):     # the images are beside it, wherever the folder is copied to
         path.write_text(path.read_text().replace(str(folder / "images"), "../a/inside/images"))
@@ -198,20 +198,20 @@ def read_layout(dataset):
 
 
 def write_csv_layout(folder):
-    (folder / "label.csv").write_text("".join("%d,%s\n" % (number, "awe") for number in range(8)))
+    (folder / "label.csv").write_text("".join(f"{number:d},{'awe'}\n" for number in range(8)))
     for number in range(8):
-        test_datasets.picture(folder / "images" / ("%d.jpg" % number))
+        test_datasets.picture(folder / "images" / (f"{number:d}.jpg"))
 
 
 def write_journal(folder):
     write_csv_layout(folder)
 
-    list(examine_all(folder, ["images/%d.jpg" % number for number in range(8)], folder / "examined.csv"))
+    list(examine_all(folder, [f"images/{number:d}.jpg" for number in range(8)], folder / "examined.csv"))
 
 
 def read_journal(folder, path):
     """What an interrupted mlr prepare goes on from: its results must be those of the images, whatever is in it."""
-    examined = list(examine_all(folder, ["images/%d.jpg" % number for number in range(8)], path))
+    examined = list(examine_all(folder, [f"images/{number:d}.jpg" for number in range(8)], path))
     assert all(image.width for image in examined)
 
 
@@ -309,7 +309,7 @@ def read_mean(folder, path):
 
 
 def write_proposals(folder):
-    tables = {"awe/%d.jpg" % number: np.array([[1., 2., 30., 40., .5], [0, 0, 35, 35, .25]]) for number in range(3)}
+    tables = {f"awe/{number:d}.jpg": np.array([[1., 2., 30., 40., .5], [0, 0, 35, 35, .25]]) for number in range(3)}
     np.savez(folder / "a.npz", **tables)
     np.savez_compressed(folder / "b.npz", **{name: table.astype(np.float32) for name, table in tables.items()})
 
@@ -319,7 +319,7 @@ def write_mat(folder):
 
     boxes, names = np.empty(2, object), np.empty(2, object)
     for number in range(2):
-        boxes[number], names[number] = np.array([[1., 2., 30., 40., .5]] * 3), "awe/%d.jpg" % number
+        boxes[number], names[number] = np.array([[1., 2., 30., 40., .5]] * 3), f"awe/{number:d}.jpg"
     io.savemat(folder / "a.mat", {"boxes": boxes, "imgname": names})
     io.savemat(folder / "b.mat", {"boxes": boxes, "imgname": names}, do_compression=True)
 
@@ -398,7 +398,7 @@ def sealed(folder, path):
     if path.name != SUMS:
         lines = [line for line in (folder / SUMS).read_text().splitlines() if not line.endswith("  " + path.name)]
         listed = len(lines) < len((folder / SUMS).read_text().splitlines())
-        (folder / SUMS).write_text("".join(line + "\n" for line in sorted([*lines, *(["%s  %s" % (sha256_of(path), path.name)] if listed else [])])))
+        (folder / SUMS).write_text("".join(line + "\n" for line in sorted([*lines, *([f"{sha256_of(path)}  {path.name}"] if listed else [])])))
     return Run.open(folder)
 
 
@@ -440,7 +440,7 @@ def read_checkpoint(folder, path):
 
 
 def read_kept(folder, path):
-    images = LabelledImages("mine", ["awe", "fear"], ["%d.jpg" % number for number in range(8)], [0, 1] * 4, list("01234567"))
+    images = LabelledImages("mine", ["awe", "fear"], [f"{number:d}.jpg" for number in range(8)], [0, 1] * 4, list("01234567"))
     assert len(kept_images(sealed(folder, path), 1, None, images)) > 0
 
 
@@ -470,7 +470,7 @@ READERS = {
     "image": Reader(write_pictures, read_picture),
     "folder": Reader(write_data, read_data, whole=True),
     "prepared": Reader(write_prepared_data, read_prepared_data, whole=True, chosen=("*/manifest.csv", "*/prepared.json"), named=True),
-    **{"%s layout" % write.__name__: Reader(write_layout(write), read_layout(dataset), whole=True, chosen=("**/*.txt", "**/*.csv"), cost=2)
+    **{f"{write.__name__} layout": Reader(write_layout(write), read_layout(dataset), whole=True, chosen=("**/*.txt", "**/*.csv"), cost=2)
        for dataset, write in test_datasets.LAYOUTS if write.__name__ not in ("fi_folders", "fi_split_folders", "emotionroi_folders", "artphoto")},
     "csv layout": Reader(write_csv_layout, read_layout("csv"), whole=True, chosen=("label.csv",)),
     "journal": Reader(write_journal, read_journal, whole=True, chosen=("examined.csv",)),
@@ -532,7 +532,7 @@ def contents(template):
 
 def read_input(template, home, name, number):
     """Make an input, read it, and return what came of it."""
-    reader, inside, drawn = READERS[name], home / "a" / "inside", random.Random("%s %s %d" % (SEED, name, number))
+    reader, inside, drawn = READERS[name], home / "a" / "inside", random.Random(f"{SEED} {name} {number:d}")
     shutil.rmtree(inside, ignore_errors=True)
     chosen = drawn.choice([path.relative_to(template).as_posix() for pattern in reader.chosen
                           for path in sorted(template.glob(pattern)) if path.is_file()])
@@ -553,15 +553,15 @@ def read_input(template, home, name, number):
     except (InputError, RunError) as error:
         answer.update(outcome="refused", said=str(error))
         if not any(named in str(error) for named in [str(inside), *(found.name for found in inside.rglob("*"))]):
-            answer.update(outcome="failed", said="the error does not name the file: %s" % error)
+            answer.update(outcome="failed", said=f"the error does not name the file: {error}")
         elif len(str(error)) > LONGEST or not (
                 reader.named or all(letter.isprintable() or letter == "\n" for letter in str(error))) or str(error).count("\n") > 12:
-            answer.update(outcome="failed", said="the error is no clear text: %.300r" % str(error))
+            answer.update(outcome="failed", said=f"the error is no clear text: {str(error)!r:.300}")
     except BaseException as error:
-        answer.update(outcome="failed", said="%s: %.300s\n%s" % (type(error).__name__, error, traceback.format_exc()[-2000:]))
+        answer.update(outcome="failed", said=f"{type(error).__name__}: {error!s:.300}\n{traceback.format_exc()[-2000:]}")
     if sorted(str(found.relative_to(home)) for found in [*home.glob("*"), *home.glob("a/*"), *home.glob("cwd/*")]) != [
             "a", "a/inside", "cwd", "outside.txt"] or (home / "outside.txt").read_text() != "outside":
-        answer.update(outcome="failed", said="it wrote outside of its folder: %s" % sorted(home.glob("*/*")))
+        answer.update(outcome="failed", said=f"it wrote outside of its folder: {sorted(home.glob('*/*'))}")
     return answer
 
 
@@ -582,17 +582,17 @@ class Child:
                 self.process = subprocess.Popen(
                     self.arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, universal_newlines=True,
                     env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"})
-            assert self._answer(SECONDS_TO_START) == "ready\n", "see %s.log" % self.home
-        self.process.stdin.write("%s %d\n" % (name, number))
+            assert self._answer(SECONDS_TO_START) == "ready\n", f"see {self.home}.log"
+        self.process.stdin.write(f"{name} {number:d}\n")
         self.process.stdin.flush()
         line = self._answer(SECONDS)
-        answer = json.loads(line) if line else {"outcome": "failed", "file": "", "change": "", "said": "no answer in %d s" % SECONDS}
+        answer = json.loads(line) if line else {"outcome": "failed", "file": "", "change": "", "said": f"no answer in {SECONDS:d} s"}
         if answer["outcome"] == "failed":           # whatever state it is in, the next input meets another
             if line != "":
                 self.process.kill()
             code, self.process = self.process.wait(), None
             if line == "":
-                answer["said"] = "the process died, %d" % code
+                answer["said"] = f"the process died, {code:d}"
         return answer
 
     def _answer(self, seconds):
@@ -633,10 +633,10 @@ def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
                 outcomes[name][answer["outcome"]] += 1
                 seconds[name] += time.monotonic() - start
                 if answer["outcome"] == "failed":
-                    kept = tmp_path / "failed" / ("%s %d" % (name, number))
+                    kept = tmp_path / "failed" / (f"{name} {number:d}")
                     if (child.home / "a" / "inside").exists():
                         shutil.copytree(child.home / "a" / "inside", kept, symlinks=True)
-                    failures.append("%s %d, %s of %s: %s; see %s" % (name, number, answer["change"], answer["file"], answer["said"], kept))
+                    failures.append(f"{name} {number:d}, {answer['change']} of {answer['file']}: {answer['said']}; see {kept}")
         except Empty:
             child.end()
 
@@ -645,11 +645,10 @@ def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
             done.result()
     with capsys.disabled():
         if "MLR_FUZZ" in os.environ:
-            print("\n%-24s %8s %8s %8s %8s %8s" % ("reader", "inputs", "read", "refused", "failed", "seconds"))
+            print(f"\n{'reader'!s:<24} {'inputs'!s:>8} {'read'!s:>8} {'refused'!s:>8} {'failed'!s:>8} {'seconds'!s:>8}")
             for name, counts in (*outcomes.items(), ("all", sum(outcomes.values(), Counter()))):
-                print("%-24s %8d %8d %8d %8d %8.1f" % (name, sum(counts.values()), counts["read"], counts["refused"], counts["failed"],
-                                                       seconds[name] if name in seconds else sum(seconds.values())))
-    assert not failures, "%d failures:\n%s" % (len(failures), "\n".join(failures[:200]))
+                print(f"{name!s:<24} {sum(counts.values()):8d} {counts['read']:8d} {counts['refused']:8d} {counts['failed']:8d} {seconds[name] if name in seconds else sum(seconds.values()):8.1f}")
+    assert not failures, "{:d} failures:\n{}".format(len(failures), "\n".join(failures[:200]))
 
 
 # What no mutation may happen to draw.
@@ -672,7 +671,7 @@ def test_a_header_that_claims_the_memory(templates, tmp_path, kind):
     (tmp_path / name).write_bytes(change(content))
     assert (tmp_path / name).read_bytes() != content
     for read in (read_bytes, read_image, checked_bytes):
-        with pytest.raises(InputError, match="%s claims more than 134 million pixels" % name):
+        with pytest.raises(InputError, match=f"{name} claims more than 134 million pixels"):
             read(tmp_path / name)
 
 
@@ -697,7 +696,7 @@ def hostile(templates, tmp_path):
 def listed(folder, name, content):
     """Add a file to the sums of a run folder."""
     with open(folder / "SHA256SUMS", "a") as file:
-        file.write("%s  %s\n" % (hashlib.sha256(content).hexdigest(), name))
+        file.write(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
 
 
 @pytest.mark.parametrize("name", ["../../victim.txt", "{outside}/victim.txt", "..", ".", "", "a/../../../victim.txt", "tensorboard/../config.json",
@@ -719,7 +718,7 @@ def test_names_that_leave_the_run_folder(hostile, tmp_path, name):
 def test_links_in_a_run_folder_are_not_followed(hostile, tmp_path, name, staged):
     (hostile / name).rename(tmp_path / name)
     (hostile / (name + staged)).symlink_to(tmp_path / name)
-    with pytest.raises(InputError, match="%s is missing, damaged or changed" % name):
+    with pytest.raises(InputError, match=f"{name} is missing, damaged or changed"):
         Run.open(hostile).load_network([mx.cpu()])
 
 
@@ -897,7 +896,7 @@ def test_votes_that_are_no_numbers_elect_nobody(tmp_path, row, reason):
 def test_digits_of_other_scripts_are_no_labels(tmp_path):
     """Python takes a superscript two for a digit, which it can't convert."""
     for name in ("0", "1"):
-        test_datasets.picture(tmp_path / ("%s.jpg" % name))
+        test_datasets.picture(tmp_path / (f"{name}.jpg"))
     (tmp_path / "fi_trainimg_label.txt").write_text("0.jpg \u00b2\n1.jpg 2\n", encoding="utf-8")
     listing = DATASETS["fi"].read(tmp_path)
     assert [row.emotion for row in listing.rows] == ["awe"] and [row.reason for row in listing.left_out] == ["not <path> <0 to 7>"]

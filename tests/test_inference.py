@@ -44,7 +44,7 @@ def images(number, size):
     return mx.nd.array(np.random.RandomState(1).normal(size=(number, 3, size, size)))
 
 
-@pytest.mark.parametrize("options", NETWORKS, ids=lambda options: "%s-%s" % (options.get("kind", "multi_level"), options.get("backbone", "")))
+@pytest.mark.parametrize("options", NETWORKS, ids=lambda options: f"{options.get('kind', 'multi_level')}-{options.get('backbone', '')}")
 def test_the_fused_network_answers_alike(options):
     net = trained(new_network(options))
     x = images(3, options.get("image_size", 64))

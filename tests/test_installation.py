@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(*arguments, **options):
-    done = subprocess.run([str(argument) for argument in arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+    done = subprocess.run([str(argument) for argument in arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -29,7 +29,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dist")
     clone = folder / "clone"
     run("git", "clone", "--quiet", CHECKOUT, clone)
-    run(sys.executable, "-c", "from setuptools import build_meta; build_meta.build_sdist(%r)" % str(folder), cwd=clone)
+    run(sys.executable, "-c", f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})", cwd=clone)
     sdist, = folder.glob("*.tar.gz")
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, sdist)
     wheel, = folder.glob("*.whl")

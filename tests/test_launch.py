@@ -94,10 +94,10 @@ def test_wrong_usage_is_one_line(command, arguments, said):
 def test_lines_are_told_apart_by_worker_and_stream(run, tmp_path):
     """When all have said it, worker 0, which has the lowest port, fails; the others would go on."""
     fails = "touch $PORT; while [ $(ls | wc -l) -lt 3 ]; do sleep .1; done; [ $(ls | sort -n | head -n 1) = $PORT ] && exit 3; exec sleep 60"
-    code, out, errors = run("sh", "-c", "cd %s; echo one; echo two; printf unended; echo wrong >&2; %s" % (tmp_path, fails), options=("-n", "3"))
+    code, out, errors = run("sh", "-c", f"cd {tmp_path}; echo one; echo two; printf unended; echo wrong >&2; {fails}", options=("-n", "3"))
     assert code == 1
-    assert out == ["worker %d: %s" % (number, line) for number in range(3) for line in ("one", "two", "unended")]
-    assert errors[1:] == ["worker %d: wrong" % number for number in range(3)]
+    assert out == [f"worker {number:d}: {line}" for number in range(3) for line in ("one", "two", "unended")]
+    assert errors[1:] == [f"worker {number:d}: wrong" for number in range(3)]
     assert errors[0].startswith("mlr launch: error: worker 0 ended with exit code 3, and as no other can go on without it, all have been ended.")
 
 
@@ -105,8 +105,8 @@ def test_lines_are_told_apart_by_worker_and_stream(run, tmp_path):
 def test_workers_know_the_job_and_share_the_threads(run, monkeypatch, own, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)    # importing mlr has set it
     told = "$DMLC_ROLE $DMLC_NUM_WORKER $DMLC_NUM_SERVER $DMLC_PS_ROOT_URI $DMLC_NODE_HOST $PS_HEARTBEAT_INTERVAL $OMP_NUM_THREADS"
-    _, out, _ = run("sh", "-c", "echo %s; sleep 1; exit 1" % told, options=("-n", "2", "-s", "3"), **own)
-    assert out == ["worker %d: worker 2 3 127.0.0.1 127.0.0.1 2 %d" % (number, threads) for number in (0, 1)]
+    _, out, _ = run("sh", "-c", f"echo {told}; sleep 1; exit 1", options=("-n", "2", "-s", "3"), **own)
+    assert out == [f"worker {number:d}: worker 2 3 127.0.0.1 127.0.0.1 2 {threads:d}" for number in (0, 1)]
 
 
 def test_a_usage_error_of_the_workers_is_one_of_the_job(run):
@@ -120,7 +120,7 @@ def test_one_worker_killed_ends_the_job(monkeypatch, capfd, tmp_path):
     """The first to make the folder kills itself; the other, and the sleep that it starts, take no notice of SIGTERM."""
     monkeypatch.setenv(MARK, str(tmp_path))
     monkeypatch.setattr(launch, "GRACE_SECONDS", .5)
-    assert launch.main(["-n", "2", "--", "sh", "-c", "trap '' TERM; mkdir %s/claimed && kill -KILL $$; sleep 300; true" % tmp_path]) == 1
+    assert launch.main(["-n", "2", "--", "sh", "-c", f"trap '' TERM; mkdir {tmp_path}/claimed && kill -KILL $$; sleep 300; true"]) == 1
     assert "was killed by signal 9 (SIGKILL), and as no other can go on without it, all have been ended" in capfd.readouterr().err
     wait_until(lambda: not marked(tmp_path))    # init takes its time to see the sleep's end
 
@@ -148,7 +148,7 @@ def test_a_signal_lets_worker_0_save(start, tmp_path, number, code):
     returned, out, errors = finish(job, tmp_path)
     assert (returned, out) == (code, ["worker 0: saved"])
     if number != signal.SIGHUP:
-        assert "mlr launch: %s passed on to worker 0, which may save first; once more ends everything at once" % number.name in errors
+        assert f"mlr launch: {number.name} passed on to worker 0, which may save first; once more ends everything at once" in errors
     assert "mlr launch: error: worker 0 has stopped, and all others with it" in errors
 
 
@@ -198,7 +198,7 @@ store.pull(0, total)
 print("rank %d of %d adds up to %s" % (store.rank, store.num_workers, total.asnumpy().tolist()))
 """, options=("-n", "3", "-s", "2"))
     assert (code, errors) == (0, [])
-    assert out == ["worker %d: rank %d of 3 adds up to [3.0, 30.0]" % (number, number) for number in range(3)]
+    assert out == [f"worker {number:d}: rank {number:d} of 3 adds up to [3.0, 30.0]" for number in range(3)]
 
 
 @pytest.mark.slow
@@ -211,4 +211,4 @@ def test_the_job_ends_in_bounded_time_whatever_is_killed(start, tmp_path, role, 
     os.kill(next(pid for pid, own in marked(tmp_path).items() if own == role), signal.SIGKILL)
     code, _, errors = finish(job, tmp_path)
     assert code == 1
-    assert re.search("mlr launch: error: %s was killed by signal 9" % name, errors[0])
+    assert re.search(f"mlr launch: error: {name} was killed by signal 9", errors[0])

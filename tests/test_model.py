@@ -74,7 +74,7 @@ def test_released_widths_and_size():
     net = initialized(mlr.MultiLevelNet(classes=8), 1, 3, 64, 64)
     parameters = net._collect_params_with_prefix()
     assert len(parameters) == 275                                          # ORIGINAL: names in a file of the released code
-    assert [parameters["shallow.branches.%d.layers.%d.weight" % item].shape for item in ((0, 1), (1, 2), (2, 2))] == [
+    assert [parameters["shallow.branches.{:d}.layers.{:d}.weight".format(*item)].shape for item in ((0, 1), (1, 2), (2, 2))] == [
         (64, 4096), (256, 4096), (512, 65536)]
     assert parameters["shallow.mix.1.weight"].shape == (2048, 832)
     assert parameters["fusion.output.weight"].shape == (8, 4096)

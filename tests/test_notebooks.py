@@ -104,6 +104,6 @@ def test_it_runs_on_photographs(name, more, tmp_path, run):
             (tmp_path / "photographs" / split / label).mkdir(parents=True)
             for number in range(count):
                 crop = pixels[top:top + 200, 60 * number:60 * number + 260]
-                assert cv2.imwrite(str(tmp_path / "photographs" / split / label / ("%d.jpg" % number)), crop)
+                assert cv2.imwrite(str(tmp_path / "photographs" / split / label / (f"{number:d}.jpg")), crop)
     run(FOLDER / (name + ".ipynb"), [('DATA = "demo"', 'DATA = "photographs"'), *more])
     assert not (tmp_path / "data").exists()

@@ -154,7 +154,7 @@ def test_gram(gram, operators):
 
 
 def pooling(kind="max", **options):
-    return "%s pooling %s" % (kind, options), lambda F, x: F.Pooling(x, pool_type=kind, **options)
+    return f"{kind} pooling {options}", lambda F, x: F.Pooling(x, pool_type=kind, **options)
 
 
 OPERATORS = dict([

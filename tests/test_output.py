@@ -57,7 +57,7 @@ def test_what_the_encoding_lacks_is_escaped(monkeypatch, encoding, shown):
 
 def mlr(*arguments, **options):
     """Run mlr with its output buffered, as it is outside of tests; return exit code and stderr."""
-    done = subprocess.run([sys.executable, "-m", "mlr", *arguments], universal_newlines=True, **{"stderr": subprocess.PIPE, **options},
+    done = subprocess.run([sys.executable, "-m", "mlr", *arguments], text=True, **{"stderr": subprocess.PIPE, **options},
                           env={name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "LANG")})
     return done.returncode, done.stderr
 
@@ -85,9 +85,7 @@ def test_streams_that_are_closed_from_the_beginning(tmp_path):
 
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
     """Or what MXNet and the system print would be written into it."""
-    code = ("import os, sys; from mlr.cli import ended\n"
-            "def work(): open(%r, 'w').write('kept'); os.write(2, b'noise'); os.system('echo noise')\n"
-            "sys.exit(ended('mlr', work))" % str(tmp_path / "file"))
+    code = (f"import os, sys; from mlr.cli import ended\ndef work(): open({str(tmp_path / 'file')!r}, 'w').write('kept'); os.write(2, b'noise'); os.system('echo noise')\nsys.exit(ended('mlr', work))")
     assert subprocess.run([sys.executable, "-c", code], preexec_fn=lambda: (os.close(1), os.close(2))).returncode == 0
     assert (tmp_path / "file").read_text() == "kept"
 

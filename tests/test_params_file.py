@@ -29,7 +29,7 @@ def test_every_type_that_mxnet_writes(tmp_path, dtype):
 def array_bytes(start, shape, dimension):
     """A float32 array of ones as MXNet has written it at one time or another."""
     count = int(np.prod(shape))
-    return (struct.pack("<" + start[0], *start[1:]) + struct.pack("<I%d%s" % (len(shape), dimension), len(shape), *shape)
+    return (struct.pack("<" + start[0], *start[1:]) + struct.pack(f"<I{len(shape):d}{dimension}", len(shape), *shape)
             + struct.pack("<iii", 1, 0, 0) + np.ones(count, "<f4").tobytes())
 
 
@@ -87,8 +87,8 @@ def test_every_flipped_bit_is_refused_or_keeps_the_structure(saved):
 def test_absurd_shapes(tmp_path, shape):
     path = tmp_path / "a.params"
     whole = array_bytes(("Ii", 0xF993FAC9, 0), (1,) * len(shape), "q")
-    path.write_bytes(struct.pack("<QQQ", 0x112, 0, 1) + whole.replace(struct.pack("<%dq" % len(shape), *[1] * len(shape)), struct.pack(
-        "<%dq" % len(shape), *shape), 1) + struct.pack("<QQ1s", 1, 1, b"w"))
+    path.write_bytes(struct.pack("<QQQ", 0x112, 0, 1) + whole.replace(struct.pack(f"<{len(shape):d}q", *[1] * len(shape)), struct.pack(
+        f"<{len(shape):d}q", *shape), 1) + struct.pack("<QQ1s", 1, 1, b"w"))
     with pytest.raises(InputError, match="damaged one: it (holds an array of shape|ends [0-9]+ bytes too early)"):
         read_params(path)
 

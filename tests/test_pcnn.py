@@ -44,11 +44,11 @@ def test_the_round_after_the_highest_seed():
     """A run's seed may be NumPy's highest, and a round draws with the seed and its number."""
     probabilities, saved = np.random.dirichlet([1, 1], 200), {}
     run = SimpleNamespace(has=lambda name: False, config={"options": {"seed": 2 ** 32 - 1}}, save_files=saved.update, folder=Path("run"))
-    names = ["%d.jpg" % number for number in range(200)]
+    names = [f"{number:d}.jpg" for number in range(200)]
     split = LabelledImages("train", ["awe", "fear"], names, [0, 1] * 100, names)
     for round_ in (1, 2):
         kept_images(run, round_, SimpleNamespace(of_files=lambda *files: probabilities), split)
-        assert json.loads(saved["kept_%d.json" % round_])["kept"] == select(probabilities, split.labels, round_ - 1).tolist()
+        assert json.loads(saved[f"kept_{round_:d}.json"])["kept"] == select(probabilities, split.labels, round_ - 1).tolist()
 
 
 def test_a_class_keeps_its_most_decided_image():

@@ -141,7 +141,7 @@ def test_a_damaged_file_is_made_anew(cache, split, damage):
 def test_what_a_killed_process_left_is_removed(cache, split):
     path = CachedImages(split, 64).path
     path.unlink()
-    old, fresh = (cache / ("pixels-%s.npy.%s" % ("0" * 64, name)) for name in ("old", "fresh"))
+    old, fresh = (cache / (f"pixels-{'0' * 64}.npy.{name}") for name in ("old", "fresh"))
     for partial in (old, fresh):
         partial.write_bytes(b"half")
     hours_ago = time.time() - 2 * 3600

@@ -96,13 +96,13 @@ def test_lists_and_batches_keep_the_order(predictor):
 
 def test_a_folder(predictor, tmp_path):
     for number, pixels in enumerate(pictures(AT_ONCE + 2)):
-        cv2.imwrite(str(tmp_path / ("%02d.png" % number)), pixels[:, :, ::-1])
+        cv2.imwrite(str(tmp_path / (f"{number:02d}.png")), pixels[:, :, ::-1])
     (tmp_path / "below").mkdir()
     shutil.copy(str(EXAMPLE), str(tmp_path / "below" / "a.JPG"))
     (tmp_path / "03.png").write_bytes(b"not an image")
     (tmp_path / "notes.txt").write_text("not looked at")
     answers = dict(predictor.folder(str(tmp_path)))
-    assert list(answers) == [*(tmp_path / ("%02d.png" % number) for number in range(AT_ONCE + 2)), tmp_path / "below" / "a.JPG"]
+    assert list(answers) == [*(tmp_path / (f"{number:02d}.png") for number in range(AT_ONCE + 2)), tmp_path / "below" / "a.JPG"]
     assert [path.name for path, answer in answers.items() if isinstance(answer, InputError)] == ["03.png"]
     assert "03.png can't be decoded" in str(answers.pop(tmp_path / "03.png"))
     for path, answer in answers.items():
@@ -139,7 +139,7 @@ class Counted(mx.nd.NDArray):
 def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monkeypatch, ask):
     paths = []
     for number, pixels in enumerate(pictures(70)):
-        paths.append(tmp_path / ("%02d.png" % number))
+        paths.append(tmp_path / (f"{number:02d}.png"))
         cv2.imwrite(str(paths[-1]), pixels)
     Counted.most = 0
     for name in ("read_image", "image_of"):
@@ -205,9 +205,9 @@ def test_what_is_no_image(predictor, images, message):
 
 
 def test_folders_without_images(predictor, tmp_path):
-    with pytest.raises(InputError, match="no images .* in %s" % tmp_path):       # at once, not at the first image
+    with pytest.raises(InputError, match=f"no images .* in {tmp_path}"):       # at once, not at the first image
         predictor.folder(tmp_path)
-    with pytest.raises(InputError, match="there is no folder %s" % EXAMPLE):
+    with pytest.raises(InputError, match=f"there is no folder {EXAMPLE}"):
         predictor.folder(EXAMPLE)
 
 
@@ -261,7 +261,7 @@ def test_an_image_without_proposals_costs_no_other_its_answer(tmp_path):
     unknown, known, array = regions.each([tmp_path / "awe" / "2.png", tmp_path / "awe" / "1.png", np.zeros((64, 80, 3), np.uint8)])
     assert known.probabilities.keys() == {"awe", "fear"}
     for error, name in ((unknown, "awe/2.png"), (array, "<array>")):
-        assert isinstance(error, InputError) and "has no proposals of image %s" % name in str(error)
+        assert isinstance(error, InputError) and f"has no proposals of image {name}" in str(error)
 
 
 def forked(work):

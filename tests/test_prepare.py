@@ -31,10 +31,10 @@ HAND_SPLIT = ["train", "train", "train", "train", "train", "valid", "valid", "va
 
 def label_csv(root, labels=HAND_WORKED):
     """A folder as the released code takes it; the ids are not in the order of the rows."""
-    names = ["%02d" % number for number in range(len(labels))]
+    names = [f"{number:02d}" for number in range(len(labels))]
     for number, name in enumerate(names):
         write_picture(root / "images" / (name + ".jpg"), number, (40 + number, 64))
-    rows = ["%s,%s" % row for row in zip(names, labels)]
+    rows = ["{},{}".format(*row) for row in zip(names, labels)]
     (root / "label.csv").write_text("\n".join(rows[::-1]) + "\n")
     return root
 
@@ -69,7 +69,7 @@ def test_prepare_by_the_released_rule(tmp_path, command):
     assert done.stdout.splitlines()[:4] == [
         "class            train   valid", "awe                  2       2", "fear                 2       4", "joy                  1       0"]
     entries = manifest(tmp_path / "out")
-    assert [entry.path for entry in entries] == ["images/%02d.jpg" % number for number in range(11)]
+    assert [entry.path for entry in entries] == [f"images/{number:02d}.jpg" for number in range(11)]
     assert [entry.emotion for entry in entries] == HAND_WORKED
     assert [entry.split for entry in entries] == HAND_SPLIT
     assert [entry.sentiment for entry in entries[:2]] == ["positive", "negative"]
@@ -118,7 +118,7 @@ def test_train_and_evaluate_through_the_manifest(tmp_path, command):
     assert config["data"]["manifest"] == hashlib.sha256((tmp_path / "out" / "manifest.csv").read_bytes()).hexdigest()
     done = command("evaluate", "--run", run)
     assert done.returncode == 0, done.stderr
-    assert "on 2 images of %s, split test" % (tmp_path / "out" / "manifest.csv") in done.stdout
+    assert f"on 2 images of {tmp_path / 'out' / 'manifest.csv'}, split test" in done.stdout
 
 
 def prepare(root, out, *options):
@@ -205,7 +205,7 @@ def test_what_is_left_out_is_listed(tmp_path, command):
         ("04,fear", "two labels for one image"), ("images/04.jpg", "two labels for one image"),
         ("just one field", "not id,label"), (",awe", "not id,label")}
     assert [entry.path for entry in manifest(tmp_path / "out")] == [
-        "photo, \"größe\".JPG"] + ["images/%02d.jpg" % number for number in (3, 5, 6, 7, 8, 9, 10)]
+        "photo, \"größe\".JPG"] + [f"images/{number:02d}.jpg" for number in (3, 5, 6, 7, 8, 9, 10)]
 
 
 @pytest.mark.parametrize("content, message", [
@@ -263,8 +263,7 @@ def test_companions_and_other_files_beside_a_label_file(tmp_path, capsys):
     (root / "notes.txt").write_text("x")
     prepare(root, tmp_path / "out", "--strict")
     assert len(manifest(tmp_path / "out")) == 6
-    assert ("8 left out, see %s\n  7 hidden or system files, such as ._label.csv\n  1 file that is no image, such as notes.txt\n" % (
-        tmp_path / "out" / "left_out.csv")) in capsys.readouterr().out
+    assert (f"8 left out, see {tmp_path / 'out' / 'left_out.csv'}\n  7 hidden or system files, such as ._label.csv\n  1 file that is no image, such as notes.txt\n") in capsys.readouterr().out
 
 
 def test_the_largest_seed(tmp_path, capsys):

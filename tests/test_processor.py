@@ -10,7 +10,7 @@ from mlr.runtime.cpu import given, prepare_for_mxnet, usable_cores
 def machine(root, siblings=None, cgroup=None, files=None):
     """Write the parts of /sys and /proc that the kernel would show."""
     for cpu, text in (siblings or {}).items():
-        path = root / ("sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % cpu)
+        path = root / (f"sys/devices/system/cpu/cpu{cpu:d}/topology/thread_siblings_list")
         path.parent.mkdir(parents=True)
         path.write_text(text + "\n")
     for name, text in {"proc/self/cgroup": cgroup, **(files or {})}.items():
@@ -86,7 +86,7 @@ def test_the_users_own_kernels_stay(tmp_path):
 
 def python(code, environment):
     return subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, check=True)
+                          text=True, check=True)
 
 
 @pytest.fixture

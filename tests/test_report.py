@@ -68,11 +68,11 @@ def opened(html, folder):
     copy.write_text(html.replace(POLICY, POLICY + "; script-src 'nonce-probe'").replace('<meta name="viewport"', PROBE + '<meta name="viewport"'))
     done = subprocess.run([
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--user-data-dir=%s" % (folder / "profile"), "--window-size=600,800", "--enable-logging=stderr",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}", "--window-size=600,800", "--enable-logging=stderr",
         "--dump-dom", copy.as_uri()],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=120)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
     answer = re.search('<pre id="probe">(.*?)</pre>', done.stdout)
-    assert answer, "Chromium did not load the page:\n%s" % done.stderr
+    assert answer, f"Chromium did not load the page:\n{done.stderr}"
     return {**json.loads(unescape(answer.group(1))), "console": [line for line in done.stderr.splitlines() if "CONSOLE" in line]}
 
 
@@ -118,13 +118,13 @@ def measured(tmp_path):
     """Make what a report is made of: a run without network and epochs, and a confident answer for each image, right or wrong."""
     def make(classes, answers, names=()):
         data = write_images(tmp_path / "data", classes, train=0, valid=0, test=2, size=(40, 30))
-        paths = [data / "test" / name / ("%02d.jpg" % number) for name in classes for number in range(2)]
+        paths = [data / "test" / name / (f"{number:02d}.jpg") for name in classes for number in range(2)]
         for number, name in enumerate(names):
             paths[number] = paths[number].rename(paths[number].with_name(name))
         run = Run.create(tmp_path / "run", run_config(PRESETS["l_cil"], len(classes), **environment()), classes)
         run.save_files({"last.params": "parameters"})
         labels = np.repeat(range(len(classes)), 2)
-        evaluation = {"data": "%s/test" % data, "sha256": "0" * 64, "fold": None, "parameters": "last",
+        evaluation = {"data": f"{data}/test", "sha256": "0" * 64, "fold": None, "parameters": "last",
                       **classification_metrics(labels, answers, classes)}
         probabilities = .9 * np.eye(len(classes))[answers] + .1 / len(classes)
         return run, evaluation, *most_confident(probabilities, labels, paths, classes)
@@ -138,7 +138,7 @@ def written(path, run, evaluation, right, wrong):
 
 def test_most_confident_by_hand():
     probabilities = np.array([[.9, .1], [.2, .8], [.6, .4], [.3, .7], [.9, .1], [.55, .45]])
-    right, wrong = most_confident(probabilities, [0, 0, 0, 1, 1, 1], ["%d.jpg" % number for number in range(6)], ["awe", "fear"], 2)
+    right, wrong = most_confident(probabilities, [0, 0, 0, 1, 1, 1], [f"{number:d}.jpg" for number in range(6)], ["awe", "fear"], 2)
     assert right == [(Path("0.jpg"), "awe", "awe", .9), (Path("3.jpg"), "fear", "fear", .7)]
     assert wrong == [(Path("4.jpg"), "fear", "awe", .9), (Path("1.jpg"), "awe", "fear", .8)]
 
@@ -154,7 +154,7 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
     page = Page((run / "report_test.html").read_text())
     evaluation, config = (json.loads((run / name).read_text()) for name in ("evaluation_test.json", "config.json"))
     sums = dict(reversed(line.split("  ")) for line in (run / "SHA256SUMS").read_text().splitlines())
-    for text in ("run, test", "%.3f" % evaluation["accuracy"], evaluation["sha256"], sums["last.params"], config["data"]["sha256"], "4 of %s/test" % data,
+    for text in ("run, test", f"{evaluation['accuracy']:.3f}", evaluation["sha256"], sums["last.params"], config["data"]["sha256"], f"4 of {data}/test",
                  config["versions"]["mxnet"], "resnet18_v2", "Learning curves", "Confusion", "Classes", "Predictions", "Filters"):
         assert text in page.text, text
     rows = dict(re.findall('<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', (run / "report_test.html").read_text()))
@@ -206,7 +206,7 @@ def test_hostile_names_are_text(measured, tmp_path):
     assert not {"script", "b", "i"} & {tag for tag, _ in page.elements}
     assert len(page.images) == 1 + 8 and all(image["src"].startswith("data:") and set(image) == {"src", "alt"} for image in page.images)
     for name in HOSTILE:
-        assert page.text.count(name) >= 2 and "Image of the class %s" % name in {image["alt"] for image in page.images}
+        assert page.text.count(name) >= 2 and f"Image of the class {name}" in {image["alt"] for image in page.images}
     assert "/<b>'x.jpg" in page.text and "/?.jpg" in page.text
 
 
@@ -315,7 +315,7 @@ def test_the_report_of_the_shipped_run(command, tmp_path):
     run = shutil.copytree(SHIPPED_RUN, tmp_path / "run")
     done = command("evaluate", "--run", run, "--data", tmp_path / "data", "--report", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "written: %s" % (tmp_path / "page.html")
+    assert done.stdout.splitlines()[-1] == f"written: {tmp_path / 'page.html'}"
     html = (tmp_path / "page.html").read_text()
     assert len(html) < 3 * 10 ** 6
     whole(opened(html, tmp_path), 2 + 1 + 20 + 2)                                   # curves, confusion, thumbnails, filters and Grad-CAM

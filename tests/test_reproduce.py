@@ -39,7 +39,7 @@ from mlr.viz.figures import new_figure, plot_results
 
 # Runs as `mlr.runs.results.outcome` reads them, of one system with three seeds and one with a single one.
 OUTCOMES = {
-    "vgg16": [dict(run="vgg16-seed%d" % seed, seed=seed, accuracy=accuracy, balanced_accuracy=accuracy - .1, macro_f1=.5, worst_recall=.2,
+    "vgg16": [dict(run=f"vgg16-seed{seed:d}", seed=seed, accuracy=accuracy, balanced_accuracy=accuracy - .1, macro_f1=.5, worst_recall=.2,
                    majority_rate=.6, images=10, classes=2, seconds=100. + seed, parameters=1500000, command="mlr train", data_sha256="d" * 64,
                    manifest_sha256="", weights_sha256="w" * 64, pretrained_sha256="", threads="1", versions={})
               for seed, accuracy in enumerate((.7, .8, .9))],
@@ -62,12 +62,12 @@ def test_mean_and_standard_deviation_of_a_sample():
     (True, "paper, accuracy on FI"), (False, "paper, accuracy on FI (other data: not comparable)")])
 def test_the_table(comparable, column):
     text = results.markdown(TABLES, OUTCOMES, ["# Results"], comparable)
-    assert "| system | %s | accuracy | balanced accuracy | macro F1 | worst class recall | training, s | parameters, million |" % column in text
+    assert f"| system | {column} | accuracy | balanced accuracy | macro F1 | worst class recall | training, s | parameters, million |" in text
     assert "| VGGNet | 83.05 % | 0.800 +- 0.100 | 0.700 +- 0.100 | 0.500 +- 0.000 | 0.200 +- 0.000 | 101 +- 1 | 1.50 |" in text
     assert "| L_cil | 87.87 % | 0.500 | 0.250 | 0.500 | 0.000 | 7 | 0.03 |" in text
     ablations = text.partition("## Ablations")[2]
     assert "| system | accuracy |" in ablations and "87.87" not in ablations
-    assert "| l_cil-seed0 | `mlr train --row l_cil` | %s | %s | %s | %s |" % ("d" * 12, "m" * 12, "p" * 12, "v" * 12) in text
+    assert f"| l_cil-seed0 | `mlr train --row l_cil` | {'d' * 12} | {'m' * 12} | {'p' * 12} | {'v' * 12} |" in text
 
 
 def test_the_csv_comes_back(tmp_path):
@@ -101,7 +101,7 @@ def made_run(folder, arguments=(), seed=0, hits=3, finished=True, test="e"):
         pretrained={"source": "x.params", "sha256": "p" * 64}), ["a", "b"])
     arrays = {"output.weight": nd.ones((2, 5)), "output.bias": nd.ones(2), "norm.running_mean": nd.ones(7), "norm.running_var": nd.ones(7)}
     run.save_files({
-        "metrics.jsonl": "".join('{"epoch": %d, "seconds": %d}\n' % line for line in ((1, 10), (2, 20 + seed))), "last.params": lambda path: nd.save(path, arrays)})
+        "metrics.jsonl": "".join("{{\"epoch\": {:d}, \"seconds\": {:d}}}\n".format(*line) for line in ((1, 10), (2, 20 + seed))), "last.params": lambda path: nd.save(path, arrays)})
     if finished:
         result = classification_metrics([0] * 4 + [1] * 2, [0] * hits + [1] * (4 - hits) + [1, 0], run.classes)
         (folder / "evaluation_test.json").write_text(json.dumps(evaluation_of(run, result)))
@@ -115,7 +115,7 @@ def test_what_a_run_says_of_itself(tmp_path):
     assert (found["run"], found["seed"], found["images"], found["classes"], found["seconds"], found["parameters"]) == ("vgg16-seed2", 2, 6, 2, 32, 12)
     assert_allclose([found[name] for name in ("accuracy", "balanced_accuracy", "worst_recall", "majority_rate")], [4 / 6, 5 / 8, .5, 4 / 6])
     assert_allclose(found["macro_f1"], (6 / 8 + 2 / 4) / 2)                            # of a: 2 * 3 / (4 + 4), of b: 2 * 1 / (2 + 2)
-    assert found["command"] == "mlr train --row vgg16 --data 'my data' --out %s" % folder
+    assert found["command"] == f"mlr train --row vgg16 --data 'my data' --out {folder}"
     assert (found["data_sha256"], found["manifest_sha256"], found["pretrained_sha256"]) == ("d" * 64, "m" * 64, "p" * 64)
     assert found["weights_sha256"] == sha256_of(folder / "last.params")
     (folder / "last.params").write_bytes(b"damaged")
@@ -130,25 +130,23 @@ def test_the_results_of_runs(tmp_path, monkeypatch, capsys, dataset, labels, com
     Path("images").mkdir()
     if dataset:
         Path("images/prepared.json").write_text(json.dumps({"dataset": dataset}))
-    folders = {name: [made_run(Path("out/%s-seed%d" % (name, seed)), seed=seed, hits=hits) for seed, hits in enumerate(hits)]
+    folders = {name: [made_run(Path(f"out/{name}-seed{seed:d}"), seed=seed, hits=hits) for seed, hits in enumerate(hits)]
                for name, hits in (("vgg16", (4, 2)), ("l_cil", (3, 3)))}
     chosen = options("--data", "images", "--rows", "vgg16", "l_cil", "--seeds", "2", *labels)
     wanted = {"rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}), "ablations": ("Ablations", {"L_cil": "l_cil", "as released": "l_cil"})}
     write_results(Path("out"), chosen, wanted, folders)
     text = Path("out/RESULTS.md").read_text()
-    assert "`mlr reproduce --data images --rows vgg16 l_cil --seeds 2%s`" % "".join(" " + label for label in labels) in text
+    assert f"`mlr reproduce --data images --rows vgg16 l_cil --seeds 2{''.join(' ' + label for label in labels)}`" in text
     assert "6 test images; always saying the most frequent class is right in 0.667 of them. Mean and standard deviation of 2 seeds. MXNet 1.5.1" in text
     column = "paper, accuracy on FI" if comparable else "paper, accuracy on FI (other data: not comparable)"
-    assert text.count("| system | %s | accuracy" % column) == 1
+    assert text.count(f"| system | {column} | accuracy") == 1
     # accuracy 5/6 and 3/6, balanced 3/4 and 1/2, worst recall 1/2 and 1/2, seconds 30 and 31: the sample's deviation of two is |a - b| / sqrt(2);
     # F1 of a: 8/9 and 4/6 = 2 * 2 / (4 + 3) = 4/7, of b: 2/3 and 2 * 1 / (2 + 3) = 2/5
     f1 = (8 / 9 + 2 / 3) / 2, (4 / 7 + 2 / 5) / 2
-    assert "| VGGNet | 83.05 %% | 0.667 +- 0.236 | 0.625 +- 0.177 | %.3f +- %.3f | 0.500 +- 0.000 | 30 +- 1 | 0.00 |" % (
-        sum(f1) / 2, (f1[0] - f1[1]) / 2 ** .5) in text
+    assert f"| VGGNet | 83.05 % | 0.667 +- 0.236 | 0.625 +- 0.177 | {sum(f1) / 2:.3f} +- {(f1[0] - f1[1]) / 2 ** .5:.3f} | 0.500 +- 0.000 | 30 +- 1 | 0.00 |" in text
     assert "| L_cil | 87.87 % | 0.667 +- 0.000 |" in text and text.count("| as released | 0.667") == 1
     for seed in (0, 1):
-        assert "| vgg16-seed%d | `mlr train --out out/vgg16-seed%d` | %s | %s | %s | %s |" % (
-            seed, seed, "d" * 12, "m" * 12, "p" * 12, sha256_of(folders["vgg16"][seed] / "last.params")[:12]) in text
+        assert f"| vgg16-seed{seed:d} | `mlr train --out out/vgg16-seed{seed:d}` | {'d' * 12} | {'m' * 12} | {'p' * 12} | {sha256_of(folders['vgg16'][seed] / 'last.params')[:12]} |" in text
     rows = list(csv.DictReader(open("out/results.csv")))
     assert [row["run"] for row in rows] == ["vgg16-seed0", "vgg16-seed1", "l_cil-seed0", "l_cil-seed1"]
     assert {"accuracy", "balanced_accuracy", "macro_f1", "worst_recall", "majority_rate", "seconds", "parameters", "command", "data_sha256",
@@ -227,7 +225,7 @@ def test_a_damaged_evaluation_is_made_again(tmp_path):
 
 def test_runs_of_other_test_images_make_no_table(tmp_path):
     """The same training images are not enough."""
-    folders = [made_run(tmp_path / ("vgg16-seed%d" % seed), seed=seed, test=test) for seed, test in enumerate(("e", "f"))]
+    folders = [made_run(tmp_path / (f"vgg16-seed{seed:d}"), seed=seed, test=test) for seed, test in enumerate(("e", "f"))]
     with pytest.raises(InputError, match="are of different images"):
         write_results(tmp_path, options("--data", "x"), {}, {"vgg16": folders})
 
@@ -271,7 +269,7 @@ def test_the_error_of_a_command_is_told_and_no_other_line(tmp_path, monkeypatch)
     for (name, script), (code, line) in zip(said.items(), ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it said nothing"))):
         (tmp_path / "python").write_text("#!/bin/sh\n[ $PYTHONUNBUFFERED ] || exit 0\n" + script)
         (tmp_path / "python").chmod(0o755)
-        with pytest.raises(RunError, match=r"mlr train ended with exit code %d: %s \(all of it" % (code, line)):
+        with pytest.raises(RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(all of it"):
             Runner(tmp_path / "logs", 1, 1, 1).command(tmp_path / "run", "train")
 
 
@@ -336,7 +334,7 @@ def test_what_is_finished_is_not_done_again(command, tmp_path):
     rows = list(csv.DictReader(open(out / "results.csv")))
     assert [row["run"] for row in rows] == ["alexnet-seed0", "alexnet-seed1", "deepsentibank-seed0", "deepsentibank-seed1"]
     mean = np.mean([float(row["balanced_accuracy"]) for row in rows[2:]])
-    assert mean > .25 and "| %.3f +- " % mean in table                              # chance is 0.125
+    assert mean > .25 and f"| {mean:.3f} +- " in table                              # chance is 0.125
     assert (out / "results.png").read_bytes()[:4] == b"\x89PNG"
 
     def times():

@@ -30,7 +30,7 @@ OTHERWISE = (*TINY, "--epochs", EPOCHS, "--pipeline", "released", "--optimizer",
 def started(arguments, code="", cwd=None):
     """Start `mlr train` as a process, after some code of the test's, its Ctrl-C as in a terminal: a background job, as a test run may be, ignores it."""
     # MXNet has a forked child compute with one thread, and says so in its environment; the parent's is meant.
-    return subprocess.Popen([sys.executable, "-c", "import os, signal, sys, mlr.train\n%s\nsys.exit(mlr.train.main(sys.argv[1:]))" % code, *map(str, arguments)],
+    return subprocess.Popen([sys.executable, "-c", f"import os, signal, sys, mlr.train\n{code}\nsys.exit(mlr.train.main(sys.argv[1:]))", *map(str, arguments)],
                             cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, env=os.environ.copy(),
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
@@ -74,27 +74,22 @@ def uninterrupted(images, tmp_path_factory):
 
 def after_step(number, action):
     """Code that does something when a training asks for the n-th time whether a checkpoint is due."""
-    return ("from mlr.training.run import Checkpoints; due, calls = Checkpoints.due, []\n"
-            "def asked(self, step):\n"
-            "    calls.append(step)\n"
-            "    if len(calls) == %d: %s\n"
-            "    return due(self, step)\n"
-            "Checkpoints.due = asked" % (number, action))
+    return (f"from mlr.training.run import Checkpoints; due, calls = Checkpoints.due, []\ndef asked(self, step):\n    calls.append(step)\n    if len(calls) == {number:d}: {action}\n    return due(self, step)\nCheckpoints.due = asked")
 
 
 @pytest.mark.parametrize("sent, code, word, step", [
     (signal.SIGINT, 130, "interrupted", 2), pytest.param(signal.SIGHUP, 129, "hung up", 3, marks=pytest.mark.slow), pytest.param(signal.SIGTERM, 143, "terminated", 4, marks=pytest.mark.slow)])
 def test_a_signal_lets_the_step_end_and_writes_a_checkpoint(images, uninterrupted, tmp_path, sent, code, word, step):
     run = tmp_path / "a run"
-    done = train(("--data", images, "--out", run, *ARGUMENTS), after_step(step, "os.kill(os.getpid(), %d)" % sent))
+    done = train(("--data", images, "--out", run, *ARGUMENTS), after_step(step, f"os.kill(os.getpid(), {sent:d})"))
     assert done[0] == code
     epoch, in_epoch = divmod(step - 1, STEPS)
     assert done[2].splitlines()[-2:] == [
         "stopping at the end of this step, with a checkpoint; once more, and it stops at once",
-        "mlr train: error: %s in epoch %d, after step %d of 3, and saved; to go on: mlr train --resume --out '%s'" % (word, epoch + 1, in_epoch + 1, run)]
+        f"mlr train: error: {word} in epoch {epoch + 1:d}, after step {in_epoch + 1:d} of 3, and saved; to go on: mlr train --resume --out '{run}'"]
     assert json.loads((run / "step.json").read_text())["step"] == in_epoch + 1
     out, _ = resume(run)
-    assert [line.split(",")[0] for line in out.splitlines() if line.startswith("epoch")] == ["epoch %d" % (number + 1) for number in range(epoch, EPOCHS)]
+    assert [line.split(",")[0] for line in out.splitlines() if line.startswith("epoch")] == [f"epoch {number + 1:d}" for number in range(epoch, EPOCHS)]
     assert result(run) == uninterrupted[1]
     assert not [name for name in STEP if (run / name).exists()]
 
@@ -142,14 +137,7 @@ def test_signals_before_the_first_step(images, tmp_path):
 
 def killed_in(run, images, moment, arguments=ARGUMENTS):
     """Train until the n-th time that a file is renamed or synced, or a link or a folder made, and kill the process there. Return whether it came so far."""
-    code = ("calls = []\n"
-            "def before(function):\n"
-            "    def call(*arguments, **options):\n"
-            "        calls.append(1)\n"
-            "        if len(calls) == %d: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "        return function(*arguments, **options)\n"
-            "    return call\n"
-            "for name in ('replace', 'rename', 'fsync', 'link'): setattr(os, name, before(getattr(os, name)))" % moment)
+    code = (f"calls = []\ndef before(function):\n    def call(*arguments, **options):\n        calls.append(1)\n        if len(calls) == {moment:d}: os.kill(os.getpid(), signal.SIGKILL)\n        return function(*arguments, **options)\n    return call\nfor name in ('replace', 'rename', 'fsync', 'link'): setattr(os, name, before(getattr(os, name)))")
     if (run / "SHA256SUMS").exists():
         done = train(("--resume", "--out", run, "--checkpoint-every", 1, "--ctx", "cpu"), code)
     else:
@@ -239,7 +227,7 @@ def test_a_damaged_step_is_left_for_the_epoch_before(stopped, uninterrupted, tmp
     run = Path(shutil.copytree(str(stopped), str(tmp_path / "run")))
     flip_a_bit(run / name)
     _, error = resume(run)
-    assert "warning: %s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after the last epoch" % (run / name) in error
+    assert f"warning: {run / name}: missing, damaged or changed (SHA-256); going on from the checkpoint before, after the last epoch" in error
     assert result(run) == uninterrupted[1]
 
 
@@ -248,7 +236,7 @@ def test_a_damaged_epoch_is_left_for_the_one_before(uninterrupted, tmp_path, nam
     run = Path(shutil.copytree(str(uninterrupted[0]), str(tmp_path / "run")))
     flip_a_bit(run / name)
     out, error = resume(run)
-    assert "warning: %s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch 1" % (run / name) in error
+    assert f"warning: {run / name}: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch 1" in error
     assert [line.split(",")[0] for line in out.splitlines() if line.startswith("epoch")] == ["epoch 2"]
     assert result(run) == uninterrupted[1]
 
@@ -285,8 +273,7 @@ def test_a_second_training_into_a_folder_is_refused(images, uninterrupted, tmp_p
         assert first.poll() is None
     code, _, error = train(("--resume", "--out", run))
     assert code == 2
-    assert error == "mlr train: error: another training (process %d on %s) is at work in %s: wait until it ends, or stop it\n" % (
-        first.pid, os.uname().nodename, run)
+    assert error == f"mlr train: error: another training (process {first.pid:d} on {os.uname().nodename}) is at work in {run}: wait until it ends, or stop it\n"
     code, _, error = train(("--data", images, "--out", run, *ARGUMENTS))
     assert code == 2 and "exists already" in error
     first.send_signal(signal.SIGCONT)
@@ -314,11 +301,11 @@ def small_disk(tmp_path):
     mounted = []
 
     def mount(size):
-        folder = tmp_path / ("disk%d" % len(mounted))
+        folder = tmp_path / (f"disk{len(mounted):d}")
         folder.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % size, "tmpfs", str(folder)], stderr=subprocess.PIPE, universal_newlines=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size:d}", "tmpfs", str(folder)], stderr=subprocess.PIPE, text=True)
         if done.returncode:
-            pytest.skip("file systems can't be mounted here: %s" % done.stderr.strip())
+            pytest.skip(f"file systems can't be mounted here: {done.stderr.strip()}")
         mounted.append(folder)
         return folder
 
@@ -351,7 +338,7 @@ def test_a_folder_that_turned_read_only_keeps_what_it_has(images, uninterrupted,
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     code, _, error = train(("--resume", "--out", run, "--ctx", "cpu"))
     assert code == 1
-    assert error.splitlines()[-1] == "mlr train: error: Read-only file system: %s" % (run / "lock")
+    assert error.splitlines()[-1] == f"mlr train: error: Read-only file system: {run / 'lock'}"
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     resume(run)
     assert result(run) == uninterrupted[1]
@@ -374,13 +361,12 @@ def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
     files = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     assert resumed(run) == 2
     assert capsys.readouterr().err == (
-        "mlr train: error: %s, the folder of the images that %s was trained on, is not there: give --data, the folder where they are now\n" % (
-            tmp_path / "gone", run.folder))
+        f"mlr train: error: {tmp_path / 'gone'}, the folder of the images that {run.folder} was trained on, is not there: give --data, the folder where they are now\n")
     other = write_images(tmp_path / "other", train=5)
     assert resumed(run, "--data", other) == 2
     error = capsys.readouterr().err
     digests = re.findall("[0-9a-f]{64}", error)
-    assert "the images in %s are not those that %s was trained on" % (other, run.folder) in error and "start a new run" in error
+    assert f"the images in {other} are not those that {run.folder} was trained on" in error and "start a new run" in error
     assert digests[1] == run.config["data"]["sha256"] != digests[0] and len(digests) == 2
     assert {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name != "lock"} == {
         name: content for name, content in files.items() if name != "lock"}
@@ -395,7 +381,7 @@ def test_the_other_options_stay(moved, tmp_path, capsys):
     assert resumed(run, "--data", data, "--seed", 1, "--epochs", 3) == 2
     assert "a resumed run keeps its own options: leave out --seed, --epochs" in capsys.readouterr().err
     assert resumed(run, "--data", data, "--target", data) == 2
-    assert "%s was trained without --target: leave it out" % run.folder in capsys.readouterr().err
+    assert f"{run.folder} was trained without --target: leave it out" in capsys.readouterr().err
 
 
 def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
@@ -405,7 +391,7 @@ def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
                for path in sorted(data.glob("*/*/*.jpg"))]
     write_prepared(tmp_path / "folds", {"root": str(data), "dataset": "csv"}, entries, [])
     assert resumed(run, "--data", tmp_path / "folds") == 2
-    assert "are not those that %s was trained on, which were not in folds: restore them, or start a new run" % run.folder in capsys.readouterr().err
+    assert f"are not those that {run.folder} was trained on, which were not in folds: restore them, or start a new run" in capsys.readouterr().err
 
 
 def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
@@ -424,7 +410,7 @@ def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
     target.rename(tmp_path / "new target")
     assert resumed(run) == 2 and "give --target, the folder where they are now" in capsys.readouterr().err
     assert resumed(run, "--target", tmp_path / "new target") == 2
-    assert "there is no folder %s: restore it, or prepare the data set again, from where they are now, for --data" % root in capsys.readouterr().err
+    assert f"there is no folder {root}: restore it, or prepare the data set again, from where they are now, for --data" in capsys.readouterr().err
     assert resumed(run, "--target", tmp_path / "new target", "--data", prepare(tmp_path / "new root", tmp_path / "prepared again")) == 0
     config = Run.open(run.folder).config
     assert (config["data"]["folder"], config["target"]["folder"]) == (str(tmp_path / "prepared again"), str(tmp_path / "new target"))

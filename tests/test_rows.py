@@ -73,7 +73,7 @@ def test_a_run_from_before_there_were_rows_is_of_the_multi_level_network():
 def test_the_size_of_images_makes_the_first_dense_layer(name, layer, size, inputs):
     net = new_network(json.loads(json.dumps(network_options(replace(RELEASED["alexnet"], row="vgg16", backbone=name, image_size=size), 2))))
     materialize(net, [mx.cpu()], mx.init.Xavier())
-    assert net.structural_parameters["features.%d.weight" % layer].shape == (1024, inputs)
+    assert net.structural_parameters[f"features.{layer:d}.weight"].shape == (1024, inputs)
     assert net(nd.zeros((2, 3, size, size))).shape == (2, 2)
 
 
@@ -285,13 +285,13 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
     def train(*arguments):
         return mlr.train.main([*map(str, arguments), "--ctx", "cpu"])
 
-    files = ["last.params", "best.params", *("kept_%d.json" % (number + 1) for number in range(rounds))]
+    files = ["last.params", "best.params", *(f"kept_{number + 1:d}.json" for number in range(rounds))]
     options = ("--row", "pcnn", "--data", data, "--pretrained", "none", "--image-size", "64", "--batch-size", "4", "--backbone", "vgg16_slim",
                "--rounds", rounds, "--epochs", "6", "--learning-rate", "0.001")  # too low to be certain of all images
     assert train(*options, "--out", tmp_path / "whole") == 0
     whole = {name: (tmp_path / "whole" / name).read_bytes() for name in files}
     assert len(Run.open(tmp_path / "whole").metrics) == 6 + 2 * rounds           # of all images, and rounds of a third as many epochs
-    names = ["%s/%02d.jpg" % (label, number) for label in ("awe", "fear") for number in range(6)]
+    names = [f"{label}/{number:02d}.jpg" for label in ("awe", "fear") for number in range(6)]
     trained_on = [round(line["images_per_second"] * line["seconds"]) for line in Run.open(tmp_path / "whole").metrics]
     assert trained_on[:6] == [12] * 6
     for name, images in zip(files[2:], (trained_on[6:8], trained_on[8:])):
@@ -303,7 +303,7 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
 
     commit = CommittedFolder.commit
     for epochs, file in stops:
-        run = tmp_path / ("stopped-%d-%s" % (epochs, file))
+        run = tmp_path / (f"stopped-{epochs:d}-{file}")
 
         def stop_there(self, contents, *arguments, **options):
             commit(self, contents, *arguments, **options)
@@ -358,7 +358,7 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
 @pytest.mark.slow
 def test_proposals_from_a_file(data, tmp_path, command):
     boxes = np.array([[0, 0, 40, 40, 2], [20, 10, 70, 60, 1]], float)
-    names = ["%s/%02d.jpg" % (label, number) for label in ("awe", "fear") for number in range(2)]
+    names = [f"{label}/{number:02d}.jpg" for label in ("awe", "fear") for number in range(2)]
     np.savez(tmp_path / "boxes.npz", **{name: boxes for name in names})
     run = trained_row(command, "ar", data, tmp_path / "run", "--proposals", tmp_path / "boxes.npz")
     assert command("evaluate", "--run", run, "--ctx", "cpu").returncode == 0
@@ -415,7 +415,7 @@ def boxes_of(names, path):
 def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(data, tmp_path, monkeypatch, capsys):
     """They are found by class and file, or by file alone; an image without any does not cost the others their answers."""
     monkeypatch.chdir(tmp_path)
-    names = ["%s/%02d.jpg" % (label, number) for label in ("awe", "fear") for number in range(2)]
+    names = [f"{label}/{number:02d}.jpg" for label in ("awe", "fear") for number in range(2)]
     boxes_of(names, "boxes.npz")
     run = tmp_path / "run"
     assert in_process(mlr.train, "--row", "ar", "--data", data, "--out", run, *SMALL, *TRIED["ar"], "--proposals", "boxes.npz") == 0

@@ -89,7 +89,7 @@ def test_what_a_process_holds_is_seen(soak):
 @pytest.mark.slow
 def test_the_benchmark_runs_small():
     done = subprocess.run([sys.executable, str(SOAK), "--steps", "100", "--predictions", "500"],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0 or done.stderr.startswith("not flat: "), done.stderr    # so short, it may be still in the warm-up
     rows = [line.split(" | ") for line in done.stdout.splitlines()]
     assert [(cells[0], cells[1]) for cells in rows[2:]] == [

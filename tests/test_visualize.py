@@ -49,7 +49,7 @@ def test_the_activation_figure_has_its_panels(trained, photos, monkeypatch):
     seen = titles(figure)
     assert seen.count("input image") == 2
     for number in range(1, 5):
-        assert sum(title.startswith("block %d, filter " % number) for title in seen) == 2
+        assert sum(title.startswith(f"block {number:d}, filter ") for title in seen) == 2
     assert sum(title.startswith("pattern of filter ") for title in seen) == 8
     maps = [panel for panel in figure.axes if panel.get_title().startswith("block")]
     assert all(panel.images[0].get_array().shape == (60, 120) for panel in maps)          # the aspect of the image
@@ -65,8 +65,8 @@ def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
     for number, values in enumerate(maps, start=1):
         highest = values.max(axis=(1, 2))
         order = np.argsort(highest)[::-1][:3]
-        assert ["block %d, filter %d\nactivation %.2f" % (number, filter_, highest[filter_]) for filter_ in order] == [
-            title for title in seen if title.startswith("block %d" % number)]
+        assert [f"block {number:d}, filter {filter_:d}\nactivation {highest[filter_]:.2f}" for filter_ in order] == [
+            title for title in seen if title.startswith(f"block {number:d}")]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg", "a.pdf"])
@@ -136,7 +136,7 @@ def test_the_structure_is_read_off_the_network(options, texts):
     (("--top", "0"), "argument --top"),
     (("--class", "awe"), "--class has no effect on --view filters, only on grad-cam and gram: leave it out"),
     (("--view", "regions", "--class", "awe"), "--class has no effect on --view regions, only on grad-cam and gram"),
-    *[(("--view", "grad-cam", option, value), "%s has no effect on --view grad-cam, only on filters" % option) for option, value in (
+    *[(("--view", "grad-cam", option, value), f"{option} has no effect on --view grad-cam, only on filters") for option, value in (
         ("--top", "1"), ("--measure", "mean"), ("--seed", "0"), ("--steps", "2"), ("--jitter", "0"), ("--blur", "0"), ("--total-variation", "0"))],
     (("--seed", 2 ** 32), "argument --seed: '4294967296' is not a whole number from 0 to 4294967295"),
     (("--jitter", 10 ** 19), "argument --jitter"),

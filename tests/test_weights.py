@@ -200,7 +200,7 @@ def test_a_cached_file_of_another_mxnet(zoo, net, tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     save_structural(zoo, tmp_path / "weights.params")
     sha1 = hashlib.sha1((tmp_path / "weights.params").read_bytes()).hexdigest()
-    cached = tmp_path / "models" / ("resnet18_v2-%s.params" % sha1[:8])
+    cached = tmp_path / "models" / (f"resnet18_v2-{sha1[:8]}.params")
     (tmp_path / "weights.params").rename(cached)
     assert load_pretrained(net.backbone, "zoo")["file"] == cached.name
     cached.write_bytes(cached.read_bytes() + b"x")
@@ -221,8 +221,8 @@ def test_zoo_takes_the_file_in_the_cache(zoo, net, tmp_path, monkeypatch):
     sha1 = hashlib.sha1((tmp_path / "weights.params").read_bytes()).hexdigest()
     monkeypatch.setitem(model_store._model_sha1, "resnet18_v2", sha1)
     (tmp_path / "models").mkdir()
-    (tmp_path / "weights.params").rename(tmp_path / "models" / ("resnet18_v2-%s.params" % sha1[:8]))
-    assert load_pretrained(net.backbone, "zoo")["file"] == "resnet18_v2-%s.params" % sha1[:8]
+    (tmp_path / "weights.params").rename(tmp_path / "models" / (f"resnet18_v2-{sha1[:8]}.params"))
+    assert load_pretrained(net.backbone, "zoo")["file"] == f"resnet18_v2-{sha1[:8]}.params"
     assert_array_equal(net.backbone.stem[1].weight.data().asnumpy(), zoo.features[1].weight.data().asnumpy())
 
 
@@ -263,7 +263,7 @@ def test_faults_are_listed_and_nothing_is_changed():
 @pytest.mark.parametrize("value, what", [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (1, "int64")])
 def test_what_is_no_number_is_refused(value, what):
     block, parameters = dense()
-    with pytest.raises(InputError, match=r"1 with values that are no numbers \(bias %s\)" % what) as raised:
+    with pytest.raises(InputError, match=f"1 with values that are no numbers \\(bias {what}\\)") as raised:
         set_parameters(parameters, {"weight": np.zeros((2, 3)), "bias": np.array([1, value])}, "f.params")
     assert raised.value.not_numbers == ["bias"]
     assert_allclose(block.weight.data().asnumpy(), np.ones((2, 3)))

@@ -103,7 +103,7 @@ def test_without_batch_norm_workers_train_as_one_process_with_the_whole_batch(co
     (tmp_path / "work.py").write_text(WHOLE_BATCH)
     done = command("launch", "-n", workers, "-s", 2, "--", sys.executable, tmp_path / "work.py", kind, tmp_path / "job.params")
     assert done.returncode == 0, done.stderr
-    one = subprocess.run([sys.executable, str(tmp_path / "work.py"), "", str(tmp_path / "one.params")], stdout=subprocess.PIPE, universal_newlines=True, check=True)
+    one = subprocess.run([sys.executable, str(tmp_path / "work.py"), "", str(tmp_path / "one.params")], stdout=subprocess.PIPE, text=True, check=True)
     ours, theirs = (read_params(tmp_path / name) for name in ("job.params", "one.params"))
     for name, array in theirs.items():
         assert_allclose(ours[name], array, rtol=1e-4, atol=1e-5)                     # sums in another order, through twelve steps of Adam
@@ -168,7 +168,7 @@ def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(images, command, tmp
     os.kill(workers_of(process.pid)[rank], signal.SIGKILL)
     _, error = process.communicate(timeout=60)                                       # instead of waiting for ever
     assert process.returncode == 1
-    assert "worker %d was killed by signal 9 (SIGKILL)" % rank in error and "--resume" in error
+    assert f"worker {rank:d} was killed by signal 9 (SIGKILL)" in error and "--resume" in error
     done = command(*JOB, "--resume", "--out", run, "--kvstore", "dist_sync", "--ctx", "cpu")
     assert done.returncode == 0, done.stderr
     ours, theirs = read_params(run / "last.params"), read_params(tmp_path / "whole" / "last.params")

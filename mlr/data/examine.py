@@ -71,7 +71,7 @@ def _stamp(path):
         status = os.stat(path)
     except OSError:
         return "-"
-    return "%d:%d" % (status.st_size, status.st_mtime_ns)
+    return f"{status.st_size:d}:{status.st_mtime_ns:d}"
 
 
 def _read_journal(path):

@@ -24,10 +24,10 @@ class ImageFolder(LabelledImages):
     def __init__(self, root, labels="emotion"):
         root = Path(root)
         if not root.is_dir():
-            raise InputError("data folder %s does not exist: expected %s (or --data demo)" % (root, LAYOUT))
+            raise InputError(f"data folder {root} does not exist: expected {LAYOUT} (or --data demo)")
         found = read_classes(root)
         if not found.folders:
-            raise InputError("%s has no class folders: expected %s" % (root, LAYOUT))
+            raise InputError(f"{root} has no class folders: expected {LAYOUT}")
         self.folders = [folder.path.name for folder in found.folders]
         classes = self.folders if labels == "emotion" else list(SENTIMENTS)
         images = []
@@ -36,17 +36,15 @@ class ImageFolder(LabelledImages):
             images += [(path, label) for path in folder.images]
         left_out = in_subfolders(found) + found.left_out
         if not images:
-            raise InputError("%s holds no images in its class folders: expected %s%s" % (
-                root, LAYOUT, "; " + words_on(left_out) if left_out else ""))
+            raise InputError(f"{root} holds no images in its class folders: expected {LAYOUT}{'; ' + words_on(left_out) if left_out else ''}")
         paths, labels = map(list, zip(*images))
-        super().__init__(root, classes, paths, labels, ["%s/%s" % (path.parent.name, path.name) for path in paths], left_out)
+        super().__init__(root, classes, paths, labels, [f"{path.parent.name}/{path.name}" for path in paths], left_out)
 
     @staticmethod
     def _sentiment(folder):
         if not sentiment_of(folder.name):
             raise InputError(
-                "%s is none of the emotions that have a known sentiment (%s), and neither negative nor positive: rename it, or use "
-                "--labels emotion" % (folder, ", ".join(sorted({*MIKELS, *EKMAN}))))
+                f"{folder} is none of the emotions that have a known sentiment ({', '.join(sorted({*MIKELS, *EKMAN}))}), and neither negative nor positive: rename it, or use --labels emotion")
         return sentiment_of(folder.name)
 
 
@@ -64,8 +62,7 @@ def read_folders(root, labels="emotion"):
             names = set(there.folders) - set(absent.folders)
             if names:
                 raise InputError(
-                    "class folder %s is in %s but not in %s: every split needs the same class folders (an empty one will do "
-                    "in valid and test)" % (", ".join(sorted(names)), there.source, absent.source))
+                    f"class folder {', '.join(sorted(names))} is in {there.source} but not in {absent.source}: every split needs the same class folders (an empty one will do in valid and test)")
     return splits
 
 
@@ -77,14 +74,12 @@ def read_folder(root, split, labels="emotion"):
 def _split_folders(root, needed):
     root = Path(root)
     if not root.is_dir():
-        raise InputError("data folder %s does not exist: expected %s (or --data demo)" % (root / needed, LAYOUT))
+        raise InputError(f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)")
     folders = split_folders(root, needed)
     if folders:
         return folders
     classes = [folder.name for folder in subfolders(root) if content_of(folder).images]
     if needed == "train" and len(classes) > 1:
         out = root.resolve().name + "-split"
-        raise InputError("%s is not split: it has folders of images (%s), but none is train; to split it:\n"
-                         "mlr prepare --dataset folders --root %s --out data/%s\nand then train with --data data/%s" % (
-                             root, ", ".join(classes[:8]), shlex.quote(str(root)), shlex.quote(out), shlex.quote(out)))
-    raise InputError("data folder %s does not exist: expected %s (or --data demo)" % (root / needed, LAYOUT))
+        raise InputError(f"{root} is not split: it has folders of images ({', '.join(classes[:8])}), but none is train; to split it:\nmlr prepare --dataset folders --root {shlex.quote(str(root))} --out data/{shlex.quote(out)}\nand then train with --data data/{shlex.quote(out)}")
+    raise InputError(f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)")

@@ -79,7 +79,7 @@ def read_bytes(path):
         with open(path, "rb") as file:
             data = content_of(file, path)
     except OSError as error:
-        raise InputError("can't read image %s: %s" % (path, error.strerror)) from None
+        raise InputError(f"can't read image {path}: {error.strerror}") from None
     return checked_content(data, path)
 
 
@@ -91,17 +91,17 @@ def content_of(file: BinaryIO, name) -> bytes:
         if not part:
             return b"".join(parts)
         if not isinstance(part, bytes):
-            raise InputError("image %s is a file that was opened as text: open it with mode \"rb\"" % name)
+            raise InputError(f"image {name} is a file that was opened as text: open it with mode \"rb\"")
         parts.append(part)
         size += len(part)
         if size > MOST_BYTES:
-            raise InputError("image %s has more than %d MiB, likely not an image: remove it" % (name, MOST_BYTES >> 20))
+            raise InputError(f"image {name} has more than {MOST_BYTES >> 20:d} MiB, likely not an image: remove it")
 
 
 def checked_content(data: bytes, name) -> bytes:
     """Return the content of an image file, having looked at its structure; raises InputError as `read_bytes`. name: for messages."""
     if not data:
-        raise InputError("image %s is empty, likely an interrupted copy: copy it again or remove it" % name)
+        raise InputError(f"image {name} is empty, likely an interrupted copy: copy it again or remove it")
     kind = format_of(data[:FIRST_BYTES])
     if not kind:
         raise InputError(UNDECODABLE % name)
@@ -126,10 +126,9 @@ def checked_content(data: bytes, name) -> bytes:
     if not pixels:
         raise InputError(UNDECODABLE % name)
     if pixels > MOST_PIXELS:
-        raise InputError("image %s claims more than %d million pixels, likely a damaged header or an attack: remove it" % (
-            name, MOST_PIXELS // 10 ** 6))
+        raise InputError(f"image {name} claims more than {MOST_PIXELS // 10 ** 6:d} million pixels, likely a damaged header or an attack: remove it")
     if pixels * work > MOST_WORK:
-        raise InputError("image %s goes over its %d pixels %d times, likely an attack, as it takes for ever: remove it" % (name, pixels, work))
+        raise InputError(f"image {name} goes over its {pixels:d} pixels {work:d} times, likely an attack, as it takes for ever: remove it")
     return data
 
 
@@ -193,9 +192,9 @@ def rgb_of(image: Image.Image) -> np.ndarray:
     try:
         image.load()
     except Exception as error:  # of damage Pillow raises nearly everything
-        raise InputError("the PIL image can't be loaded (%s): is its file damaged, or closed already?" % error) from None
+        raise InputError(f"the PIL image can't be loaded ({error}): is its file damaged, or closed already?") from None
     if image.mode not in EIGHT_BITS + SIXTEEN_BITS or not image.width or not image.height:
-        raise InputError("the PIL image is %d x %d of the mode %s, and its levels are unknown: convert it to RGB" % (*image.size, image.mode))
+        raise InputError("the PIL image is {:d} x {:d} of the mode {}, and its levels are unknown: convert it to RGB".format(*image.size, image.mode))
     return np.ascontiguousarray(np.broadcast_to(_rgb(_opaque(image.copy())), (image.height, image.width, 3)).astype(np.uint8))
 
 
@@ -209,8 +208,7 @@ def _opened(data, name):
     kind = format_of(data[:FIRST_BYTES])
     reader = READERS.get(kind) or _plugin(kind)
     if not reader:
-        raise InputError("image %s is %s %s, which this installation can't read: pip install %s, or convert it to JPEG" % (
-            name, "an" if kind[0] == "A" else "a", kind, PLUGINS[kind][1]))
+        raise InputError(f"image {name} is {'an' if kind[0] == 'A' else 'a'} {kind}, which this installation can't read: pip install {PLUGINS[kind][1]}, or convert it to JPEG")
     if kind == "JPEG":
         data += END  # where only that is missing; what comes after the end does no harm
     elif kind == "PNG":
@@ -234,7 +232,7 @@ def _loaded(data, name):
     except Exception as error:
         raise _damaged(kind, name, error) from None
     if image.mode not in EIGHT_BITS + SIXTEEN_BITS and not (image.mode == "I" and kind in ("PNG", "PPM")):
-        raise InputError("image %s is a %s of the mode %s, whose levels are unknown: save it with 8 or 16 bits a channel" % (name, kind, image.mode))
+        raise InputError(f"image {name} is a {kind} of the mode {image.mode}, whose levels are unknown: save it with 8 or 16 bits a channel")
     return _opaque(image)
 
 
@@ -243,7 +241,7 @@ def _damaged(kind, name, error):
         return InputError(TRUNCATED % name)
     if kind in ("JPEG", "PNG"):
         return InputError(UNDECODABLE % name)
-    return InputError("image %s can't be decoded, likely a truncated or damaged %s: get it again or remove it" % (name, kind))
+    return InputError(f"image {name} can't be decoded, likely a truncated or damaged {kind}: get it again or remove it")
 
 
 @lru_cache(maxsize=None)
@@ -326,7 +324,7 @@ def _all_pixels_are_there(data, found):
 
 @lru_cache(maxsize=4096)
 def _say_that_the_end_is_missing(name):
-    print("warning: image %s has no end marker, but all its pixels, and is read: to mend it, save it anew" % name, file=sys.stderr, flush=True)
+    print(f"warning: image {name} has no end marker, but all its pixels, and is read: to mend it, save it anew", file=sys.stderr, flush=True)
 
 
 def _png(data):

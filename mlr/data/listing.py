@@ -102,11 +102,11 @@ def text_lines(path):
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             for line in file:
                 if "\0" in line:
-                    raise InputError("%s is no text file: save it as UTF-8" % path)
+                    raise InputError(f"{path} is no text file: save it as UTF-8")
                 if line.strip():
                     yield line.rstrip("\r\n")
     except OSError as error:
-        raise InputError("can't read %s: %s" % (path, error.strerror)) from None
+        raise InputError(f"can't read {path}: {error.strerror}") from None
 
 
 def csv_rows(path, **dialect):
@@ -121,4 +121,4 @@ def csv_rows(path, **dialect):
         for row in csv.reader(chain([first] if first else (), lines), **{"delimiter": delimiter, **dialect}):
             yield [field.strip() for field in row]
     except csv.Error as error:
-        raise InputError("%s is no CSV file (%s): save it as one, in UTF-8" % (path, error)) from None
+        raise InputError(f"{path} is no CSV file ({error}): save it as one, in UTF-8") from None

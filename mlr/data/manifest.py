@@ -71,7 +71,7 @@ def read_entries(path):
         if not entries or len({entry.split in SPLITS for entry in entries}) > 1:
             raise ValueError
     except (IndexError, TypeError, ValueError, csv.Error):
-        raise InputError("%s is damaged: prepare the data set again" % path) from None
+        raise InputError(f"{path} is damaged: prepare the data set again") from None
     return entries
 
 

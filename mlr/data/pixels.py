@@ -49,15 +49,14 @@ class CachedImages(gluon.data.Dataset):
         self.labels, self.names, self.rows, split = split.labels, split.names, split.rows, split.whole
         self._shape = (len(split), size, size, 3)
         contents = "\n".join([str(self._shape), *split.digests])
-        self.path = cache_folder() / ("pixels-%s.npy" % hashlib.sha256(contents.encode()).hexdigest())
+        self.path = cache_folder() / (f"pixels-{hashlib.sha256(contents.encode()).hexdigest()}.npy")
         self._header, self._checked = _npy_header(self._shape), np.zeros(len(split), bool)
         self._sums = self._read_sums()
         if self._sums is None:
             try:
                 self._sums = self._write(split)
             except OSError as error:
-                raise InputError("can't write the pixel cache %s: %s. Name another folder in MLR_CACHE, or use --pipeline released" % (
-                    self.path, error.strerror)) from None
+                raise InputError(f"can't write the pixel cache {self.path}: {error.strerror}. Name another folder in MLR_CACHE, or use --pipeline released") from None
 
     def __len__(self):
         return len(self.labels)
@@ -102,8 +101,7 @@ class CachedImages(gluon.data.Dataset):
         self._remove_left_over()
         needed, free = int(np.prod(self._shape)) + 4 * len(split), shutil.disk_usage(self.path.parent).free
         if needed > free:
-            raise InputError("the pixel cache of %s needs %.1f GB, and %s has %.1f: make room, name another folder in MLR_CACHE, or use "
-                             "--pipeline released" % (split.source, needed / 1e9, self.path.parent, free / 1e9))
+            raise InputError(f"the pixel cache of {split.source} needs {needed / 1e9:.1f} GB, and {self.path.parent} has {free / 1e9:.1f}: make room, name another folder in MLR_CACHE, or use --pipeline released")
         resize, sums = transforms.Resize(self._shape[1:3]), []
         # Another process may be at it, too, on another machine or in another container with the same process number.
         descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name + ".")

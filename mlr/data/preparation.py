@@ -37,12 +37,11 @@ def prepare_images(listing, out, shares, rule, seed, strict, description):
         splits = stratified_partition(
             [row.emotion or row.sentiment for row, _ in images], seed, shares, [image.thumbnail for _, image in images])
     if not images:
-        raise InputError("none of the %d images below %s can be used, the first: %s: %s" % (len(rows), listing.root, *left_out[0]))
+        raise InputError("none of the {:d} images below {} can be used, the first: {}: {}".format(len(rows), listing.root, *left_out[0]))
     refuse_one_class([row for row, _ in images], listing.root)
     missed = [row for row in left_out if row.reason not in BESIDE]
     if strict and missed:
-        raise InputError("%d rows and files of %s would be left out, and --strict is given; the first:\n%s" % (
-            len(missed), listing.root, "\n".join("%s: %s" % row for row in missed[:10])))
+        raise InputError("{:d} rows and files of {} would be left out, and --strict is given; the first:\n{}".format(len(missed), listing.root, "\n".join("{}: {}".format(*row) for row in missed[:10])))
     entries = [
         Entry(row.path, row.emotion, row.sentiment, split, image.width, image.height, image.sha256)
         for (row, image), split in zip(images, splits)]
@@ -58,8 +57,7 @@ def refuse_one_class(rows, root):
     """Raise InputError where all images have the same label."""
     labels = {row.emotion or row.sentiment for row in rows}
     if len(labels) == 1:
-        raise InputError("all %d images below %s are of one class, %s: there is nothing to tell apart; add the folder or the rows of "
-                         "another class" % (len(rows), root, labels.pop()))
+        raise InputError(f"all {len(rows):d} images below {root} are of one class, {labels.pop()}: there is nothing to tell apart; add the folder or the rows of another class")
 
 
 def _without_placeholders(images, left_out):
@@ -69,7 +67,7 @@ def _without_placeholders(images, left_out):
         if shared[image.thumbnail] < PLACEHOLDER_ROWS:
             kept.append((row, image))
         else:
-            left_out.append(LeftOut(row.path, "placeholder: %d rows share this picture" % shared[image.thumbnail]))
+            left_out.append(LeftOut(row.path, f"placeholder: {shared[image.thumbnail]:d} rows share this picture"))
     return kept
 
 
@@ -88,5 +86,5 @@ def _without_copies_across_splits(images, left_out):
         if other.split == row.split:
             kept.append((row, image))
         else:
-            left_out.append(LeftOut(row.path, "duplicate across splits: %s in %s shows the same" % (other.path, other.split)))
+            left_out.append(LeftOut(row.path, f"duplicate across splits: {other.path} in {other.split} shows the same"))
     return kept

@@ -24,7 +24,7 @@ class ManifestSplit(LabelledImages):
         """Return the SHA-256 of an image's file. Raises InputError where it is not the one that was decoded and listed."""
         digest = hashlib.sha256(read_bytes(self.paths[index])).hexdigest()
         if digest != self._sha256[index]:
-            raise InputError("%s has changed since mlr prepare: restore it, or prepare the data set again" % self.paths[index])
+            raise InputError(f"{self.paths[index]} has changed since mlr prepare: restore it, or prepare the data set again")
         return digest
 
 
@@ -36,7 +36,7 @@ def read_splits(root, labels="emotion", fold=None):
     if (Path(root) / MANIFEST).is_file():
         return read_manifest(root, labels, fold)
     if fold is not None:
-        raise InputError("%s is an image folder, which has no folds: leave out --fold" % root)
+        raise InputError(f"{root} is an image folder, which has no folds: leave out --fold")
     return read_folders(root, labels)
 
 
@@ -53,22 +53,21 @@ def read_manifest(folder, labels="emotion", fold=None):
         root = Path(read_json(folder / DESCRIPTION)["root"])
         there = root.is_dir()
     except (InputError, KeyError, TypeError, OSError):
-        raise InputError("%s is missing or damaged: prepare the data set again" % (folder / DESCRIPTION)) from None
+        raise InputError(f"{folder / DESCRIPTION} is missing or damaged: prepare the data set again") from None
     if not there:
         raise InputError(f"the images of {folder} are gone, there is no folder {shown(str(root))}: "
                          "restore it, or prepare the data set again, from where they are now, for --data")
     for entry in entries:
         if not getattr(entry, labels):
-            raise InputError("%s in %s has no %s: use --labels %s" % (
-                entry.path, path, labels, "sentiment" if labels == "emotion" else "emotion"))
+            raise InputError(f"{entry.path} in {path} has no {labels}: use --labels {'sentiment' if labels == 'emotion' else 'emotion'}")
     classes = sorted({entry.emotion for entry in entries}) if labels == "emotion" else list(SENTIMENTS)
     if fold is not None and entries[0].split not in SPLITS and fold not in folds_of(folder):
-        raise InputError("%s has no fold %d: it has %s" % (folder, fold, ", ".join(map(str, folds_of(folder)))))
+        raise InputError(f"{folder} has no fold {fold:d}: it has {', '.join(map(str, folds_of(folder)))}")
     chosen = {}
     for entry in entries:
         chosen.setdefault(_split_of(entry, fold, folder), []).append(entry)
     return {
-        name: ManifestSplit("%s, %s" % (path, "split %s" % name if fold is None else "%s of fold %d" % (name, fold)), root, classes,
+        name: ManifestSplit(f"{path}, {f'split {name}' if fold is None else f'{name} of fold {fold:d}'}", root, classes,
                             chosen[name], [classes.index(getattr(entry, labels)) for entry in chosen[name]])
         for name in SPLITS if name in chosen}
 
@@ -81,15 +80,14 @@ def read_training_splits(root, labels="emotion", fold=None):
     """
     splits = read_splits(root, labels, fold)
     if "train" not in splits or len(splits) < 2:
-        raise InputError("%s has only the split %s: training needs train, and valid or test" % (root, ", ".join(splits)))
+        raise InputError(f"{root} has only the split {', '.join(splits)}: training needs train, and valid or test")
     train = splits["train"]
     present = [name for name, count in zip(train.classes, train.counts) if count]
     if len(train.classes) < 2 or labels == "sentiment" and len(present) < 2:
-        raise InputError("all training images of %s are of one class, %s: there is nothing to tell apart; add the folder or the rows of "
-                         "another class%s" % (train.source, present[0], ", or use --labels emotion" if labels == "sentiment" else ""))
+        raise InputError(f"all training images of {train.source} are of one class, {present[0]}: there is nothing to tell apart; add the folder or the rows of another class{', or use --labels emotion' if labels == 'sentiment' else ''}")
     for name, count in zip(train.classes, train.counts):
         if not count:
-            raise InputError("class %s has no image in %s: add some, or remove the class from every split" % (name, train.source))
+            raise InputError(f"class {name} has no image in {train.source}: add some, or remove the class from every split")
     return splits, "valid" if "valid" in splits else "test"
 
 
@@ -99,7 +97,7 @@ def read_split(root, name, labels="emotion", fold=None):
         return read_folder(root, name, labels)
     splits = read_splits(root, labels, fold)
     if name not in splits:
-        raise InputError("%s has no split %s: it has %s" % (Path(root) / MANIFEST, name, ", ".join(splits)))
+        raise InputError(f"{Path(root) / MANIFEST} has no split {name}: it has {', '.join(splits)}")
     return splits[name]
 
 
@@ -118,15 +116,15 @@ def fingerprint(splits):
     total = hashlib.sha256()
     for name, split in splits.items():
         for image, digest in zip(split.names, split.digests):
-            total.update(("%s/%s %s\n" % (name, image, digest)).encode("utf-8", "surrogateescape"))
+            total.update((f"{name}/{image} {digest}\n").encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
 def _split_of(entry, fold, folder):
     if entry.split in SPLITS:
         if fold is not None:
-            raise InputError("%s is in train, valid and test, not in folds: leave out --fold" % folder)
+            raise InputError(f"{folder} is in train, valid and test, not in folds: leave out --fold")
         return entry.split
     if fold is None:
-        raise InputError("%s is in folds: choose with --fold which one is the test, or take --folds all" % folder)
+        raise InputError(f"{folder} is in folds: choose with --fold which one is the test, or take --folds all")
     return "test" if int(entry.split) == fold else "train"

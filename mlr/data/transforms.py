@@ -28,8 +28,7 @@ def caffe_transform(size=paper.CAFFE_SIZE, resize=None, train=False, mean_image=
     """
     resize = caffe_resize(size) if resize is None else resize
     if resize < size:
-        raise InputError("a crop of %d pixels can't be taken from images that are resized to %d: give a resize of at least the size" % (
-            size, resize))
+        raise InputError(f"a crop of {size:d} pixels can't be taken from images that are resized to {resize:d}: give a resize of at least the size")
     mean = mx.nd.array(paper.CAFFE_MEAN) if mean_image is None else _read_mean_image(mean_image, resize)
     crops = [transforms.CenterCrop(size)]
     if train:
@@ -46,20 +45,18 @@ def _read_mean_image(path, resize):
     """Return a mean image (resize, resize, 3) BGR, an NDArray."""
     shape = (3, paper.CAFFE_RESIZE, paper.CAFFE_RESIZE)
     if not Path(path).is_file():
-        raise InputError("there is no mean image %s" % path)
+        raise InputError(f"there is no mean image {path}")
     try:
         mean = np.load(str(path), allow_pickle=False)
     except Exception as error:  # of a damaged file NumPy raises nearly everything
-        raise InputError("mean image %s is no .npy file, a damaged one, or holds pickled objects, which are not read (%s)" % (
-            path, error)) from None
+        raise InputError(f"mean image {path} is no .npy file, a damaged one, or holds pickled objects, which are not read ({error})") from None
     if not isinstance(mean, np.ndarray) or mean.shape != shape or mean.dtype.kind not in "fiu" or not np.isfinite(mean).all():
-        raise InputError("mean image %s holds %s: expected finite numbers of shape %s, channels B, G, R, as Caffe's blobproto_to_array makes "
-                         "it of imagenet_mean.binaryproto" % (path, _described(mean), shape))
+        raise InputError(f"mean image {path} holds {_described(mean)}: expected finite numbers of shape {shape}, channels B, G, R, as Caffe's blobproto_to_array makes it of imagenet_mean.binaryproto")
     return mx.image.imresize(mx.nd.array(mean.transpose(1, 2, 0), dtype="float32"), resize, resize)
 
 
 def _described(loaded):
-    return "%s of shape %s" % (loaded.dtype, loaded.shape) if isinstance(loaded, np.ndarray) else "several arrays"
+    return f"{loaded.dtype} of shape {loaded.shape}" if isinstance(loaded, np.ndarray) else "several arrays"
 
 
 # Crop area, as a part of the image, and jitter of brightness, contrast and saturation.

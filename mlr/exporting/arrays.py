@@ -36,8 +36,7 @@ def import_npz(path, ctx=None):
         net = new_network(options)
         infer_shapes(net)
     except Exception as error:  # of arguments that were never meant, Gluon raises nearly everything
-        raise InputError("%s describes no network that this package can build (%s): get it again, or export it anew" % (
-            path, str(error).partition("\n")[0] or type(error).__name__)) from None
+        raise InputError("{} describes no network that this package can build ({}): get it again, or export it anew".format(path, str(error).partition("\n")[0] or type(error).__name__)) from None
     set_parameters(net._collect_params_with_prefix(), {name: array for name, array in arrays.items() if "." in name}, path, ctx)
     net.hybridize(static_alloc=True, static_shape=True)
     return net
@@ -50,6 +49,5 @@ def _network_options(text, path):
         if len(json.dumps(options)) > LONGEST or options.get("image_size", 0) > LARGEST:
             raise ValueError("a network too large")
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        raise InputError("%s holds no network of mlr export --format npz: its `config` is missing or damaged; get it again, or export it anew" % (
-            path)) from None
+        raise InputError(f"{path} holds no network of mlr export --format npz: its `config` is missing or damaged; get it again, or export it anew") from None
     return options

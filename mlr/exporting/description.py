@@ -29,9 +29,9 @@ def exported_part(net, config):
     row = Preset.of_run(config["options"]).row
     if row == "deepsentibank":
         layer = config["features"]
-        return net if layer == "fc8" else net.features, "features", "outputs of %s: %s" % (layer, NO_SVM)
+        return net if layer == "fc8" else net.features, "features", f"outputs of {layer}: {NO_SVM}"
     logits = "logits of the classes; their softmax are the probabilities"
-    return net, "logits", "%s; %s" % (logits, NO_REGIONS) if row == "ar" else logits
+    return net, "logits", f"{logits}; {NO_REGIONS}" if row == "ar" else logits
 
 
 def description(run, parameters="last"):

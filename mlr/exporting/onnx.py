@@ -33,14 +33,13 @@ class Node(NamedTuple):
 
     def fail(self, what):
         """Return the InputError that says what of the node has no conversion."""
-        return InputError("the network can't be written as ONNX: %s of the node %s (operator %s of MXNet) has no conversion in "
-                          "mlr.exporting.onnx.CONVERSIONS; add one there, or take --format symbol or npz" % (what, self.name, self.op))
+        return InputError(f"the network can't be written as ONNX: {what} of the node {self.name} (operator {self.op} of MXNet) has no conversion in mlr.exporting.onnx.CONVERSIONS; add one there, or take --format symbol or npz")
 
     def only(self, **allowed):
         """Raise InputError where an attribute has another value than the one that is converted."""
         for name, value in allowed.items():
             if self.attrs.get(name, value) != value:
-                raise self.fail("%s=%s" % (name, self.attrs[name]))
+                raise self.fail(f"{name}={self.attrs[name]}")
 
 
 class Graph:
@@ -199,7 +198,7 @@ def _scalar(op, swapped=False):
 def _activation(graph, node, x):
     kinds = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softrelu": "Softplus", "softsign": "Softsign"}
     if node.attrs["act_type"] not in kinds:
-        raise node.fail("act_type=%s" % node.attrs["act_type"])
+        raise node.fail(f"act_type={node.attrs['act_type']}")
     return graph.add(kinds[node.attrs["act_type"]], [x], node.name)
 
 
@@ -213,7 +212,7 @@ def _batch_norm(graph, node, x, gamma, beta, mean, variance):
 def _convolution(graph, node, *inputs):
     sides = len(node.attrs["kernel"])
     if not str(node.attrs.get("layout")).startswith(("NC", "None")):
-        raise node.fail("layout=%s" % node.attrs["layout"])
+        raise node.fail(f"layout={node.attrs['layout']}")
     return graph.add(
         "Conv", inputs, node.name, kernel_shape=node.attrs["kernel"], strides=node.attrs.get("stride") or (1,) * sides,
         dilations=node.attrs.get("dilate") or (1,) * sides, pads=(node.attrs.get("pad") or (0,) * sides) * 2,
@@ -233,13 +232,13 @@ def _pooling(graph, node, x):
     """The padding at the end is worked out from the known sizes, which serves both of MXNet's ways of rounding them."""
     kind, convention = node.attrs.get("pool_type", "max"), node.attrs.get("pooling_convention", "valid")
     if kind not in ("max", "avg") or convention not in ("valid", "full"):
-        raise node.fail("pool_type=%s, pooling_convention=%s" % (kind, convention))
+        raise node.fail(f"pool_type={kind}, pooling_convention={convention}")
     operator = {"max": "MaxPool", "avg": "AveragePool"}[kind]
     if node.attrs.get("global_pool", False):
         return graph.add("Global" + operator, [x], node.name)
     kernel = node.attrs["kernel"]
     if not str(node.attrs.get("layout")).startswith(("NC", "None")):
-        raise node.fail("layout=%s" % node.attrs["layout"])
+        raise node.fail(f"layout={node.attrs['layout']}")
     stride, pad = node.attrs.get("stride") or (1,) * len(kernel), node.attrs.get("pad") or (0,) * len(kernel)
     ends = tuple(max(0, (out - 1) * step + width - before - size) for size, out, width, step, before in zip(
         node.shapes[0][2:], node.shape[2:], kernel, stride, pad))
@@ -258,7 +257,7 @@ def _pooling(graph, node, x):
 def _local_response_norm(graph, node, x):
     attrs = node.attrs
     if attrs["nsize"] % 2 == 0:             # MXNet then takes one channel more
-        raise node.fail("nsize=%d" % attrs["nsize"])
+        raise node.fail(f"nsize={attrs['nsize']:d}")
     return graph.add("LRN", [x], node.name, size=attrs["nsize"], alpha=attrs.get("alpha", 1e-4), beta=attrs.get("beta", .75),
                      bias=float(attrs.get("knorm", 2)))
 
@@ -267,7 +266,7 @@ def _reshape(graph, node, x):
     node.only(reverse=False)
     shape = node.attrs["shape"]
     if min(shape) < -1:
-        raise node.fail("shape=%s" % (shape,))
+        raise node.fail(f"shape={shape}")
     return graph.add("Reshape", [x, graph.constant(node.name + "_shape", shape, np.int64)], node.name)
 
 
@@ -284,14 +283,14 @@ def _concat(graph, node, *inputs):
 
 
 def _sliced(graph, node, x, begins, ends, axes):
-    bounds = [graph.constant("%s_%s" % (node.name, name), value, np.int64) for name, value in (
+    bounds = [graph.constant(f"{node.name}_{name}", value, np.int64) for name, value in (
         ("begins", [begin or 0 for begin in begins]), ("ends", [END if end is None else end for end in ends]), ("axes", axes))]
     return graph.add("Slice", [x, *bounds], node.name)
 
 
 def _slice(graph, node, x):
     if any(step not in (None, 1) for step in node.attrs.get("step") or ()):
-        raise node.fail("step=%s" % (node.attrs["step"],))
+        raise node.fail(f"step={node.attrs['step']}")
     begins, ends = ((bounds if isinstance(bounds, tuple) else (bounds,)) for bounds in (node.attrs["begin"], node.attrs["end"]))
     return _sliced(graph, node, x, begins, ends, range(len(begins)))
 
@@ -324,13 +323,13 @@ def _reduce(op):
 
 def _batch_dot(graph, node, first, second):
     first, second = (
-        graph.add("Transpose", [x], "%s_%s" % (node.name, side), perm=(0, 2, 1)) if node.attrs.get("transpose_" + letter, False) else x
+        graph.add("Transpose", [x], f"{node.name}_{side}", perm=(0, 2, 1)) if node.attrs.get("transpose_" + letter, False) else x
         for x, side, letter in ((first, "left", "a"), (second, "right", "b")))
     return graph.add("MatMul", [first, second], node.name)
 
 
 def _clip(graph, node, x):
-    bounds = [graph.constant("%s_%s" % (node.name, name), node.attrs["a_" + name]) for name in ("min", "max")]
+    bounds = [graph.constant(f"{node.name}_{name}", node.attrs["a_" + name]) for name in ("min", "max")]
     return graph.add("Clip", [x, *bounds], node.name)
 
 
@@ -347,7 +346,7 @@ def _take(graph, node, x, indices):
     if node.shapes[0][axis] is None:
         raise node.fail("indices into the batch")
     whole = graph.add("Cast", [indices], node.name + "_whole", to=TensorProto.INT64)
-    bounds = [graph.constant("%s_%s" % (node.name, name), value, np.int64) for name, value in (
+    bounds = [graph.constant(f"{node.name}_{name}", value, np.int64) for name, value in (
         ("first", 0), ("last", node.shapes[0][axis] - 1))]
     return graph.add("Gather", [x, graph.add("Clip", [whole, *bounds], node.name + "_inside")], node.name, axis=axis)
 

@@ -21,7 +21,7 @@ def save_symbol(net, size, about, folder):
     """
     staged = Path(folder).with_name(Path(folder).name + STAGED)
     if staged.exists():
-        raise InputError("%s exists already, likely the rest of an interrupted export: remove it" % staged)
+        raise InputError(f"{staged} exists already, likely the rest of an interrupted export: remove it")
     net(mx.nd.zeros((1, 3, size, size))).wait_to_read()     # what is exported is the graph of the last call
     staged.mkdir(parents=True)
     try:
@@ -32,6 +32,6 @@ def save_symbol(net, size, about, folder):
         os.rename(staged, folder)
         sync(Path(folder).parent)
     except (OSError, mx.MXNetError) as error:
-        raise RunError("%s can't be written, likely for want of room: %s" % (folder, str(error).partition("\n")[0])) from None
+        raise RunError("{} can't be written, likely for want of room: {}".format(folder, str(error).partition("\n")[0])) from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)

@@ -31,10 +31,10 @@ def parse_json(text, source, remedy="restore it from a copy"):
 def _text(path, remedy):
     try:
         if Path(path).stat().st_size > MOST_BYTES:
-            raise InputError("%s has more than %d MiB, likely another file under its name: %s" % (path, MOST_BYTES >> 20, remedy))
+            raise InputError(f"{path} has more than {MOST_BYTES >> 20:d} MiB, likely another file under its name: {remedy}")
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError("can't read %s: %s; %s" % (path, error.strerror, remedy)) from None
+        raise InputError(f"can't read {path}: {error.strerror}; {remedy}") from None
     except UnicodeDecodeError as error:
         raise _damaged(path, error, remedy) from None
 
@@ -42,16 +42,16 @@ def _text(path, remedy):
 def _finite(text):
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("%.40s is no number" % text)
+        raise ValueError(f"{text!s:.40} is no number")
     return number
 
 
 def _short(text):
     """Python 3.8 takes an hour for a number of a million digits."""
     if len(text) > 40:
-        raise ValueError("%.40s... is no number" % text)
+        raise ValueError(f"{text!s:.40}... is no number")
     return int(text)
 
 
 def _damaged(source, error, remedy):
-    return InputError("%s is no JSON, or damaged (%s): %s" % (source, error, remedy))
+    return InputError(f"{source} is no JSON, or damaged ({error}): {remedy}")

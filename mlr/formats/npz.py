@@ -23,21 +23,19 @@ def read_npz(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError("parameter file %s does not exist" % path)
+        raise InputError(f"parameter file {path} does not exist")
     if path.suffix.lower() == ".npy":
-        raise InputError("%s is not read: as .npy a dictionary of weights is a pickle, which can run any program when it is opened. Where you "
-                         "trust it, convert it once:\n%s" % (path, UNPICKLE % (str(path), str(path.with_suffix(".npz")))))
+        raise InputError(f"{path} is not read: as .npy a dictionary of weights is a pickle, which can run any program when it is opened. Where you trust it, convert it once:\n{UNPICKLE % (str(path), str(path.with_suffix('.npz')))}")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > MOST_BYTES:
-            raise ValueError("it claims %.0f GiB" % (size / 2 ** 30))
+            raise ValueError(f"it claims {size / 2 ** 30:.0f} GiB")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray):  # NumPy hands out other members as they are
-                raise ValueError("%s is no array" % name)
+                raise ValueError(f"{name} is no array")
         return arrays
     except Exception as error:  # of a damaged file zipfile, zlib and NumPy raise nearly everything
-        raise InputError("%s is no .npz file of plain arrays, or a damaged one (%s): make it with numpy.savez, or get it again" % (
-            path, shown(str(error)))) from None
+        raise InputError(f"{path} is no .npz file of plain arrays, or a damaged one ({shown(str(error))}): make it with numpy.savez, or get it again") from None

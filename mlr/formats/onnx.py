@@ -8,11 +8,11 @@ from mlr.errors import InputError, shown
 def read_onnx(path):
     """Return the weights of an ONNX file, {name: NumPy array}. Raises InputError where it is none, or the onnx package is missing."""
     if not Path(path).is_file():
-        raise InputError("parameter file %s does not exist" % path)
+        raise InputError(f"parameter file {path} does not exist")
     try:
         import onnx
     except ModuleNotFoundError:
-        raise InputError("reading %s needs the onnx package: pip install 'mlr[onnx]'" % path) from None
+        raise InputError(f"reading {path} needs the onnx package: pip install 'mlr[onnx]'") from None
     try:
         weights = onnx.load(str(path), load_external_data=False).graph.initializer
         if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights):
@@ -21,7 +21,7 @@ def read_onnx(path):
             raise ValueError("it has a name that is no text")
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in weights}
     except Exception as error:  # of a damaged file protobuf, onnx and NumPy raise nearly everything
-        raise InputError("%s is no ONNX file, or a damaged one (%s): get it again" % (path, shown(str(error)))) from None
+        raise InputError(f"{path} is no ONNX file, or a damaged one ({shown(str(error))}): get it again") from None
     if not arrays:
-        raise InputError("%s is no ONNX file, or one without weights" % path)
+        raise InputError(f"{path} is no ONNX file, or one without weights")
     return arrays

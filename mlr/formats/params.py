@@ -28,7 +28,7 @@ def write_params(path, arrays):
         for array in arrays.values():
             array = np.ascontiguousarray(array if isinstance(array, np.ndarray) else array.asnumpy())
             dtype = list(DTYPES.values()).index(array.dtype.name)
-            file.write(struct.pack("<IiI%dqiii" % array.ndim, TYPED_STORAGE, DENSE, array.ndim, *array.shape, *CPU, dtype))
+            file.write(struct.pack(f"<IiI{array.ndim:d}qiii", TYPED_STORAGE, DENSE, array.ndim, *array.shape, *CPU, dtype))
             file.write(array.data)
         file.write(struct.pack("<Q", len(arrays)))
         for name in arrays:
@@ -43,7 +43,7 @@ def read_params(path):
     a checksum can tell.
     """
     if not Path(path).is_file():
-        raise InputError("parameter file %s does not exist" % path)
+        raise InputError(f"parameter file {path} does not exist")
     file = _Reader(Path(path).read_bytes())
     try:
         if file.take("Q") != LIST:
@@ -52,13 +52,13 @@ def read_params(path):
         arrays = [file.array() for _ in range(file.take("Q"))]
         names = [file.text() for _ in range(file.take("Q"))]
         if file.position != len(file.data):
-            raise ValueError("%d bytes follow its last name" % (len(file.data) - file.position))
+            raise ValueError(f"{len(file.data) - file.position:d} bytes follow its last name")
         if len(set(names)) != len(names):
             raise ValueError("it names an array twice")
     except ValueError as error:
-        raise InputError("%s is no MXNet parameter file, or a damaged one: %s; restore it from a copy" % (path, error)) from None
+        raise InputError(f"{path} is no MXNet parameter file, or a damaged one: {error}; restore it from a copy") from None
     if len(names) != len(arrays) or not arrays:
-        raise InputError("%s holds %d arrays under %d names: expected a file written by save_parameters" % (path, len(arrays), len(names)))
+        raise InputError(f"{path} holds {len(arrays):d} arrays under {len(names):d} names: expected a file written by save_parameters")
     return dict(zip(names, arrays))
 
 
@@ -70,7 +70,7 @@ class _Reader:
 
     def bytes(self, count):
         if count > len(self.data) - self.position:
-            raise ValueError("it ends %d bytes too early" % (count - len(self.data) + self.position))
+            raise ValueError(f"it ends {count - len(self.data) + self.position:d} bytes too early")
         self.position += count
         return self.data[self.position - count:self.position]
 
@@ -88,13 +88,13 @@ class _Reader:
         old = start not in (UNTYPED_STORAGE, TYPED_STORAGE, NUMPY_SHAPES)
         dimensions = start if old else self.take("I")
         if not 0 < dimensions <= MOST_DIMENSIONS:
-            raise ValueError("it holds an array of %d dimensions" % dimensions)
+            raise ValueError(f"it holds an array of {dimensions:d} dimensions")
         shape = [self.take("I" if old else "q") for _ in range(dimensions)]
         if min(shape) < 0:
-            raise ValueError("it holds an array of shape %s" % shape)
+            raise ValueError(f"it holds an array of shape {shape}")
         self.take("q")                             # the device that it was saved from
         number = self.take("i")
         if number not in DTYPES:
-            raise ValueError("it holds an array of an unknown type, %d" % number)
+            raise ValueError(f"it holds an array of an unknown type, {number:d}")
         dtype = np.dtype(DTYPES[number]).newbyteorder("<")
         return np.frombuffer(self.bytes(prod(shape) * dtype.itemsize), dtype).reshape(shape)

@@ -82,7 +82,7 @@ def load(run: PathLike = SHIPPED_RUN, ctx: Optional[Union[str, mx.Context]] = No
     Raises InputError for a folder that is no run or is damaged, parameters that it has not, and a context that is not there.
     """
     if parameters not in ("last", "best"):
-        raise InputError('parameters are "last" or "best", not %r' % (parameters,))
+        raise InputError(f"parameters are \"last\" or \"best\", not {parameters!r}")
     if not isinstance(run, (str, os.PathLike)):
         raise InputError(f"a run is the path of its folder, not a {type(run).__name__}")
     return _MXNET.submit(lambda: Predictor.of_run(Run.open(run), parse_context(ctx), parameters)).result()
@@ -113,10 +113,9 @@ class Predictor:
             machine = SupportVectorMachine.from_arrays(read_params(path), path)
         net = run.load_network(ctx, parameters)
         if machine and (machine.classes, machine.width) != (len(run.classes), net.output.weight.shape[run.config["features"] == "fc7"]):
-            raise InputError("%s is for %d classes and features of length %d, which are not the run's: restore it from a copy, or train again" % (
-                path, machine.classes, machine.width))
+            raise InputError(f"{path} is for {machine.classes:d} classes and features of length {machine.width:d}, which are not the run's: restore it from a copy, or train again")
         predictor = cls(net, run.classes, run.config, ctx, machine)
-        predictor._answering, predictor._named = fused(predictor._answering), "the network of %s, %s.params," % (run.folder, parameters)
+        predictor._answering, predictor._named = fused(predictor._answering), f"the network of {run.folder}, {parameters}.params,"
         return predictor
 
     @overload
@@ -192,8 +191,7 @@ class Predictor:
         trained on, (N, D): what config.json calls `features`, fc8 or fc7. Raises InputError where it is no number."""
         features = forward.predict(self._answering, [(batch, nd.zeros(len(batch)))], self.ctx)[0]
         if not np.isfinite(features).all():
-            raise InputError("%s answers with NaN or infinity: its weights are damaged, or its training diverged; restore it from a copy, or "
-                             "train again" % self._named)
+            raise InputError(f"{self._named} answers with NaN or infinity: its weights are damaged, or its training diverged; restore it from a copy, or train again")
         return features
 
     def _answers(self, images):
@@ -243,10 +241,10 @@ def find_images(folder: PathLike, left_out: Optional[list] = None) -> List[Path]
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError("there is no folder %s" % folder)
+        raise InputError(f"there is no folder {folder}")
     paths, others = walk(folder)
     if not paths:
-        raise InputError("no images (JPEG, PNG and other formats of pictures) in %s%s" % (folder, "; " + words_on(others) if others else ""))
+        raise InputError(f"no images (JPEG, PNG and other formats of pictures) in {folder}{'; ' + words_on(others) if others else ''}")
     if left_out is not None:
         left_out += others
     return sorted(paths)
@@ -285,8 +283,7 @@ def _read(image):
     if not isinstance(image, np.ndarray):
         raise InputError(f"an image is {ACCEPTED}, not a {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError("an image is an array (H, W, 3) of uint8, RGB, and this one is %s of %s: repeat grey three times, leave alpha out, "
-                         "and bring other numbers to 0 to 255 and .astype('uint8')" % (image.shape, image.dtype))
+        raise InputError(f"an image is an array (H, W, 3) of uint8, RGB, and this one is {image.shape} of {image.dtype}: repeat grey three times, leave alpha out, and bring other numbers to 0 to 255 and .astype('uint8')")
     return image
 
 

@@ -46,7 +46,7 @@ def propose(pixels, kind="grid", model=None):
         return grid(pixels)
     if kind == "edgeboxes":
         return edge_boxes(pixels, model)
-    raise InputError("there are no proposals of kind %r: choose grid or edgeboxes, or give a file of them" % (kind,))
+    raise InputError(f"there are no proposals of kind {kind!r}: choose grid or edgeboxes, or give a file of them")
 
 
 def grid(pixels, count=GRID_BOXES):
@@ -77,11 +77,9 @@ def edge_boxes(pixels, model, count=paper.AR_PROPOSALS):
     the ximgproc module, which opencv-contrib-python has and opencv-python lacks, or with one too old to return scores.
     """
     if not hasattr(cv2, "ximgproc"):
-        raise InputError("Edge Boxes need OpenCV's ximgproc, which this OpenCV %s lacks: install opencv-contrib-python in place of "
-                         "opencv-python, of the same version, or take the grid's proposals or a file of them" % cv2.__version__)
+        raise InputError(f"Edge Boxes need OpenCV's ximgproc, which this OpenCV {cv2.__version__} lacks: install opencv-contrib-python in place of opencv-python, of the same version, or take the grid's proposals or a file of them")
     if model is None or not Path(model).is_file():
-        raise InputError("Edge Boxes need the model of OpenCV's structured edge detector, %s: give the file model.yml.gz, of "
-                         "opencv_extra, testdata/cv/ximgproc" % ("none was given" if model is None else "there is no file %s" % model))
+        raise InputError(f"Edge Boxes need the model of OpenCV's structured edge detector, {'none was given' if model is None else f'there is no file {model}'}: give the file model.yml.gz, of opencv_extra, testdata/cv/ximgproc")
     detector = _edge_detector(str(model))
     if min(pixels.shape[:2]) <= paper.AR_SIDES[0]:  # no box passes the size filter, and on less than its patch the detector fails
         return np.empty((0, 4)), np.empty(0)
@@ -90,7 +88,7 @@ def edge_boxes(pixels, model, count=paper.AR_PROPOSALS):
     # A new one each time, as one that has been used finds other boxes.
     found = cv2.ximgproc.createEdgeBoxes(**paper.EDGE_BOXES).getBoundingBoxes(detector.edgesNms(edges, orientation), orientation)
     if not isinstance(found, tuple) or len(found) != 2:
-        raise InputError("the Edge Boxes of this OpenCV %s return no scores: install a newer opencv-contrib-python" % cv2.__version__)
+        raise InputError(f"the Edge Boxes of this OpenCV {cv2.__version__} return no scores: install a newer opencv-contrib-python")
     if not len(found[0]):
         return np.empty((0, 4)), np.empty(0)     # OpenCV's scores are None then
     corners, scores = np.asarray(found[0], float), np.ravel(found[1]).astype(float)
@@ -108,7 +106,7 @@ def _edge_detector(model):
             return cv2.ximgproc.createStructuredEdgeDetection(model)
     except (cv2.error, SystemError):
         pass
-    raise InputError("%s is no model of OpenCV's structured edge detector, or a damaged one: get model.yml.gz again" % model)
+    raise InputError(f"{model} is no model of OpenCV's structured edge detector, or a damaged one: get model.yml.gz again")
 
 
 class Proposals(dict):
@@ -127,8 +125,7 @@ class Proposals(dict):
         if bare in self.keys():
             return self[bare]
         near = difflib.get_close_matches(str(name), self, n=1) or [next(iter(self))]
-        raise InputError("%s has no proposals of image %s, but of %d others, as %s: name images as the file does, or add it" % (
-            self.path, name, len(self), shown(near[0])))
+        raise InputError(f"{self.path} has no proposals of image {name}, but of {len(self):d} others, as {shown(near[0])}: name images as the file does, or add it")
 
 
 def read_proposals(path):
@@ -145,19 +142,18 @@ def read_proposals(path):
     path = Path(path)
     readers = {".npz": (_npz_tables, 0), ".mat": (_mat_tables, 1)}
     if path.suffix.lower() not in readers:
-        raise InputError("%s: proposals are read from files that end in %s" % (path, " or ".join(readers)))
+        raise InputError(f"{path}: proposals are read from files that end in {' or '.join(readers)}")
     if not path.is_file():
-        raise InputError("there is no file of proposals %s" % path)
+        raise InputError(f"there is no file of proposals {path}")
     tables, first_pixel = readers[path.suffix.lower()]
     try:
         tables = list(tables(path))
     except InputError:
         raise
     except Exception as error:  # of a damaged file zipfile, zlib, NumPy and SciPy raise nearly everything, and none of it names the file
-        raise InputError("%s is no %s file, or a damaged one (%s): restore it from a copy" % (
-            path, path.suffix.lower(), shown(str(error).partition("\n")[0]) or type(error).__name__)) from None
+        raise InputError("{} is no {} file, or a damaged one ({}): restore it from a copy".format(path, path.suffix.lower(), shown(str(error).partition("\n")[0]) or type(error).__name__)) from None
     if not tables:
-        raise InputError("%s holds no proposals: expected an array (M, 5) for every image" % path)
+        raise InputError(f"{path} holds no proposals: expected an array (M, 5) for every image")
     return Proposals(path, {name: _boxes(table, first_pixel, name, path) for name, table in tables})
 
 
@@ -165,8 +161,7 @@ def _npz_tables(path):
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if sum(member.file_size for member in members) > MOST_BYTES:
-        raise InputError("%s would take more than %d GiB of memory, likely a damaged header or an attack: if it is neither, split it" % (
-            path, MOST_BYTES >> 30))
+        raise InputError(f"{path} would take more than {MOST_BYTES >> 30:d} GiB of memory, likely a damaged header or an attack: if it is neither, split it")
     if len({member.filename for member in members}) != len(members):
         raise ValueError("it names an array twice")
     with np.load(path, allow_pickle=False) as arrays:
@@ -178,17 +173,16 @@ def _mat_tables(path):
     with tempfile.TemporaryDirectory() as folder:
         converted = os.path.join(folder, "proposals.npz")
         done = subprocess.run([sys.executable, "-c", "import sys; from mlr.inference.proposals import convert_mat; convert_mat(*sys.argv[1:])",
-                               str(path), converted], stderr=subprocess.PIPE, universal_newlines=True)
+                               str(path), converted], stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise ValueError("SciPy's reader died of it" if done.returncode < 0 else done.stderr.strip().rpartition("\n")[2])
         arrays = _npz_tables(converted)
     tables, names = ([array for name, array in arrays if name.startswith(variable)] for variable in ("boxes", "imgname"))
     if not tables or len(tables) != len(names):
-        raise InputError("%s lacks the cell arrays boxes and imgname, of equal length: load both in MATLAB, then save(file, 'boxes', "
-                         "'imgname')" % path)
+        raise InputError(f"{path} lacks the cell arrays boxes and imgname, of equal length: load both in MATLAB, then save(file, 'boxes', 'imgname')")
     names = ["".join(name.ravel()) if name.dtype.kind == "U" else "" for name in names]
     if "" in names or len(set(names)) != len(names):
-        raise InputError("%s: imgname must have another text for every image" % path)
+        raise InputError(f"{path}: imgname must have another text for every image")
     return list(zip(names, tables))
 
 
@@ -197,7 +191,7 @@ def convert_mat(path, converted):
     from scipy import io
 
     content = io.loadmat(path, variable_names=["boxes", "imgname"])
-    np.savez(converted, **{"%s %d" % (variable, number): cell for variable in ("boxes", "imgname") if variable in content
+    np.savez(converted, **{f"{variable} {number:d}": cell for variable in ("boxes", "imgname") if variable in content
                            and content[variable].dtype == object for number, cell in enumerate(content[variable].ravel())})
 
 
@@ -205,11 +199,10 @@ def _boxes(table, first_pixel, name, path):
     """Return boxes, of pixels counted from 0, and scores of an image's array in a file, best first."""
     table, name = np.asarray(table), shown(name)
     if table.dtype.kind not in "fiu" or table.ndim != 2 or table.shape[1] != 5 or not len(table):
-        raise InputError("%s: the proposals of %s are %s of shape %s: expected numbers of shape (M, 5), x1 y1 x2 y2 score" % (
-            path, name, table.dtype, table.shape))
+        raise InputError(f"{path}: the proposals of {name} are {table.dtype} of shape {table.shape}: expected numbers of shape (M, 5), x1 y1 x2 y2 score")
     table = table.astype(float)
     if not np.isfinite(table).all() or (table[:, 2:4] < table[:, :2]).any():
-        raise InputError("%s: a box of %s is NaN, infinite or ends before it starts: expected x1 <= x2 and y1 <= y2" % (path, name))
+        raise InputError(f"{path}: a box of {name} is NaN, infinite or ends before it starts: expected x1 <= x2 and y1 <= y2")
     return _best_first(table[:, :4] - first_pixel, table[:, 4], len(table))
 
 

@@ -117,7 +117,7 @@ def region_crops(pixels, boxes, size, context=paper.AR_CONTEXT, fill=FILL):
     RGB). Raises InputError for a context that leaves no room, and for a box that is not on the image.
     """
     if not 0 <= 2 * context < size:
-        raise InputError("%d pixels of context on both sides leave nothing of a crop of %d: choose less than half" % (context, size))
+        raise InputError(f"{context:d} pixels of context on both sides leave nothing of a crop of {size:d}: choose less than half")
     boxes = np.asarray(boxes, float).reshape(-1, 4)
     height, width = pixels.shape[:2]
     half = (boxes[:, 2:] - boxes[:, :2] + 1) / 2
@@ -128,8 +128,7 @@ def region_crops(pixels, boxes, size, context=paper.AR_CONTEXT, fill=FILL):
     crops[:] = fill
     for crop, box, (x1, y1, x2, y2) in zip(crops, boxes, corners):
         if box[0] > width - 1 or box[1] > height - 1 or box[2] < 0 or box[3] < 0:
-            raise InputError("box %s is not on the image of %d x %d pixels: are the proposals another image's?" % (
-                box.tolist(), width, height))
+            raise InputError(f"box {box.tolist()} is not on the image of {width:d} x {height:d} pixels: are the proposals another image's?")
         left, columns = _placed(x1, x2, width, size)
         top, rows = _placed(y1, y2, height, size)
         part = np.ascontiguousarray(pixels[max(y1, 1) - 1:y2, max(x1, 1) - 1:x2])
@@ -156,7 +155,7 @@ def ten_crops(pixels, resize=paper.RESIZE, size=paper.IMAGE_SIZE):
     does by default (recalled) and Pillow does, unlike OpenCV. The corners: top left, bottom left, top right, bottom right.
     """
     if size > resize:
-        raise InputError("no crop of %d pixels fits into an image of %d: choose a smaller one" % (size, resize))
+        raise InputError(f"no crop of {size:d} pixels fits into an image of {resize:d}: choose a smaller one")
     square = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((resize, resize), Image.BILINEAR))
     last = resize - size
     middle = (last + 1) // 2
@@ -205,7 +204,7 @@ class AffectiveRegions:
         try:
             crops = region_crops(pixels, boxes, self.size, round(self.size * paper.AR_CONTEXT / paper.IMAGE_SIZE))
         except InputError as error:
-            raise InputError("image %s: %s" % (name, error) if name else str(error)) from None
+            raise InputError(f"image {name}: {error}" if name else str(error)) from None
         whole = ten_crops(pixels, round(self.size * paper.RESIZE / paper.IMAGE_SIZE), self.size)
         image_probabilities = np.mean(self.probabilities_of(whole), axis=0, dtype=float)
         box_probabilities = np.asarray(self.probabilities_of(crops), float)

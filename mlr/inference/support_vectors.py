@@ -23,16 +23,15 @@ def fit(features, labels, kernel="linear", c=1.0, class_weight="balanced", seed=
     deviation; class_weight "balanced" (None: as the images come). Raises InputError for what can't be trained on.
     """
     if kernel not in SHAPES:
-        raise InputError("unknown kernel %s: choose one of %s" % (kernel, ", ".join(SHAPES)))
+        raise InputError(f"unknown kernel {kernel}: choose one of {', '.join(SHAPES)}")
     if not 0 < c < np.inf:
-        raise InputError("C of the support vector machine must be above 0, not %s" % c)
+        raise InputError(f"C of the support vector machine must be above 0, not {c}")
     features, labels = _checked_features(features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
-        raise InputError("%d feature vectors need as many labels, not %s" % (len(features), labels.shape))
+        raise InputError(f"{len(features):d} feature vectors need as many labels, not {labels.shape}")
     classes = np.unique(labels)
     if len(classes) < 2 or not np.array_equal(classes, np.arange(len(classes))):
-        raise InputError("a support vector machine needs images of every class, at least two, labelled from 0; there are images of %s" % (
-            ", ".join(map(str, classes[:20])) or "none"))
+        raise InputError(f"a support vector machine needs images of every class, at least two, labelled from 0; there are images of {', '.join(map(str, classes[:20])) or 'none'}")
     scaler = StandardScaler().fit(features)
     machine = SVC(C=c, kernel=kernel, gamma="auto", class_weight=class_weight, random_state=seed).fit(scaler.transform(features), labels)
     # scikit-learn has a positive decision mean the first class of a pair, but with two classes the second.
@@ -124,18 +123,18 @@ class SupportVectorMachine:
         """
         shapes = SHAPES["linear" if "weights" in arrays else "rbf"]
         if set(shapes) != set(arrays):
-            raise _damaged(source, "it lacks %s, and has %s too much" % tuple(
-                ", ".join(sorted(names)) or "nothing" for names in (set(shapes) - set(arrays), set(arrays) - set(shapes))))
+            raise _damaged(source, "it lacks {}, and has {} too much".format(*tuple(
+                ", ".join(sorted(names)) or "nothing" for names in (set(shapes) - set(arrays), set(arrays) - set(shapes)))))
         sizes = {"1": 1}
         for name, letters in shapes.items():
             array = arrays[name]
             wanted = tuple(sizes.setdefault(letter, size) for letter, size in zip(letters, array.shape))
             if array.dtype.kind != "f" or array.ndim != len(letters) or array.shape != wanted or not array.size:
-                raise _damaged(source, "%s is %s of shape %s" % (name, array.dtype, array.shape))
+                raise _damaged(source, f"{name} is {array.dtype} of shape {array.shape}")
             if not np.isfinite(array).all() or (name in POSITIVE and not (array > 0).all()):
-                raise _damaged(source, "%s holds a value that is not finite%s" % (name, ", or not above 0" if name in POSITIVE else ""))
+                raise _damaged(source, f"{name} holds a value that is not finite{', or not above 0' if name in POSITIVE else ''}")
         if _classes(sizes["P"]) is None:
-            raise _damaged(source, "%d intercepts are of no number of pairs" % sizes["P"])
+            raise _damaged(source, f"{sizes['P']:d} intercepts are of no number of pairs")
         return cls({name: arrays[name].astype(float) for name in shapes}, source)
 
 
@@ -148,12 +147,11 @@ def _classes(pairs):
 def _checked_features(features, width=None):
     features = np.asarray(features, dtype=float)
     if features.ndim != 2 or not features.size or width not in (None, features.shape[1]):
-        raise InputError("features are of shape %s, not (N, %s): they must come from the network that the machine was trained on" % (
-            features.shape, width or "D"))
+        raise InputError(f"features are of shape {features.shape}, not (N, {width or 'D'}): they must come from the network that the machine was trained on")
     if not np.isfinite(features).all():
         raise InputError("features are NaN or infinite, likely of a network whose training diverged or whose weights don't fit: look at those")
     return features
 
 
 def _damaged(source, what):
-    return InputError("%s holds no support vector machine, or a damaged one: %s; train again, or restore it from a copy" % (source, what))
+    return InputError(f"{source} holds no support vector machine, or a damaged one: {what}; train again, or restore it from a copy")

@@ -50,7 +50,7 @@ def tables(presets, rows):
             CROSS_ENTROPY,
             Experiment("backbone alone", {"row": RESNET, "loss": "class_imbalance"}),
             Experiment("branches alone", {"row": "shallow"}),
-            *(Experiment("branch of %s alone" % tap, {"row": "shallow", "taps": tap}) for tap in paper.TAPS),
+            *(Experiment(f"branch of {tap} alone", {"row": "shallow", "taps": tap}) for tap in paper.TAPS),
             Experiment("taps as the widths suggest", {"row": "l_cil", "taps": "by-width"}),
             Experiment("concatenated, style as wide as deep", {"row": "l_cil", "style_width": wide}),
             Experiment("added", {"row": "l_cil", "fusion": "add", "style_width": wide}),

@@ -23,7 +23,7 @@ class Backbone(HybridBlock):
     def __init__(self, name=BACKBONE, **kwargs):
         super().__init__(**kwargs)
         if name not in (*BACKBONES, SLIM_BACKBONE):
-            raise InputError("unknown backbone %s: choose one of %s, %s" % (name, ", ".join(BACKBONES), SLIM_BACKBONE))
+            raise InputError(f"unknown backbone {name}: choose one of {', '.join(BACKBONES)}, {SLIM_BACKBONE}")
         with self.name_scope():
             zoo = zoo_network(name)
             features = zoo.features

@@ -38,8 +38,7 @@ def load_caffe_weights(net, path):
         arrays = read_onnx(path) if path.suffix.lower() == ".onnx" else read_npz(path)
         arrays = _in_gluons_layout(_under_caffes_names(arrays, path), parameters, path)
     else:
-        raise InputError("%s: weights are read from .npz, .onnx or .params files; a .caffemodel has to be converted first, where Caffe is "
-                         "installed, with numpy.savez, to arrays conv1_weights, conv1_biases and so on" % path)
+        raise InputError(f"{path}: weights are read from .npz, .onnx or .params files; a .caffemodel has to be converted first, where Caffe is installed, with numpy.savez, to arrays conv1_weights, conv1_biases and so on")
     classifier = any(name.startswith("fc8.") and array.shape[:1] == parameters["fc8.bias"].shape for name, array in arrays.items())
     if not classifier:
         arrays, parameters = ({name: value for name, value in named.items() if not name.startswith("fc8.")} for named in (arrays, parameters))
@@ -54,9 +53,9 @@ def _under_caffes_names(arrays, path):
         match = WEIGHT_NAME.fullmatch(origin)
         if not match and path.suffix.lower() == ".onnx" and array.dtype.kind in "iu":
             continue                                                       # a shape that the graph reshapes to
-        name = "%s.%s" % (match[1], "weight" if match[2][0] == "w" else "bias") if match else origin
+        name = f"{match[1]}.{'weight' if match[2][0] == 'w' else 'bias'}" if match else origin
         if name in named:
-            raise InputError("%s holds %s twice, as %s and as %s: remove one" % (path, name, origins[name], origin))
+            raise InputError(f"{path} holds {name} twice, as {origins[name]} and as {origin}: remove one")
         named[name], origins[name] = array, origin
     return named
 
@@ -88,6 +87,5 @@ def _dense_are_transposed(arrays, parameters, path):
              if name in arrays and bias in arrays and arrays[bias].ndim == 1]
     straight, transposed = (all(shape == wanted[::order] for shape, wanted in found) for order in (1, -1))
     if found and straight and transposed:
-        raise InputError("the dense layers of %s are square, so that it can't be told whether they are (out, in) or (in, out): "
-                         "load it into a network for another image size, or of another width" % path)
+        raise InputError(f"the dense layers of {path} are square, so that it can't be told whether they are (out, in) or (in, out): load it into a network for another image size, or of another width")
     return transposed

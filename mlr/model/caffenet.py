@@ -29,9 +29,9 @@ class CaffeNet(HybridBlock):
     def __init__(self, classes=paper.SENTIBANK_CONCEPTS, width=1, image_size=paper.CAFFE_SIZE, **kwargs):
         super().__init__(**kwargs)
         if classes < 2:
-            raise InputError("classes must be at least 2, not %s" % classes)
+            raise InputError(f"classes must be at least 2, not {classes}")
         if width not in WIDTHS:
-            raise InputError("width must be one of %s, not %s" % (", ".join(map(str, WIDTHS)), width))
+            raise InputError(f"width must be one of {', '.join(map(str, WIDTHS))}, not {width}")
 
         def convolution(channels, size, stride=1, padding=0, groups=1):
             return nn.Conv2D(channels // width, size, stride, padding, groups=groups, activation="relu")
@@ -52,7 +52,7 @@ class CaffeNet(HybridBlock):
             self.output = nn.Dense(classes)
         weighted = [layer for layer in (*self.features, self.output) if isinstance(layer, (nn.Conv2D, nn.Dense))]
         self.caffe_parameters = {
-            "%s.%s" % (name, kind): getattr(layer, kind) for name, layer in zip(LAYERS, weighted) for kind in ("weight", "bias")}
+            f"{name}.{kind}": getattr(layer, kind) for name, layer in zip(LAYERS, weighted) for kind in ("weight", "bias")}
         self.name_in_zoo, self.image_size = "caffenet", image_size
         self.structural_parameters = self.features._collect_params_with_prefix("features")
         self.prefixed_parameters = {p.name[len(self.prefix):]: p for p in self.structural_parameters.values()}

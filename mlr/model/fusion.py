@@ -18,7 +18,7 @@ class Fusion(HybridBlock):
     def __init__(self, classes, kind="concat", **kwargs):
         super().__init__(**kwargs)
         if kind not in FUSIONS:
-            raise InputError("unknown fusion %s: choose one of %s" % (kind, ", ".join(FUSIONS)))
+            raise InputError(f"unknown fusion {kind}: choose one of {', '.join(FUSIONS)}")
         self.kind = kind
         with self.name_scope():
             self.norm = nn.BatchNorm(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM)

@@ -26,20 +26,19 @@ class MultiLevelNet(HybridBlock):
                  dropout=STYLE_DROPOUT, fusion="concat", gram_scale=1.0, **kwargs):
         super().__init__(**kwargs)
         if classes < 2:
-            raise InputError("classes must be at least 2, not %s" % classes)
+            raise InputError(f"classes must be at least 2, not {classes}")
         unknown = [tap for tap in taps if tap not in MAPS]
         if unknown or not taps:
-            raise InputError("unknown taps %s: choose from %s" % (unknown, ", ".join(MAPS)))
+            raise InputError(f"unknown taps {unknown}: choose from {', '.join(MAPS)}")
         if len(widths) != len(taps):
-            raise InputError("%d taps need as many widths, not %s" % (len(taps), list(widths)))
+            raise InputError(f"{len(taps):d} taps need as many widths, not {list(widths)}")
         self.taps = tuple(taps)
         with self.name_scope():
             self.backbone = Backbone(backbone)
             self.shallow = ShallowRepresentation(taps, widths, style_width, dropout, gram_scale)
             self.fusion = Fusion(classes, fusion)
         if fusion != "concat" and style_width != self.backbone.width:
-            raise InputError("fusion %s needs a style as wide as the deep representation of %s: give style_width %d, not %d" % (
-                fusion, backbone, self.backbone.width, style_width))
+            raise InputError(f"fusion {fusion} needs a style as wide as the deep representation of {backbone}: give style_width {self.backbone.width:d}, not {style_width:d}")
 
     def hybrid_forward(self, F, images):                                 # (N, 3, H, W)
         *maps, deep = self.backbone(images)                              # six maps (N, C, H, W); (N, D)

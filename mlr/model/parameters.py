@@ -27,11 +27,11 @@ class ParametersError(InputError):
         kinds = {
             "missing": self.missing,
             "unexpected": self.unexpected,
-            "wrongly shaped": ["%s %s instead of %s" % (name, *shapes) for name, shapes in faults["wrongly_shaped"].items()],
-            "with values that are no numbers": ["%s %s" % item for item in faults["not_numbers"].items()],
+            "wrongly shaped": ["{} {} instead of {}".format(name, *shapes) for name, shapes in faults["wrongly_shaped"].items()],
+            "with values that are no numbers": ["{} {}".format(*item) for item in faults["not_numbers"].items()],
         }
-        super().__init__("the parameters in %s don't fit the network: %s" % (source, "; ".join(
-            "%d %s (%s%s)" % (len(names), kind, ", ".join(map(shown, names[:NAMES_SHOWN])), ", ..." if len(names) > NAMES_SHOWN else "")
+        super().__init__("the parameters in {} don't fit the network: {}".format(source, "; ".join(
+            f"{len(names):d} {kind} ({', '.join(map(shown, names[:NAMES_SHOWN]))}{', ...' if len(names) > NAMES_SHOWN else ''})"
             for kind, names in kinds.items() if names)))
 
 
@@ -105,5 +105,5 @@ def _name_in_features(name):
 
     backbone.stage1.0.bn1.gamma is backbone.features.5.0.bn1.gamma, feature_extractor.0.gamma is features.0.gamma.
     """
-    name = LAYER_OF_BACKBONE.sub(lambda layer: "features.%d." % (FIRST_OF_BACKBONE[layer[1]] + int(layer[2])), name, count=1)
+    name = LAYER_OF_BACKBONE.sub(lambda layer: f"features.{FIRST_OF_BACKBONE[layer[1]] + int(layer[2]):d}.", name, count=1)
     return "features." + name[len(RELEASED_FEATURES):] if name.startswith(RELEASED_FEATURES) else name

@@ -59,9 +59,9 @@ def zoo_file(name):
     Any <name>-<hash>.params in the cache will do whose SHA-1 starts with that hash, as versions of MXNet have different ones.
     """
     if name not in model_store._model_sha1:
-        raise InputError("the Gluon zoo has no ImageNet weights of %s: train it from scratch with --pretrained none" % name)
+        raise InputError(f"the Gluon zoo has no ImageNet weights of {name}: train it from scratch with --pretrained none")
     sha1 = model_store._model_sha1[name]
-    file_name = "%s-%s.params" % (name, sha1[:8])
+    file_name = f"{name}-{sha1[:8]}.params"
     cache = Path(mx.base.data_dir()) / "models"
     if cache.parts[0] == "~":
         raise InputError("there is no home folder for the ImageNet weights: name a folder in MXNET_HOME, or give --pretrained FILE.params or none")
@@ -73,5 +73,4 @@ def zoo_file(name):
     # The download raises requests' errors, ValueError, RuntimeError, OSError or zipfile's, depending on what came back.
     except Exception as error:
         raise InputError(
-            "the ImageNet weights of %s can't be downloaded (%s); put %s (SHA-1 %s) into %s, or give --pretrained FILE.params or "
-            "FILE.onnx, or train from scratch with --pretrained none" % (name, type(error).__name__, file_name, sha1, cache)) from None
+            f"the ImageNet weights of {name} can't be downloaded ({type(error).__name__}); put {file_name} (SHA-1 {sha1}) into {cache}, or give --pretrained FILE.params or FILE.onnx, or train from scratch with --pretrained none") from None

@@ -21,7 +21,7 @@ def released_view(net):
         *backbone.stem, backbone.pool, backbone.stage1, backbone.stage2, backbone.stage3, backbone.stage4, *backbone.head)
     for number, branch in enumerate(net.shallow.branches, start=1):
         *pool_and_gram, dense = branch.layers
-        setattr(view, "branch_%d" % number, _sequence(*pool_and_gram, nn.Flatten(), dense))
+        setattr(view, f"branch_{number:d}", _sequence(*pool_and_gram, nn.Flatten(), dense))
     view.styleVector = net.shallow.mix
     view.output = _sequence(net.fusion.norm, net.fusion.output)
     return view
@@ -50,16 +50,16 @@ def save_original_parameters(net, path):
     Raises InputError for a network that is not initialized, or that has other taps than the released code.
     """
     if net.taps != TAPS:
-        raise InputError("the released code reads the maps %s and can't load a network that reads %s" % (", ".join(TAPS), ", ".join(net.taps)))
+        raise InputError(f"the released code reads the maps {', '.join(TAPS)} and can't load a network that reads {', '.join(net.taps)}")
     nd.waitall()  # a forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself
     try:
         arrays = parameter_arrays(released_view(net)._collect_params_with_prefix())
     except RuntimeError:  # Gluon's, of a parameter without data
-        raise InputError("the network has no parameters yet: initialize it, or load some, before saving them to %s" % path) from None
-    checksum = Path("%s%s" % (path, CHECKSUM))
+        raise InputError(f"the network has no parameters yet: initialize it, or load some, before saving them to {path}") from None
+    checksum = Path(f"{path}{CHECKSUM}")
     remove(checksum)  # a stop between the two files leaves a whole one without a checksum
     write_file(path, lambda file: write_params(file, arrays))
-    write_file(checksum, "%s  %s\n" % (sha256_of(path), Path(path).name))
+    write_file(checksum, f"{sha256_of(path)}  {Path(path).name}\n")
 
 
 def _renamed(arrays, names):

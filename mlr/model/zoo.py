@@ -17,7 +17,7 @@ def zoo_network(name):
     if name == SLIM_BACKBONE:
         return vision.ResNetV2(vision.BasicBlockV2, [2, 2, 2, 2], list(SLIM_CHANNELS))
     if name not in (*RESIDUAL_NETWORKS, *PLAIN_NETWORKS, *SLIM):
-        raise InputError("unknown network %s: choose one of %s" % (name, ", ".join((*RESIDUAL_NETWORKS, *PLAIN_NETWORKS, SLIM_BACKBONE, *SLIM))))
+        raise InputError(f"unknown network {name}: choose one of {', '.join((*RESIDUAL_NETWORKS, *PLAIN_NETWORKS, SLIM_BACKBONE, *SLIM))}")
     if name in SLIM:
         network = vision.get_model(SLIM[name])
         network.features = _narrowed(network.features)

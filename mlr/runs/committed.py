@@ -37,10 +37,10 @@ class CommittedFolder:
             lines = (self.path / SUMS).read_text().splitlines()
             sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         except ValueError:
-            raise InputError("%s is damaged: restore it from a copy, or train again" % (self.path / SUMS)) from None
+            raise InputError(f"{self.path / SUMS} is damaged: restore it from a copy, or train again") from None
         for name in sums:
             if not PLAIN.fullmatch(name) or name.endswith(STAGED) or name in (SUMS, LOCK):
-                raise InputError("%s lists %r, which is no file of this folder: it was not written by this package, or is damaged" % (self.path / SUMS, name))
+                raise InputError(f"{self.path / SUMS} lists {name!r}, which is no file of this folder: it was not written by this package, or is damaged")
         return sums
 
     def find(self, name):
@@ -65,7 +65,7 @@ class CommittedFolder:
                 staged.append(stage(self.path / name, content))
                 sums[name] = sha256_of(staged[-1])
             removed = set(removed) - set(contents) - set(moved.values())
-            new_sums = stage(self.path / SUMS, "".join("%s  %s\n" % (digest, name) for name, digest in sorted(sums.items()) if name not in removed))
+            new_sums = stage(self.path / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()) if name not in removed))
         except BaseException:
             for path in staged:
                 remove(path)
@@ -92,9 +92,9 @@ class CommittedFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.read(descriptor, 200).decode("ascii", "replace").strip()
-            raise InputError("another training (%s) is at work in %s: wait until it ends, or stop it" % (owner, self.path)) from None
+            raise InputError(f"another training ({owner}) is at work in {self.path}: wait until it ends, or stop it") from None
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, ("process %d on %s\n" % (os.getpid(), socket.gethostname())).encode())
+        os.write(descriptor, (f"process {os.getpid():d} on {socket.gethostname()}\n").encode())
 
     def unlock(self):
         """Let others lock the folder: an exception's traceback may keep this object alive for long."""

@@ -52,7 +52,7 @@ STEP = "step.json", "step.params", "step.optimizer.params"
 def refuse_existing(folder):
     """Raise InputError where a new run's folder exists already."""
     if Path(folder).exists():
-        raise InputError("run folder %s exists already: give another --out, remove it, or continue it with --resume" % folder)
+        raise InputError(f"run folder {folder} exists already: give another --out, remove it, or continue it with --resume")
 
 
 def refuse_unreadable(folder: Path, config: dict, classes: list) -> None:
@@ -86,7 +86,7 @@ class Run:
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A folder that is there is a run: it is filled under another name.
-        filled = folder.with_name(".%s.%d" % (folder.name, os.getpid()))
+        filled = folder.with_name(f".{folder.name}.{os.getpid():d}")
         try:
             filled.mkdir()
             CommittedFolder(filled).commit({"config.json": _json(config), "classes.json": _json(classes)})
@@ -128,7 +128,7 @@ class Run:
     @classmethod
     def _found(cls, folder):
         if not (Path(folder) / SUMS).is_file():
-            raise InputError("%s is not a run folder (it has no %s): give the --out of a training" % (folder, SUMS))
+            raise InputError(f"{folder} is not a run folder (it has no {SUMS}): give the --out of a training")
         return cls(folder, None, None)
 
     def _read(self):
@@ -219,7 +219,7 @@ class Run:
         Raises InputError where tensorboardX is not installed, or tensorboard/ leads elsewhere.
         """
         if (self.folder / EVENTS).is_symlink():
-            raise InputError("%s is a link, and event files are replaced in it: put a folder in its place, or remove it" % (self.folder / EVENTS))
+            raise InputError(f"{self.folder / EVENTS} is a link, and event files are replaced in it: put a folder in its place, or remove it")
         if wanted or (self.folder / EVENTS).exists():
             self._events = EventFile(self.folder / EVENTS, self.metrics)
 
@@ -240,21 +240,17 @@ class Run:
             whole = self.has(PREVIOUS[0]) and not set(PREVIOUS) & set(damaged)
             names = " and ".join(str(self.folder / name) for name in damaged)
             if not whole:
-                raise InputError("%s: missing, damaged or changed (SHA-256), and there is no whole checkpoint of the epoch before: restore it "
-                                 "from a copy, or train again" % names)
+                raise InputError(f"{names}: missing, damaged or changed (SHA-256), and there is no whole checkpoint of the epoch before: restore it from a copy, or train again")
             metrics = _metrics(self._files.find(PREVIOUS[0]))
-            _warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch %d" % (names, len(metrics)))
+            _warn(f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch {len(metrics):d}")
             self._files.commit({"metrics.csv": _csv_lines(metrics)}, dict(zip(PREVIOUS, EPOCH)), removed=(*PREVIOUS, *STEP))
         elif set(STEP) & set(damaged):
-            _warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, %s" % (
-                " and ".join(str(self.folder / name) for name in damaged if name in STEP),
-                "after the last epoch" if self.has(EPOCH[0]) else "the training's start"))
+            _warn("{}: missing, damaged or changed (SHA-256); going on from the checkpoint before, {}".format(" and ".join(str(self.folder / name) for name in damaged if name in STEP), "after the last epoch" if self.has(EPOCH[0]) else "the training's start"))
             self._files.commit({}, removed=STEP)
         elif set(PREVIOUS) & set(damaged):
             self._files.commit({}, removed=PREVIOUS)
         if "best.params" in damaged:
-            _warn("%s is missing, damaged or changed (SHA-256): the best epoch's parameters are lost, unless a later epoch is better" % (
-                self.folder / "best.params"))
+            _warn(f"{self.folder / 'best.params'} is missing, damaged or changed (SHA-256): the best epoch's parameters are lost, unless a later epoch is better")
             self._files.commit({}, removed=["best.params"])
         if "metrics.csv" in damaged and self._files.find("metrics.jsonl"):
             self._files.commit({"metrics.csv": _csv_lines(_metrics(self._files.find("metrics.jsonl")))})
@@ -283,16 +279,13 @@ class Run:
         Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files without a word.
         """
         if not self.has(name) and not name.endswith(".params"):
-            raise InputError("%s lists no %s, so it is damaged: restore it from a copy, or train again" % (self.folder / SUMS, name))
+            raise InputError(f"{self.folder / SUMS} lists no {name}, so it is damaged: restore it from a copy, or train again")
         if not self.has(name):
-            raise InputError("run folder %s has no %s: %s" % (self.folder, name, (
-                "its data has no split valid to choose an epoch by, or the system is fitted at once" if self.metrics
-                else "the training stopped before its first epoch ended")))
+            raise InputError(f"run folder {self.folder} has no {name}: {'its data has no split valid to choose an epoch by, or the system is fitted at once' if self.metrics else 'the training stopped before its first epoch ended'}")
         path = self._files.find(name)
         if not path:
             raise InputError(
-                "%s is missing, damaged or changed (its SHA-256 is not the one in %s): restore it from a copy, or train again"
-                % (self.folder / name, SUMS))
+                f"{self.folder / name} is missing, damaged or changed (its SHA-256 is not the one in {SUMS}): restore it from a copy, or train again")
         return path
 
 

@@ -11,7 +11,7 @@ from mlr.runtime.files import write_file
 
 def fold_folder(folder, fold):
     """Return the run folder of a fold in the folder of a training with --folds all."""
-    return Path(folder) / ("fold-%d" % fold)
+    return Path(folder) / (f"fold-{fold:d}")
 
 
 def fold_folders(folder):
@@ -32,8 +32,7 @@ def save_folds(results: list, folder: Path, stem: str = "test") -> None:
     for name in ("accuracy", "balanced_accuracy"):
         values = [result[name] for result in results]
         summary[name] = {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None, "folds": values}
-        print("%s of %d folds: mean %.3f, standard deviation %s" % (
-            name.replace("_", " "), len(values), summary[name]["mean"], "-" if len(values) == 1 else "%.3f" % summary[name]["std"]))
+        print("{} of {:d} folds: mean {:.3f}, standard deviation {}".format(name.replace("_", " "), len(values), summary[name]["mean"], "-" if len(values) == 1 else f"{summary[name]['std']:.3f}"))
     path = Path(folder) / ("folds.json" if stem == "test" else f"folds_{stem}.json")
     write_file(path, json.dumps(summary, indent=2) + "\n")
     print(f"written: {path}")

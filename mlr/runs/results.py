@@ -57,7 +57,7 @@ def own_evaluation(run: Run, split: str = "test") -> dict:
 
     Raises InputError where it is missing, damaged, or not of the run as it is now.
     """
-    path = run.folder / ("evaluation_%s.json" % split)
+    path = run.folder / (f"evaluation_{split}.json")
     if not path.exists():
         raise InputError(
             f"{run.folder} has no {path.name}, which mlr evaluate writes of the images that were "
@@ -77,7 +77,7 @@ def outcome(folder, split="test"):
     run = Run.open(folder)
     evaluation = own_evaluation(run, split)
     if not all("seconds" in line for line in run.metrics):
-        raise InputError("%s tells no epoch's seconds: restore it from a copy, or train again" % (run.folder / "metrics.jsonl"))
+        raise InputError(f"{run.folder / 'metrics.jsonl'} tells no epoch's seconds: restore it from a copy, or train again")
     return {
         "run": run.folder.name, "seed": run.config["options"]["seed"], **{name: evaluation[name] for name in (*METRICS, "majority_rate", "images")},
         "classes": len(run.classes),
@@ -117,7 +117,7 @@ def markdown(tables, outcomes, heading, comparable):
     """
     lines = [*heading, ""]
     for title, systems, cited in tables.values():
-        lines += ["## %s" % title, ""]
+        lines += [f"## {title}", ""]
         columns = ["system", *METRICS.values(), "training, s", "parameters, million"]
         if cited:
             columns.insert(1, "paper, accuracy on FI" if comparable else "paper, accuracy on FI (other data: not comparable)")
@@ -125,15 +125,15 @@ def markdown(tables, outcomes, heading, comparable):
         for system, name in systems.items():
             found = summary(outcomes[name])
             cells = [system, *(_spread(*found[metric], "%.3f") for metric in METRICS), _spread(*found["seconds"], "%.0f"),
-                     "%.2f" % (outcomes[name][0]["parameters"] / 1e6)]
+                     f"{outcomes[name][0]['parameters'] / 1e6:.2f}"]
             if cited:
-                cells.insert(1, "%.2f %%" % cited[system])
+                cells.insert(1, f"{cited[system]:.2f} %")
             lines.append(_row(cells))
         lines.append("")
     lines += ["## Commands", "", _row(["run", "command", "data", "manifest", "pretrained", "weights"]), _row(["---"] * 6)]
     for name in outcomes:
         for result in outcomes[name]:
-            lines.append(_row([result["run"], "`%s`" % result["command"], *(
+            lines.append(_row([result["run"], f"`{result['command']}`", *(
                 result[key][:12] or "-" for key in ("data_sha256", "manifest_sha256", "pretrained_sha256", "weights_sha256"))]))
     return "\n".join(lines) + "\n"
 
@@ -163,13 +163,13 @@ def read_csv(path):
                     raise ValueError
                 outcomes.setdefault(line["run"].rpartition("-seed")[0], []).append({**line, **numbers})
     except (KeyError, TypeError, ValueError, AttributeError, csv.Error):
-        raise InputError("%s is damaged, or no table of results: make it again, with mlr reproduce" % path) from None
+        raise InputError(f"{path} is damaged, or no table of results: make it again, with mlr reproduce") from None
     return outcomes
 
 
 def _row(cells):
-    return "| %s |" % " | ".join(cells)
+    return f"| {' | '.join(cells)} |"
 
 
 def _spread(middle, deviation, form):
-    return form % middle if deviation is None else "%s +- %s" % (form % middle, form % deviation)
+    return form % middle if deviation is None else f"{form % middle} +- {form % deviation}"

@@ -19,7 +19,7 @@ class Refused(InputError):
     """What no file of a run may hold. Attribute: `found`, what and where, without a cause."""
 
     def __init__(self, found, cause=CAUSE):
-        super().__init__("%s; %s" % (found, cause))
+        super().__init__(f"{found}; {cause}")
         self.found = found
 
 
@@ -31,12 +31,12 @@ class Rule(NamedTuple):
 
 
 def whole(lowest, highest):
-    return Rule(lambda value: type(value) is int and lowest <= value <= highest, "a whole number from %d to %d" % (lowest, highest))
+    return Rule(lambda value: type(value) is int and lowest <= value <= highest, f"a whole number from {lowest:d} to {highest:d}")
 
 
 def number(lowest, highest=LARGEST, above=False):
     return Rule(lambda value: type(value) in (int, float) and lowest <= value <= highest and not (above and value == lowest),
-                "a number %s %g to %g" % ("above" if above else "from", lowest, highest))
+                f"a number {'above' if above else 'from'} {lowest:g} to {highest:g}")
 
 
 def one_of(*names):
@@ -51,7 +51,7 @@ def list_of(rule):
     return Rule(lambda value: isinstance(value, list) and all(map(rule.holds, value)), "a list, each item of it " + rule.expected)
 
 
-TEXT = Rule(lambda value: isinstance(value, str) and len(value) <= LONGEST and "\0" not in value, "text of up to %d characters" % LONGEST)
+TEXT = Rule(lambda value: isinstance(value, str) and len(value) <= LONGEST and "\0" not in value, f"text of up to {LONGEST:d} characters")
 PART = number(0, 1)
 
 PRESET = {  # options that runs from before there were such may lack
@@ -107,7 +107,7 @@ def checked_config(config, path):
     for name in (*wanted, *said):
         given, value = said.get(name), wanted.get(name)
         if name not in said or name not in wanted or _plain(given) != _plain(value):
-            raise _refused(path, "network.%s" % name, given, "%s, by its options" % (value,))
+            raise _refused(path, f"network.{name}", given, f"{value}, by its options")
     return config
 
 
@@ -118,16 +118,16 @@ def checked_classes(classes, config, path):
         count = len(classes) if isinstance(classes, list) and 2 <= len(classes) <= MOST_CLASSES else "2 or more"
     if not isinstance(classes, list) or len(classes) != count or not all(TEXT.holds(name) and name for name in classes) or len(
             set(classes)) != len(classes):
-        raise _refused(path, "the list of classes", classes, "%s different names" % count)
+        raise _refused(path, "the list of classes", classes, f"{count} different names")
     return classes
 
 
 def checked_metrics(metrics, path):
     """Return what the lines of metrics.jsonl hold, a list of dicts of numbers, one an epoch. Raises InputError otherwise."""
     for epoch, line in enumerate(metrics, start=1):
-        _check(line, {"epoch": one_of(epoch)}, path, "line %d, " % epoch)
+        _check(line, {"epoch": one_of(epoch)}, path, f"line {epoch:d}, ")
         _check(line, {name: number(-LARGEST) for name in (*line, *(["loss"] if "loss" in metrics[0] else [])) if name != "target"}, path,
-               "line %d, " % epoch)
+               f"line {epoch:d}, ")
     return metrics
 
 
@@ -152,18 +152,18 @@ def checked_evaluation(evaluation, path):
     try:
         _check(evaluation, EVALUATION, path)
     except Refused as error:
-        raise InputError("%s; %s" % (error.found, REMEASURE)) from None
+        raise InputError(f"{error.found}; {REMEASURE}") from None
     return evaluation
 
 
 def _check(value, rules, path, prefix=""):
     """rules: {name: Rule, or a dict of rules for what is inside}."""
     if not isinstance(value, dict):
-        raise _refused(path, prefix.rstrip("., ") or "it", value, "an object with %s" % ", ".join(rules))
+        raise _refused(path, prefix.rstrip("., ") or "it", value, f"an object with {', '.join(rules)}")
     for name, rule in rules.items():
         inside = isinstance(rule, dict)
         if name not in value:
-            raise _refused(path, prefix + name, None, ("an object with %s" % ", ".join(rule)) if inside else rule.expected)
+            raise _refused(path, prefix + name, None, (f"an object with {', '.join(rule)}") if inside else rule.expected)
         if inside:
             _check(value[name], rule, path, prefix + name + ".")
         elif not rule.holds(value[name]):
@@ -176,4 +176,4 @@ def _plain(value):
 
 
 def _refused(path, name, value, expected):
-    return Refused("%s: %s is %s, expected %s" % (path, shown(name, 80), shown(ascii(value), 80), expected))
+    return Refused(f"{path}: {shown(name, 80)} is {shown(ascii(value), 80)}, expected {expected}")

@@ -26,16 +26,14 @@ def parse_context(text=None):
     for device in str(text).replace(" ", "").split(","):
         match = DEVICE.match(device)
         if not match:
-            raise InputError('unknown context "%s" in "%s": write cpu, gpu(0), or several as "gpu(0),gpu(1)"' % (device, text))
+            raise InputError(f"unknown context \"{device}\" in \"{text}\": write cpu, gpu(0), or several as \"gpu(0),gpu(1)\"")
         context = mx.Context(match.group(1), int(match.group(2) or match.group(3) or 0))
         if context in contexts:
-            raise InputError('context %s is named twice in "%s": name each device once' % (context, text))
+            raise InputError(f"context {context} is named twice in \"{text}\": name each device once")
         if context.device_type == "gpu" and context.device_id >= gpus:
             if gpus:
-                raise InputError("%s is not there: MXNet sees %d GPU(s), numbered from gpu(0)" % (context, gpus))
+                raise InputError(f"{context} is not there: MXNet sees {gpus:d} GPU(s), numbered from gpu(0)")
             raise InputError(
-                "%s is not there: MXNet %s sees no GPU. Use --ctx cpu; or, if the machine has an NVIDIA GPU and its driver, replace "
-                "a CPU build: pip uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or 'mlr[modern-cu112]' "
-                "(CUDA 11.2)" % (context, mx.__version__))
+                f"{context} is not there: MXNet {mx.__version__} sees no GPU. Use --ctx cpu; or, if the machine has an NVIDIA GPU and its driver, replace a CPU build: pip uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or 'mlr[modern-cu112]' (CUDA 11.2)")
         contexts.append(context)
     return contexts

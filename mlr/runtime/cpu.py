@@ -32,8 +32,7 @@ def prepare_for_mxnet(environment=os.environ, system=Path("/")):
     environment["OMP_NUM_THREADS"] = str(usable_cores(system=system))
     if "mxnet" in sys.modules:
         warnings.warn(
-            "mxnet was imported before mlr, so it keeps its own number of CPU threads (half of the cores); "
-            "import mlr first, or set OMP_NUM_THREADS=%s before Python starts" % environment["OMP_NUM_THREADS"],
+            f"mxnet was imported before mlr, so it keeps its own number of CPU threads (half of the cores); import mlr first, or set OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} before Python starts",
             RuntimeWarning, stacklevel=3)
 
 
@@ -62,7 +61,7 @@ def usable_cores(cpus=None, system=Path("/")):
         cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     cores = set()
     for cpu in cpus:
-        siblings = system / "sys/devices/system/cpu" / ("cpu%d" % cpu) / "topology/thread_siblings_list"
+        siblings = system / "sys/devices/system/cpu" / (f"cpu{cpu:d}") / "topology/thread_siblings_list"
         cores.add(_read(siblings) or cpu)
     return max(1, math.ceil(min(len(cores), _cgroup_quota(system))))
 
@@ -78,7 +77,7 @@ def _cgroup_quota(system):
         # Inside a container the group's own path is often not mounted: the root then holds the container's limit.
         for folder in [root / group.lstrip("/")] + [root / parent for parent in Path(group.lstrip("/")).parents]:
             if controllers:
-                limit = "%s %s" % (_read(folder / "cpu.cfs_quota_us") or -1, _read(folder / "cpu.cfs_period_us") or 1)
+                limit = f"{_read(folder / 'cpu.cfs_quota_us') or -1} {_read(folder / 'cpu.cfs_period_us') or 1}"
             else:
                 limit = _read(folder / "cpu.max") or "max 1"
             quota = min(quota, _cores_of(limit))

@@ -11,12 +11,12 @@ CHECKSUM = ".sha256"    # appended to a file's name: a line as sha256sum writes 
 
 def verify_checksum(path):
     """Raise InputError where <path>.sha256 is there and is not the file's."""
-    listed = Path("%s%s" % (path, CHECKSUM))
+    listed = Path(f"{path}{CHECKSUM}")
     if not listed.is_file() or not Path(path).is_file():
         return
     digest = listed.read_bytes()[:64].decode("ascii", "replace").lower()
     if digest != sha256_of(path):
-        raise InputError("%s is damaged or changed: its SHA-256 is not the one in %s; restore it from a copy" % (path, listed))
+        raise InputError(f"{path} is damaged or changed: its SHA-256 is not the one in {listed}; restore it from a copy")
 
 
 def sha256_of(path):

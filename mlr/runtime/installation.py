@@ -14,9 +14,8 @@ def require_mxnet():
     except ModuleNotFoundError as error:
         if error.name != "mxnet":
             raise
-        raise RunError("MXNet is not installed; install this package with one of its extras: pip install %s" % EXTRAS) from None
+        raise RunError(f"MXNet is not installed; install this package with one of its extras: pip install {EXTRAS}") from None
     except OSError as error:
         raise RunError(
-            "MXNet is installed but its library can't be loaded (%s), likely a CUDA build on a machine without that CUDA; "
-            "install CUDA, or uninstall that build and pip install one of %s" % (error, EXTRAS)) from None
+            f"MXNet is installed but its library can't be loaded ({error}), likely a CUDA build on a machine without that CUDA; install CUDA, or uninstall that build and pip install one of {EXTRAS}") from None
     return mxnet

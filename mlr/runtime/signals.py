@@ -54,7 +54,7 @@ class Postponed(Handled):
             signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else signal.SIG_DFL)
         if self._says:
             with suppress(OSError):  # the terminal may be what has gone
-                os.write(2, ("\n%s\n" % self._says).encode())  # print() may be what was interrupted
+                os.write(2, (f"\n{self._says}\n").encode())  # print() may be what was interrupted
 
 
 def terminable():

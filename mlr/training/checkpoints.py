@@ -23,5 +23,4 @@ class Checkpoints:
         """Save the state within an epoch. Raises Interrupted where a signal asked for it."""
         self._save(*self._state, progress)
         if self.stopping:
-            raise Interrupted("%s in epoch %d, after step %d of %d, and saved" % (
-                NAMES[self._postponed.signal], progress.epoch + 1, progress.step, self._steps), self._postponed.signal)
+            raise Interrupted(f"{NAMES[self._postponed.signal]} in epoch {progress.epoch + 1:d}, after step {progress.step:d} of {self._steps:d}, and saved", self._postponed.signal)

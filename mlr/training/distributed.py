@@ -31,11 +31,9 @@ class Workers:
     def __init__(self, kind=None):
         """kind: of KINDS. Blocks until all nodes of the job are there. Raises InputError outside of a job, or in one without a kind."""
         if kind and not in_a_job():
-            raise InputError("--kvstore %s is for a worker of a job, but this process was not started as one: use mlr launch -n WORKERS -s SERVERS -- "
-                             "mlr train ... --kvstore %s" % (kind, kind))
+            raise InputError(f"--kvstore {kind} is for a worker of a job, but this process was not started as one: use mlr launch -n WORKERS -s SERVERS -- mlr train ... --kvstore {kind}")
         if in_a_job() and not kind:
-            raise InputError("this process is a worker of a job (DMLC_ROLE), which needs --kvstore, one of %s: else each worker would train alone"
-                             % ", ".join(KINDS))
+            raise InputError(f"this process is a worker of a job (DMLC_ROLE), which needs --kvstore, one of {', '.join(KINDS)}: else each worker would train alone")
         self.kvstore, self.rank, self.number, self._gathered, self._adds_up, self._watch = None, 0, 1, 0, False, None
         self.wait_for_each_other = kind != "dist_async"
         if kind:
@@ -43,7 +41,7 @@ class Workers:
 
             for name, value in HEARTBEAT.items():
                 os.environ.setdefault(name, value)
-            missing = threading.Timer(START, _end, ["not all workers and servers of the job came within %d s" % START])
+            missing = threading.Timer(START, _end, [f"not all workers and servers of the job came within {START:d} s"])
             missing.daemon = True
             missing.start()
             self.kvstore = mx.kv.create(kind)
@@ -127,7 +125,7 @@ class _Watch:
             failed = _LIB.MXKVStoreGetNumDeadNode(kvstore.handle, ctypes.c_int(group), ctypes.byref(dead), ctypes.c_int(SILENCE))
             looks = looks + 1 if not failed and dead.value else 0
             if looks == LOOKS:
-                _end("%s (no sign of life for %d s)" % (says, SILENCE + LOOKS))
+                _end(f"{says} (no sign of life for {SILENCE + LOOKS:d} s)")
 
     def stop(self):
         self._stopped.set()
@@ -140,7 +138,7 @@ def in_a_job():
 
 
 def _end(says):
-    print("error: %s; start the job again, a training with --resume" % says, file=sys.stderr, flush=True)
+    print(f"error: {says}; start the job again, a training with --resume", file=sys.stderr, flush=True)
     os._exit(1)
 
 

@@ -63,19 +63,16 @@ def train(train_batches, evaluation, net, loss, trainer, ctx, epochs, learning_r
         set_learning_rate(trainer, learning_rate_at(epoch), workers)
         seed_generators(seed, epoch)
         batches = _seeded(train_batches.epoch(progress.step), seed, progress, workers.rank)
-        shown = tqdm(batches, "epoch %d/%d" % (epoch + 1, epochs.stop), len(train_batches), initial=progress.step, unit=" batches",
+        shown = tqdm(batches, f"epoch {epoch + 1:d}/{epochs.stop:d}", len(train_batches), initial=progress.step, unit=" batches",
                      leave=False, disable=None if workers.first else True)
         try:
             mean_loss, accuracy, images = train_epoch(net, shown, loss, trainer, ctx, progress, checkpoints, workers, train_batches.size)
         except NotFinite as error:
             raise RunError(
-                "%s in epoch %d, step %d of %d, at the images %s. The likely cause is a learning rate that is too high: lower it, in a "
-                "new run (what was saved before is kept)" % (error.what, epoch + 1, error.step + 1, len(train_batches),
-                                                            ", ".join(train_batches.names(error.step)))) from None
+                f"{error.what} in epoch {epoch + 1:d}, step {error.step + 1:d} of {len(train_batches):d}, at the images {', '.join(train_batches.names(error.step))}. The likely cause is a learning rate that is too high: lower it, in a new run (what was saved before is kept)") from None
         logits, labels = (np.concatenate(workers.gather(part)) for part in predict(net, _watched(evaluation_batches, checkpoints, progress), ctx))
         if not np.isfinite(logits).all():
-            raise RunError("the network's answers to images of %s are no finite numbers after epoch %d: its running statistics have likely "
-                           "overflowed; lower the learning rate, in a new run (what was saved before is kept)" % (split, epoch + 1))
+            raise RunError(f"the network's answers to images of {split} are no finite numbers after epoch {epoch + 1:d}: its running statistics have likely overflowed; lower the learning rate, in a new run (what was saved before is kept)")
         result = classification_metrics(labels, logits.argmax(axis=1), classes)
         metrics = {
             "epoch": epoch + 1, "loss": mean_loss, "train_accuracy": accuracy, split + "_accuracy": result["accuracy"],
@@ -84,8 +81,7 @@ def train(train_batches, evaluation, net, loss, trainer, ctx, epochs, learning_r
         }
         after_epoch(metrics)  # before it is printed: the reader may have gone
         if workers.first:
-            print("epoch %d, loss %.4f, train acc %.3f, %s acc %.3f, %.1f sec, %.1f images/s, lr %.3g" % (
-                epoch + 1, mean_loss, accuracy, split, result["accuracy"], progress.seconds, images / progress.seconds, trainer.learning_rate),
+            print(f"epoch {epoch + 1:d}, loss {mean_loss:.4f}, train acc {accuracy:.3f}, {split} acc {result['accuracy']:.3f}, {progress.seconds:.1f} sec, {images / progress.seconds:.1f} images/s, lr {trainer.learning_rate:.3g}",
                 flush=True)
 
 
@@ -205,4 +201,4 @@ def _check(step):
     for what, value in (("the loss", sums[0]), ("the gradient's norm", squares)):
         value = value.asscalar()
         if not math.isfinite(value):
-            raise NotFinite(number, "%s became %s" % (what, value))
+            raise NotFinite(number, f"{what} became {value}")

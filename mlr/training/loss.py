@@ -16,7 +16,7 @@ def inverse_frequency_weights(counts):
     """
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 1 or not len(counts) or not np.all(counts > 0):
-        raise InputError("class counts must be a list of positive numbers, not %s: every class needs a training image" % counts.tolist())
+        raise InputError(f"class counts must be a list of positive numbers, not {counts.tolist()}: every class needs a training image")
     inverse = 1 / counts
     return inverse / inverse.sum()
 
@@ -36,11 +36,11 @@ class ClassImbalanceLoss(Loss):
     def __init__(self, class_weights=None, gamma=FOCAL_GAMMA, as_released=True, **kwargs):
         super().__init__(None, 0, **kwargs)
         if not 0 <= gamma < np.inf:
-            raise InputError("gamma must be a number from 0 up, not %s" % gamma)
+            raise InputError(f"gamma must be a number from 0 up, not {gamma}")
         if class_weights is not None:
             class_weights = [float(weight) for weight in class_weights]
             if not class_weights or not all(0 <= weight < np.inf for weight in class_weights):
-                raise InputError("class weights must be numbers from 0 up, not %s" % class_weights)
+                raise InputError(f"class weights must be numbers from 0 up, not {class_weights}")
         self._class_weights = class_weights
         self._gamma = gamma
         self._as_released = as_released

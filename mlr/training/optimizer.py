@@ -53,9 +53,9 @@ def optimizer_arrays(trainer):
     arrays = {"updates": nd.array([trainer._optimizer.num_update], dtype="int64")}
     for index, state in sorted(trainer._updaters[0].states.items()):
         for number, moment in enumerate(state if isinstance(state, tuple) else (state,)):
-            arrays["%d.%d" % (index, number)] = moment
+            arrays[f"{index:d}.{number:d}"] = moment
     if len(trainer._contexts) > 1:
-        arrays.update(("running.%d.%d" % (index, number), value) for index, parameter in enumerate(trainer._params)
+        arrays.update((f"running.{index:d}.{number:d}", value) for index, parameter in enumerate(trainer._params)
                       if parameter.grad_req == "null" for number, value in enumerate(parameter.list_data()))
     return arrays
 
@@ -83,28 +83,27 @@ def restore_optimizer(trainer, arrays, source="the arrays"):
 def _checked_optimizer(trainer, arrays, source):
     """Return the number of updates, {parameter's index: [moments]} and {parameter's index: [running statistics, one a context]}."""
     def refuse(what):
-        raise InputError("%s is not the optimizer's state of this training (%s): restore it from a copy, or train again" % (source, what))
+        raise InputError(f"{source} is not the optimizer's state of this training ({what}): restore it from a copy, or train again")
 
     def take(name, like):
         array = arrays.pop(name, None)
         if array is None or array.shape != like.shape or array.dtype != like.dtype or not np.isfinite(array).all():
-            refuse("%s is %s, expected finite %s of shape %s" % (
-                name, "missing" if array is None else "%s of shape %s" % (array.dtype, array.shape), np.dtype(like.dtype).name, like.shape))
+            refuse(f"{name} is {'missing' if array is None else f'{array.dtype} of shape {array.shape}'}, expected finite {np.dtype(like.dtype).name} of shape {like.shape}")
         return array
 
     updates = arrays.pop("updates", None)
     if updates is None or updates.shape != (1,) or updates.dtype != np.int64 or not 0 <= updates[0] < 2 ** 31:
-        refuse("its number of updates is %s" % (updates,))
+        refuse(f"its number of updates is {updates}")
     moments, running = {}, {}
     contexts = sum(name.startswith("running.") for name in arrays) // (sum(parameter.grad_req == "null" for parameter in trainer._params) or 1)
     on_servers = not any(name[:1].isdigit() for name in arrays)  # with dist_async, which keeps the moments to itself
     for index, parameter in enumerate(trainer._params):
         data = parameter.list_data()[0]
         if parameter.grad_req == "null":
-            running[index] = [take("running.%d.%d" % (index, number), data) for number in range(contexts)]
+            running[index] = [take(f"running.{index:d}.{number:d}", data) for number in range(contexts)]
         elif not on_servers:
             state = trainer._optimizer.create_state_multi_precision(index, data)
-            moments[index] = [take("%d.%d" % (index, number), like) for number, like in enumerate(state if isinstance(state, tuple) else (state,))]
+            moments[index] = [take(f"{index:d}.{number:d}", like) for number, like in enumerate(state if isinstance(state, tuple) else (state,))]
     if arrays:
-        refuse("it also has %s" % shown(", ".join(arrays)))
+        refuse(f"it also has {shown(', '.join(arrays))}")
     return int(updates[0]), moments, running

@@ -63,7 +63,7 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
                                if resolved.get(name) and resolved[name] not in ("grid", *DRAWN)}}  # a run is also used from other folders
     preset = Preset.of_run(resolved)
     if preset.batch_size < len(ctx):
-        raise InputError("a batch of %d can't be split over %d devices: give a larger --batch-size" % (preset.batch_size, len(ctx)))
+        raise InputError(f"a batch of {preset.batch_size:d} can't be split over {len(ctx):d} devices: give a larger --batch-size")
     target_folder = data_folder(preset.target) if preset.target else None
     target_fold = resolved["fold"] if target_folder and folds_of(target_folder) else None
     if run and bool(run.config["options"]["fold"]) != bool(folds_of(folder) or target_fold):
@@ -76,8 +76,7 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     if target_folder:
         target = read_training_splits(target_folder, resolved["labels"], target_fold)
         if target[0]["train"].classes != classes:
-            raise InputError("--target %s has the classes %s, but %s has %s: both need the same" % (
-                preset.target, ", ".join(target[0]["train"].classes), folder, ", ".join(classes)))
+            raise InputError(f"--target {preset.target} has the classes {', '.join(target[0]['train'].classes)}, but {folder} has {', '.join(classes)}: both need the same")
         images["target"] = describe(target_folder, target[0])
     for name, described in images.items():
         if run and run.config[name]["sha256"] != described["sha256"]:
@@ -130,10 +129,8 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     split = splits[evaluated]
     probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(split.labels, probabilities.argmax(axis=1), classes)
-    save_confusion(result, classes, "%s, %d images" % (evaluated, result["images"]), out / "confusion.png")
-    print("%s: accuracy %.3f, balanced accuracy %.3f; see %s" % (
-        evaluated, result["accuracy"], result["balanced_accuracy"], " and ".join(
-            str(out / name) for name in ("curves.png", "confusion.png") if (out / name).exists())))
+    save_confusion(result, classes, f"{evaluated}, {result['images']:d} images", out / "confusion.png")
+    print(f"{evaluated}: accuracy {result['accuracy']:.3f}, balanced accuracy {result['balanced_accuracy']:.3f}; see {' and '.join( str(out / name) for name in ('curves.png', 'confusion.png') if (out / name).exists())}")
     sha256 = images["target" if target else "data"]["splits"][evaluated]
     return {"split": evaluated, "fold": resolved["fold"], "sha256": sha256, "parameters": "last",
             "files": run.files_of("last"), **result}
@@ -154,14 +151,13 @@ def check_workers(workers, preset, images, evaluated):
     if workers.number == 1:
         return
     if preset.row in ("pcnn", "deepsentibank"):
-        raise InputError("--row %s can't be trained by several workers: it is not trained by gradients alone" % preset.row)
+        raise InputError(f"--row {preset.row} can't be trained by several workers: it is not trained by gradients alone")
     for what, number in (("a batch", preset.batch_size), ("an evaluation", len(evaluated))):
         if number < workers.number:
-            raise InputError("%s of %d images can't be split over %d workers: take fewer" % (what, number, workers.number))
+            raise InputError(f"{what} of {number:d} images can't be split over {workers.number:d} workers: take fewer")
     digests = workers.gather([[int(described["sha256"][:6], 16) for described in images.values()]])
     if any((digest != digests[0]).any() for digest in digests):
-        raise InputError("the workers %s have other images than worker 0: each needs the same data folder" % ", ".join(
-            str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any()))
+        raise InputError(f"the workers {', '.join( str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any())} have other images than worker 0: each needs the same data folder")
 
 
 def describe(folder, splits):
@@ -175,15 +171,14 @@ def describe(folder, splits):
 
 def announce(splits, evaluated, classes, folder, resolved, ctx, out):
     """Print what is about to be trained."""
-    print("%d training and %d %s images of %d classes from %s" % (
-        len(splits["train"]), len(splits[evaluated]), {"valid": "validation", "test": "test"}[evaluated], len(classes), folder))
+    print(f"{len(splits['train']):d} training and {len(splits[evaluated]):d} { {'valid': 'validation', 'test': 'test'}[evaluated]} images of {len(classes):d} classes from {folder}")
     left_out = [row for split in splits.values() for row in split.left_out]
     if left_out:
         print(words_on(left_out))
     if evaluated == "test":
         print("there is no split valid, so the accuracy after each epoch is of test, and no best epoch is kept")
-    print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))
-    print("training on %s, run folder %s" % (", ".join(str(context) for context in ctx), out), flush=True)
+    print(f"options: {', '.join('{} {}'.format(*item) for item in resolved.items())}")
+    print(f"training on {', '.join(str(context) for context in ctx)}, run folder {out}", flush=True)
 
 
 def train_network(run, preset, predictor, trainer, splits, evaluated, target, progress, checkpoint_every, workers):
@@ -207,12 +202,12 @@ def train_network(run, preset, predictor, trainer, splits, evaluated, target, pr
                 lambda line: run.save_epoch(net, trainer, {**line, "target": True} if splits is not source else line),
                 Checkpoints(run, net, trainer, len(batches), checkpoint_every, postponed) if workers.first else None, progress, workers)
         if postponed.signal is not None and workers.first:  # it came after the last step, while the epoch was saved
-            raise Interrupted("%s after epoch %d" % (NAMES[postponed.signal], len(run.metrics)), postponed.signal)
+            raise Interrupted(f"{NAMES[postponed.signal]} after epoch {len(run.metrics):d}", postponed.signal)
 
 
 def kept_images(run, round_, predictor, train_split):
     """Return the images that PCNN's round keeps of the training set, as the run recorded it or, the first time, drawn and recorded."""
-    name = "kept_%d.json" % round_
+    name = f"kept_{round_:d}.json"
     if run.has(name):
         kept = checked_kept(read_json(run.verified(name)), len(train_split), run.folder / name)
     else:
@@ -220,7 +215,7 @@ def kept_images(run, round_, predictor, train_split):
         seed = run.config["options"]["seed"] + round_  # NumPy's highest is one less
         kept = selection.select(probabilities, train_split.labels, seed).tolist()
         run.save_files({name: json.dumps({"kept": kept, "names": [train_split.names[index] for index in kept]}) + "\n"})
-    print("round %d: %d of %d training images kept, see %s" % (round_, len(kept), len(train_split), run.folder / name), flush=True)
+    print(f"round {round_:d}: {len(kept):d} of {len(train_split):d} training images kept, see {run.folder / name}", flush=True)
     return Subset(train_split, kept)
 
 

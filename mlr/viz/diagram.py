@@ -18,29 +18,29 @@ def structure(net, size):
     """
     maps = dict(zip(MAPS, net.backbone(nd.zeros((1, 3, size, size), ctx=_context(net)))))
     deep = net.backbone.head(maps["stage4"]).shape[1]
-    boxes, arrows = {"image": (0, 0, "image\n3 x %d x %d" % (size, size), "0.5")}, []
+    boxes, arrows = {"image": (0, 0, f"image\n3 x {size:d} x {size:d}", "0.5")}, []
     for column, name in enumerate(MAPS, start=1):
-        boxes[name] = column, 0, "%s\n%d x %d x %d" % ((name,) + maps[name].shape[1:]), DEEP
+        boxes[name] = column, 0, "{}\n{:d} x {:d} x {:d}".format(*(name,) + maps[name].shape[1:]), DEEP
         arrows.append((["image", *MAPS][column - 1], name))
-    boxes["deep"] = len(MAPS) + 1, 0, "deep semantic\nrepresentation\n%d" % deep, DEEP
+    boxes["deep"] = len(MAPS) + 1, 0, f"deep semantic\nrepresentation\n{deep:d}", DEEP
     arrows.append((MAPS[-1], "deep"))
     widths = 0
     for number, (tap, branch) in enumerate(zip(net.taps, net.shallow.branches)):
         *before, dense = branch.layers
         width, channels = dense.weight.shape[0], maps[tap].shape[1]
         pool = "max-pool\n" if len(before) > 1 else ""
-        boxes["branch %d" % number] = (
-            MAPS.index(tap) + 1, 1, "%sGram matrix\n%d x %d\nDense %d" % (pool, channels, channels, width), SHALLOW)
-        arrows.append((tap, "branch %d" % number))
+        boxes[f"branch {number:d}"] = (
+            MAPS.index(tap) + 1, 1, f"{pool}Gram matrix\n{channels:d} x {channels:d}\nDense {width:d}", SHALLOW)
+        arrows.append((tap, f"branch {number:d}"))
         widths += width
     dropout, dense, _ = net.shallow.mix
-    boxes["style"] = 2, 2, "concat %d\nDropout %.1f\nDense %d" % (widths, dropout._rate, dense.weight.shape[0]), SHALLOW
-    arrows += [("branch %d" % number, "style") for number in range(len(net.taps))]
-    boxes["shallow"] = 4, 2, "shallow visual\nrepresentation\n%d" % dense.weight.shape[0], SHALLOW
+    boxes["style"] = 2, 2, f"concat {widths:d}\nDropout {dropout._rate:.1f}\nDense {dense.weight.shape[0]:d}", SHALLOW
+    arrows += [(f"branch {number:d}", "style") for number in range(len(net.taps))]
+    boxes["shallow"] = 4, 2, f"shallow visual\nrepresentation\n{dense.weight.shape[0]:d}", SHALLOW
     arrows.append(("style", "shallow"))
     classes, both = net.fusion.output.weight.shape
-    boxes["fusion"] = len(MAPS), 2, "%s %d\nbatch norm\nDense %d" % (net.fusion.kind, both, classes), FUSION
-    boxes["logits"] = len(MAPS) + 1, 2, "logits\n%d emotions" % classes, FUSION
+    boxes["fusion"] = len(MAPS), 2, f"{net.fusion.kind} {both:d}\nbatch norm\nDense {classes:d}", FUSION
+    boxes["logits"] = len(MAPS) + 1, 2, f"logits\n{classes:d} emotions", FUSION
     arrows += [("deep", "fusion"), ("shallow", "fusion"), ("fusion", "logits")]
     return boxes, arrows
 

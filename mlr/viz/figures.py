@@ -53,7 +53,7 @@ def plot_confusion(confusion, classes, axes):
     rates = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusion):
-        axes.text(column, row, "%d\n%.2f" % (count, rates[row, column]) if count else "0", ha="center", va="center", fontsize=9,
+        axes.text(column, row, f"{count:d}\n{rates[row, column]:.2f}" if count else "0", ha="center", va="center", fontsize=9,
                   color="white" if rates[row, column] > .5 else "black")
     names = [printable(name) for name in classes]
     axes.set_xticks(range(len(classes)), names, rotation=45, ha="right")
@@ -83,7 +83,7 @@ def plot_results(results, chance, axes):
     axes.barh(systems, means, .7, color=BLUE, xerr=[deviation or 0 for deviation in deviations], ecolor=ORANGE, capsize=4)
     axes.axvline(chance, color="0.3", linestyle="--")
     for row, middle in enumerate(means):
-        axes.text(.01, row, "%.3f" % middle, va="center", color="white")
+        axes.text(.01, row, f"{middle:.3f}", va="center", color="white")
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="balanced accuracy on test, dashed: chance")
     return axes
@@ -112,7 +112,7 @@ def plot_picture(pixels, title, axes):
 def plot_prediction(pixels, true, predicted, probability, axes):
     """Draw an image, (H, W, 3) uint8 RGB, framed and captioned: right, or wrong and what it truly is. true, predicted: class names."""
     right = true == predicted
-    plot_picture(pixels, "%s: %s\nprobability %.3f%s" % ("right" if right else "wrong", predicted, probability, "" if right else "\ntrue: %s" % true), axes)
+    plot_picture(pixels, "{}: {}\nprobability {:.3f}{}".format("right" if right else "wrong", predicted, probability, "" if right else f"\ntrue: {true}"), axes)
     for spine in axes.spines.values():
         spine.set(color=BLUE if right else VERMILION, linestyle="-" if right else "--", linewidth=2)
     return axes
@@ -192,9 +192,8 @@ def activation_figure(pictures, found):
                 filter_ = found[block][image][rank]
                 for panel in (above[number], below[number]):
                     panel.set_axis_on()
-                plot_map(filter_["map"], picture.shape, "block %d, filter %d\nactivation %.2f" % (
-                    number, filter_["filter"], filter_["activation"]), above[number])
-                plot_picture(filter_["pattern"], "pattern of filter %d\nactivation %.2f" % (filter_["filter"], filter_["excited"]), below[number])
+                plot_map(filter_["map"], picture.shape, f"block {number:d}, filter {filter_['filter']:d}\nactivation {filter_['activation']:.2f}", above[number])
+                plot_picture(filter_["pattern"], f"pattern of filter {filter_['filter']:d}\nactivation {filter_['excited']:.2f}", below[number])
     return figure
 
 
@@ -216,7 +215,7 @@ def grad_cam_figure(pictures, maps, names):
     figure, axes = new_figure(6, 3.1 * len(pictures), 2, len(pictures))
     for picture, cam, name, (left, right) in zip(pictures, maps, names, axes):
         plot_picture(picture, "input image", left)
-        plot_map(cam, picture.shape, "Grad-CAM for %s" % name, right, over=picture)
+        plot_map(cam, picture.shape, f"Grad-CAM for {name}", right, over=picture)
     return figure
 
 
@@ -229,8 +228,8 @@ def gram_figure(pictures, contributions, pairs, names):
     for image, (picture, name) in enumerate(zip(pictures, names)):
         plot_picture(picture, "input image", axes[image][0])
         for panel, tap in zip(axes[image][1:], contributions):
-            listed = "\n".join("channels %d, %d: %+.2g" % pair for pair in pairs[tap][image])
-            plot_contributions(contributions[tap][image], "%s, for %s\n%s" % (tap, name, listed), panel)
+            listed = "\n".join("channels {:d}, {:d}: {:+.2g}".format(*pair) for pair in pairs[tap][image])
+            plot_contributions(contributions[tap][image], f"{tap}, for {name}\n{listed}", panel)
     return figure
 
 
@@ -284,5 +283,5 @@ def save_confusion(result, classes, title, path):
     figure, (left, right) = new_figure(1.7 * size, size, 2)
     plot_confusion(result["confusion"], classes, left)
     plot_classes(result, classes, right)
-    figure.suptitle("%s: balanced accuracy %.3f" % (title, result["balanced_accuracy"]))
+    figure.suptitle(f"{title}: balanced accuracy {result['balanced_accuracy']:.3f}")
     save_figure(figure, path)

@@ -119,7 +119,7 @@ def save_sheet(right, wrong, title, path):
 
 def class_rows(result):
     """Return for each class its name, images, recall and precision as text. result: of `mlr.training.metrics.classification_metrics`."""
-    return [(name, "%d" % sum(row), *("-" if result[rate][name] is None else "%.3f" % result[rate][name] for rate in ("recall", "precision")))
+    return [(name, f"{sum(row):d}", *("-" if result[rate][name] is None else f"{result[rate][name]:.3f}" for rate in ("recall", "precision")))
             for name, row in zip(result["recall"], result["confusion"])]
 
 
@@ -130,7 +130,7 @@ def save_report(path, run, net, split, evaluation, right, wrong):
     name. evaluation: what evaluation_<split>.json holds. right, wrong: as `most_confident` returned them. Raises InputError where an
     image or a file of the run is missing or damaged.
     """
-    title = "%s, %s" % (run.folder.resolve().name, split)
+    title = f"{run.folder.resolve().name}, {split}"
     body = [_summary(title, run, evaluation), _curves(run.metrics), _confusion(evaluation, run.classes), _predictions(right, wrong)]
     if isinstance(net, MultiLevelNet):
         body.append(_filters(run, net, right, wrong))
@@ -142,11 +142,10 @@ def save_report(path, run, net, split, evaluation, right, wrong):
 def _summary(title, run, evaluation):
     parameters = evaluation["parameters"] + ".params"
     demo = run.config["options"]["data"] == "demo" or (Path(evaluation["data"]).parent / DESCRIPTION).is_file()
-    return "<h1>%s</h1>%s%s" % (_text(title), '<p class="note">%s</p>' % _text(DEMO) if demo else "", _table((), [
-        ("accuracy", "%.3f" % evaluation["accuracy"]),
-        ("balanced accuracy", "%.3f, the mean of the classes' recalls; guessing gives %.3f" % (
-            evaluation["balanced_accuracy"], 1 / len(run.classes))),
-        ("images", "%d of %s" % (evaluation["images"], evaluation["data"])),
+    return "<h1>{}</h1>{}{}".format(_text(title), f"<p class=\"note\">{_text(DEMO)}</p>" if demo else "", _table((), [
+        ("accuracy", f"{evaluation['accuracy']:.3f}"),
+        ("balanced accuracy", f"{evaluation['balanced_accuracy']:.3f}, the mean of the classes' recalls; guessing gives {1 / len(run.classes):.3f}"),
+        ("images", f"{evaluation['images']:d} of {evaluation['data']}"),
         ("fold", evaluation["fold"]),
         ("SHA-256 of the images", evaluation["sha256"]),
         ("parameters", parameters),
@@ -161,14 +160,14 @@ def _curves(metrics):
     if "loss" not in metrics[0]:
         return _section("Learning curves", "<p>This system is fitted at once, without epochs.</p>")
     last = metrics[-1]
-    reached = ", ".join("%s %.3f" % (key.replace("_", " "), value) for key, value in last.items() if key.endswith("accuracy"))
+    reached = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in last.items() if key.endswith("accuracy"))
     figures = []
-    for plot, name, found in ((plot_loss, "training loss by epoch", "from %.3g to %.3g in %d epochs" % (metrics[0]["loss"], last["loss"], len(metrics))),
-                              (plot_accuracy, "accuracy by epoch", "after the last: %s" % reached)):
+    for plot, name, found in ((plot_loss, "training loss by epoch", f"from {metrics[0]['loss']:.3g} to {last['loss']:.3g} in {len(metrics):d} epochs"),
+                              (plot_accuracy, "accuracy by epoch", f"after the last: {reached}")):
         figure, axes = new_figure(5, 3.5)
         plot(metrics, axes)
-        figures.append(_figure(_png(figure), "Curve: " + name, "%s, %s" % (name, found)))
-    return _section("Learning curves", '<div class="pair">%s</div>' % "".join(figures))
+        figures.append(_figure(_png(figure), "Curve: " + name, f"{name}, {found}"))
+    return _section("Learning curves", f"<div class=\"pair\">{''.join(figures)}</div>")
 
 
 def _confusion(evaluation, classes):
@@ -178,7 +177,7 @@ def _confusion(evaluation, classes):
     mistaken = np.array(evaluation["confusion"])
     np.fill_diagonal(mistaken, 0)
     true, predicted = np.unravel_index(mistaken.argmax(), mistaken.shape)
-    most = "%s for %s, %d images" % (classes[true], classes[predicted], mistaken.max()) if mistaken.any() else "none"
+    most = f"{classes[true]} for {classes[predicted]}, {mistaken.max():d} images" if mistaken.any() else "none"
     return _section("Confusion", _figure(
         _png(figure), "Confusion matrix, the true classes as rows", "counts, and below them the part of the row; most often mistaken: " + most)
     ) + _section("Classes", _table(("class", "images", "recall", "precision"), class_rows(evaluation)))
@@ -188,10 +187,9 @@ def _predictions(right, wrong):
     groups = []
     for name, predictions in (("right", right), ("wrong", wrong)):
         pictures = "".join(_figure(
-            _jpeg(thumbnail(path)), "Image of the class %s" % true, "%s: %s %.3f" % (name, predicted, probability),
-            *(["true: %s" % true] if name == "wrong" else []), _file(path)) for path, true, predicted, probability in predictions)
-        groups.append("<h3>The most confident %s ones</h3>%s" % (
-            name, '<div class="pictures %s">%s</div>' % (name, pictures) if pictures else "<p>There are none.</p>"))
+            _jpeg(thumbnail(path)), f"Image of the class {true}", f"{name}: {predicted} {probability:.3f}",
+            *([f"true: {true}"] if name == "wrong" else []), _file(path)) for path, true, predicted, probability in predictions)
+        groups.append("<h3>The most confident {} ones</h3>{}".format(name, f"<div class=\"pictures {name}\">{pictures}</div>" if pictures else "<p>There are none.</p>"))
     return _section("Predictions", "<p>The predicted class and its probability.</p>", *groups)
 
 
@@ -202,16 +200,14 @@ def _filters(run, net, right, wrong):
     figure = activation_figure(pictures, strongest_with_patterns(net, images, ascent=ASCENT))
     parts = [_figure(
         _png(figure), "Input images, activation maps of their strongest filters, and patterns that excite these filters",
-        "The filter of each block that responds most to %s: its map, dark is low and yellow is high, and below it the pattern that excites it most." % (
-            " and to ".join("the most confident %s one (%s)" % ("right" if true == predicted else "wrong", _file(path))
+        "The filter of each block that responds most to {}: its map, dark is low and yellow is high, and below it the pattern that excites it most.".format(" and to ".join(f"the most confident {'right' if true == predicted else 'wrong'} one ({_file(path)})"
                             for path, true, predicted, _ in chosen)))]
     if explained:
         pictures, images = read_pictures([prediction.path for prediction in explained], size, ctx)
         names = [prediction.predicted for prediction in explained]
         figure = grad_cam_figure(pictures, grad_cam(net, images, [run.classes.index(name) for name in names]), names)
         parts += ["<h3>Where it saw the wrong class</h3>", _figure(
-            _png(figure), "Images beside their Grad-CAM maps", "What of the most confident wrong ones speaks for the predicted class, yellow most: %s." % (
-                "; ".join("%s taken for %s (%s)" % (true, predicted, _file(path)) for path, true, predicted, _ in explained)))]
+            _png(figure), "Images beside their Grad-CAM maps", f"What of the most confident wrong ones speaks for the predicted class, yellow most: {'; '.join(f'{true} taken for {predicted} ({_file(path)})' for path, true, predicted, _ in explained)}.")]
     return _section("Filters", *parts)
 
 
@@ -229,7 +225,7 @@ def _flat(tree):
     """The names and values of a dict of dicts, those inside as "outer: inner"."""
     rows = []
     for name, value in tree.items():
-        rows += [("%s: %s" % (name, inner), below) for inner, below in _flat(value)] if isinstance(value, dict) else [(name, value)]
+        rows += [(f"{name}: {inner}", below) for inner, below in _flat(value)] if isinstance(value, dict) else [(name, value)]
     return rows
 
 
@@ -243,18 +239,15 @@ def _text(value):
 
 
 def _section(title, *parts):
-    return "<section><h2>%s</h2>%s</section>" % (_text(title), "".join(parts))
+    return f"<section><h2>{_text(title)}</h2>{''.join(parts)}</section>"
 
 
 def _table(head, rows):
-    return "<table>%s<tbody>%s</tbody></table>" % (
-        "<thead><tr>%s</tr></thead>" % "".join('<th scope="col">%s</th>' % _text(name) for name in head) if head else "",
-        "".join('<tr><th scope="row">%s</th>%s</tr>' % (_text(name), "".join("<td>%s</td>" % _text(value) for value in values)) for name, *values in rows))
+    return "<table>{}<tbody>{}</tbody></table>".format("<thead><tr>{}</tr></thead>".format("".join(f"<th scope=\"col\">{_text(name)}</th>" for name in head)) if head else "", "".join(f"<tr><th scope=\"row\">{_text(name)}</th>{''.join(f'<td>{_text(value)}</td>' for value in values)}</tr>" for name, *values in rows))
 
 
 def _figure(source, alt, *caption):
-    return '<figure><img src="%s" alt="%s"><figcaption>%s</figcaption></figure>' % (
-        source, _text(alt), "".join('<span class="line">%s</span>' % _text(line) for line in caption))
+    return "<figure><img src=\"{}\" alt=\"{}\"><figcaption>{}</figcaption></figure>".format(source, _text(alt), "".join(f"<span class=\"line\">{_text(line)}</span>" for line in caption))
 
 
 def _png(figure):
@@ -266,4 +259,4 @@ def _jpeg(pixels):
 
 
 def _data_uri(kind, content):
-    return "data:%s;base64,%s" % (kind, base64.b64encode(content).decode())
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -14,7 +14,7 @@ from mlr.data.drawn.paintings import SEED, SIZE, draw, rgb, scalar, wash
 
 SHAPES = ("disc", "box", "triangle", "star")
 SURFACES = ("plain", "striped", "dotted")
-CLASSES = tuple("%s_%s" % (surface, shape) for shape in SHAPES for surface in SURFACES)
+CLASSES = tuple(f"{surface}_{shape}" for shape in SHAPES for surface in SURFACES)
 COUNTS = {"train": 200, "valid": 20}  # of each class
 
 

@@ -89,13 +89,13 @@ def draw(folder, description, counts, painter):
     if not described.startswith(found) or found == described:
         if read_json(marker, "remove the folder, and it is drawn anew") == description:
             return
-        raise InputError("%s holds a demo data set drawn with other options: give another folder, or remove it" % folder)
+        raise InputError(f"{folder} holds a demo data set drawn with other options: give another folder, or remove it")
     paintings = {
-        folder / split / name / ("%04d.jpg" % number): (split, name, number) for (split, name), count in counts.items() for number in range(count)}
+        folder / split / name / (f"{number:04d}.jpg"): (split, name, number) for (split, name), count in counts.items() for number in range(count)}
 
     def painting(path):
         split, name, number = paintings[path]
-        random = np.random.RandomState(zlib.crc32(("%d:%s:%s:%d" % (description["seed"], split, name, number)).encode()))
+        random = np.random.RandomState(zlib.crc32((f"{description['seed']:d}:{split}:{name}:{number:d}").encode()))
         pixels = painter(name, random)
         return cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
@@ -103,8 +103,7 @@ def draw(folder, description, counts, painter):
     others = [path for path in sorted(folder.rglob("*")) if not (path.is_dir() or is_hidden(path.name) or path in paintings or path == marker)]
     others += (path for path in there if not painting(path).startswith(path.read_bytes()))
     if others:
-        raise InputError("%s exists and is no demo data set, not even one in part: %s is not of it; give another folder, or move yours" % (
-            folder, others[0]))
+        raise InputError(f"{folder} exists and is no demo data set, not even one in part: {others[0]} is not of it; give another folder, or move yours")
     for path in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
         content = painting(path)
         if not path.is_file() or path.read_bytes() != content:
@@ -115,7 +114,7 @@ def draw(folder, description, counts, painter):
 def _write(path, content):
     """Write a file that others may write or read meanwhile. Unlike `mlr.runtime.files.write_file` it doesn't wait for the disk, 3,000 times."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(".%s.%d" % (path.name, os.getpid()))
+    staged = path.with_name(f".{path.name}.{os.getpid():d}")
     staged.write_bytes(content)
     os.replace(str(staged), str(path))
 

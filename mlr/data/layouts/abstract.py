@@ -16,12 +16,12 @@ def read_abstract(root):
     path = _find(root, "ABSTRACT_groundTruth.csv")
     images = path and _find(root, "testImages_abstract")
     if not images:
-        raise InputError("%s is no folder of Abstract: expected testImages_abstract/ and ABSTRACT_groundTruth.csv" % root)
+        raise InputError(f"{root} is no folder of Abstract: expected testImages_abstract/ and ABSTRACT_groundTruth.csv")
     listing = Listing(root)
     rows = csv_rows(path, quotechar="'")
     emotions = [emotion_named(name) for name in next(rows, [])[1:]]
     if sorted(emotions) != sorted(MIKELS):
-        raise InputError("the first line of %s does not name the eight emotions" % path)
+        raise InputError(f"the first line of {path} does not name the eight emotions")
     for row in rows:
         text = ",".join(row)
         if len(row) != 1 + len(MIKELS) or not all(re.fullmatch(r"\d+(\.\d*)?", field) for field in row[1:]):

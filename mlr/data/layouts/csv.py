@@ -29,13 +29,13 @@ def read_csv(root):
     for name, paths in images.items():
         for path in paths:
             if name not in labels:
-                listing.leave_out(path, "no row in %s" % LABEL_FILE)
+                listing.leave_out(path, f"no row in {LABEL_FILE}")
             elif len(paths) > 1:
                 listing.leave_out(path, "several images of one id")
             else:
                 for label in labels[name]:
-                    listing.add(path, label, listed="%s,%s" % (name, label))
+                    listing.add(path, label, listed=f"{name},{label}")
     for name in labels:
         if name not in images:
-            listing.leave_out("%s,%s" % (name, labels[name][0]), "no image")
+            listing.leave_out(f"{name},{labels[name][0]}", "no image")
     return listing

@@ -22,7 +22,7 @@ from mlr.errors import InputError
 NUMBER = re.compile("[0-9]{1,9}")
 # A word of a file's name: fi_trainimg, ValImages, test2016.
 WORD = re.compile("[A-Z]*[a-z]+|[A-Z]+")
-SPLIT_WORD = re.compile("(%s)(set|lists?|img|images?|data|labels?|split)?" % "|".join(SPLIT_NAMES))
+SPLIT_WORD = re.compile(f"({'|'.join(SPLIT_NAMES)})(set|lists?|img|images?|data|labels?|split)?")
 
 
 def read_fi(root):
@@ -40,7 +40,7 @@ def read_fi(root):
         listing = read(Path(root))
         if listing:
             return listing
-    raise InputError("none of the layouts of FI is below %s: expected one of\n%s" % (root, read_fi.__doc__.split("\n\n")[1]))
+    raise InputError("none of the layouts of FI is below {}: expected one of\n{}".format(root, read_fi.__doc__.split("\n\n")[1]))
 
 
 def _fi_number_lists(root):
@@ -56,7 +56,7 @@ def _fi_number_lists(root):
                 name, number = _name_and_number(line)
                 names = SENTIMENTS if two else MIKELS
                 if not NUMBER.fullmatch(number) or int(number) >= len(names):
-                    listing.leave_out(line, "not <path> <0 to %d>" % (len(names) - 1))
+                    listing.leave_out(line, f"not <path> <0 to {len(names) - 1:d}>")
                 elif two:
                     listing.add(base + name, sentiment=names[int(number)], split=split, listed=line)
                 else:
@@ -66,7 +66,7 @@ def _fi_number_lists(root):
 
 
 def _fi_name_lists(root):
-    lists = {split: _find(root, "%sImages.txt" % name) for name, split in (("Train", "train"), ("Val", "valid"), ("Test", "test"))}
+    lists = {split: _find(root, f"{name}Images.txt") for name, split in (("Train", "train"), ("Val", "valid"), ("Test", "test"))}
     lists = {split: path for split, path in lists.items() if path}
     if not lists:
         return None
@@ -115,7 +115,7 @@ def _fi_label_csv(root):
         if emotion:
             listing.add(_below(root, path.parent) + row.path, emotion)
         else:
-            listing.leave_out("%s,%s" % (row.path, row.emotion), "no emotion of FI")
+            listing.leave_out(f"{row.path},{row.emotion}", "no emotion of FI")
     listing.left_out += raw.left_out
     return listing
 

@@ -51,7 +51,7 @@ def _find(root, name):
 def _top(root, name, expected):
     found = _find(root, name)
     if not found:
-        raise InputError("there is no %s below %s: expected %s" % (name, root, expected))
+        raise InputError(f"there is no {name} below {root}: expected {expected}")
     return found.parent
 
 

@@ -12,7 +12,7 @@ def read_folders(root):
     splits = split_folders(root) or {"": folder_of_classes(root)}
     for split, folder in splits.items():
         if folder is None:
-            raise InputError("there are no two folders of images below %s: expected <class>/<image> or {train,val,test}/<class>/<image>" % root)
+            raise InputError(f"there are no two folders of images below {root}: expected <class>/<image> or {{train,val,test}}/<class>/<image>")
         _add_folders(listing, folder, split, lambda name: name)
     if "" not in splits:
         listing.leave_out_all(beside(splits.values()))

@@ -10,7 +10,7 @@ def read_iapsa(root):
     """IAPSa (Mikels et al. 2005), which is given out on request only: a CSV file of rows `file,emotion`, files below its folder."""
     tables = _tables(root)
     if len(tables) != 1:
-        raise InputError("%s has %d CSV files: expected one, of rows file,emotion" % (root, len(tables)))
+        raise InputError(f"{root} has {len(tables):d} CSV files: expected one, of rows file,emotion")
     listing = Listing(root)
     base = None
     for number, row in enumerate(csv_rows(tables[0])):

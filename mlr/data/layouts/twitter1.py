@@ -13,14 +13,14 @@ def read_twitter1(root, agree="three"):
     agree: three, four or five of the five who labelled an image; 1 is positive. Five-fold lists <agree>_agrees/test<k>/test.txt, as
     of github.com/imatge-upc/sentiment-2017-imavis, are used where they are there.
     """
-    top = _top(root, "Agg_AMT_Candidates", "Agg_AMT_Candidates/ and twitter_%s_agrees.txt" % agree)
-    names = ["twitter_%s_agrees.txt" % agree, "%s_agree.txt" % agree, "%s_agrees.txt" % agree]
+    top = _top(root, "Agg_AMT_Candidates", f"Agg_AMT_Candidates/ and twitter_{agree}_agrees.txt")
+    names = [f"twitter_{agree}_agrees.txt", f"{agree}_agree.txt", f"{agree}_agrees.txt"]
     path = next((top / name for name in names if (top / name).is_file()), None)
     if not path:
-        raise InputError("%s has none of %s" % (top, ", ".join(names)))
+        raise InputError(f"{top} has none of {', '.join(names)}")
     folds = {}
     for fold in FIVE_FOLDS:
-        of_fold = _find(root, "%s_agrees/test%s/test.txt" % (agree, fold)) or _find(root, "%s_agrees/test%s.txt" % (agree, fold))
+        of_fold = _find(root, f"{agree}_agrees/test{fold}/test.txt") or _find(root, f"{agree}_agrees/test{fold}.txt")
         for line in text_lines(of_fold) if of_fold else ():
             folds[_name_and_number(line)[0].rpartition("/")[2]] = fold
     listing = Listing(root)
