@@ -25,13 +25,15 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     packages=[*find_packages(include=["mlr", "mlr.*"]), "mlr.shipped"],
-    package_dir={"mlr.shipped": "checkpoints/demo"},  # what predict and visualize take without --run
+    # what predict and visualize take without --run
+    package_dir={"mlr.shipped": "checkpoints/demo"},
     package_data={"mlr.shipped": ["*"]},
     python_requires=">=3.8,<3.12",
     # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
     install_requires=[
         "d2lzh==1.0.0",
-        "ipython>=7.23,<8.13",  # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
+        # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
+        "ipython>=7.23,<8.13",
         "matplotlib>=3.7,<3.8",
         "numpy>=1.22,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
         "opencv-python>=4.11,<4.12",
@@ -43,14 +45,24 @@ setup(
     ],
     extras_require={
         "cpu": ["mxnet-mkl==1.5.1"],
-        "plain": ["mxnet==1.5.1"],  # without MKL-DNN, 5 to 8 times slower: what the golden numbers were made on
+        # without MKL-DNN, 5 to 8 times slower: what the golden numbers were made on
+        "plain": ["mxnet==1.5.1"],
         "cu101": ["mxnet-cu101==1.5.1"],
         "modern": ["mxnet==1.9.1"],
         "modern-cu112": ["mxnet-cu112==1.9.1"],
-        "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],  # the last of onnxruntime for Python 3.8
-        "tensorboard": ["tensorboardX>=2.6,<2.7"],  # constraints.txt has the last one for Python 3.8
-        "test": ["ipykernel>=6.29,<7", "nbclient>=0.8,<0.11", "onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20", "pytest>=8,<9",
-                 "pytest-xdist>=3.6,<4", "tensorboardX>=2.6,<2.7"],
+        # the last of onnxruntime for Python 3.8
+        "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],
+        # constraints.txt has the last one for Python 3.8
+        "tensorboard": ["tensorboardX>=2.6,<2.7"],
+        "test": [
+            "ipykernel>=6.29,<7",
+            "nbclient>=0.8,<0.11",
+            "onnx>=1.16,<1.18",
+            "onnxruntime>=1.19,<1.20",
+            "pytest>=8,<9",
+            "pytest-xdist>=3.6,<4",
+            "tensorboardX>=2.6,<2.7",
+        ],
         "notebooks": ["notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },
     entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},

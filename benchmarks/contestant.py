@@ -1,4 +1,5 @@
-"""What every contestant of `mlr benchmark` does: read what is given, check its logits, time itself in its own process, print JSON.
+"""What every contestant of `mlr benchmark` does: read what is given, check its logits, time itself
+in its own process, print JSON.
 
 Only NumPy is needed, as the contestants run in environments of their own.
 """
@@ -15,13 +16,15 @@ from typing import NamedTuple
 import numpy as np
 
 AGREEMENT = 1e-4  # of logits, relative to the largest: float32, summed in another order
-WARM_UP = 2       # steps: the first compiles or plans, the second allocates
+WARM_UP = 2  # steps: the first compiles or plans, the second allocates
 
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DROPOUT, CLASS_WEIGHT = 1e-4, .9, 1e-4, .8, .125
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DROPOUT, CLASS_WEIGHT = 1e-4, 0.9, 1e-4, 0.8, 0.125
 
 
 class Given(NamedTuple):
-    """parameters: {name as in mlr: array}. images: (N, 3, S, S) float32. labels, logits: (N,), (N, K). folder: of all that is given."""
+    """parameters: {name as in mlr: array}. images: (N, 3, S, S) float32. labels, logits: (N,), (N,
+    K). folder: of all that is given.
+    """
 
     parameters: dict
     images: np.ndarray
@@ -33,13 +36,17 @@ class Given(NamedTuple):
 def main(versions, options=(), agreement=AGREEMENT, **tasks):
     """Run the task that the command line names, and print its figures as JSON.
 
-    versions: {name: version} of what is measured. options: names of flags of its own. agreement: of its logits, None to only tell.
-    tasks: {name: a function of what is given and the flags that returns a function that does one whole step, finished when it returns}.
-    A step of "inference" returns the logits (N, K), a NumPy array; of "gemm" its number of operations; of "pipeline" its number of images.
+    versions: {name: version} of what is measured. options: names of flags of its own. agreement: of
+    its logits, None to only tell.
+    tasks: {name: a function of what is given and the flags that returns a function that does one
+    whole step, finished when it returns}. A step of "inference" returns the logits (N, K), a NumPy
+    array; of "gemm" its number of operations; of "pipeline" its number of images.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=sorted(tasks))
-    parser.add_argument("--given", type=Path, required=True, help="the folder that mlr benchmark has filled")
+    parser.add_argument(
+        "--given", type=Path, required=True, help="the folder that mlr benchmark has filled"
+    )
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--steps", type=int, required=True)
     for option in options:
@@ -51,32 +58,59 @@ def main(versions, options=(), agreement=AGREEMENT, **tasks):
     if chosen.task == "inference":
         figures = compared(made, given.logits)
         if agreement is not None and not figures["difference"] <= agreement:
-            sys.exit(f"the logits differ by {figures['difference']:.1e}, so this is another network")
+            sys.exit(
+                f"the logits differ by {figures['difference']:.1e}, so this is another network"
+            )
     seconds = timed(step, chosen.steps)
     if chosen.task == "gemm":
         figures["flop_per_second"] = made / seconds
     else:
-        figures["images_per_second"] = (made if chosen.task == "pipeline" else chosen.batch) / seconds
-    print(json.dumps({"seconds": seconds, **figures, "peak_mib": peak(), "versions": {"python": sys.version.split()[0], **versions}}))
+        figures["images_per_second"] = (
+            made if chosen.task == "pipeline" else chosen.batch
+        ) / seconds
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                **figures,
+                "peak_mib": peak(),
+                "versions": {"python": sys.version.split()[0], **versions},
+            }
+        )
+    )
 
 
 def compared(logits, expected):
-    """Return the largest difference of the logits (N, K), relative to the largest logit, and for what part of them the class is the same."""
-    return {"difference": float(abs(logits - expected).max() / abs(expected).max()),
-            "same_label": float((logits.argmax(axis=1) == expected.argmax(axis=1)).mean())}
+    """Return the largest difference of the logits (N, K), relative to the largest logit, and for
+    what part of them the class is the same.
+    """
+    return {
+        "difference": float(abs(logits - expected).max() / abs(expected).max()),
+        "same_label": float((logits.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+    }
 
 
 def peak():
-    """Return the most memory that this process has held, in MiB; getrusage also counts what the parent held when it started this one."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
+    """Return the most memory that this process has held, in MiB; getrusage also counts what the
+    parent held when it started this one.
+    """
+    return (
+        int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
+    )
 
 
 def read(folder, batch):
     """Return what is given in a folder, its images repeated to as many as a batch has."""
     with np.load(str(folder / "given.npz")) as arrays:
-        parameters = {name.split("/", 1)[1]: arrays[name] for name in arrays.files if name.startswith("parameter/")}
+        parameters = {
+            name.split("/", 1)[1]: arrays[name]
+            for name in arrays.files
+            if name.startswith("parameter/")
+        }
         rows = np.resize(np.arange(len(arrays["labels"])), batch)
-        return Given(parameters, *(arrays[name][rows] for name in ("images", "labels", "logits")), folder)
+        return Given(
+            parameters, *(arrays[name][rows] for name in ("images", "labels", "logits")), folder
+        )
 
 
 def timed(step, steps):

@@ -1,7 +1,8 @@
 """What 8 bits bring in ONNX Runtime: python benchmarks/int8.py
 
-The full network at 224 px with random weights, and statistics of batch norm and ranges of maps from photographs, quantized as
-`mlr export --int8` does it. Float32 and 8 bits take turns in one process; the table has medians, and the quartiles of the ratio.
+The full network at 224 px with random weights, and statistics of batch norm and ranges of maps from
+photographs, quantized as `mlr export --int8` does it. Float32 and 8 bits take turns in one process;
+the table has medians, and the quartiles of the ratio.
 """
 
 import time
@@ -23,13 +24,20 @@ SIZE, PASSES, CALIBRATED, ROUNDS = 224, 10, 64, 25
 
 
 def crops(number):
-    """Return crops of scikit-learn's two photographs as the network takes them in training, (N, 3, S, S) float32 NDArray."""
-    photos, transform = [nd.array(photo, dtype="uint8") for photo in load_sample_images().images], training_transform(SIZE)
+    """Return crops of scikit-learn's two photographs as the network takes them in training, (N, 3,
+    S, S) float32 NDArray.
+    """
+    photos, transform = (
+        [nd.array(photo, dtype="uint8") for photo in load_sample_images().images],
+        training_transform(SIZE),
+    )
     return nd.stack(*[transform(photos[index % len(photos)]) for index in range(number)])
 
 
 def network():
-    """Return the network, the statistics of its batch norms brought near those of photographs: MXNet updates them on the way back."""
+    """Return the network, the statistics of its batch norms brought near those of photographs:
+    MXNet updates them on the way back.
+    """
     net = mlr.MultiLevelNet(classes=8)
     materialize(net, mx.cpu(), mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
@@ -44,8 +52,11 @@ def network():
 def session(model):
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = usable_cores()
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or the threads of the one slow down the other
-    return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    # or the threads of the one slow down the other
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+    )
 
 
 def main():
@@ -54,8 +65,15 @@ def main():
     model = onnx_model(network(), SIZE)
     start = time.perf_counter()
     small = quantized(model, crops(CALIBRATED).asnumpy())
-    print(f"ONNX Runtime {onnxruntime.__version__}, {usable_cores():d} threads; {small.ByteSize() / 1e6:.0f} MB instead of {model.ByteSize() / 1e6:.0f}, quantized in {time.perf_counter() - start:.0f} s")
-    print("| batch | float32, images/s | 8 bits, images/s | ratio (quartiles) |\n| --- | --- | --- | --- |")
+    print(
+        f"ONNX Runtime {onnxruntime.__version__}, {usable_cores():d} threads; "
+        f"{small.ByteSize() / 1e6:.0f} MB instead of {model.ByteSize() / 1e6:.0f}, quantized in "
+        f"{time.perf_counter() - start:.0f} s"
+    )
+    print(
+        "| batch | float32, images/s | 8 bits, images/s | ratio (quartiles) |\n| --- | --- | --- "
+        "| --- |"
+    )
     sessions = [session(one) for one in (model, small)]
     for batch in (1, 16):
         images, seconds = crops(batch).asnumpy(), []
@@ -67,7 +85,13 @@ def main():
                 times.append(time.perf_counter() - start)
             seconds.append(times)
         seconds = np.array(seconds[2:])  # the first two warm up
-        print("| {:d} | {:.1f} | {:.1f} | {:.2f} ({:.2f}, {:.2f}) |".format(batch, *(batch / np.median(seconds, axis=0)), *np.percentile(seconds[:, 0] / seconds[:, 1], (50, 25, 75))))
+        print(
+            "| {:d} | {:.1f} | {:.1f} | {:.2f} ({:.2f}, {:.2f}) |".format(
+                batch,
+                *(batch / np.median(seconds, axis=0)),
+                *np.percentile(seconds[:, 0] / seconds[:, 1], (50, 25, 75)),
+            )
+        )
 
 
 if __name__ == "__main__":

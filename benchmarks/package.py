@@ -31,10 +31,20 @@ def network(given):
 
 
 def training(given, options):
-    net, loss = network(given), mlr.ClassImbalanceLoss([contestant.CLASS_WEIGHT] * given.logits.shape[1])
+    net, loss = (
+        network(given),
+        mlr.ClassImbalanceLoss([contestant.CLASS_WEIGHT] * given.logits.shape[1]),
+    )
     loss.hybridize(static_alloc=True, static_shape=True)
-    trainer = new_trainer(net, "sgd", {
-        "learning_rate": contestant.LEARNING_RATE, "momentum": contestant.MOMENTUM, "wd": contestant.WEIGHT_DECAY})
+    trainer = new_trainer(
+        net,
+        "sgd",
+        {
+            "learning_rate": contestant.LEARNING_RATE,
+            "momentum": contestant.MOMENTUM,
+            "wd": contestant.WEIGHT_DECAY,
+        },
+    )
     batch = nd.array(given.images), nd.array(given.labels)
     return lambda: loop.train_epoch(net, [batch], loss, trainer, [mx.cpu()])
 
@@ -45,16 +55,26 @@ def inference(given, options):
 
 
 def pipeline(given, options):
-    """A pass over photographs on one core, from files by the released loader, or from the pixel cache, made before, by ours."""
+    """A pass over photographs on one core, from files by the released loader, or from the pixel
+    cache, made before, by ours.
+    """
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
     cv2.setNumThreads(1)
     paths = sorted((given.folder / "photos").iterdir())
-    split = LabelledImages("photos", ["any"], paths, [0] * len(paths), [path.name for path in paths])
+    split = LabelledImages(
+        "photos", ["any"], paths, [0] * len(paths), [path.name for path in paths]
+    )
     size, batch = given.images.shape[2], len(given.images)
     if options.released:
         made = GluonBatches(split, training_transform(size), batch, shuffle=True)
     else:
-        made = CachedBatches(CachedImages(split, training_resize(size)), Augmentation(size), size, batch, shuffle=True)
+        made = CachedBatches(
+            CachedImages(split, training_resize(size)),
+            Augmentation(size),
+            size,
+            batch,
+            shuffle=True,
+        )
 
     def step():
         images = sum(len(part) for part, _ in made)
@@ -65,21 +85,29 @@ def pipeline(given, options):
 
 
 def gemm(given, options):
-    """The faster product of two square float32 matrices, NumPy's or MXNet's: the roof over everything above."""
+    """The faster product of two square float32 matrices, NumPy's or MXNet's: the roof over
+    everything above.
+    """
     matrix = np.random.RandomState(0).normal(size=(GEMM, GEMM)).astype("float32")
     array = nd.array(matrix)
 
     def by_numpy():
         matrix @ matrix
-        return 2 * GEMM ** 3
+        return 2 * GEMM**3
 
     def by_mxnet():
         nd.dot(array, array).wait_to_read()
-        return 2 * GEMM ** 3
+        return 2 * GEMM**3
 
     return min((by_numpy, by_mxnet), key=lambda product: contestant.timed(product, 1))
 
 
 if __name__ == "__main__":
-    contestant.main({"mlr": mlr.__version__, "mxnet": mx.__version__, "threads": os.environ["OMP_NUM_THREADS"]}, ["released"],
-                    training=training, inference=inference, pipeline=pipeline, gemm=gemm)
+    contestant.main(
+        {"mlr": mlr.__version__, "mxnet": mx.__version__, "threads": os.environ["OMP_NUM_THREADS"]},
+        ["released"],
+        training=training,
+        inference=inference,
+        pipeline=pipeline,
+        gemm=gemm,
+    )

@@ -1,7 +1,9 @@
-"""The network written as the released one is: plain blocks run operator by operator, with its names. In our own words.
+"""The network written as the released one is: plain blocks run operator by operator, with its
+names. In our own words.
 
-It is what the package is compared with, in tests and, as a contestant of `mlr benchmark`, in speed. Unlike the released Gram layer, this one lets batch_dot do the
-transposition, as a transpose after the reshape aborts on mxnet-mkl 1.5.1.
+It is what the package is compared with, in tests and, as a contestant of `mlr benchmark`, in speed.
+Unlike the released Gram layer, this one lets batch_dot do the transposition, as a transpose after
+the reshape aborts on mxnet-mkl 1.5.1.
 """
 
 import os
@@ -20,16 +22,25 @@ class Gram(nn.Block):
 
 
 class ReleasedStyleNet(nn.Block):
-    """Images (N, 3, H, W) -> logits (N, classes). `save_parameters` gives the 275 names of the released code."""
+    """Images (N, 3, H, W) -> logits (N, classes). `save_parameters` gives the 275 names of the
+    released code.
+    """
 
     def __init__(self, classes, dropout=0.8, **kwargs):
         super().__init__(**kwargs)
         self.feature_extractor = vision.resnet50_v2().features
         self.branch_1 = sequence(Gram(), nn.Flatten(), nn.Dense(64, activation="relu"))
-        self.branch_2 = sequence(nn.MaxPool2D(3, 2, 1), Gram(), nn.Flatten(), nn.Dense(256, activation="relu"))
-        self.branch_3 = sequence(nn.MaxPool2D(3, 2, 1), Gram(), nn.Flatten(), nn.Dense(512, activation="relu"))
+        self.branch_2 = sequence(
+            nn.MaxPool2D(3, 2, 1), Gram(), nn.Flatten(), nn.Dense(256, activation="relu")
+        )
+        self.branch_3 = sequence(
+            nn.MaxPool2D(3, 2, 1), Gram(), nn.Flatten(), nn.Dense(512, activation="relu")
+        )
         self.styleVector = sequence(
-            nn.Dropout(dropout), nn.Dense(2048, activation="relu"), nn.BatchNorm(epsilon=2e-5, momentum=0.9))
+            nn.Dropout(dropout),
+            nn.Dense(2048, activation="relu"),
+            nn.BatchNorm(epsilon=2e-5, momentum=0.9),
+        )
         self.output = sequence(nn.BatchNorm(epsilon=2e-5, momentum=0.9), nn.Dense(classes))
 
     def forward(self, x):
@@ -61,7 +72,11 @@ class ReleasedStyleLoss(gluon.loss.Loss):
 
     def forward(self, logits, labels):
         probabilities = nd.softmax(logits)
-        return self._class_weight * (1 - nd.pick(probabilities, labels)) * self._cross_entropy(probabilities, labels)
+        return (
+            self._class_weight
+            * (1 - nd.pick(probabilities, labels))
+            * self._cross_entropy(probabilities, labels)
+        )
 
 
 def network(given):
@@ -72,8 +87,15 @@ def network(given):
 
 def training(given, options):
     net, loss = network(given), ReleasedStyleLoss(contestant.CLASS_WEIGHT)
-    trainer = gluon.Trainer(net.collect_params(), "sgd", {
-        "learning_rate": contestant.LEARNING_RATE, "momentum": contestant.MOMENTUM, "wd": contestant.WEIGHT_DECAY})
+    trainer = gluon.Trainer(
+        net.collect_params(),
+        "sgd",
+        {
+            "learning_rate": contestant.LEARNING_RATE,
+            "momentum": contestant.MOMENTUM,
+            "wd": contestant.WEIGHT_DECAY,
+        },
+    )
     images, labels = nd.array(given.images), nd.array(given.labels)
 
     def step():
@@ -82,7 +104,8 @@ def training(given, options):
             losses = loss(logits, labels)
         losses.backward()
         trainer.step(len(images))
-        losses.sum().asscalar(), (logits.argmax(axis=1) == labels).sum().asscalar()  # what it adds up in every step
+        # what it adds up in every step
+        losses.sum().asscalar(), (logits.argmax(axis=1) == labels).sum().asscalar()
         nd.waitall()
 
     return step
@@ -96,4 +119,8 @@ def inference(given, options):
 if __name__ == "__main__":
     import contestant
 
-    contestant.main({"mxnet": mx.__version__, "threads": os.environ.get("OMP_NUM_THREADS")}, training=training, inference=inference)
+    contestant.main(
+        {"mxnet": mx.__version__, "threads": os.environ.get("OMP_NUM_THREADS")},
+        training=training,
+        inference=inference,
+    )

@@ -1,4 +1,5 @@
-"""How start-up, an epoch and memory grow with the number of images: small drawn files, `mlr train` in a process of its own.
+"""How start-up, an epoch and memory grow with the number of images: small drawn files, `mlr train`
+in a process of its own.
 
 python benchmarks/scale.py --out docs/scale.png      draws, trains, prints a table, plots it
 """
@@ -20,12 +21,28 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 SIZES = (1000, 5000, 25000)
 CLASSES, PIXELS, VALID = 8, 96, 80
-TRAINING = ["--backbone", "resnet18_v2_slim", "--pretrained", "none", "--image-size", "64", "--epochs", "2", "--batch-size", "32",
-            "--style-width", "64", "--ctx", "cpu"]
+TRAINING = [
+    "--backbone",
+    "resnet18_v2_slim",
+    "--pretrained",
+    "none",
+    "--image-size",
+    "64",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "32",
+    "--style-width",
+    "64",
+    "--ctx",
+    "cpu",
+]
 
 
 def draw(folder, images):
-    """Write training and validation images of noise on a colour that tells the class, 96 px, one class after the other."""
+    """Write training and validation images of noise on a colour that tells the class, 96 px, one
+    class after the other.
+    """
     rng = np.random.RandomState(0)
     for split, count in (("train", images), ("valid", VALID)):
         for label in range(CLASSES):
@@ -37,13 +54,18 @@ def draw(folder, images):
 
 
 def train(data, out, cache):
-    """Return what a training took, in seconds and MiB: until its first line, each epoch, and its peak of memory.
+    """Return what a training took, in seconds and MiB: until its first line, each epoch, and its
+    peak of memory.
 
     The second of the epochs is the one without the pixel cache to be made.
     """
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "mlr", "train", "--data", str(data), "--out", str(out), *TRAINING],
-                               env={**os.environ, "MLR_CACHE": str(cache)}, stdout=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlr", "train", "--data", str(data), "--out", str(out), *TRAINING],
+        env={**os.environ, "MLR_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+    )
     seconds = {}
     for line in process.stdout:
         if line.startswith("training on"):
@@ -53,8 +75,12 @@ def train(data, out, cache):
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit("the training failed")
-    return {"start": seconds["start"], "first epoch": seconds["epoch 1"] - seconds["start"],
-            "second epoch": seconds["epoch 2"] - seconds["epoch 1"], "memory": usage.ru_maxrss / 1024}
+    return {
+        "start": seconds["start"],
+        "first epoch": seconds["epoch 1"] - seconds["start"],
+        "second epoch": seconds["epoch 2"] - seconds["epoch 1"],
+        "memory": usage.ru_maxrss / 1024,
+    }
 
 
 def plot(measured, out):
@@ -65,11 +91,17 @@ def plot(measured, out):
     left.set_yticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
     left.legend(frameon=False)
     right.plot(list(measured), [row["memory"] for row in measured.values()], "o-")
-    right.set(xscale="log", xlabel="training images", ylabel="MiB", title="Peak memory", ylim=(0, 1.1 * max(row["memory"] for row in measured.values())))
+    right.set(
+        xscale="log",
+        xlabel="training images",
+        ylabel="MiB",
+        title="Peak memory",
+        ylim=(0, 1.1 * max(row["memory"] for row in measured.values())),
+    )
     for axes in (left, right):
         axes.set_xticks(list(measured), [f"{images:,}" for images in measured])
         axes.minorticks_off()
-        axes.grid(alpha=.3)
+        axes.grid(alpha=0.3)
     figure.savefig(str(out), dpi=150)
 
 
@@ -79,12 +111,22 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", default=SIZES)
     options = parser.parse_args()
     measured = {}
-    print("| training images | start, s | first epoch, s | second epoch, s | peak memory, MiB |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| training images | start, s | first epoch, s | second epoch, s | peak memory, MiB |\n| "
+        "--- | --- | --- | --- | --- |"
+    )
     for images in options.images:
         with tempfile.TemporaryDirectory() as folder:
             draw(Path(folder) / "data", images)
-            row = measured[images] = train(Path(folder) / "data", Path(folder) / "run", Path(folder) / "cache")
-        print("| {:,} | {start:.1f} | {first epoch:.1f} | {second epoch:.1f} | {memory:.0f} |".format(images, **row), flush=True)
+            row = measured[images] = train(
+                Path(folder) / "data", Path(folder) / "run", Path(folder) / "cache"
+            )
+        print(
+            "| {:,} | {start:.1f} | {first epoch:.1f} | {second epoch:.1f} | {memory:.0f} |".format(
+                images, **row
+            ),
+            flush=True,
+        )
     plot(measured, options.out)
 
 

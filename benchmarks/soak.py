@@ -1,6 +1,8 @@
-"""Whether memory stays flat in long use: thousands of training steps and predictions, small drawn images, a slim ResNet-18 at 64 px.
+"""Whether memory stays flat in long use: thousands of training steps and predictions, small drawn
+images, a slim ResNet-18 at 64 px.
 
-python benchmarks/soak.py      trains with either pipeline, predicts in every way there is, prints a table; exit code 1 where something grows
+python benchmarks/soak.py      trains with either pipeline, predicts in every way there is, prints a
+table; exit code 1 where something grows
 """
 
 import argparse
@@ -20,13 +22,25 @@ import mlr
 
 IMAGES, BATCH = 160, 8
 STEPS = IMAGES // BATCH  # an epoch, after which a sample is taken
-AT_A_TIME = 20           # predictions of each kind between two samples
+AT_A_TIME = 20  # predictions of each kind between two samples
 KINDS = 5
 # Over the full length 6 KiB a step, an eighth of an image in float32, or 0.6 KiB a prediction.
 # The allocator goes up and down by 6 MiB at once.
 MOST_GROWTH = 8 * 1024  # KiB
-TRAINING = ["--backbone", "resnet18_v2_slim", "--pretrained", "none", "--image-size", "64", "--batch-size", str(BATCH),
-            "--style-width", "64", "--ctx", "cpu"]
+TRAINING = [
+    "--backbone",
+    "resnet18_v2_slim",
+    "--pretrained",
+    "none",
+    "--image-size",
+    "64",
+    "--batch-size",
+    str(BATCH),
+    "--style-width",
+    "64",
+    "--ctx",
+    "cpu",
+]
 
 
 class State(NamedTuple):
@@ -41,23 +55,31 @@ def state(process):
     """Return the State of a process, by its number."""
     folder = Path("/proc") / str(process)
     status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
-    return State(int(status["VmRSS"].split()[0]), len(os.listdir(str(folder / "fd"))), int(status["Threads"]))
+    return State(
+        int(status["VmRSS"].split()[0]), len(os.listdir(str(folder / "fd"))), int(status["Threads"])
+    )
 
 
 def settled(states):
-    """Return a list of State, equally far apart, without the warm-up, its first tenth: (samples, 3)."""
-    return np.array(states)[-(-len(states) // 10):]
+    """Return a list of State, equally far apart, without the warm-up, its first tenth: (samples,
+    3).
+    """
+    return np.array(states)[-(-len(states) // 10) :]
 
 
 def growth(states):
-    """Return a State of how far the last quarter after the warm-up is above the first: medians of memory, the fewest files and threads.
+    """Return a State of how far the last quarter after the warm-up is above the first: medians of
+    memory, the fewest files and threads.
 
     A sample may be taken while a checkpoint is written, with a file more open.
     """
     kept = settled(states)
     quarter = -(-len(kept) // 4)
     memory, files, threads = zip(kept[:quarter].T, kept[-quarter:].T)
-    return State(np.median(memory[1]) - np.median(memory[0]), *(last.min() - first.min() for first, last in (files, threads)))
+    return State(
+        np.median(memory[1]) - np.median(memory[0]),
+        *(last.min() - first.min() for first, last in (files, threads)),
+    )
 
 
 def is_flat(states):
@@ -69,9 +91,25 @@ def is_flat(states):
 def train(data, folder, steps, pipeline):
     """Train in a process of its own; return its State after each epoch."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlr", "train", "--data", str(data), "--out", str(folder / pipeline), *TRAINING, "--pipeline", pipeline,
-         "--epochs", str(-(-steps // STEPS))],
-        env={**os.environ, "MLR_CACHE": str(folder / "cache")}, stdout=subprocess.PIPE, universal_newlines=True)
+        [
+            sys.executable,
+            "-m",
+            "mlr",
+            "train",
+            "--data",
+            str(data),
+            "--out",
+            str(folder / pipeline),
+            *TRAINING,
+            "--pipeline",
+            pipeline,
+            "--epochs",
+            str(-(-steps // STEPS)),
+        ],
+        env={**os.environ, "MLR_CACHE": str(folder / "cache")},
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+    )
     states = [state(process.pid) for line in process.stdout if line.startswith("epoch ")]
     if process.wait():
         sys.exit("the training failed")
@@ -79,7 +117,9 @@ def train(data, folder, steps, pipeline):
 
 
 def predict(run, folder, predictions):
-    """Predict in this process, in every way that `mlr.load` offers, images of many sizes; return its State after each round of them."""
+    """Predict in this process, in every way that `mlr.load` offers, images of many sizes; return
+    its State after each round of them.
+    """
     rng, states = np.random.RandomState(0), []
     photos = folder / "photos"
     photos.mkdir()
@@ -92,7 +132,9 @@ def predict(run, folder, predictions):
         answers += predictor([*files[::2], *arrays[::2]])
         answers += predictor(np.stack([cv2.resize(image, (96, 80)) for image in arrays]))
         answers += [answer for _, answer in predictor.folder(photos)]
-        if [type(answer) for answer in answers] != [mlr.inference.predictor.Prediction] * KINDS * AT_A_TIME:
+        if [type(answer) for answer in answers] != [
+            mlr.inference.predictor.Prediction
+        ] * KINDS * AT_A_TIME:
             sys.exit("some predictions failed")
         states.append(state(os.getpid()))
     return states
@@ -100,15 +142,29 @@ def predict(run, folder, predictions):
 
 def of_many_sizes(rng):
     """Return images of noise, (H, W, 3) uint8."""
-    return [rng.randint(0, 256, (*rng.randint(32, 200, 2), 3)).astype(np.uint8) for _ in range(AT_A_TIME)]
+    return [
+        rng.randint(0, 256, (*rng.randint(32, 200, 2), 3)).astype(np.uint8)
+        for _ in range(AT_A_TIME)
+    ]
 
 
 def row(name, states, interval):
     """Return a line of the table. interval: steps or predictions from one sample to the next."""
     kept, grown = settled(states), growth(states)
     memory = kept[:, 0] / 1024
-    slope = stats.theilslopes(kept[:, 0], interval / 1000 * np.arange(len(kept)))[0]  # the median of all pairs' slopes
-    return "| {} | {} | {:.1f} | {} | {:.1f} | {:+.1f} | {:+.0f} | {} | {} | {} |".format(name, format(interval * len(states), ","), memory[0], ", ".join(f"{value:.1f}" for value in np.percentile(memory, (25, 50, 75))), memory[-1], grown.memory / 1024, slope, *(f"{kept[0, column]:d}, {kept[-1, column]:d}" for column in (1, 2)), "yes" if is_flat(states) else "no")
+    # the median of all pairs' slopes
+    slope = stats.theilslopes(kept[:, 0], interval / 1000 * np.arange(len(kept)))[0]
+    return "| {} | {} | {:.1f} | {} | {:.1f} | {:+.1f} | {:+.0f} | {} | {} | {} |".format(
+        name,
+        format(interval * len(states), ","),
+        memory[0],
+        ", ".join(f"{value:.1f}" for value in np.percentile(memory, (25, 50, 75))),
+        memory[-1],
+        grown.memory / 1024,
+        slope,
+        *(f"{kept[0, column]:d}, {kept[-1, column]:d}" for column in (1, 2)),
+        "yes" if is_flat(states) else "no",
+    )
 
 
 def main():
@@ -116,8 +172,13 @@ def main():
     parser.add_argument("--steps", type=int, default=2000, help="of training, with each pipeline")
     parser.add_argument("--predictions", type=int, default=20000)
     options = parser.parse_args()
-    print("| what | how many | after warm-up, MiB | quartiles, MiB | at the end, MiB | last quarter less first, MiB | KiB per 1,000 | "
-          "open files, first and last | threads | flat |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print(
+        "| what | how many | after warm-up, MiB | quartiles, MiB | at the end, MiB | last "
+        "quarter less first, MiB | KiB per 1,000 | "
+        "open files, first and last | threads | flat |\n| --- | --- | --- | --- | --- | --- | "
+        "--- | --- | --- | --- |",
+        flush=True,
+    )
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

@@ -1,7 +1,8 @@
-"""mlr: the network of "Learning Multi-level Representations for Affective Image Recognition", in MXNet Gluon.
+"""mlr: the network of "Learning Multi-level Representations for Affective Image Recognition", in
+MXNet Gluon.
 
-Importing it tells MXNet of the processor, before MXNet loads, and loads nothing heavy: each public name is imported
-at its first use.
+Importing it tells MXNet of the processor, before MXNet loads, and loads nothing heavy: each public
+name is imported at its first use.
 """
 
 from importlib import import_module

@@ -14,7 +14,10 @@ COMMANDS = {
     "predict": "tell the emotion of images",
     "visualize": "draw what the filters of a run respond to, or what weighs for a class",
     "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
-    "export": "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's arrays",
+    "export": (
+        "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's "
+        "arrays"
+    ),
     "reproduce": "train every system of the results table, and write the table",
     "doctor": "look at this machine and this installation, and say what to do about what is not right",
 }
@@ -35,8 +38,12 @@ def answer(name):
 
         print("mlr", __version__)
     elif name in (None, "-h", "--help"):
-        print("usage: mlr COMMAND [OPTIONS]\n\n{}\n\nmlr COMMAND --help shows the options of a command".format("\n".join(
-            "  {!s:<10} {}".format(*item) for item in COMMANDS.items())))
+        print(
+            (
+                "usage: mlr COMMAND [OPTIONS]\n\n{}\n\nmlr COMMAND --help shows the options of a "
+                "command"
+            ).format("\n".join("  {!s:<10} {}".format(*item) for item in COMMANDS.items()))
+        )
         sys.exit(0 if name else 2)
     else:
         raise InputError(f"unknown command {name}: choose one of {', '.join(COMMANDS)}")

@@ -1,4 +1,6 @@
-"""python -m mlr.benchmark: measure the package against what one would take instead, as ratios, in one run."""
+"""python -m mlr.benchmark: measure the package against what one would take instead, as ratios, in
+one run.
+"""
 
 import itertools
 import json
@@ -19,14 +21,17 @@ from mlr.runtime.installation import require_mxnet
 
 CHECKOUT = Path(__file__).parents[1]
 CONTESTANTS = CHECKOUT / "benchmarks"
-TRAINING_GFLOP = 24.6   # of one image of 224 px: three times the convolutions and dense layers of a prediction
+# of one image of 224 px: three times the convolutions and dense layers of a prediction
+TRAINING_GFLOP = 24.6
 STEPS = {"training": 2, "inference": 8, "pipeline": 3, "gemm": 3}
 CLASSES = len(paper.FI_CLASS_WEIGHTS)
-PHOTOS = 256            # for the loaders: scikit-learn's two, 640 x 427, each shifted a little
+PHOTOS = 256  # for the loaders: scikit-learn's two, 640 x 427, each shifted a little
 
 
 class Contestant(NamedTuple):
-    """A program in benchmarks/. build: the folder in .builds whose Python runs it, None for the package's own."""
+    """A program in benchmarks/. build: the folder in .builds whose Python runs it, None for the
+    package's own.
+    """
 
     script: str
     build: str = None
@@ -52,7 +57,9 @@ NAMED = {
 
 
 class Comparison(NamedTuple):
-    """A row of the table. figure: of the contestants' JSON. target: of the ratio to the peer, as `better` is counted."""
+    """A row of the table. figure: of the contestants' JSON. target: of the ratio to the peer, as
+    `better` is counted.
+    """
 
     what: str
     task: str
@@ -70,18 +77,29 @@ def comparisons(batch):
     speed, training, answer = "images_per_second", "training step", "prediction"
     return [
         Comparison(training, "training", batch, speed, "released style, mxnet 1.5.1", 8),
-        Comparison(training, "training", batch, speed, "released style, mxnet 1.5.1, all cores", None),
+        Comparison(
+            training, "training", batch, speed, "released style, mxnet 1.5.1, all cores", None
+        ),
         Comparison(training, "training", batch, speed, "released style, mxnet 1.9.1", 3),
-        Comparison(training, "training", batch, speed, "released style, mxnet 1.9.1, all cores", None),
+        Comparison(
+            training, "training", batch, speed, "released style, mxnet 1.9.1, all cores", None
+        ),
         Comparison(training, "training", batch, speed, "released style, this build", None),
         Comparison(training, "training", batch, speed, "PyTorch", 1.5),
         Comparison(training, "training", batch, speed, "PyTorch, compiled", 1.15),
-        Comparison("peak memory of training", "training", batch, "peak_mib", "released style, this build", 1),
+        Comparison(
+            "peak memory of training",
+            "training",
+            batch,
+            "peak_mib",
+            "released style, this build",
+            1,
+        ),
         Comparison(answer, "inference", batch, speed, "PyTorch, compiled", 1.2),
         Comparison(answer, "inference", batch, speed, "ONNX Runtime", 1.2),
         Comparison(answer, "inference", batch, speed, "MXNet int8, this build", None),
         Comparison(answer, "inference", batch, speed, "MXNet int8, mxnet 1.9.1", None),
-        Comparison(answer + ", one image", "inference", 1, "seconds", "PyTorch, compiled", .75),
+        Comparison(answer + ", one image", "inference", 1, "seconds", "PyTorch, compiled", 0.75),
         Comparison(answer + ", one image", "inference", 1, "seconds", "ONNX Runtime", None),
         Comparison("input pipeline, one core", "pipeline", batch, speed, "released loader", 10),
     ]
@@ -89,27 +107,71 @@ def comparisons(batch):
 
 def parser():
     parser = cli.Parser("benchmark", __doc__)
-    parser.add_argument("--only", nargs="+", choices=("training", "inference", "pipeline", "start"), help="what to measure (default: all)")
-    parser.add_argument("--batch-size", type=cli.number(int, 1), default=paper.BATCH_SIZE, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--image-size", type=cli.number(int, 64), default=paper.IMAGE_SIZE, metavar="PX", help="(default: %(default)s)")
-    parser.add_argument("--rounds", type=cli.number(int, 1), default=3, metavar="N", help=(
-        "in each, every contestant once, in a fresh process; the table has the medians (default: %(default)s)"))
-    parser.add_argument("--builds", type=Path, default=CHECKOUT / ".builds", metavar="DIR", help=(
-        "the environments of the others, which make benchmark makes; one that is not there is left out (default: .builds)"))
-    parser.add_argument("--out", type=Path, default=Path("benchmark.json"), metavar="FILE", help="every figure (default: %(default)s)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=("training", "inference", "pipeline", "start"),
+        help="what to measure (default: all)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=cli.number(int, 1),
+        default=paper.BATCH_SIZE,
+        metavar="N",
+        help="(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=cli.number(int, 64),
+        default=paper.IMAGE_SIZE,
+        metavar="PX",
+        help="(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=cli.number(int, 1),
+        default=3,
+        metavar="N",
+        help=(
+            "in each, every contestant once, in a fresh process; the table has the medians "
+            "(default: %(default)s)"
+        ),
+    )
+    parser.add_argument(
+        "--builds",
+        type=Path,
+        default=CHECKOUT / ".builds",
+        metavar="DIR",
+        help=(
+            "the environments of the others, which make benchmark makes; one that is not there "
+            "is left out (default: .builds)"
+        ),
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("benchmark.json"),
+        metavar="FILE",
+        help="every figure (default: %(default)s)",
+    )
     return parser
 
 
 def benchmark(options):
     require_mxnet()
     if not CONTESTANTS.is_dir():
-        raise InputError(f"there is no folder {CONTESTANTS}: the benchmark needs a checkout of the project, not only the package")
+        raise InputError(
+            f"there is no folder {CONTESTANTS}: the benchmark needs a checkout of the project, "
+            "not only the package"
+        )
     cli.refuse_existing(options.out)
     wanted = options.only or ["training", "inference", "pipeline", "start"]
     if wanted == ["start"]:
         for name in ("batch_size", "image_size", "builds"):
             if getattr(options, name) != parser().get_default(name):
-                raise InputError(f"--{name.replace('_', '-')} has no effect on --only start: leave it out")
+                raise InputError(
+                    f"--{name.replace('_', '-')} has no effect on --only start: leave it out"
+                )
     compared = [row for row in comparisons(options.batch_size) if row.task in wanted]
     with tempfile.TemporaryDirectory(prefix="mlr-benchmark-") as folder:
         results, left_out = measure(compared, Path(folder), options)
@@ -118,37 +180,71 @@ def benchmark(options):
         lines.append(roofline(results, options))
     start = start_times(options.rounds) if "start" in wanted else {}
     lines += start_lines(start)
-    machine = {"processor": processor(), "threads": usable_cores(), "python": platform.python_version(), "settings": {
-        name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}}
+    machine = {
+        "processor": processor(),
+        "threads": usable_cores(),
+        "python": platform.python_version(),
+        "settings": {
+            name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+        },
+    }
     from mlr.runtime.files import write_file
 
-    write_file(options.out, json.dumps({
-        "machine": machine, "batch_size": options.batch_size, "image_size": options.image_size, "rounds": options.rounds,
-        **{name: {" / ".join(map(str, key)): value for key, value in of_keys.items()}
-           for name, of_keys in (("results", results), ("left_out", left_out))},
-        "start": start, "table": lines}, indent=2) + "\n")
-    print(f"{machine['processor']}, {machine['threads']:d} threads, batch {options.batch_size:d}, {options.image_size:d} px, medians of {options.rounds:d} rounds")
+    write_file(
+        options.out,
+        json.dumps(
+            {
+                "machine": machine,
+                "batch_size": options.batch_size,
+                "image_size": options.image_size,
+                "rounds": options.rounds,
+                **{
+                    name: {" / ".join(map(str, key)): value for key, value in of_keys.items()}
+                    for name, of_keys in (("results", results), ("left_out", left_out))
+                },
+                "start": start,
+                "table": lines,
+            },
+            indent=2,
+        )
+        + "\n",
+    )
+    print(
+        f"{machine['processor']}, {machine['threads']:d} threads, batch {options.batch_size:d}, "
+        f"{options.image_size:d} px, medians of {options.rounds:d} rounds"
+    )
     print(table(lines))
-    for name, version in sorted({name: runs[0]["versions"] for (_, _, name), runs in results.items()}.items()):
+    for name, version in sorted(
+        {name: runs[0]["versions"] for (_, _, name), runs in results.items()}.items()
+    ):
         print(f"{name}: {', '.join('{} {}'.format(*item) for item in version.items())}")
 
 
 def measure(compared, folder, options):
-    """Return {(task, batch, contestant): its figures, one dict a round} and {the same key: why it was left out}."""
+    """Return {(task, batch, contestant): its figures, one dict a round} and {the same key: why it
+    was left out}.
+    """
     tasks = sorted({(row.task, row.batch) for row in compared})
     give(folder, options, {task for task, _ in tasks})
     results, left_out = {}, {}
     for task, batch in tasks:
-        names = ["mlr"] + sorted({row.peer for row in compared if (row.task, row.batch) == (task, batch)})
+        names = ["mlr"] + sorted(
+            {row.peer for row in compared if (row.task, row.batch) == (task, batch)}
+        )
         for number, name in itertools.product(range(options.rounds), names):
             key = task, batch, name
             if key in left_out:
                 continue
-            print(f"{task}, batch {batch:d}, round {number + 1:d} of {options.rounds:d}: {name}", file=sys.stderr, flush=True)
+            print(
+                f"{task}, batch {batch:d}, round {number + 1:d} of {options.rounds:d}: {name}",
+                file=sys.stderr,
+                flush=True,
+            )
             try:
                 python = interpreter(NAMED[name], options.builds)
                 if task == "training" and not number:
-                    run(NAMED[name], python, "inference", batch, folder)  # which compares the logits
+                    # which compares the logits
+                    run(NAMED[name], python, "inference", batch, folder)
                 results.setdefault(key, []).append(run(NAMED[name], python, task, batch, folder))
             except RunError as error:
                 if name == "mlr":
@@ -156,12 +252,17 @@ def measure(compared, folder, options):
                 left_out[key] = str(error)
                 results.pop(key, None)
         if task == "training":
-            results["gemm", batch, "mlr"] = [run(NAMED["mlr"], sys.executable, "gemm", batch, folder) for _ in range(options.rounds)]
+            results["gemm", batch, "mlr"] = [
+                run(NAMED["mlr"], sys.executable, "gemm", batch, folder)
+                for _ in range(options.rounds)
+            ]
     return results, left_out
 
 
 def give(folder, options, tasks):
-    """Write what the contestants share: parameters, images and logits, in each one's format; and photographs for the loaders."""
+    """Write what the contestants share: parameters, images and logits, in each one's format; and
+    photographs for the loaders.
+    """
     import mxnet as mx
     import numpy as np
 
@@ -181,10 +282,20 @@ def give(folder, options, tasks):
     net = mlr.MultiLevelNet(classes=CLASSES)
     mx.random.seed(0)
     materialize(net, mx.cpu(), mx.init.Xavier())
-    images = rng.normal(size=(options.batch_size, 3, options.image_size, options.image_size)).astype(np.float32)
+    images = rng.normal(
+        size=(options.batch_size, 3, options.image_size, options.image_size)
+    ).astype(np.float32)
     logits = net(mx.nd.array(images)).asnumpy()
-    np.savez(str(folder / "given.npz"), images=images, labels=np.arange(len(images)) % CLASSES, logits=logits, **{
-        "parameter/" + name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()})
+    np.savez(
+        str(folder / "given.npz"),
+        images=images,
+        labels=np.arange(len(images)) % CLASSES,
+        logits=logits,
+        **{
+            "parameter/" + name: parameter.data().asnumpy()
+            for name, parameter in net._collect_params_with_prefix().items()
+        },
+    )
     mlr.save_original_parameters(net, folder / "released.params")
     if "inference" in tasks:
         from mlr.exporting.onnx import onnx_model
@@ -193,25 +304,52 @@ def give(folder, options, tasks):
 
 
 def interpreter(contestant, builds):
-    """Return the Python that runs a contestant. Raises RunError where its environment is not there."""
+    """Return the Python that runs a contestant. Raises RunError where its environment is not
+    there.
+    """
     if contestant.build is None:
         return sys.executable
     python = builds / contestant.build / "bin" / "python"
     if not python.exists():
-        raise RunError(f"not run: there is no {builds / contestant.build} (make benchmark makes it)")
+        raise RunError(
+            f"not run: there is no {builds / contestant.build} (make benchmark makes it)"
+        )
     return python
 
 
 def run(contestant, python, task, batch, folder):
     """Return what a contestant says of itself. Raises RunError where it fails."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(usable_cores()), "PYTHONPATH": str(CHECKOUT), "MLR_CACHE": str(folder / "cache")}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(usable_cores()),
+        "PYTHONPATH": str(CHECKOUT),
+        "MLR_CACHE": str(folder / "cache"),
+    }
     if contestant.own_threads:
         del environment["OMP_NUM_THREADS"]
     done = subprocess.run(
-        [str(python), str(CONTESTANTS / contestant.script), task, "--given", str(folder), "--batch", str(batch), "--steps", str(STEPS[task]),
-         *contestant.flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        [
+            str(python),
+            str(CONTESTANTS / contestant.script),
+            task,
+            "--given",
+            str(folder),
+            "--batch",
+            str(batch),
+            "--steps",
+            str(STEPS[task]),
+            *contestant.flags,
+        ],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     if done.returncode:
-        raise RunError(f"{contestant.script} failed: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}")
+        raise RunError(
+            f"{contestant.script} failed: "
+            f"{(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -225,9 +363,15 @@ def line(row, results, left_out):
         return [row.what, row.peer, left_out[row.task, row.batch, row.peer], "", "", "", ""]
     keys = [(row.task, row.batch, name) for name in ("mlr", row.peer)]
     ours, theirs = (median(results, key, row.figure) for key in keys)
-    ratio = statistics.median(our[row.figure] / their[row.figure] for our, their in zip(*(results[key] for key in keys)))
+    ratio = statistics.median(
+        our[row.figure] / their[row.figure] for our, their in zip(*(results[key] for key in keys))
+    )
     same = results[keys[1]][0]["same_label"]
-    unit, factor = {"images_per_second": ("images/s", 1), "seconds": ("ms", 1000), "peak_mib": ("MiB", 1)}[row.figure]
+    unit, factor = {
+        "images_per_second": ("images/s", 1),
+        "seconds": ("ms", 1000),
+        "peak_mib": ("MiB", 1),
+    }[row.figure]
     cells = [f"{value * factor:.4g} {unit}" for value in (ours, theirs)]
     if same is not None and same < 1:
         cells[1] += f", another class for {100 - 100 * same:.0f} %"
@@ -239,7 +383,11 @@ def judged(ratio, target, lower_is_better):
     if target is None:
         return [f"{ratio:.2f}", "", ""]
     met = ratio <= target if lower_is_better else ratio >= target
-    return [f"{ratio:.2f}", f"{'at most' if lower_is_better else 'at least'} {target}", "yes" if met else "no"]
+    return [
+        f"{ratio:.2f}",
+        f"{'at most' if lower_is_better else 'at least'} {target}",
+        "yes" if met else "no",
+    ]
 
 
 def roofline(results, options):
@@ -247,22 +395,46 @@ def roofline(results, options):
     key = options.batch_size, "mlr"
     roof = median(results, ("gemm", *key), "flop_per_second") / 1e9
     if options.image_size != paper.IMAGE_SIZE:
-        return ["training, share of the GEMM rate", "the processor", f"counted for {paper.IMAGE_SIZE:d} px only", f"{roof:.0f} GFLOP/s", "", "", ""]
+        return [
+            "training, share of the GEMM rate",
+            "the processor",
+            f"counted for {paper.IMAGE_SIZE:d} px only",
+            f"{roof:.0f} GFLOP/s",
+            "",
+            "",
+            "",
+        ]
     reached = median(results, ("training", *key), "images_per_second") * TRAINING_GFLOP
-    return ["training, share of the GEMM rate", "the processor", f"{reached:.0f} GFLOP/s", f"{roof:.0f} GFLOP/s", *judged(reached / roof, .6, False)]
+    return [
+        "training, share of the GEMM rate",
+        "the processor",
+        f"{reached:.0f} GFLOP/s",
+        f"{roof:.0f} GFLOP/s",
+        *judged(reached / roof, 0.6, False),
+    ]
 
 
 def start_times(rounds):
-    """Return the seconds from start to first answer of `mlr predict` on the shipped run, and to the end of each command's --help."""
+    """Return the seconds from start to first answer of `mlr predict` on the shipped run, and to the
+    end of each command's --help.
+    """
     from mlr.__main__ import COMMANDS
 
     photo = str(CHECKOUT / "imgs" / "example.jpg")
-    timed = {"mlr predict, first answer": ["predict", photo], **{f"mlr {name} --help": [name, "--help"] for name in COMMANDS}}
+    timed = {
+        "mlr predict, first answer": ["predict", photo],
+        **{f"mlr {name} --help": [name, "--help"] for name in COMMANDS},
+    }
     seconds = {name: [] for name in timed}
     for _ in range(rounds):
         for name, arguments in timed.items():
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, "-m", "mlr", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "mlr", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             seconds[name].append(time.perf_counter() - start)
             if done.returncode:
                 raise RunError(f"{name} failed: {done.stderr.strip()}")
@@ -272,9 +444,23 @@ def start_times(rounds):
 def start_lines(start):
     if not start:
         return []
-    predict, slowest = start["mlr predict, first answer"], max((value, name) for name, value in start.items() if name.endswith("--help"))
-    return [[what, "", f"{value:.2f} s", "", *["", f"at most {target} s", "yes" if value <= target else "no"]]
-            for what, value, target in (("mlr predict, first answer", predict, 3), (slowest[1] + ", the slowest", slowest[0], .5))]
+    predict, slowest = (
+        start["mlr predict, first answer"],
+        max((value, name) for name, value in start.items() if name.endswith("--help")),
+    )
+    return [
+        [
+            what,
+            "",
+            f"{value:.2f} s",
+            "",
+            *["", f"at most {target} s", "yes" if value <= target else "no"],
+        ]
+        for what, value, target in (
+            ("mlr predict, first answer", predict, 3),
+            (slowest[1] + ", the slowest", slowest[0], 0.5),
+        )
+    ]
 
 
 def table(lines):
@@ -289,7 +475,10 @@ def processor():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def main(argv=None):

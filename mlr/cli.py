@@ -1,6 +1,5 @@
 """What the commands share: one-line errors, exit codes and the types of options."""
 
-
 import argparse
 import math
 import os
@@ -31,7 +30,10 @@ class Parser(argparse.ArgumentParser):
 
 def _given(text):
     if not text:
-        raise argparse.ArgumentTypeError("it is empty, likely a variable of the shell that is not set: give a value, or leave it out")
+        raise argparse.ArgumentTypeError(
+            "it is empty, likely a variable of the shell that is not set: give a value, or leave "
+            "it out"
+        )
     return text
 
 
@@ -41,8 +43,10 @@ def run(parser, work, argv=None):
 
 
 def ended(program, work):
-    """Do `work()` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM,
-    141 (as if by SIGPIPE) because nobody reads the output any more. What `work` and this print goes through `mlr.runtime.output`."""
+    """Do `work()` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 129, 130 and
+    143 stopped by SIGHUP, Ctrl-C and SIGTERM, 141 (as if by SIGPIPE) because nobody reads the
+    output any more. What `work` and this print goes through `mlr.runtime.output`.
+    """
     with guarded_streams():
         try:
             with terminable():
@@ -58,12 +62,21 @@ def ended(program, work):
         except RunError as error:
             return _fail(program, error, 1)
         except OSError as error:
-            return _fail(program, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+            return _fail(
+                program,
+                f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
+                1,
+            )
         except Exception as error:
-            # MXNet's own, as of a device without memory; it is not imported here, as --help needs to answer without it.
+            # MXNet's own, as of a device without memory; it is not imported here, as --help needs
+            # to answer without it.
             if type(error).__name__ != "MXNetError":
                 raise
-            return _fail(program, f"MXNet failed: {next(line for line in str(error).splitlines() if line.strip())}", 1)
+            return _fail(
+                program,
+                f"MXNet failed: {next(line for line in str(error).splitlines() if line.strip())}",
+                1,
+            )
         except ReaderGone as gone:
             return 128 + gone.signal
         except KeyboardInterrupt as error:
@@ -72,48 +85,95 @@ def ended(program, work):
 
 
 def leave_if_stopped(code):
-    """Return an exit code; after a signal end the process instead: a thread may be at what never comes, as a pipe that is read as an image."""
+    """Return an exit code; after a signal end the process instead: a thread may be at what never
+    comes, as a pipe that is read as an image.
+    """
     if code > 128:
         leave(code)
     return code
 
 
 def number(kind, lowest, highest=math.inf, above=False):
-    """Return an option type: an int or float from `lowest`, or above it, to `highest`; no infinity, no NaN."""
+    """Return an option type: an int or float from `lowest`, or above it, to `highest`; no infinity,
+    no NaN.
+    """
+
     def parse(text):
         try:
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not (lowest < value if above else lowest <= value) or value > highest or value == math.inf:
-            raise argparse.ArgumentTypeError(f"{text!r} is not { {int: 'a whole number', float: 'a number'}[kind]} {'above' if above else 'from'} {lowest}{'' if highest == math.inf else f' to {highest}'}")
+        if (
+            value is None
+            or not (lowest < value if above else lowest <= value)
+            or value > highest
+            or value == math.inf
+        ):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not { {int: 'a whole number', float: 'a number'}[kind] } "
+                f"{'above' if above else 'from'} "
+                f"{lowest}{'' if highest == math.inf else f' to {highest}'}"
+            )
         return value
+
     return parse
 
 
 def refuse_existing(out):
-    """Raise InputError where there is something at the path of --out already, be it a link to nothing."""
+    """Raise InputError where there is something at the path of --out already, be it a link to
+    nothing.
+    """
     if os.path.lexists(out):
         raise InputError(f"{out} exists already: give another --out, or remove it")
 
 
 def add_run(parser, shipped=False):
     """shipped: the run in checkpoints/ is the default."""
-    parser.add_argument("--run", required=not shipped, default=SHIPPED_RUN if shipped else None, metavar="DIR", help=(
-        "the run folder, the --out of a training" + (" (default: checkpoints/demo, the demo's)" if shipped else "")))
-    parser.add_argument("--parameters", choices=("last", "best"), default="last", help=(
-        "those after the last epoch, as in the released code, or of the best balanced accuracy on valid (default: last)"))
+    parser.add_argument(
+        "--run",
+        required=not shipped,
+        default=SHIPPED_RUN if shipped else None,
+        metavar="DIR",
+        help=(
+            "the run folder, the --out of a training"
+            + (" (default: checkpoints/demo, the demo's)" if shipped else "")
+        ),
+    )
+    parser.add_argument(
+        "--parameters",
+        choices=("last", "best"),
+        default="last",
+        help=(
+            "those after the last epoch, as in the released code, or of the best balanced "
+            "accuracy on valid (default: last)"
+        ),
+    )
 
 
 def add_context(parser):
-    parser.add_argument("--ctx", metavar="DEVICES", help=(
-        'cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU that MXNet sees, else the CPU)'))
+    parser.add_argument(
+        "--ctx",
+        metavar="DEVICES",
+        help=(
+            'cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU that MXNet '
+            "sees, else the CPU)"
+        ),
+    )
 
 
 def add_folds(parser):
     one_or_all = parser.add_mutually_exclusive_group()
-    one_or_all.add_argument("--fold", type=number(int, 1), metavar="K", help="of data in folds: test on fold K, train on the others")
-    one_or_all.add_argument("--folds", choices=("all",), help="all: every fold in turn, <run>/fold-K each; mean and standard deviation")
+    one_or_all.add_argument(
+        "--fold",
+        type=number(int, 1),
+        metavar="K",
+        help="of data in folds: test on fold K, train on the others",
+    )
+    one_or_all.add_argument(
+        "--folds",
+        choices=("all",),
+        help="all: every fold in turn, <run>/fold-K each; mean and standard deviation",
+    )
 
 
 def _fail(program, error, code):

@@ -1,4 +1,6 @@
-"""python -m mlr.doctor: look at this machine and this installation, and say what to do about what is not right."""
+"""python -m mlr.doctor: look at this machine and this installation, and say what to do about what
+is not right.
+"""
 
 import json
 import os
@@ -23,15 +25,21 @@ PYTHONS = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
 FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
 OPTIONAL = "onnx", "onnxruntime", "tensorboardX"
-MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "ipython": "IPython"}  # where they are not called like the package
+# where they are not called like the package
+MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "ipython": "IPython"}
 NOTEBOOKS_ONLY = "d2lzh", "ipython"
-LITTLE_DISK = 10 ** 9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
+LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
-# Distribution without a trailing mkl: this package's extra, and the lowest and highest compute capability that it can run on. CUDA
-# 10.1 knows nothing newer than Turing; the wheel of 1.9.1 carries machine code for 5.0 to 8.6 and no PTX (read off it).
+# Distribution without a trailing mkl: this package's extra, and the lowest and highest compute
+# capability that it can run on. CUDA
+# 10.1 knows nothing newer than Turing; the wheel of 1.9.1 carries machine code for 5.0 to 8.6 and
+# no PTX (read off it).
 GPU_BUILDS = {"mxnet-cu101": ("mlr[cu101]", 0, 7.5), "mxnet-cu112": ("mlr[modern-cu112]", 5.0, 8.6)}
 
-PROBE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from mlr import doctor; doctor.probe()"
+PROBE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from mlr import doctor; "
+    "doctor.probe()"
+)
 PROBE_SECONDS = 120
 
 
@@ -54,17 +62,29 @@ def doctor(options):
     problems = find_problems(facts)
     broken = [found.problem for found in problems if found.broken]
     if options.json:
-        print(json.dumps({**facts, "problems": [found._asdict() for found in problems], "works": not broken}, indent=2))
+        print(
+            json.dumps(
+                {**facts, "problems": [found._asdict() for found in problems], "works": not broken},
+                indent=2,
+            )
+        )
     else:
         print("\n".join("{!s:<12} {}".format(*line) for line in described(facts)))
-        print("\n".join(f"\n{'broken' if found.broken else 'problem'}: {found.problem}\n  {found.remedy}" for found in problems)
-              or "\nnothing is wrong")
+        print(
+            "\n".join(
+                f"\n{'broken' if found.broken else 'problem'}: {found.problem}\n  {found.remedy}"
+                for found in problems
+            )
+            or "\nnothing is wrong"
+        )
     if broken:
         raise RunError(f"this can't work: {'; '.join(broken)}")
 
 
 def examine():
-    """Return what is here, a dict as it goes into JSON. MXNet is loaded in another process only, and may be absent."""
+    """Return what is here, a dict as it goes into JSON. MXNet is loaded in another process only,
+    and may be absent.
+    """
     mxnet, package = ask_mxnet()
     required = required_packages()
     return {
@@ -75,23 +95,49 @@ def examine():
         "package": package,
         "packages": {name: _version(name) for name in ["numpy", *required, *OPTIONAL]},
         "missing": [name for name in required if not find_spec(MODULES.get(name, name))],
-        "threads": {"cores": usable_cores(), "mxnet_before_mlr": mxnet_before_mlr(),
-                    **{name: given(name) or os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}},
+        "threads": {
+            "cores": usable_cores(),
+            "mxnet_before_mlr": mxnet_before_mlr(),
+            **{
+                name: given(name) or os.environ.get(name)
+                for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+            },
+        },
         "gpus": ask_nvidia_smi(),
-        "free_bytes": {str(path): shutil.disk_usage(path).free for path in {Path.cwd(), *_cache_parent(package)}},
+        "free_bytes": {
+            str(path): shutil.disk_usage(path).free
+            for path in {Path.cwd(), *_cache_parent(package)}
+        },
     }
 
 
 def find_problems(facts):
     """Return the list of Problem in what `examine` returned, those that break everything first."""
-    found = [*_problems_of_python(facts), *_problems_of_mxnet(facts), *_problems_of_threads(**facts["threads"]), *_problems_of_gpus(facts)]
+    found = [
+        *_problems_of_python(facts),
+        *_problems_of_mxnet(facts),
+        *_problems_of_threads(**facts["threads"]),
+        *_problems_of_gpus(facts),
+    ]
     if "checkpoint_error" in facts["package"]:
-        found.append(Problem(facts["package"]["checkpoint_error"], "in a clone: git checkout checkpoints; elsewhere name your own run with --run", False))
+        found.append(
+            Problem(
+                facts["package"]["checkpoint_error"],
+                "in a clone: git checkout checkpoints; elsewhere name your own run with --run",
+                False,
+            )
+        )
     if "cache_error" in facts["package"]:
         found.append(Problem(facts["package"]["cache_error"], "export MLR_CACHE=FOLDER", False))
     for path, free in facts["free_bytes"].items():
         if free < LITTLE_DISK:
-            found.append(Problem(f"{path} has {free / 1e9:.1f} GB left", "make room; --out takes runs elsewhere, MLR_CACHE the pixel cache", False))
+            found.append(
+                Problem(
+                    f"{path} has {free / 1e9:.1f} GB left",
+                    "make room; --out takes runs elsewhere, MLR_CACHE the pixel cache",
+                    False,
+                )
+            )
     return sorted(found, key=lambda problem: not problem.broken)
 
 
@@ -100,29 +146,93 @@ def described(facts):
     mxnet, package, threads, smi = facts["mxnet"], facts["package"], facts["threads"], facts["gpus"]
     unknown = "unknown, as this package can't be loaded"
     yield "Python", "%(version)s, %(executable)s" % facts["python"]
-    yield "MXNet", "{}; installed: {}".format(mxnet.get("version", "can't be loaded"), ", ".join("{} {}".format(*item) for item in facts["builds"].items()) or "no distribution of it")
+    yield (
+        "MXNet",
+        "{}; installed: {}".format(
+            mxnet.get("version", "can't be loaded"),
+            ", ".join("{} {}".format(*item) for item in facts["builds"].items())
+            or "no distribution of it",
+        ),
+    )
     if "features" in mxnet:
-        yield "features", ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in mxnet["features"].items())
-    yield "packages", ", ".join(f"{name} {version or 'not installed'}" for name, version in facts["packages"].items() if name not in OPTIONAL)
-    yield "optional", ", ".join(f"{name} {facts['packages'][name] or 'not installed'}" for name in OPTIONAL)
-    yield "threads", f"{threads['cores']:d} cores, OMP_NUM_THREADS {threads['OMP_NUM_THREADS']}, MKL_DEBUG_CPU_TYPE {threads['MKL_DEBUG_CPU_TYPE'] or 'not set'}"
-    yield "GPUs", "MXNet sees {}; nvidia-smi {}".format(mxnet.get("gpus", "unknown"), smi["error"] or (
-        f"sees {', '.join(map(_gpu, smi['seen'])) or 'none'}" if smi["path"] else "is not there"))
-    yield "pixel cache", "%(path)s: %(files)d files, %(gigabytes).2f GB" % package["cache"] if "cache" in package else (
-        package.get("cache_error", unknown))
-    yield "pretrained", f"{package['models']['path']}: {', '.join(package['models']['files']) or 'none'}" if "models" in package else unknown
-    yield "checkpoint", unknown if "error" in package else package.get("checkpoint_error") or f"{package['checkpoint']}, whole"
-    yield "disk", ", ".join(f"{free / 1e9:.1f} GB free in {path}" for path, free in facts["free_bytes"].items())
+        yield (
+            "features",
+            ", ".join(
+                f"{name} {'yes' if there else 'no'}" for name, there in mxnet["features"].items()
+            ),
+        )
+    yield (
+        "packages",
+        ", ".join(
+            f"{name} {version or 'not installed'}"
+            for name, version in facts["packages"].items()
+            if name not in OPTIONAL
+        ),
+    )
+    yield (
+        "optional",
+        ", ".join(f"{name} {facts['packages'][name] or 'not installed'}" for name in OPTIONAL),
+    )
+    yield (
+        "threads",
+        (
+            f"{threads['cores']:d} cores, OMP_NUM_THREADS {threads['OMP_NUM_THREADS']}, "
+            f"MKL_DEBUG_CPU_TYPE {threads['MKL_DEBUG_CPU_TYPE'] or 'not set'}"
+        ),
+    )
+    yield (
+        "GPUs",
+        "MXNet sees {}; nvidia-smi {}".format(
+            mxnet.get("gpus", "unknown"),
+            smi["error"]
+            or (
+                f"sees {', '.join(map(_gpu, smi['seen'])) or 'none'}"
+                if smi["path"]
+                else "is not there"
+            ),
+        ),
+    )
+    yield (
+        "pixel cache",
+        "%(path)s: %(files)d files, %(gigabytes).2f GB" % package["cache"]
+        if "cache" in package
+        else (package.get("cache_error", unknown)),
+    )
+    yield (
+        "pretrained",
+        f"{package['models']['path']}: {', '.join(package['models']['files']) or 'none'}"
+        if "models" in package
+        else unknown,
+    )
+    yield (
+        "checkpoint",
+        unknown
+        if "error" in package
+        else package.get("checkpoint_error") or f"{package['checkpoint']}, whole",
+    )
+    yield (
+        "disk",
+        ", ".join(
+            f"{free / 1e9:.1f} GB free in {path}" for path, free in facts["free_bytes"].items()
+        ),
+    )
 
 
 def ask_mxnet():
-    """Return what MXNet says of itself, and what this package finds with it; {"error": text} where they can't be loaded.
+    """Return what MXNet says of itself, and what this package finds with it; {"error": text} where
+    they can't be loaded.
 
-    In a process of its own: a build that does not fit the machine may end its process, and this one needs to go on.
+    In a process of its own: a build that does not fit the machine may end its process, and this one
+    needs to go on.
     """
     try:
-        done = subprocess.run([sys.executable, "-c", PROBE, json.dumps(sys.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True, timeout=PROBE_SECONDS)
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, json.dumps(sys.path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PROBE_SECONDS,
+        )
     except subprocess.TimeoutExpired:
         return [{"error": f"it has not loaded after {PROBE_SECONDS:g} seconds"}] * 2
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -139,7 +249,10 @@ def probe():
     from mxnet.runtime import Features
 
     features = Features()
-    answer = {"version": mx.__version__, "features": {name: name in features and features.is_enabled(name) for name in FEATURES}}
+    answer = {
+        "version": mx.__version__,
+        "features": {name: name in features and features.is_enabled(name) for name in FEATURES},
+    }
     try:
         answer["gpus"] = mx.context.num_gpus()
     except mx.MXNetError as error:  # a CUDA build without a driver that fits
@@ -150,7 +263,12 @@ def probe():
     from mlr.runs.folder import Run
 
     models = Path(mx.base.data_dir()) / "models"
-    answer = {"models": {"path": str(models), "files": sorted(path.name for path in models.glob("*.params"))}}
+    answer = {
+        "models": {
+            "path": str(models),
+            "files": sorted(path.name for path in models.glob("*.params")),
+        }
+    }
     try:
         cached = cache_folder()
         sizes = [path.stat().st_size for path in cached.glob("*") if path.is_file()]
@@ -165,7 +283,8 @@ def probe():
 
 
 def ask_nvidia_smi():
-    """Return the GPUs that the driver's nvidia-smi sees: {"path": None without it, "error", "seen": [{"name", "driver", "capability"}]}.
+    """Return the GPUs that the driver's nvidia-smi sees: {"path": None without it, "error", "seen":
+    [{"name", "driver", "capability"}]}.
 
     capability is the compute capability, a number, None where the driver is too old to tell it.
     """
@@ -175,22 +294,43 @@ def ask_nvidia_smi():
         if not path:
             break
         try:
-            done = subprocess.run([path, "--query-gpu=" + ",".join(("name", *fields)), "--format=csv,noheader"], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, text=True, timeout=PROBE_SECONDS)
+            done = subprocess.run(
+                [path, "--query-gpu=" + ",".join(("name", *fields)), "--format=csv,noheader"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=PROBE_SECONDS,
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             answer["error"] = f"fails: {error}"
             break
         lines = done.stdout.strip().splitlines()
         if done.returncode == 0:
-            rows = [[field.strip() for field in line.rsplit(",", len(fields))] for line in lines if line.count(",") >= len(fields)]
-            return {**answer, "error": None, "seen": [
-                {"name": row[0], "driver": row[1], "capability": _number(row[2]) if len(fields) > 1 else None} for row in rows]}
+            rows = [
+                [field.strip() for field in line.rsplit(",", len(fields))]
+                for line in lines
+                if line.count(",") >= len(fields)
+            ]
+            return {
+                **answer,
+                "error": None,
+                "seen": [
+                    {
+                        "name": row[0],
+                        "driver": row[1],
+                        "capability": _number(row[2]) if len(fields) > 1 else None,
+                    }
+                    for row in rows
+                ],
+            }
         answer["error"] = f"fails: {lines[0] if lines else f'exit code {done.returncode:d}'}"
     return answer
 
 
 def required_packages():
-    """Return the names of the packages that this one requires, without those of its extras; [] where it is not installed but in a folder."""
+    """Return the names of the packages that this one requires, without those of its extras; []
+    where it is not installed but in a folder.
+    """
     try:
         lines = metadata.requires("mlr") or []
     except metadata.PackageNotFoundError:
@@ -199,78 +339,170 @@ def required_packages():
 
 
 def mxnet_before_mlr():
-    """Tell whether something imported MXNet before this package, whose number of threads then came too late."""
+    """Tell whether something imported MXNet before this package, whose number of threads then came
+    too late.
+    """
     order = list(sys.modules)
     return "mxnet" in order and order.index("mxnet") < order.index("mlr")
 
 
 def _problems_of_python(facts):
     if not PYTHONS[0] <= version_numbers(facts["python"]["version"]) <= PYTHONS[1]:
-        yield Problem(f"Python {facts['python']['version']} is none of 3.8 to 3.11, which this package is made for",
-                      "install it in one of them: make install PYTHON=python3.11", True)
+        yield Problem(
+            (
+                f"Python {facts['python']['version']} is none of 3.8 to 3.11, which this package "
+                "is "
+                "made for"
+            ),
+            "install it in one of them: make install PYTHON=python3.11",
+            True,
+        )
     numpy = facts["packages"].get("numpy")
     if numpy and version_numbers(numpy) >= TOO_NEW_NUMPY:
-        yield Problem(f"NumPy {numpy} has no longer the names that MXNet uses, since 1.24", "pip install 'numpy<1.24'", True)
+        yield Problem(
+            f"NumPy {numpy} has no longer the names that MXNet uses, since 1.24",
+            "pip install 'numpy<1.24'",
+            True,
+        )
     if not facts["mlr"]:
-        yield Problem("this package is not installed, but run from its folder, so what it requires is not known", "make install", False)
+        yield Problem(
+            (
+                "this package is not installed, but run from its folder, so what it requires is "
+                "not "
+                "known"
+            ),
+            "make install",
+            False,
+        )
     for name in facts["missing"]:
         notebooks = name in NOTEBOOKS_ONLY
-        yield Problem(f"the package {name} is missing{', which the notebooks need' if notebooks else ''}",
-                      f"PIP_CONSTRAINT=constraints.txt pip install {name}, or make install", not notebooks)
+        yield Problem(
+            f"the package {name} is missing{', which the notebooks need' if notebooks else ''}",
+            f"PIP_CONSTRAINT=constraints.txt pip install {name}, or make install",
+            not notebooks,
+        )
 
 
 def _problems_of_mxnet(facts):
     builds = facts["builds"]
     if len(builds) > 1:
-        yield Problem(f"{' and '.join( '{} {}'.format(*item) for item in builds.items())} are installed, into one and the same folder, so what is there is a mixture", f"pip uninstall --yes {' '.join(builds)}, then pip install one of {EXTRAS}", True)
+        yield Problem(
+            (
+                f"{' and '.join('{} {}'.format(*item) for item in builds.items())} are installed, "
+                "into one and the same folder, so what is there is a mixture"
+            ),
+            f"pip uninstall --yes {' '.join(builds)}, then pip install one of {EXTRAS}",
+            True,
+        )
     error = facts["mxnet"].get("error")
     if error and not builds:
         yield Problem(f"MXNet is not installed ({error})", f"pip install one of {EXTRAS}", True)
     elif error:
-        yield Problem(f"MXNet is installed but can't be loaded: {error}",
-                      f"a CUDA build needs that CUDA on the machine; otherwise pip uninstall --yes {' '.join(builds)}, then pip install one of {EXTRAS}", True)
+        yield Problem(
+            f"MXNet is installed but can't be loaded: {error}",
+            (
+                "a CUDA build needs that CUDA on the machine; otherwise pip uninstall --yes "
+                f"{' '.join(builds)}, then pip install one of {EXTRAS}"
+            ),
+            True,
+        )
     elif "error" in facts["package"]:
-        yield Problem(f"this package can't be loaded: {facts['package']['error']}", "install what it requires anew: make install", True)
+        yield Problem(
+            f"this package can't be loaded: {facts['package']['error']}",
+            "install what it requires anew: make install",
+            True,
+        )
 
 
 def _problems_of_threads(cores, mxnet_before_mlr, OMP_NUM_THREADS, MKL_DEBUG_CPU_TYPE):
     right = f"export OMP_NUM_THREADS={cores:d}, or unset it: this package then sets it"
     threads = _number((OMP_NUM_THREADS or "").split(",")[0])
     if not threads or threads < 1:
-        yield Problem(f"OMP_NUM_THREADS is {OMP_NUM_THREADS or 'not set'}, not a number of threads", right, False)
+        yield Problem(
+            f"OMP_NUM_THREADS is {OMP_NUM_THREADS or 'not set'}, not a number of threads",
+            right,
+            False,
+        )
     elif threads > cores:
-        yield Problem(f"OMP_NUM_THREADS is {OMP_NUM_THREADS}, but this process may use {cores:d} core(s): threads then wait for each other", right, False)
+        yield Problem(
+            (
+                f"OMP_NUM_THREADS is {OMP_NUM_THREADS}, but this process may use {cores:d} "
+                "core(s): "
+                "threads then wait for each other"
+            ),
+            right,
+            False,
+        )
     if mxnet_before_mlr:
-        yield Problem("mxnet was imported before mlr, so it has its own number of threads, half of the cores, unless OMP_NUM_THREADS was set before",
-                      f"import mlr first, or export OMP_NUM_THREADS={cores:d} before Python starts", False)
+        yield Problem(
+            (
+                "mxnet was imported before mlr, so it has its own number of threads, half of the "
+                "cores, unless OMP_NUM_THREADS was set before"
+            ),
+            f"import mlr first, or export OMP_NUM_THREADS={cores:d} before Python starts",
+            False,
+        )
 
 
 def _problems_of_gpus(facts):
     mxnet, smi, builds = facts["mxnet"], facts["gpus"], facts["builds"]
     seen, names = smi["seen"], ", ".join(map(_gpu, smi["seen"]))
-    fitting = [extra for extra, low, high in GPU_BUILDS.values() if any(_within(gpu, low, high) for gpu in seen)]
-    replace = "pip uninstall --yes {}, then pip install {}".format(" ".join(builds), " or ".join(f"'{extra}'" for extra in fitting))
+    fitting = [
+        extra
+        for extra, low, high in GPU_BUILDS.values()
+        if any(_within(gpu, low, high) for gpu in seen)
+    ]
+    replace = "pip uninstall --yes {}, then pip install {}".format(
+        " ".join(builds), " or ".join(f"'{extra}'" for extra in fitting)
+    )
     if smi["error"]:
-        yield Problem(f"nvidia-smi is there, but {smi['error']}", "install the NVIDIA driver anew, or use --ctx cpu", False)
+        yield Problem(
+            f"nvidia-smi is there, but {smi['error']}",
+            "install the NVIDIA driver anew, or use --ctx cpu",
+            False,
+        )
     if not seen or "error" in mxnet:
         return
     if not mxnet["features"]["CUDA"]:
         if fitting:
-            yield Problem(f"there is a GPU, {names}, but this MXNet is built for CPUs", replace, False)
+            yield Problem(
+                f"there is a GPU, {names}, but this MXNet is built for CPUs", replace, False
+            )
         else:
-            yield Problem(f"no MXNet wheel carries code for the GPU {names}",
-                          "work on the CPU, or on a GPU of compute capability 8.6 or less", False)
+            yield Problem(
+                f"no MXNet wheel carries code for the GPU {names}",
+                "work on the CPU, or on a GPU of compute capability 8.6 or less",
+                False,
+            )
         return
     for name, (_, low, high) in GPU_BUILDS.items():
         foreign = [gpu for gpu in seen if not _within(gpu, low, high)]
         if not foreign or name not in {re.sub("mkl$", "", build) for build in builds}:
             continue
-        remedy = "use the others, with --ctx" if len(foreign) < len(seen) else (replace if fitting else "no other wheel does") + "; --ctx cpu works"
-        yield Problem(f"{name} carries no code for the GPU {', '.join(map(_gpu, foreign))}, only for compute capabilities up to {high}",
-                      remedy, len(foreign) == len(seen))
+        remedy = (
+            "use the others, with --ctx"
+            if len(foreign) < len(seen)
+            else (replace if fitting else "no other wheel does") + "; --ctx cpu works"
+        )
+        yield Problem(
+            (
+                f"{name} carries no code for the GPU {', '.join(map(_gpu, foreign))}, only for "
+                f"compute capabilities up to {high}"
+            ),
+            remedy,
+            len(foreign) == len(seen),
+        )
     if not mxnet["gpus"]:
-        yield Problem("nvidia-smi sees {}, but MXNet no GPU{}".format(names, f": {mxnet['gpu_error']}" if "gpu_error" in mxnet else ""),
-                      "likely the driver is older than CUDA of this build: update it; or unset CUDA_VISIBLE_DEVICES", False)
+        yield Problem(
+            "nvidia-smi sees {}, but MXNet no GPU{}".format(
+                names, f": {mxnet['gpu_error']}" if "gpu_error" in mxnet else ""
+            ),
+            (
+                "likely the driver is older than CUDA of this build: update it; or unset "
+                "CUDA_VISIBLE_DEVICES"
+            ),
+            False,
+        )
 
 
 def _within(gpu, low, high):
@@ -278,7 +510,10 @@ def _within(gpu, low, high):
 
 
 def _gpu(gpu):
-    return f"{gpu['name']} (compute capability {gpu['capability'] or 'unknown'}, driver {gpu['driver']})"
+    return (
+        f"{gpu['name']} (compute capability {gpu['capability'] or 'unknown'}, driver "
+        f"{gpu['driver']})"
+    )
 
 
 def _cache_parent(package):

@@ -12,28 +12,62 @@ from mlr.runtime.files import write_file
 from mlr.runtime.installation import require_mxnet
 
 FORMATS = {
-    "onnx": "a model of ONNX's opset 17 for batches of any size, with class names and preprocessing in its metadata",
+    "onnx": (
+        "a model of ONNX's opset 17 for batches of any size, with class names and preprocessing "
+        "in its metadata"
+    ),
     "symbol": "a folder with MXNet's graph and parameters, for gluon.SymbolBlock.imports",
     "npz": "NumPy arrays by the parameters' names, which mlr.import_npz makes the network of again",
 }
 ENDINGS = {"onnx": ".onnx", "npz": ".npz"}
 INPUTS = {  # with and without preprocessing in the model
     False: "images (N, 3, S, S), float32, after the preprocessing that is described",
-    True: "images (N, H, W, 3), uint8 RGB, of any size: the preprocessing that is described is in the model",
+    True: (
+        "images (N, H, W, 3), uint8 RGB, of any size: the preprocessing that is described is in "
+        "the model"
+    ),
 }
 
 
 def parser():
     parser = cli.Parser("export", __doc__)
     cli.add_run(parser, shipped=True)
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="; ".join("{}: {}".format(*item) for item in FORMATS.items()) + " (default: onnx)")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx or .npz file, or the folder, to write; it must not exist")
-    parser.add_argument("--with-preprocessing", action="store_true", help=(
-        "of onnx: have resizing and normalisation in the model, whose input are then images (N, H, W, 3), uint8 RGB, of any size"))
-    parser.add_argument("--int8", action="store_true", help=(
-        "of onnx: quantize to 8 bits, a quarter of the size, for processors with VNNI instructions; needs --calibrate"))
-    parser.add_argument("--calibrate", metavar="DIR|demo", help=(
-        "a data folder as of mlr train: up to 256 training images tell the ranges of maps, and test images (or valid ones) what int8 costs"))
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="onnx",
+        help="; ".join("{}: {}".format(*item) for item in FORMATS.items()) + " (default: onnx)",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="the .onnx or .npz file, or the folder, to write; it must not exist",
+    )
+    parser.add_argument(
+        "--with-preprocessing",
+        action="store_true",
+        help=(
+            "of onnx: have resizing and normalisation in the model, whose input are then images "
+            "(N, H, W, 3), uint8 RGB, of any size"
+        ),
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help=(
+            "of onnx: quantize to 8 bits, a quarter of the size, for processors with VNNI "
+            "instructions; needs --calibrate"
+        ),
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="DIR|demo",
+        help=(
+            "a data folder as of mlr train: up to 256 training images tell the ranges of maps, "
+            "and test images (or valid ones) what int8 costs"
+        ),
+    )
     return parser
 
 
@@ -55,7 +89,10 @@ def export(options):
     run = Run.open(options.run)
     net = run.load_network([mx.cpu()], options.parameters)
     part, output, meaning = exported_part(net, run.config)
-    about, size = {**description(run, options.parameters), "output": meaning}, run.config["preprocessing"]["image_size"]
+    about, size = (
+        {**description(run, options.parameters), "output": meaning},
+        run.config["preprocessing"]["image_size"],
+    )
     if options.format == "onnx":
         save(out, onnx_bytes(run, part, output, about, options))
     elif options.format == "npz":
@@ -66,18 +103,29 @@ def export(options):
 
 
 def onnx_bytes(run, part, output, about, options):
-    """Return the content of the .onnx file. part: the network to export; output: its output's name; about: the metadata."""
+    """Return the content of the .onnx file. part: the network to export; output: its output's name;
+    about: the metadata.
+    """
     from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
 
     model = onnx_model(part, run.config["preprocessing"]["image_size"], output)
     about = {**about, "input": INPUTS[options.with_preprocessing]}
     if options.int8:
         if output != "logits":
-            raise InputError(f"--int8 is measured by the classes that a model tells, but of {run.folder} features are exported: leave it out")
+            raise InputError(
+                f"--int8 is measured by the classes that a model tells, but of {run.folder} "
+                "features are exported: leave it out"
+            )
         model, about["int8"] = quantized_model(run, model, options.calibrate)
     if options.with_preprocessing:
         add_preprocessing(model, about["preprocessing"])
-    return serialized(model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()})
+    return serialized(
+        model,
+        {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in about.items()
+        },
+    )
 
 
 def quantized_model(run, model, data):
@@ -91,35 +139,57 @@ def quantized_model(run, model, data):
     folder, trained = data_folder(data), run.config["options"]
     splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
     if "train" not in splits or len(splits) < 2:
-        raise InputError(f"--calibrate {data} has only the split {', '.join(splits)}: int8 is calibrated on train, and measured on test or valid")
+        raise InputError(
+            f"--calibrate {data} has only the split {', '.join(splits)}: int8 is calibrated on "
+            "train, and measured on test or valid"
+        )
     measured = "test" if "test" in splits else "valid"
     train, split, transform = splits["train"], splits[measured], evaluation_transform(run.config)
     if split.classes != run.classes:
-        raise InputError(f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained on {', '.join(run.classes)}: give the folder of the same classes")
+        raise InputError(
+            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
+            f"on {', '.join(run.classes)}: give the folder of the same classes"
+        )
     sha256 = fingerprint({measured: split})
     images = calibration_images(train, transform)
     small = quantized(model, images)
     change = compared(model, small, split, transform)
-    print(f"int8: accuracy {change['accuracy_int8']:.4f}, float32 {change['accuracy_float32']:.4f}, the same class for {100 * change['same_class']:.2f} % of {change['images']:d} images of {split.source}")
-    print(f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; calibrated on {len(images):d} images of {train.source}")
+    print(
+        f"int8: accuracy {change['accuracy_int8']:.4f}, float32 "
+        f"{change['accuracy_float32']:.4f}, the same class for {100 * change['same_class']:.2f} "
+        f"% of {change['images']:d} images of {split.source}"
+    )
+    print(
+        f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; "
+        f"calibrated on {len(images):d} images of {train.source}"
+    )
     return small, {"split": measured, "sha256": sha256, "calibration_images": len(images), **change}
 
 
 def check(options, out):
-    """Raise InputError, before any work, where options don't go together or the file can't be written."""
+    """Raise InputError, before any work, where options don't go together or the file can't be
+    written.
+    """
     if options.with_preprocessing and options.format != "onnx":
-        raise InputError("--with-preprocessing is of --format onnx: the others hold the network as MXNet has it; leave it out")
+        raise InputError(
+            "--with-preprocessing is of --format onnx: the others hold the network as MXNet has "
+            "it; leave it out"
+        )
     if options.int8 and options.format != "onnx":
         raise InputError("--int8 is of --format onnx: leave it out")
     if options.int8 != bool(options.calibrate):
         raise InputError("--int8 and --calibrate go together: give both, or none")
     ending = ENDINGS.get(options.format)
     if ending and out.suffix != ending:
-        raise InputError(f"--out {out}: the name of a file of --format {options.format} ends with {ending}")
+        raise InputError(
+            f"--out {out}: the name of a file of --format {options.format} ends with {ending}"
+        )
     cli.refuse_existing(out)
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"--out {out} can't be written: {above} is no folder, or not one that you may write to")
+        raise InputError(
+            f"--out {out} can't be written: {above} is no folder, or not one that you may write to"
+        )
 
 
 def require(package):
@@ -131,11 +201,15 @@ def require(package):
 
 
 def save(out, content):
-    """Write a file, whole or not at all; content as in `mlr.runtime.files.write_file`. Raises RunError, naming it, where that fails."""
+    """Write a file, whole or not at all; content as in `mlr.runtime.files.write_file`. Raises
+    RunError, naming it, where that fails.
+    """
     try:
         write_file(out, content)
     except OSError as error:
-        raise RunError(f"{out} can't be written, likely for want of room: {error.strerror or error}") from None
+        raise RunError(
+            f"{out} can't be written, likely for want of room: {error.strerror or error}"
+        ) from None
 
 
 def main(argv=None):

@@ -1,4 +1,6 @@
-"""python -m mlr.launch: run a command as the workers of one training on this machine, with MXNet's parameter servers beside them."""
+"""python -m mlr.launch: run a command as the workers of one training on this machine, with MXNet's
+parameter servers beside them.
+"""
 
 import os
 import selectors
@@ -16,13 +18,16 @@ from mlr.runtime.signals import CODES, Handled
 from mlr.training.distributed import HEARTBEAT
 
 LOOPBACK = "127.0.0.1"
-FIRST = "worker 0"      # the one that writes the run folder
+FIRST = "worker 0"  # the one that writes the run folder
 LOOK_SECONDS = 0.1
-GRACE_SECONDS = 5       # from SIGTERM to SIGKILL, and for servers and scheduler to end after the last worker
+# from SIGTERM to SIGKILL, and for servers and scheduler to end after the last worker
+GRACE_SECONDS = 5
 
-SERVER = "from mlr.training.distributed import serve; serve()"  # or the scheduler, as DMLC_ROLE says
+# or the scheduler, as DMLC_ROLE says
+SERVER = "from mlr.training.distributed import serve; serve()"
 
-# Reads process groups, one a line, until launch has gone, however that came about, and kills what is left of them.
+# Reads process groups, one a line, until launch has gone, however that came about, and kills what
+# is left of them.
 GUARD = """
 import os, signal, sys
 for group in list(sys.stdin):
@@ -35,27 +40,68 @@ for group in list(sys.stdin):
 
 def parser():
     parser = cli.Parser("launch", __doc__)
-    parser.add_argument("-n", dest="workers", type=cli.number(int, 1), required=True, metavar="WORKERS", help=(
-        "how many processes run the command, each as a machine of its own would"))
-    parser.add_argument("-s", dest="servers", type=cli.number(int, 1), default=1, metavar="SERVERS", help=(
-        "how many parameter servers share the parameters (default: 1)"))
-    parser.add_argument("command", type=str, nargs="+", metavar="COMMAND", help=(
-        "what a worker runs, behind --, as in: mlr launch -n 2 -s 1 -- mlr train --kvstore dist_sync --out runs/two"))
+    parser.add_argument(
+        "-n",
+        dest="workers",
+        type=cli.number(int, 1),
+        required=True,
+        metavar="WORKERS",
+        help=("how many processes run the command, each as a machine of its own would"),
+    )
+    parser.add_argument(
+        "-s",
+        dest="servers",
+        type=cli.number(int, 1),
+        default=1,
+        metavar="SERVERS",
+        help=("how many parameter servers share the parameters (default: 1)"),
+    )
+    parser.add_argument(
+        "command",
+        type=str,
+        nargs="+",
+        metavar="COMMAND",
+        help=(
+            "what a worker runs, behind --, as in: mlr launch -n 2 -s 1 -- mlr train --kvstore "
+            "dist_sync --out runs/two"
+        ),
+    )
     return parser
 
 
 def launch(options):
     ports = free_ports(1 + options.servers + options.workers)
-    threads = {} if given("OMP_NUM_THREADS") else {"OMP_NUM_THREADS": str(max(1, usable_cores() // options.workers))}
+    threads = (
+        {}
+        if given("OMP_NUM_THREADS")
+        else {"OMP_NUM_THREADS": str(max(1, usable_cores() // options.workers))}
+    )
     shared = {
-        "PYTHONUNBUFFERED": "1", **HEARTBEAT, **os.environ, **threads, "DMLC_PS_ROOT_URI": LOOPBACK, "DMLC_PS_ROOT_PORT": str(ports[0]),
-        "DMLC_NODE_HOST": LOOPBACK, "DMLC_NUM_WORKER": str(options.workers), "DMLC_NUM_SERVER": str(options.servers)}
+        "PYTHONUNBUFFERED": "1",
+        **HEARTBEAT,
+        **os.environ,
+        **threads,
+        "DMLC_PS_ROOT_URI": LOOPBACK,
+        "DMLC_PS_ROOT_PORT": str(ports[0]),
+        "DMLC_NODE_HOST": LOOPBACK,
+        "DMLC_NUM_WORKER": str(options.workers),
+        "DMLC_NUM_SERVER": str(options.servers),
+    }
     with Job() as job:
         for number in range(options.workers):
-            # MXNet numbers the nodes of a host by their ports, so that these make worker 0 the one of rank 0.
-            job.start(f"worker {number:d}", options.command, {**shared, "DMLC_ROLE": "worker", "PORT": str(ports[1 + options.servers + number])})
+            # MXNet numbers the nodes of a host by their ports, so that these make worker 0 the one
+            # of rank 0.
+            job.start(
+                f"worker {number:d}",
+                options.command,
+                {**shared, "DMLC_ROLE": "worker", "PORT": str(ports[1 + options.servers + number])},
+            )
         for number in range(options.servers):
-            job.start(f"server {number:d}", [sys.executable, "-c", SERVER], {**shared, "DMLC_ROLE": "server", "PORT": str(ports[1 + number])})
+            job.start(
+                f"server {number:d}",
+                [sys.executable, "-c", SERVER],
+                {**shared, "DMLC_ROLE": "server", "PORT": str(ports[1 + number])},
+            )
         job.start("scheduler", [sys.executable, "-c", SERVER], {**shared, "DMLC_ROLE": "scheduler"})
         try:
             supervise(job)
@@ -65,43 +111,76 @@ def launch(options):
 
 
 def supervise(job):
-    """Wait until all of the job has ended. Raises Interrupted where a signal ended it, RunError or InputError where a node failed."""
+    """Wait until all of the job has ended. Raises Interrupted where a signal ended it, RunError or
+    InputError where a node failed.
+    """
     passed_on = workers_ended = None
     while True:
         job.pass_output_on(LOOK_SECONDS)
         if len(job.signals) > 1:
-            raise Interrupted("ended at once by a second signal; the last checkpoint is what there is", job.signals[-1])
+            raise Interrupted(
+                "ended at once by a second signal; the last checkpoint is what there is",
+                job.signals[-1],
+            )
         if job.signals and not passed_on:
             passed_on = job.signals[0]
             job.send(passed_on, FIRST)
-            print(f"mlr launch: {signal.Signals(passed_on).name} passed on to {FIRST}, which may save first; once more ends everything at once", file=sys.stderr, flush=True)
+            print(
+                (
+                    f"mlr launch: {signal.Signals(passed_on).name} passed on to {FIRST}, which may "
+                    "save first; once more ends everything at once"
+                ),
+                file=sys.stderr,
+                flush=True,
+            )
         codes = job.exit_codes()
         if codes[FIRST] in CODES or passed_on and codes[FIRST] == -passed_on:
-            raise Interrupted(f"{FIRST} has stopped, and all others with it", CODES.get(codes[FIRST], passed_on))
-        failed = [name for name, code in codes.items() if code and not (passed_on and code in CODES)]
+            raise Interrupted(
+                f"{FIRST} has stopped, and all others with it", CODES.get(codes[FIRST], passed_on)
+            )
+        failed = [
+            name for name, code in codes.items() if code and not (passed_on and code in CODES)
+        ]
         if failed:
             job.end(GRACE_SECONDS)
-            ended = f"{failed[0]} {ending(codes[failed[0]])}, and as no other can go on without it, all have been ended"
+            ended = (
+                f"{failed[0]} {ending(codes[failed[0]])}, and as no other can go on without it, "
+                "all have been ended"
+            )
             if codes[failed[0]] == 2:
                 raise InputError(f"{ended}; what was wrong it has said above")
-            raise RunError(f"{ended}. Where the command writes checkpoints, start it again from the last one, mlr train with --resume")
+            raise RunError(
+                f"{ended}. Where the command writes checkpoints, start it again from the last "
+                "one, mlr train with --resume"
+            )
         if None not in codes.values():
             return
         if all(code is not None for name, code in codes.items() if name.startswith("worker")):
             workers_ended = workers_ended or time.monotonic()
             if time.monotonic() - workers_ended > GRACE_SECONDS:
-                print("mlr launch: the workers ended without having joined the parameter servers, each on its own: a command joins them by "
-                      "an MXNet kvstore of a kind dist_..., mlr train by --kvstore", file=sys.stderr, flush=True)
+                print(
+                    "mlr launch: the workers ended without having joined the parameter servers, "
+                    "each on its own: a command joins them by "
+                    "an MXNet kvstore of a kind dist_..., mlr train by --kvstore",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 return
 
 
 def ending(code):
     """Tell in words how a process ended, by subprocess's returncode."""
-    return f"was killed by signal {-code:d} ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code:d}"
+    return (
+        f"was killed by signal {-code:d} ({signal.Signals(-code).name})"
+        if code < 0
+        else f"ended with exit code {code:d}"
+    )
 
 
 def free_ports(number):
-    """Return as many ports of the loopback device that nobody listens on now, in ascending order."""
+    """Return as many ports of the loopback device that nobody listens on now, in ascending
+    order.
+    """
     sockets = [socket.socket() for _ in range(number)]
     try:
         for each in sockets:
@@ -113,10 +192,12 @@ def free_ports(number):
 
 
 class Job:
-    """Processes that end together, whatever happens: also where this one is killed. Their lines of output get their name in front.
+    """Processes that end together, whatever happens: also where this one is killed. Their lines of
+    output get their name in front.
 
-    Each leads a session of its own, and with it a process group, so that a signal also reaches what it has started in turn, and Ctrl-C
-    in the terminal reaches this process alone. `signals`: the numbers of those of SIGNALS that came.
+    Each leads a session of its own, and with it a process group, so that a signal also reaches what
+    it has started in turn, and Ctrl-C in the terminal reaches this process alone. `signals`: the
+    numbers of those of SIGNALS that came.
     """
 
     def __init__(self):
@@ -126,7 +207,9 @@ class Job:
 
     def __enter__(self):
         self._handled.__enter__()
-        self._guard = subprocess.Popen([sys.executable, "-I", "-S", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True)
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
+        )
         return self
 
     def __exit__(self, *_):
@@ -143,16 +226,30 @@ class Job:
             self.signals.append(number)
 
     def start(self, name, arguments, environment):
-        """Start a process. Raises InputError where there is no such program, or one that can't be run."""
+        """Start a process. Raises InputError where there is no such program, or one that can't be
+        run.
+        """
         try:
-            process = subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                       start_new_session=True)
+            process = subprocess.Popen(
+                arguments,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
         except OSError as error:
-            raise InputError(f"{arguments[0]} can't be started: {error.strerror}; check the name of the program, and its path") from None
+            raise InputError(
+                f"{arguments[0]} can't be started: {error.strerror}; check the name of the "
+                "program, and its path"
+            ) from None
         self._processes[name] = process
         self._guard.stdin.write(b"%d\n" % process.pid)
         self._guard.stdin.flush()
-        for pipe, target in (process.stdout, sys.stdout.buffer), (process.stderr, sys.stderr.buffer):
+        for pipe, target in (
+            (process.stdout, sys.stdout.buffer),
+            (process.stderr, sys.stderr.buffer),
+        ):
             self._outputs.register(pipe, selectors.EVENT_READ, (b"%s: " % name.encode(), target))
 
     def exit_codes(self):
@@ -160,7 +257,9 @@ class Job:
         return {name: process.poll() for name, process in self._processes.items()}
 
     def send(self, number, name):
-        """Send a signal to a process and to what it has started, if there is anything left of them."""
+        """Send a signal to a process and to what it has started, if there is anything left of
+        them.
+        """
         try:
             os.killpg(self._processes[name].pid, number)
         except ProcessLookupError:
@@ -183,14 +282,17 @@ class Job:
             target.flush()
 
     def end(self, grace=0):
-        """End what is left of all processes: by SIGTERM, and by SIGKILL after some seconds, or at once; write the rest of their output."""
+        """End what is left of all processes: by SIGTERM, and by SIGKILL after some seconds, or at
+        once; write the rest of their output.
+        """
         for name in self._processes if grace else ():
             self.send(signal.SIGTERM, name)
         self._wait(grace, lambda: None in self.exit_codes().values())
         for name, process in self._processes.items():
             self.send(signal.SIGKILL, name)
             process.wait()
-        self._wait(1, self._outputs.get_map)    # not longer: what has left its session may hold a pipe open
+        # not longer: what has left its session may hold a pipe open
+        self._wait(1, self._outputs.get_map)
 
     def _wait(self, seconds, going_on):
         limit = time.monotonic() + seconds

@@ -1,23 +1,21 @@
 """Every number of the paper and of the released code, each with its source. No logic.
 
-Paper: H. Zhang, D. Xu, G. Luo, K. He, "Learning multi-level representations for affective image recognition", Neural
-Computing and Applications 34:14107-14120, 2022, doi 10.1007/s00521-022-07139-y. "Released" is the authors' public code.
+Paper: H. Zhang, D. Xu, G. Luo, K. He, "Learning multi-level representations for affective image
+recognition", Neural Computing and Applications 34:14107-14120, 2022, doi
+10.1007/s00521-022-07139-y. "Released" is the authors' public code.
 """
-
-
-
-
-
 
 # Network (released model/train.py).
 BACKBONE = "resnet50_v2"
 # All v2 networks of the Gluon model zoo, which the released one is taken from.
 BACKBONES = ("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2")
-# Ours: a ResNet-18 v2 with fewer channels (stem, stages 1 to 4), for what has to be small; there are no ImageNet weights for it.
+# Ours: a ResNet-18 v2 with fewer channels (stem, stages 1 to 4), for what has to be small; there
+# are no ImageNet weights for it.
 SLIM_BACKBONE = "resnet18_v2_slim"
 SLIM_CHANNELS = (32, 32, 48, 96, 160)
 TAPS = ("stem", "pool", "stage1")
-# What the widths 64, 256 and 512 suggest was meant, as they are these maps' channels in ResNet-50; inferred, not released.
+# What the widths 64, 256 and 512 suggest was meant, as they are these maps' channels in ResNet-50;
+# inferred, not released.
 TAPS_BY_WIDTH = ("stem", "stage1", "stage2")
 BRANCH_WIDTHS = (64, 256, 512)
 STYLE_WIDTH = 2048
@@ -25,7 +23,8 @@ STYLE_DROPOUT = 0.8
 BATCH_NORM_EPSILON = 2e-5
 BATCH_NORM_MOMENTUM = 0.9
 
-# Networks of the results table's other systems, all of the Gluon model zoo. Which ResNet-50 the table means is open: v2 is the released
+# Networks of the results table's other systems, all of the Gluon model zoo. Which ResNet-50 the
+# table means is open: v2 is the released
 # backbone's. The slim ones are ours: the same layers, every NARROW-th of their channels.
 RESIDUAL_NETWORKS = (*BACKBONES, "resnet50_v1")
 PLAIN_NETWORKS = ("alexnet", "vgg16")
@@ -35,8 +34,14 @@ SLIM = {name + "_slim": name for name in PLAIN_NETWORKS}
 # Loss (released model/utils.py, AugFocalLoss, and the class weights written out in model/train.py).
 FOCAL_GAMMA = 1.0
 FI_CLASS_WEIGHTS = {
-    "amusement": 0.053, "anger": 0.211, "awe": 0.086, "contentment": 0.049,
-    "disgust": 0.158, "excitement": 0.092, "fear": 0.258, "sadness": 0.094,
+    "amusement": 0.053,
+    "anger": 0.211,
+    "awe": 0.086,
+    "contentment": 0.049,
+    "disgust": 0.158,
+    "excitement": 0.092,
+    "fear": 0.258,
+    "sadness": 0.094,
 }
 
 # Training (released model/train.py).
@@ -58,49 +63,86 @@ LIGHTING = 0.1
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
-# Images per emotion in FI (You et al., AAAI 2016), as recalled from the literature: the sum, 23,308, is the published total.
+# Images per emotion in FI (You et al., AAAI 2016), as recalled from the literature: the sum,
+# 23,308, is the published total.
 FI_COUNTS = {
-    "amusement": 4942, "anger": 1266, "awe": 3151, "contentment": 5374,
-    "disgust": 1658, "excitement": 2963, "fear": 1032, "sadness": 2922,
+    "amusement": 4942,
+    "anger": 1266,
+    "awe": 3151,
+    "contentment": 5374,
+    "disgust": 1658,
+    "excitement": 2963,
+    "fear": 1032,
+    "sadness": 2922,
 }
 
-# The results table: accuracy on FI in %, as the README of the released code gives it, for two sentiments (inferred).
+# The results table: accuracy on FI in %, as the README of the released code gives it, for two
+# sentiments (inferred).
 ROWS = {
-    "alexnet": ("AlexNet", 72.43), "vgg16": ("VGGNet", 83.05), "resnet50": ("ResNet-50", 85.06), "pcnn": ("PCNN (VGGNet)", 75.34),
-    "deepsentibank": ("DeepSentiBank", 61.54), "ar": ("AR", 86.35), "l_cil": ("L_cil", 87.87),
+    "alexnet": ("AlexNet", 72.43),
+    "vgg16": ("VGGNet", 83.05),
+    "resnet50": ("ResNet-50", 85.06),
+    "pcnn": ("PCNN (VGGNet)", 75.34),
+    "deepsentibank": ("DeepSentiBank", 61.54),
+    "ar": ("AR", 86.35),
+    "l_cil": ("L_cil", 87.87),
 }
 
-# Solver of the VGG-16 of AR (released prototxt of AR_discovery): SGD, learning rate 1e-4, a tenth of it every 4,000 of 20,000 steps of 32
-# images, the last layer's ten times as high. At FI's 18,176 training images 4,000 steps are 7 epochs.
-AR_SOLVER = {"batch_size": 32, "epochs": 35, "learning_rate": 1e-4, "weight_decay": 5e-4, "new_layers_rate": 10.0}
+# Solver of the VGG-16 of AR (released prototxt of AR_discovery): SGD, learning rate 1e-4, a tenth
+# of it every 4,000 of 20,000 steps of 32
+# images, the last layer's ten times as high. At FI's 18,176 training images 4,000 steps are 7
+# epochs.
+AR_SOLVER = {
+    "batch_size": 32,
+    "epochs": 35,
+    "learning_rate": 1e-4,
+    "weight_decay": 5e-4,
+    "new_layers_rate": 10.0,
+}
 AR_DECAY, AR_DECAY_EPOCHS = 0.1, 7
 
-# PCNN (You et al., AAAI 2015), recalled, not re-read: about 300,000 steps on all images, then 100,000 on those that were kept.
+# PCNN (You et al., AAAI 2015), recalled, not re-read: about 300,000 steps on all images, then
+# 100,000 on those that were kept.
 PCNN_FINE_TUNING = 1 / 3
 
-# Affective regions (AR: Yang, She, Sun, Cheng, Rosin, Wang, IEEE Transactions on Multimedia 20:2513-2525, 2018; released code/demo.m,
+# Affective regions (AR: Yang, She, Sun, Cheng, Rosin, Wang, IEEE Transactions on Multimedia
+# 20:2513-2525, 2018; released code/demo.m,
 # clu_ncut.m and extract_boxfeature.m of AR_discovery). Sides are in pixels of the image as it is.
-AR_PROPOSALS = 2000             # at most, of an image; by the name of their file, fi_c2_objectness_max2000.mat
-AR_FEWEST_PROPOSALS = 100       # with fewer of an image the released code stops
-AR_ASPECT = 6                   # of the longer to the shorter side, at most
+# at most, of an image; by the name of their file, fi_c2_objectness_max2000.mat
+AR_PROPOSALS = 2000
+AR_FEWEST_PROPOSALS = 100  # with fewer of an image the released code stops
+AR_ASPECT = 6  # of the longer to the shorter side, at most
 AR_SIDES = (28, 500)
 AR_CANDIDATES = 20
-AR_REPLICATES = 10              # of k-means
-AR_CONTEXT = 16                 # pixels of the scaled crop
-AR_ALPHA = 0.6                  # objectness against sentiment
+AR_REPLICATES = 10  # of k-means
+AR_CONTEXT = 16  # pixels of the scaled crop
+AR_ALPHA = 0.6  # objectness against sentiment
 AR_TOP = 8
-AR_BETA = 0.3                   # regions against image
+AR_BETA = 0.3  # regions against image
 
 # Edge Boxes (Zitnick, Dollar, ECCV 2014) as OpenCV's documentation of createEdgeBoxes has them.
 EDGE_BOXES = {
-    "alpha": 0.65, "beta": 0.75, "eta": 1, "minScore": 0.01, "maxBoxes": 10000, "edgeMinMag": 0.1, "edgeMergeThr": 0.5,
-    "clusterMinMag": 0.5, "maxAspectRatio": 3, "minBoxArea": 1000, "gamma": 2, "kappa": 1.5,
+    "alpha": 0.65,
+    "beta": 0.75,
+    "eta": 1,
+    "minScore": 0.01,
+    "maxBoxes": 10000,
+    "edgeMinMag": 0.1,
+    "edgeMergeThr": 0.5,
+    "clusterMinMag": 0.5,
+    "maxAspectRatio": 3,
+    "minBoxArea": 1000,
+    "gamma": 2,
+    "kappa": 1.5,
 }
 
-# DeepSentiBank (Chen, Borth, Darrell, Chang, arXiv 1410.8586, 2014): a CaffeNet; layers, sizes and concepts from the sentibank.prototxt of
-# ColumbiaDVMM's ColumbiaImageSearch, which subtracts a mean image. The mean of each channel (B, G, R, of pixels in 0 to 255) is ImageNet's as
-# in the released prototxt of AR_discovery: that it may stand in for the image is inferred. LRN's constant of 1 is Caffe's default, recalled.
-SENTIBANK_CONCEPTS = 2089       # adjective noun pairs, the outputs of fc8-t
+# DeepSentiBank (Chen, Borth, Darrell, Chang, arXiv 1410.8586, 2014): a CaffeNet; layers, sizes and
+# concepts from the sentibank.prototxt of
+# ColumbiaDVMM's ColumbiaImageSearch, which subtracts a mean image. The mean of each channel (B, G,
+# R, of pixels in 0 to 255) is ImageNet's as
+# in the released prototxt of AR_discovery: that it may stand in for the image is inferred. LRN's
+# constant of 1 is Caffe's default, recalled.
+SENTIBANK_CONCEPTS = 2089  # adjective noun pairs, the outputs of fc8-t
 CAFFE_RESIZE, CAFFE_SIZE = 256, 227
 CAFFE_MEAN = (104, 117, 123)
 CAFFE_LRN = {"nsize": 5, "alpha": 1e-4, "beta": 0.75, "knorm": 1}

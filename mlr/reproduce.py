@@ -1,4 +1,6 @@
-"""python -m mlr.reproduce: train every system of the results table with several seeds, and write the table."""
+"""python -m mlr.reproduce: train every system of the results table with several seeds, and write
+the table.
+"""
 
 import os
 import shlex
@@ -24,21 +26,78 @@ CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
 
 def parser():
     parser = cli.Parser("reproduce", __doc__)
-    parser.add_argument("--data", default="demo", metavar="DIR|demo", help=(
-        "data with a split test, as for mlr train (default: demo, small versions of all systems, pretrained on drawn objects)"))
-    parser.add_argument("--rows", nargs="+", default=["all"], choices=("all", *paper.ROWS), metavar="ROW", help=(
-        f"all, or some of {', '.join(paper.ROWS)} (default: all)"))
-    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, metavar="TABLE", help=(
-        f"some of {', '.join(TABLES)}; ablations and class imbalance are of l_cil (default: all, without l_cil: rows)"))
-    parser.add_argument("--seeds", type=cli.number(int, 1), default=3, metavar="N", help="trainings of each system, seeds 0 to N - 1 (default: 3)")
-    parser.add_argument("--out", metavar="DIR", help=(
-        "folder of the runs and the table; what is finished there is not done again, what was interrupted goes on (default: runs/reproduce-<data>)"))
-    parser.add_argument("--labels", choices=("emotion", "sentiment"), help="default: emotion for demo, else sentiment, as the paper's table (inferred)")
-    parser.add_argument("--size", choices=SIZES, default="small", help="of the demo's trainings; tiny: one epoch, to try all of it (default: small)")
-    parser.add_argument("--caffenet", metavar="FILE|none", help="weights of DeepSentiBank or of CaffeNet, for the row deepsentibank; not for demo")
-    parser.add_argument("--proposals", metavar="FILE", help="boxes for the row ar, as for mlr train (default: the package's own)")
-    parser.add_argument("--jobs", type=cli.number(int, 1), metavar="N", help=(
-        "trainings at once, which share the cores (default: for the demo one a core, else 1)"))
+    parser.add_argument(
+        "--data",
+        default="demo",
+        metavar="DIR|demo",
+        help=(
+            "data with a split test, as for mlr train (default: demo, small versions of all "
+            "systems, pretrained on drawn objects)"
+        ),
+    )
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        default=["all"],
+        choices=("all", *paper.ROWS),
+        metavar="ROW",
+        help=(f"all, or some of {', '.join(paper.ROWS)} (default: all)"),
+    )
+    parser.add_argument(
+        "--tables",
+        nargs="+",
+        default=TABLES,
+        choices=TABLES,
+        metavar="TABLE",
+        help=(
+            f"some of {', '.join(TABLES)}; ablations and class imbalance are of l_cil (default: "
+            "all, without l_cil: rows)"
+        ),
+    )
+    parser.add_argument(
+        "--seeds",
+        type=cli.number(int, 1),
+        default=3,
+        metavar="N",
+        help="trainings of each system, seeds 0 to N - 1 (default: 3)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help=(
+            "folder of the runs and the table; what is finished there is not done again, what "
+            "was interrupted goes on (default: runs/reproduce-<data>)"
+        ),
+    )
+    parser.add_argument(
+        "--labels",
+        choices=("emotion", "sentiment"),
+        help="default: emotion for demo, else sentiment, as the paper's table (inferred)",
+    )
+    parser.add_argument(
+        "--size",
+        choices=SIZES,
+        default="small",
+        help="of the demo's trainings; tiny: one epoch, to try all of it (default: small)",
+    )
+    parser.add_argument(
+        "--caffenet",
+        metavar="FILE|none",
+        help="weights of DeepSentiBank or of CaffeNet, for the row deepsentibank; not for demo",
+    )
+    parser.add_argument(
+        "--proposals",
+        metavar="FILE",
+        help="boxes for the row ar, as for mlr train (default: the package's own)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=cli.number(int, 1),
+        metavar="N",
+        help=(
+            "trainings at once, which share the cores (default: for the demo one a core, else 1)"
+        ),
+    )
     cli.add_context(parser)
     return parser
 
@@ -48,24 +107,39 @@ def reproduce(options):
     rows = list(paper.ROWS) if "all" in options.rows else options.rows
     if demo and options.caffenet:
         raise InputError("--caffenet is not for demo, which draws what it pretrains on")
-    for name, value, fits, what in (("size", options.size != "small", demo, "--data demo"),
-                                    ("caffenet", options.caffenet, "deepsentibank" in rows, "the row deepsentibank"),
-                                    ("proposals", options.proposals, "ar" in rows, "the row ar")):
+    for name, value, fits, what in (
+        ("size", options.size != "small", demo, "--data demo"),
+        ("caffenet", options.caffenet, "deepsentibank" in rows, "the row deepsentibank"),
+        ("proposals", options.proposals, "ar" in rows, "the row ar"),
+    ):
         if value and not fits:
             raise InputError(f"--{name} has no effect, it is only for {what}: leave it out")
     if not demo and "deepsentibank" in rows and not options.caffenet:
-        raise InputError("the row deepsentibank needs --caffenet FILE, weights of DeepSentiBank (.npz) or of ImageNet's CaffeNet (.onnx); "
-                         "or give --caffenet none, for features of random weights, or leave the row out of --rows")
+        raise InputError(
+            "the row deepsentibank needs --caffenet FILE, weights of DeepSentiBank (.npz) or of "
+            "ImageNet's CaffeNet (.onnx); "
+            "or give --caffenet none, for features of random weights, or leave the row out of "
+            "--rows"
+        )
     require_mxnet()
     out, cores = Path(options.out or f"runs/reproduce-{Path(options.data).name}"), usable_cores()
     jobs = options.jobs or (cores if demo else 1)
     wanted, runs = plan(rows, options, out)
     if not runs:
-        raise InputError(f"--tables {' '.join(options.tables)} are of l_cil, which --rows leaves out: add it, or take the table rows")
-    trainings = [(out / (f"{name}-seed{seed:d}"), [*common(options), *arguments, "--seed", str(seed)])
-                 for seed in range(options.seeds) for name, arguments in runs.items()]
-    trainings.sort(key=lambda training: not training[0].name.startswith(SLOW))  # the longest first, so that no core waits at the end
-    first = [(out / name, arguments) for name, arguments in pretrainings(rows, options)] if demo else []
+        raise InputError(
+            f"--tables {' '.join(options.tables)} are of l_cil, which --rows leaves out: add it, "
+            "or take the table rows"
+        )
+    trainings = [
+        (out / (f"{name}-seed{seed:d}"), [*common(options), *arguments, "--seed", str(seed)])
+        for seed in range(options.seeds)
+        for name, arguments in runs.items()
+    ]
+    # the longest first, so that no core waits at the end
+    trainings.sort(key=lambda training: not training[0].name.startswith(SLOW))
+    first = (
+        [(out / name, arguments) for name, arguments in pretrainings(rows, options)] if demo else []
+    )
     for folder, arguments in first + trainings:
         check(folder, arguments)
     if demo:
@@ -76,18 +150,27 @@ def reproduce(options):
         runner.run_all(train_and_evaluate, trainings)
     except ReaderGone as gone:
         raise Interrupted(f"{gone}, in {out}; the same command goes on", gone.signal) from None
-    write_results(out, options, wanted, {name: [out / (f"{name}-seed{seed:d}") for seed in range(options.seeds)] for name in runs})
+    write_results(
+        out,
+        options,
+        wanted,
+        {name: [out / (f"{name}-seed{seed:d}") for seed in range(options.seeds)] for name in runs},
+    )
 
 
 def plan(rows, options, out):
-    """Return the tables, {name: (title, {system: run})}, and the runs, {name: arguments of mlr train}; equal systems share a run."""
+    """Return the tables, {name: (title, {system: run})}, and the runs, {name: arguments of mlr
+    train}; equal systems share a run.
+    """
     presets, wanted, runs = presets_of(options.data), {}, {}
     for table, (title, experiments) in tables(presets, rows).items():
         if table not in options.tables:
             continue
         wanted[table] = title, {}
         for experiment in experiments:
-            name, arguments = experiment.run(presets, settings_of(experiment.options["row"], options, out))
+            name, arguments = experiment.run(
+                presets, settings_of(experiment.options["row"], options, out)
+            )
             runs[name] = arguments
             wanted[table][1][experiment.title] = name
     return wanted, runs
@@ -100,17 +183,31 @@ def settings_of(row, options, out):
         return {**settings, "pretrained": options.caffenet} if row == "deepsentibank" else settings
     pretraining, settings["epochs"] = SIZES[options.size]
     if pretraining:
-        name, = (name for name, (rows, _) in PRETRAINING.items() if row in rows)
+        (name,) = (name for name, (rows, _) in PRETRAINING.items() if row in rows)
         settings["pretrained"] = str(out / ("pretrained-" + name) / "last.params")
     return settings
 
 
 def pretrainings(rows, options):
-    """Return the trainings on drawn objects that the demo's rows start from, [(name, arguments of mlr train)]."""
+    """Return the trainings on drawn objects that the demo's rows start from, [(name, arguments of
+    mlr train)].
+    """
     epochs, _ = SIZES[options.size]
-    return [("pretrained-" + name, [
-        "--data", "demo-objects", *(part for key, value in training.items() for part in ("--" + key, value)), "--epochs", str(epochs), *device(options)])
-        for name, (served, training) in PRETRAINING.items() if epochs and set(served) & set(rows)]
+    return [
+        (
+            "pretrained-" + name,
+            [
+                "--data",
+                "demo-objects",
+                *(part for key, value in training.items() for part in ("--" + key, value)),
+                "--epochs",
+                str(epochs),
+                *device(options),
+            ],
+        )
+        for name, (served, training) in PRETRAINING.items()
+        if epochs and set(served) & set(rows)
+    ]
 
 
 def common(options):
@@ -140,7 +237,10 @@ def check(folder, arguments):
     if (folder / SUMS).is_file():
         made_by = Run.open(folder).config["argv"][1:-2]
         if made_by != ["train", *arguments]:
-            raise InputError(f"{folder} was made by other options (mlr {' '.join(made_by)}): give another --out, or remove it")
+            raise InputError(
+                f"{folder} was made by other options (mlr {' '.join(made_by)}): give another "
+                "--out, or remove it"
+            )
 
 
 def train(runner, folder, arguments):
@@ -173,20 +273,27 @@ def measured(folder):
 
 
 def device_of(arguments):
-    return arguments[arguments.index("--ctx"):][:2] if "--ctx" in arguments else []
+    return arguments[arguments.index("--ctx") :][:2] if "--ctx" in arguments else []
 
 
 class Runner:
-    """Runs the package's own commands as a user would type them, several at once, each in a process of its own."""
+    """Runs the package's own commands as a user would type them, several at once, each in a process
+    of its own.
+    """
 
     def __init__(self, logs, jobs, threads, total):
-        """logs: folder for what they print. threads: for each. total: how many runs there will be, for the progress."""
+        """logs: folder for what they print. threads: for each. total: how many runs there will be,
+        for the progress.
+        """
         self._logs, self._jobs, self._total = logs, jobs, total
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}  # or an error would come before what was printed
+        # or an error would come before what was printed
+        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         self._running, self._stopped, self._done = set(), False, 0
 
     def run_all(self, work, runs):
-        """Do `work(runner, folder, arguments)` for all runs. Where one fails, or at Ctrl-C, the others are interrupted, too."""
+        """Do `work(runner, folder, arguments)` for all runs. Where one fails, or at Ctrl-C, the
+        others are interrupted, too.
+        """
         with ThreadPoolExecutor(self._jobs) as pool:
             futures = {pool.submit(work, self, *run): run[0] for run in runs}
             try:
@@ -197,7 +304,9 @@ class Runner:
             except BaseException:
                 self._stopped = True
                 for process in list(self._running):
-                    process.terminate()  # what is in the background of a shell would not hear an interruption; a checkpoint stays whole
+                    # what is in the background of a shell would not hear an interruption; a
+                    # checkpoint stays whole
+                    process.terminate()
                 raise
 
     def command(self, folder, *arguments):
@@ -210,55 +319,123 @@ class Runner:
             print(f"$ mlr {shlex.join(arguments)}", file=file, flush=True)
             start = file.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", "mlr", *arguments], env=self._environment, stdout=file, stderr=subprocess.STDOUT,
-                start_new_session=True)  # or Ctrl-C in a terminal would be a second signal beside `terminate`, and end it without a checkpoint
+                [sys.executable, "-m", "mlr", *arguments],
+                env=self._environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                # or Ctrl-C in a terminal would be a second signal beside `terminate`, and end it
+                # without a checkpoint
+                start_new_session=True,
+            )
             self._running.add(process)
             if self._stopped:  # while the process was started, so that `run_all` did not see it
                 process.terminate()
             code = process.wait()
             self._running.remove(process)
         if code and not self._stopped:
-            self._stopped = True  # at once: this thread would begin the next run before `run_all` hears of it
-            raise RunError(f"mlr {arguments[0]} ended with exit code {code:d}: {error_in(log, start)} (all of it: {log})")
+            # at once: this thread would begin the next run before `run_all` hears of it
+            self._stopped = True
+            raise RunError(
+                f"mlr {arguments[0]} ended with exit code {code:d}: {error_in(log, start)} (all "
+                f"of it: {log})"
+            )
 
 
 def error_in(log, start):
-    """Return the line of a log, from a byte on, that says why a command ended: MXNet may print behind it."""
-    lines = [line for line in log.read_bytes()[start:].decode("utf-8", "replace").splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if ": error: " in line), lines[-1] if lines else "it said nothing")
+    """Return the line of a log, from a byte on, that says why a command ended: MXNet may print
+    behind it.
+    """
+    lines = [
+        line
+        for line in log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
+        if line.strip()
+    ]
+    return next(
+        (line for line in reversed(lines) if ": error: " in line),
+        lines[-1] if lines else "it said nothing",
+    )
 
 
 def write_results(out, options, wanted, folders):
-    """Write RESULTS.md, results.csv and results.png. folders: {run's name: run folders of its seeds}."""
+    """Write RESULTS.md, results.csv and results.png. folders: {run's name: run folders of its
+    seeds}.
+    """
     from mlr.runs.results import csv_table, markdown, of_fi, outcome, summary
     from mlr.viz.figures import new_figure, plot_results, save_figure
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
     if len({(result["data_sha256"], result["evaluated_sha256"]) for result in of_all}) > 1:
-        raise InputError(f"the runs in {out} are of different images, likely as {options.data} has changed between them: give another --out")
+        raise InputError(
+            f"the runs in {out} are of different images, likely as {options.data} has changed "
+            "between them: give another --out"
+        )
     majority = of_all[0]["majority_rate"]
     heading = [
-        f"# Results on {options.data}", "", f"`{command_of(options)}`", "",
-        f"{of_all[0]['images']:d} test images; always saying the most frequent class is right in {majority:.3f} of them. Mean and standard deviation of {options.seeds:d} seeds. MXNet {of_all[0]['versions']['mxnet']}, {of_all[0]['threads']} threads a training."]
-    write_file(out / "RESULTS.md", markdown(
-        {table: (title, systems, CITED if table == "rows" else None) for table, (title, systems) in wanted.items()},
-        outcomes, heading, of_fi(options.data) and labels_of(options) == "sentiment"))
+        f"# Results on {options.data}",
+        "",
+        f"`{command_of(options)}`",
+        "",
+        (
+            f"{of_all[0]['images']:d} test images; always saying the most frequent class is "
+            "right in "
+            f"{majority:.3f} of them. Mean and standard deviation of {options.seeds:d} seeds. "
+            "MXNet "
+            f"{of_all[0]['versions']['mxnet']}, {of_all[0]['threads']} threads a training."
+        ),
+    ]
+    write_file(
+        out / "RESULTS.md",
+        markdown(
+            {
+                table: (title, systems, CITED if table == "rows" else None)
+                for table, (title, systems) in wanted.items()
+            },
+            outcomes,
+            heading,
+            of_fi(options.data) and labels_of(options) == "sentiment",
+        ),
+    )
     write_file(out / "results.csv", csv_table(outcomes))
-    figure, axes = new_figure(10, sum(1.2 + .35 * len(systems) for _, systems in wanted.values()), rows=len(wanted), heights=[
-        1 + len(systems) for _, systems in wanted.values()])
+    figure, axes = new_figure(
+        10,
+        sum(1.2 + 0.35 * len(systems) for _, systems in wanted.values()),
+        rows=len(wanted),
+        heights=[1 + len(systems) for _, systems in wanted.values()],
+    )
     for (panel,), (title, systems) in zip(axes, wanted.values()):
-        found = {system: summary(outcomes[name])["balanced_accuracy"] for system, name in systems.items()}
+        found = {
+            system: summary(outcomes[name])["balanced_accuracy"] for system, name in systems.items()
+        }
         plot_results(found, 1 / of_all[0]["classes"], panel).set_title(title)
     save_figure(figure, out / "results.png")
-    print(f"written: {', '.join(str(out / name) for name in ('RESULTS.md', 'results.csv', 'results.png'))}")
+    print(
+        "written: "
+        f"{', '.join(str(out / name) for name in ('RESULTS.md', 'results.csv', 'results.png'))}"
+    )
 
 
 def command_of(options):
     """Return the command that has these options."""
-    given = {name: value for name, value in vars(options).items() if value not in (None, parser().get_default(name))}
-    return shlex.join(["mlr", "reproduce", *(part for name, value in given.items() for part in (
-        "--" + name, *map(str, value if isinstance(value, (list, tuple)) else [value])))])
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if value not in (None, parser().get_default(name))
+    }
+    return shlex.join(
+        [
+            "mlr",
+            "reproduce",
+            *(
+                part
+                for name, value in given.items()
+                for part in (
+                    "--" + name,
+                    *map(str, value if isinstance(value, (list, tuple)) else [value]),
+                )
+            ),
+        ]
+    )
 
 
 def main(argv=None):

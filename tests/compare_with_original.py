@@ -2,15 +2,19 @@
 
     python -m tests.compare_with_original resnet50_v2_energy8.params data/valid --ctx "gpu(0)"
 
-from the top folder of a checkout. FILE.params is what the released code saved; the images lie in <folder>/<class>/. It compares
+from the top folder of a checkout. FILE.params is what the released code saved; the images lie in
+<folder>/<class>/. It compares
 
 - the batches: gluon's ImageFolderDataset and the released evaluation transform, against `mlr`'s;
-- the logits: benchmarks/released_style.py, the released network written out operator by operator, which reads the file by Gluon's
-  own load_parameters, against mlr.MultiLevelNet with mlr.load_original_parameters, hybridized;
-- where --logits is given, the logits of the authors' own code on the same images, too. To have these saved, add at the end of
-  the released train.py, with its network, list of devices and evaluation loader in place of net, ctx and valid_iter,
+- the logits: benchmarks/released_style.py, the released network written out operator by operator,
+  which reads the file by Gluon's own load_parameters, against mlr.MultiLevelNet with
+  mlr.load_original_parameters, hybridized;
+- where --logits is given, the logits of the authors' own code on the same images, too. To have
+  these saved, add at the end of the released train.py, with its network, list of devices and
+  evaluation loader in place of net, ctx and valid_iter,
 
-      numpy.save("logits.npy", numpy.concatenate([net(X.as_in_context(ctx[0])).asnumpy() for X, _ in valid_iter]))
+      numpy.save("logits.npy", numpy.concatenate([net(X.as_in_context(ctx[0])).asnumpy() for X, _ in
+      valid_iter]))
 
 Exits with 0 where all is within its bound, 1 where not, 2 where a file can't be used.
 """
@@ -34,14 +38,21 @@ from mlr.runtime.installation import require_mxnet
 
 BATCH = 16
 PIXEL_BOUND = 0
-LOGIT_BOUND = 1e-5  # relative to the largest logit: float32 through 50 layers, in other orders of addition
+# relative to the largest logit: float32 through 50 layers, in other orders of addition
+LOGIT_BOUND = 1e-5
 
 
 def released_batches(folder):
-    chain = transforms.Compose([
-        transforms.Resize((224, 224)), transforms.ToTensor(),
-        transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
-    return gluon.data.DataLoader(ImageFolderDataset(folder).transform_first(chain), BATCH, last_batch="keep")
+    chain = transforms.Compose(
+        [
+            transforms.Resize((224, 224)),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    return gluon.data.DataLoader(
+        ImageFolderDataset(folder).transform_first(chain), BATCH, last_batch="keep"
+    )
 
 
 def compare(options):
@@ -49,7 +60,9 @@ def compare(options):
     ctx = mlr.parse_context(options.ctx)[0]
     arrays = read_params(options.params)
     if "output.1.bias" not in arrays:
-        raise InputError(f"{options.params} has no output.1.bias: it is no file of the released code")
+        raise InputError(
+            f"{options.params} has no output.1.bias: it is no file of the released code"
+        )
     classes = arrays["output.1.bias"].size
     ours = mlr.MultiLevelNet(classes=classes)
     mlr.load_original_parameters(ours, options.params, ctx)
@@ -59,25 +72,47 @@ def compare(options):
     folder = ImageFolder(options.images)
 
     pixel_difference, our_logits, released_logits = 0.0, [], []
-    for (images, _), (expected, _) in zip(GluonBatches(folder, evaluation_transform(), BATCH), released_batches(options.images)):
+    for (images, _), (expected, _) in zip(
+        GluonBatches(folder, evaluation_transform(), BATCH), released_batches(options.images)
+    ):
         pixel_difference = max(pixel_difference, float((images - expected).abs().max().asscalar()))
         our_logits.append(ours(images.as_in_context(ctx)).asnumpy())
         released_logits.append(released(expected.as_in_context(ctx)).asnumpy())
     our_logits, labels = np.concatenate(our_logits), np.array(folder.labels)
 
-    print(f"{len(folder):d} images of {len(folder.classes):d} classes, {classes:d} logits, on {ctx}, MXNet {require_mxnet().__version__}")
+    print(
+        f"{len(folder):d} images of {len(folder.classes):d} classes, {classes:d} logits, on "
+        f"{ctx}, MXNet {require_mxnet().__version__}"
+    )
     lines = [("pixels after the evaluation transform", pixel_difference, PIXEL_BOUND)]
     theirs = [("released structure", np.concatenate(released_logits))]
     if options.logits:
         try:
             theirs.append(("authors' code", np.load(options.logits, allow_pickle=False)))
         except ValueError as error:
-            raise InputError(f"{options.logits} can't be read as logits saved by numpy.save: {error}") from None
+            raise InputError(
+                f"{options.logits} can't be read as logits saved by numpy.save: {error}"
+            ) from None
     for name, logits in theirs:
         if logits.shape != our_logits.shape:
-            raise InputError(f"the logits of the {name} have the shape {logits.shape}, not {our_logits.shape}: they are of other images")
-        lines.append((f"logits, {name}", np.abs(our_logits - logits).max(), LOGIT_BOUND * np.abs(logits).max()))
-        lines.append((f"predictions that differ, {name}", np.count_nonzero(our_logits.argmax(axis=1) != logits.argmax(axis=1)), 0))
+            raise InputError(
+                f"the logits of the {name} have the shape {logits.shape}, not "
+                f"{our_logits.shape}: they are of other images"
+            )
+        lines.append(
+            (
+                f"logits, {name}",
+                np.abs(our_logits - logits).max(),
+                LOGIT_BOUND * np.abs(logits).max(),
+            )
+        )
+        lines.append(
+            (
+                f"predictions that differ, {name}",
+                np.count_nonzero(our_logits.argmax(axis=1) != logits.argmax(axis=1)),
+                0,
+            )
+        )
     print(f"{'largest difference of'!s:<48} {'seen'!s:>12} {'bound'!s:>12}")
     for what, seen, bound in lines:
         print(f"{what!s:<48} {seen:12.3g} {bound:12.3g}{'' if seen <= bound else '   ABOVE'}")
@@ -87,10 +122,16 @@ def compare(options):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("params", help="a file that the released code saved")
     parser.add_argument("images", help="a folder <class>/<image>, as the released valid/")
-    parser.add_argument("--logits", metavar="FILE.npy", help="(images, classes), in the order of the folder, from the authors' code")
+    parser.add_argument(
+        "--logits",
+        metavar="FILE.npy",
+        help="(images, classes), in the order of the folder, from the authors' code",
+    )
     add_context(parser)
     options = parser.parse_args(argv)
     try:

@@ -16,12 +16,17 @@ import mlr  # noqa: F401  sets the threads before anything loads MXNet
 
 @pytest.fixture(autouse=True)
 def seed(request):
-    """Seed every generator for each test by its name; MLR_TEST_SEED=N replays a failure or tries another draw."""
+    """Seed every generator for each test by its name; MLR_TEST_SEED=N replays a failure or tries
+    another draw.
+    """
     number = int(os.environ.get("MLR_TEST_SEED", zlib.crc32(request.node.name.encode()) % 10000))
     random.seed(number)
     np.random.seed(number)
     mx.random.seed(number)
-    print(f"seed {number:d}: MLR_TEST_SEED={number:d} pytest '{request.node.nodeid}' repeats this test")
+    print(
+        f"seed {number:d}: MLR_TEST_SEED={number:d} pytest '{request.node.nodeid}' repeats this "
+        "test"
+    )
     return number
 
 
@@ -32,33 +37,53 @@ def pixel_cache(tmp_path_factory):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fidelity", metavar="FILE", help="add a JSON line for every difference from the original that a test saw")
+    parser.addoption(
+        "--fidelity",
+        metavar="FILE",
+        help="add a JSON line for every difference from the original that a test saw",
+    )
 
 
 @pytest.fixture
 def fidelity(request):
-    """Hold a difference from the original to its bound; --fidelity FILE keeps it for the table of builds."""
+    """Hold a difference from the original to its bound; --fidelity FILE keeps it for the table of
+    builds.
+    """
+
     def check(what, difference, bound):
         file = request.config.getoption("--fidelity")
         if file:
             with open(file, "a") as lines:
-                lines.write(json.dumps({"what": what, "difference": float(difference), "bound": bound}) + "\n")
+                lines.write(
+                    json.dumps({"what": what, "difference": float(difference), "bound": bound})
+                    + "\n"
+                )
         assert difference <= bound, f"{what}: {difference:.3g} is above {bound:.3g}"
+
     return check
 
 
 @pytest.fixture
 def command():
     """Run a command of the package as a user does, in a process of its own."""
+
     def run(*arguments, cwd=None, timeout=300):
         return subprocess.run(
-            [sys.executable, "-m", "mlr", *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, timeout=timeout)
+            [sys.executable, "-m", "mlr", *map(str, arguments)],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=timeout,
+        )
+
     return run
 
 
 def write_images(root, classes=("awe", "fear"), train=6, valid=2, test=2, size=(64, 80)):
-    """Write a small data folder of noise with a mean that tells the class; return its path. size: height and width."""
+    """Write a small data folder of noise with a mean that tells the class; return its path. size:
+    height and width.
+    """
     noise = np.random.RandomState(0)
     for split, count in (("train", train), ("valid", valid), ("test", test)):
         for label, name in enumerate(classes):
@@ -71,21 +96,49 @@ def write_images(root, classes=("awe", "fear"), train=6, valid=2, test=2, size=(
 
 
 def run_config(preset, classes, seed=0, **others):
-    """Return a config.json as a training of a `mlr.options.presets.Preset` writes it. classes: K."""
+    """Return a config.json as a training of a `mlr.options.presets.Preset` writes it. classes:
+    K.
+    """
     from mlr.model.networks import network_options
 
     return {
-        "options": {"data": "data", "labels": "emotion", "fold": None, "seed": seed, **preset.options()},
-        "network": network_options(preset, classes), "preprocessing": {"image_size": preset.image_size},
-        "data": {"folder": "data", "sha256": "d" * 64, "manifest": None, "counts": {}}, "pretrained": {"source": "none"},
-        "contexts": ["cpu(0)"], "argv": ["train"], "git_commit": None, "threads": "1", "versions": {"mxnet": mx.__version__}, **others}
+        "options": {
+            "data": "data",
+            "labels": "emotion",
+            "fold": None,
+            "seed": seed,
+            **preset.options(),
+        },
+        "network": network_options(preset, classes),
+        "preprocessing": {"image_size": preset.image_size},
+        "data": {"folder": "data", "sha256": "d" * 64, "manifest": None, "counts": {}},
+        "pretrained": {"source": "none"},
+        "contexts": ["cpu(0)"],
+        "argv": ["train"],
+        "git_commit": None,
+        "threads": "1",
+        "versions": {"mxnet": mx.__version__},
+        **others,
+    }
 
 
 def evaluation_of(run, result, **others):
-    """Return what mlr evaluate writes of a run's own test images. result: of `mlr.training.metrics.classification_metrics`."""
+    """Return what mlr evaluate writes of a run's own test images. result: of
+    `mlr.training.metrics.classification_metrics`.
+    """
     described = run.config["data"]
-    return {"data": "data/test", "folder": described["folder"], "split": "test", "sha256": described.get("splits", {}).get("test", "e" * 64),
-            "manifest": described["manifest"], "fold": None, "parameters": "last", "files": run.files_of("last"), **result, **others}
+    return {
+        "data": "data/test",
+        "folder": described["folder"],
+        "split": "test",
+        "sha256": described.get("splits", {}).get("test", "e" * 64),
+        "manifest": described["manifest"],
+        "fold": None,
+        "parameters": "last",
+        "files": run.files_of("last"),
+        **result,
+        **others,
+    }
 
 
 @pytest.fixture
@@ -94,8 +147,24 @@ def data(tmp_path):
 
 
 # A run of seconds: the smallest backbone at the smallest size, without weights from elsewhere.
-TINY = ("--backbone", "resnet18_v2", "--pretrained", "none", "--image-size", "64", "--epochs", "1", "--batch-size", "4",
-        "--style-width", "8", "--learning-rate", "0.01", "--ctx", "cpu")
+TINY = (
+    "--backbone",
+    "resnet18_v2",
+    "--pretrained",
+    "none",
+    "--image-size",
+    "64",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "4",
+    "--style-width",
+    "8",
+    "--learning-rate",
+    "0.01",
+    "--ctx",
+    "cpu",
+)
 
 
 @pytest.fixture(scope="session")
@@ -103,5 +172,8 @@ def trained(tmp_path_factory):
     """A finished tiny run and its data folder, to read from."""
     folder = tmp_path_factory.mktemp("trained")
     data, run = write_images(folder / "data"), folder / "run"
-    subprocess.run([sys.executable, "-m", "mlr", "train", "--data", str(data), "--out", str(run), *TINY], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "mlr", "train", "--data", str(data), "--out", str(run), *TINY],
+        check=True,
+    )
     return run, data

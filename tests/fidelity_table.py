@@ -1,6 +1,8 @@
-"""Print what the fidelity tests saw on each build, the largest differences from the original, as a Markdown table.
+"""Print what the fidelity tests saw on each build, the largest differences from the original, as a
+Markdown table.
 
-    python tests/fidelity_table.py BUILD=FILE ...      FILE: what pytest --fidelity FILE wrote on that build
+    python tests/fidelity_table.py BUILD=FILE ...      FILE: what pytest --fidelity FILE wrote on
+    that build
 
 Exits with 1 where a difference is above its bound, or a build lacks a check that another has.
 """
@@ -27,7 +29,13 @@ def main(arguments):
     fine = bool(checks)
     for what, bound in checks.items():
         differences = [results[what][0] if what in results else None for results in seen.values()]
-        rows.append([what, f"{bound:.0e}" if bound else "0", *("missing" if d is None else f"{d:.1e}" if d else "0" for d in differences)])
+        rows.append(
+            [
+                what,
+                f"{bound:.0e}" if bound else "0",
+                *("missing" if d is None else f"{d:.1e}" if d else "0" for d in differences),
+            ]
+        )
         fine = fine and all(d is not None and d <= bound for d in differences)
     for row in rows:
         print(f"| {' | '.join(row)} |")

@@ -10,12 +10,27 @@ from mlr.benchmark import Comparison, comparisons, judged, line, table
 
 
 def figures(**values):
-    return {"seconds": 1., "images_per_second": 1., "difference": None, "same_label": None, "peak_mib": 1., "versions": {}, **values}
+    return {
+        "seconds": 1.0,
+        "images_per_second": 1.0,
+        "difference": None,
+        "same_label": None,
+        "peak_mib": 1.0,
+        "versions": {},
+        **values,
+    }
 
 
-@pytest.mark.parametrize("ratio, target, lower, cells", [
-    (8, 8, False, ["8.00", "at least 8", "yes"]), (7.99, 8, False, ["7.99", "at least 8", "no"]),
-    (.75, .75, True, ["0.75", "at most 0.75", "yes"]), (.76, .75, True, ["0.76", "at most 0.75", "no"]), (2, None, False, ["2.00", "", ""])])
+@pytest.mark.parametrize(
+    "ratio, target, lower, cells",
+    [
+        (8, 8, False, ["8.00", "at least 8", "yes"]),
+        (7.99, 8, False, ["7.99", "at least 8", "no"]),
+        (0.75, 0.75, True, ["0.75", "at most 0.75", "yes"]),
+        (0.76, 0.75, True, ["0.76", "at most 0.75", "no"]),
+        (2, None, False, ["2.00", "", ""]),
+    ],
+)
 def test_a_target_is_met_or_not(ratio, target, lower, cells):
     assert judged(ratio, target, lower) == cells
 
@@ -23,14 +38,39 @@ def test_a_target_is_met_or_not(ratio, target, lower, cells):
 def test_a_row_has_the_medians_and_the_median_of_the_rounds_ratios():
     results = {
         ("training", 16, "mlr"): [figures(images_per_second=speed) for speed in (6, 60, 5)],
-        ("training", 16, "PyTorch"): [figures(images_per_second=speed) for speed in (4, .4, 5)],
-        ("inference", 1, "mlr"): [figures(seconds=.05)], ("inference", 1, "PyTorch, compiled"): [figures(seconds=.1, same_label=.75)]}
-    assert line(Comparison("a step", "training", 16, "images_per_second", "PyTorch", 1.5), results, {}) == [
-        "a step", "PyTorch", "6 images/s", "4 images/s", "1.50", "at least 1.5", "yes"]  # of 1.5, 150 and 1
-    row = Comparison("an answer", "inference", 1, "seconds", "PyTorch, compiled", .4)
+        ("training", 16, "PyTorch"): [figures(images_per_second=speed) for speed in (4, 0.4, 5)],
+        ("inference", 1, "mlr"): [figures(seconds=0.05)],
+        ("inference", 1, "PyTorch, compiled"): [figures(seconds=0.1, same_label=0.75)],
+    }
+    assert line(
+        Comparison("a step", "training", 16, "images_per_second", "PyTorch", 1.5), results, {}
+    ) == [
+        # of 1.5, 150 and 1
+        "a step",
+        "PyTorch",
+        "6 images/s",
+        "4 images/s",
+        "1.50",
+        "at least 1.5",
+        "yes",
+    ]
+    row = Comparison("an answer", "inference", 1, "seconds", "PyTorch, compiled", 0.4)
     assert line(row, results, {}) == [
-        "an answer", "PyTorch, compiled", "50 ms", "100 ms, another class for 25 %", "0.50", "at most 0.4", "no"]
-    assert line(row, results, {("inference", 1, "PyTorch, compiled"): "not run: no torch"})[2:] == ["not run: no torch", "", "", "", ""]
+        "an answer",
+        "PyTorch, compiled",
+        "50 ms",
+        "100 ms, another class for 25 %",
+        "0.50",
+        "at most 0.4",
+        "no",
+    ]
+    assert line(row, results, {("inference", 1, "PyTorch, compiled"): "not run: no torch"})[2:] == [
+        "not run: no torch",
+        "",
+        "",
+        "",
+        "",
+    ]
 
 
 def test_every_contestant_is_there():
@@ -40,7 +80,10 @@ def test_every_contestant_is_there():
 
 
 def test_a_table_is_markdown():
-    assert table([["a", "b", "c", "d", "e", "f", "g"]]).splitlines()[1:] == ["| --- | --- | --- | --- | --- | --- | --- |", "| a | b | c | d | e | f | g |"]
+    assert table([["a", "b", "c", "d", "e", "f", "g"]]).splitlines()[1:] == [
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| a | b | c | d | e | f | g |",
+    ]
 
 
 def test_an_existing_file_is_kept(tmp_path, command):
@@ -50,34 +93,81 @@ def test_an_existing_file_is_kept(tmp_path, command):
     assert done.returncode == 2 and "exists already" in done.stderr and out.read_text() == "mine"
 
 
-@pytest.mark.parametrize("option, value", [("--batch-size", "4"), ("--image-size", "64"), ("--builds", "elsewhere")])
+@pytest.mark.parametrize(
+    "option, value", [("--batch-size", "4"), ("--image-size", "64"), ("--builds", "elsewhere")]
+)
 def test_options_without_effect_are_refused(tmp_path, capsys, option, value):
-    assert benchmark.main(["--only", "start", option, value, "--out", str(tmp_path / "benchmark.json")]) == 2
+    assert (
+        benchmark.main(
+            ["--only", "start", option, value, "--out", str(tmp_path / "benchmark.json")]
+        )
+        == 2
+    )
     assert f"{option} has no effect on --only start: leave it out" in capsys.readouterr().err
 
 
 def test_a_network_that_is_another_fails(tmp_path):
     """A contestant whose logits are not the given ones says so instead of a time."""
     (tmp_path / "one.py").write_text(
-        f"import sys; sys.path.insert(0, {str(benchmark.CONTESTANTS)!r})\nimport contestant\ncontestant.main({{}}, inference=lambda given, options: lambda: given.logits * 1.001)\n")
+        f"import sys; sys.path.insert(0, {str(benchmark.CONTESTANTS)!r})\nimport "
+        f"contestant\ncontestant.main({{}}, inference=lambda given, options: lambda: "
+        "given.logits * 1.001)\n"
+    )
     import numpy as np
 
-    np.savez(str(tmp_path / "given.npz"), images=np.zeros((2, 3, 4, 4)), labels=np.zeros(2), logits=np.ones((2, 8)))
-    done = subprocess.run([sys.executable, str(tmp_path / "one.py"), "inference", "--given", str(tmp_path), "--batch", "2", "--steps", "1"],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1 and "the logits differ by 1.0e-03, so this is another network" in done.stderr
+    np.savez(
+        str(tmp_path / "given.npz"),
+        images=np.zeros((2, 3, 4, 4)),
+        labels=np.zeros(2),
+        logits=np.ones((2, 8)),
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(tmp_path / "one.py"),
+            "inference",
+            "--given",
+            str(tmp_path),
+            "--batch",
+            "2",
+            "--steps",
+            "1",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (
+        done.returncode == 1
+        and "the logits differ by 1.0e-03, so this is another network" in done.stderr
+    )
 
 
 @pytest.mark.slow
 def test_the_command_runs_on_tiny_sizes(tmp_path, command):
     out = tmp_path / "b.json"
-    done = command("benchmark", "--batch-size", 2, "--image-size", 64, "--rounds", 1, "--builds", tmp_path / "none", "--out", out)
+    done = command(
+        "benchmark",
+        "--batch-size",
+        2,
+        "--image-size",
+        64,
+        "--rounds",
+        1,
+        "--builds",
+        tmp_path / "none",
+        "--out",
+        out,
+    )
     assert done.returncode == 0, done.stderr
     written = json.loads(out.read_text())
     assert written["rounds"] == 1 and written["machine"]["threads"] >= 1
     cells = {(row[0], row[1]): row for row in written["table"]}
     assert "not run: there is no" in cells["training step", "PyTorch"][2]
-    for row in (("training step", "released style, this build"), ("input pipeline, one core", "released loader")):
+    for row in (
+        ("training step", "released style, this build"),
+        ("input pipeline, one core", "released loader"),
+    ):
         assert re.fullmatch(r"\d+\.\d\d", cells[row][4])
         assert f"| {' | '.join(cells[row])} |" in done.stdout
     assert cells["mlr predict, first answer", ""][2].endswith(" s")

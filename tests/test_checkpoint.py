@@ -20,7 +20,9 @@ from mlr.runs import folder, provenance
 from mlr.runs.folder import Run
 from mlr.training.optimizer import new_trainer
 
-PRESET = replace(RELEASED["l_cil"], backbone="resnet18_v2", style_width=8, image_size=64, pretrained="none")
+PRESET = replace(
+    RELEASED["l_cil"], backbone="resnet18_v2", style_width=8, image_size=64, pretrained="none"
+)
 NETWORK = {"classes": 2, "backbone": "resnet18_v2", "style_width": 8}
 CONFIG = run_config(PRESET, 2)
 
@@ -32,7 +34,7 @@ def new_net():
 
 
 # Adam has what there is to get wrong: two moments, and a count of its steps.
-ADAM = ("adam", {"learning_rate": .01})
+ADAM = ("adam", {"learning_rate": 0.01})
 
 
 @pytest.fixture
@@ -57,12 +59,15 @@ def train_two_epochs(tmp_path):
     trainer = new_trainer(net, *ADAM)
     run = Run.create(tmp_path / "run", CONFIG, ["awe", "fear"])
     logits = []
-    for epoch, accuracy in ((1, .9), (2, .5)):
+    for epoch, accuracy in ((1, 0.9), (2, 0.5)):
         with autograd.record():
-            loss = mlr.CrossEntropyLoss()(net(nd.random.normal(shape=(2, 3, 64, 64))), nd.array([0, 1]))
+            loss = mlr.CrossEntropyLoss()(
+                net(nd.random.normal(shape=(2, 3, 64, 64))), nd.array([0, 1])
+            )
         loss.backward()
         trainer.step(2)
-        nd.waitall()                                                             # see mlr.training.loop.train_epoch
+        # see mlr.training.loop.train_epoch
+        nd.waitall()
         run.save_epoch(net, trainer, {"epoch": epoch, "valid_balanced_accuracy": accuracy})
         logits.append(net(nd.ones((1, 3, 64, 64))).asnumpy())
     return run, net, trainer, logits
@@ -71,12 +76,25 @@ def train_two_epochs(tmp_path):
 def test_a_run_folder_holds_what_it_should(untouched):
     run = untouched[0]
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "SHA256SUMS", "best.params", "classes.json", "config.json", "last.params", "metrics.csv", "metrics.jsonl", "optimizer.params",
-        "previous.metrics.jsonl", "previous.optimizer.params", "previous.params"]
+        "SHA256SUMS",
+        "best.params",
+        "classes.json",
+        "config.json",
+        "last.params",
+        "metrics.csv",
+        "metrics.jsonl",
+        "optimizer.params",
+        "previous.metrics.jsonl",
+        "previous.optimizer.params",
+        "previous.params",
+    ]
     for line in (run.folder / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((run.folder / name).read_bytes()).hexdigest() == digest
-    assert [json.loads(line)["epoch"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert [
+        json.loads(line)["epoch"]
+        for line in (run.folder / "metrics.jsonl").read_text().splitlines()
+    ] == [1, 2]
 
 
 @pytest.mark.parametrize("parameters, epoch", [("best", 0), ("last", 1)])
@@ -94,7 +112,7 @@ def test_the_optimizer_comes_back_to_the_bit(saved):
     Run.open(run.folder).restore(other, other_trainer)
     images = nd.random.normal(shape=(2, 3, 64, 64))
     for network, optimizer in ((net, trainer), (other, other_trainer)):
-        mx.random.seed(1)                                                       # the same dropout
+        mx.random.seed(1)  # the same dropout
         with autograd.record():
             loss = mlr.CrossEntropyLoss()(network(images), nd.array([0, 1]))
         loss.backward()
@@ -122,7 +140,9 @@ def test_damaged_sums_are_named(folder, content):
 
 
 def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkeypatch):
-    """Stop at every rename in turn: what can be read is the old epoch or the new one, never a mixture."""
+    """Stop at every rename in turn: what can be read is the old epoch or the new one, never a
+    mixture.
+    """
     run, net, trainer, logits = saved
     before = Run.open(run.folder).metrics
     replaced = []
@@ -136,6 +156,7 @@ def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkey
                 raise Stop
             replaced.append(target)
             rename(source, target)
+
         return replace
 
     rename = os.replace
@@ -171,7 +192,9 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
     run = Run.create(tmp_path / "run", CONFIG, ["awe", "fear"])
-    with pytest.raises(InputError, match="has no last.params: the training stopped before its first epoch"):
+    with pytest.raises(
+        InputError, match="has no last.params: the training stopped before its first epoch"
+    ):
         Run.open(run.folder).load_network([mx.cpu()])
 
 
@@ -180,57 +203,121 @@ def test_parameters_of_another_network(tmp_path):
     trainer = new_trainer(net, *ADAM)
     run = Run.create(tmp_path / "run", run_config(PRESET, 5), list("abcde"))
     run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
-    with pytest.raises(InputError, match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)"):
+    with pytest.raises(
+        InputError,
+        match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)",
+    ):
         Run.open(run.folder).load_network([mx.cpu()])
 
 
 LONG = "x" * 4097
 
 
-@pytest.mark.parametrize("change, classes, found", [
-    ({"network": {"classes": 1}}, ["awe"], "network.classes is 1, expected a whole number from 2"),
-    ({"network": {"classes": 10001}}, list(map(str, range(10001))), "network.classes is 10001"),
-    ({}, ["awe"], "the list of classes"), ({}, ["awe", "awe"], "2 different names"), ({}, ["awe", ""], "2 different names"),
-    ({}, ["awe", "fe\0ar"], "2 different names"), ({}, ["awe", LONG], "2 different names"),
-    ({"options": {"learning_rate": 1e301}}, None, "options.learning_rate is 1e\\+301"), ({"options": {"gamma": float("nan")}}, None, "NaN is no number"),
-    ({"options": {"image_size": 32}}, None, "options.image_size is 32"), ({"options": {"seed": 2 ** 32}}, None, "options.seed"),
-    ({"options": {"fold": 1001}}, None, "options.fold"), ({"options": {"data": LONG}}, None, "options.data"), ({"argv": ["train", LONG]}, None, "argv"),
-    ({"threads": LONG}, None, "threads"), ({"data": {"folder": "a\0b"}}, None, "data.folder"), ({"data": {"splits": {"test": 1}}}, None, "data.splits"),
-    ({"contexts": [LONG]}, None, "contexts"), ({"preprocessing": {"image_size": 65}}, None, "preprocessing.image_size is 65, expected one of 64"),
-])
+@pytest.mark.parametrize(
+    "change, classes, found",
+    [
+        (
+            {"network": {"classes": 1}},
+            ["awe"],
+            "network.classes is 1, expected a whole number from 2",
+        ),
+        ({"network": {"classes": 10001}}, list(map(str, range(10001))), "network.classes is 10001"),
+        ({}, ["awe"], "the list of classes"),
+        ({}, ["awe", "awe"], "2 different names"),
+        ({}, ["awe", ""], "2 different names"),
+        ({}, ["awe", "fe\0ar"], "2 different names"),
+        ({}, ["awe", LONG], "2 different names"),
+        ({"options": {"learning_rate": 1e301}}, None, "options.learning_rate is 1e\\+301"),
+        ({"options": {"gamma": float("nan")}}, None, "NaN is no number"),
+        ({"options": {"image_size": 32}}, None, "options.image_size is 32"),
+        ({"options": {"seed": 2**32}}, None, "options.seed"),
+        ({"options": {"fold": 1001}}, None, "options.fold"),
+        ({"options": {"data": LONG}}, None, "options.data"),
+        ({"argv": ["train", LONG]}, None, "argv"),
+        ({"threads": LONG}, None, "threads"),
+        ({"data": {"folder": "a\0b"}}, None, "data.folder"),
+        ({"data": {"splits": {"test": 1}}}, None, "data.splits"),
+        ({"contexts": [LONG]}, None, "contexts"),
+        (
+            {"preprocessing": {"image_size": 65}},
+            None,
+            "preprocessing.image_size is 65, expected one of 64",
+        ),
+    ],
+)
 def test_what_opening_refuses_is_never_written(tmp_path, change, classes, found):
-    """Refused before anything is made. A network of other classes than it has names is found by its list."""
-    config = {**CONFIG, **{name: {**CONFIG[name], **value} if isinstance(value, dict) else value for name, value in change.items()}}
+    """Refused before anything is made. A network of other classes than it has names is found by its
+    list.
+    """
+    config = {
+        **CONFIG,
+        **{
+            name: {**CONFIG[name], **value} if isinstance(value, dict) else value
+            for name, value in change.items()
+        },
+    }
     with pytest.raises(InputError, match=found) as refused:
-        Run.create(tmp_path / "new" / "run", config, ["awe", "fear"] if classes is None else classes)
+        Run.create(
+            tmp_path / "new" / "run", config, ["awe", "fear"] if classes is None else classes
+        )
     assert "train again" not in str(refused.value)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("change, classes", [
-    ({}, [" ", "a\nb"]), ({}, [b"\xff".decode("utf-8", "surrogateescape"), "x" * 4096]), ({"data": {"counts": {"train": [10 ** 30]}}}, ["awe", "fear"]),
-    ({"options": {"learning_rate": 1e300, "seed": 2 ** 32 - 1}, "argv": ["\udcff"]}, ["awe", "fear"])])
+@pytest.mark.parametrize(
+    "change, classes",
+    [
+        ({}, [" ", "a\nb"]),
+        ({}, [b"\xff".decode("utf-8", "surrogateescape"), "x" * 4096]),
+        ({"data": {"counts": {"train": [10**30]}}}, ["awe", "fear"]),
+        (
+            {"options": {"learning_rate": 1e300, "seed": 2**32 - 1}, "argv": ["\udcff"]},
+            ["awe", "fear"],
+        ),
+    ],
+)
 def test_what_is_written_opens(tmp_path, change, classes):
-    config = {**CONFIG, **{name: {**CONFIG[name], **value} if isinstance(value, dict) else value for name, value in change.items()}}
+    config = {
+        **CONFIG,
+        **{
+            name: {**CONFIG[name], **value} if isinstance(value, dict) else value
+            for name, value in change.items()
+        },
+    }
     Run.create(tmp_path / "run", config, classes)
     opened = Run.open(tmp_path / "run")
     assert opened.classes == classes and opened.config == json.loads(json.dumps(config))
 
 
-@pytest.mark.parametrize("line, found", [({"epoch": 3, "valid_balanced_accuracy": float("nan")}, "line 3, valid_balanced_accuracy is nan"),
-                                         ({"epoch": 4, "valid_balanced_accuracy": .5}, "line 3, epoch is 4, expected one of 3")])
+@pytest.mark.parametrize(
+    "line, found",
+    [
+        (
+            {"epoch": 3, "valid_balanced_accuracy": float("nan")},
+            "line 3, valid_balanced_accuracy is nan",
+        ),
+        ({"epoch": 4, "valid_balanced_accuracy": 0.5}, "line 3, epoch is 4, expected one of 3"),
+    ],
+)
 def test_an_epoch_that_could_not_be_read_is_not_saved(folder, line, found):
     run, before = Run.open(folder), {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(InputError, match=found):
         run.save_epoch(None, None, line)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before and len(run.metrics) == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before and len(
+        run.metrics
+    ) == 2
 
 
 def committed(repository, *names):
     """Make a git repository of some of the files below it; return its commit."""
+
     def git(*arguments):
-        return subprocess.run(["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True,
-                              stdout=subprocess.PIPE, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout.strip()
 
     git("init", "-q")
     git("add", *names)
@@ -249,16 +336,23 @@ def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
     own, installed = package_in(checkout), package_in(user / ".venv" / "lib" / "site-packages")
     (checkout / "setup.py").write_text("")
     commit = committed(checkout, "setup.py", "mlr")
-    (user / "setup.py").write_text("")                                           # the user's own project, with its environment inside
+    # the user's own project, with its environment inside
+    (user / "setup.py").write_text("")
     users_commit = committed(user, "setup.py")
     assert commit != users_commit
-    for path, expected in ((own, commit), (installed, None), (package_in(tmp_path / "nowhere"), None)):
+    for path, expected in (
+        (own, commit),
+        (installed, None),
+        (package_in(tmp_path / "nowhere"), None),
+    ):
         monkeypatch.setattr(folder, "__file__", str(path))
         assert provenance.environment()["git_commit"] == expected, path
-    monkeypatch.setenv("GIT_DIR", str(user / ".git"))                            # as a hook of the user's repository has it
+    # as a hook of the user's repository has it
+    monkeypatch.setenv("GIT_DIR", str(user / ".git"))
     monkeypatch.setattr(folder, "__file__", str(own))
     assert provenance.environment()["git_commit"] == commit
     monkeypatch.setattr(folder, "__file__", str(package_in(user / "vendored")))
     (user / "vendored" / "setup.py").write_text("")
-    committed(user, "vendored")                                                  # tracked, but not at the top
+    # tracked, but not at the top
+    committed(user, "vendored")
     assert provenance.environment()["git_commit"] is None

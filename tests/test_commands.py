@@ -33,7 +33,7 @@ from mlr.training.loss import ClassImbalanceLoss
 def refused(done, *texts):
     """Assert that a command ended with exit code 2 and one line that says all of `texts`."""
     assert done.returncode == 2, done.stderr
-    line, = done.stderr.splitlines()
+    (line,) = done.stderr.splitlines()
     for text in texts:
         assert text in line
     return line
@@ -52,8 +52,21 @@ def test_train_writes_a_run(command, tmp_path):
     for word in ("epoch 1, loss ", ", train acc ", ", valid acc ", " sec, ", " images/s, lr 0.01"):
         assert word in lines[0]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "SHA256SUMS", "best.params", "classes.json", "config.json", "confusion.png", "curves.png", "last.params", "lock", "metrics.csv",
-        "metrics.jsonl", "optimizer.params", "previous.metrics.jsonl", "previous.optimizer.params", "previous.params"]
+        "SHA256SUMS",
+        "best.params",
+        "classes.json",
+        "config.json",
+        "confusion.png",
+        "curves.png",
+        "last.params",
+        "lock",
+        "metrics.csv",
+        "metrics.jsonl",
+        "optimizer.params",
+        "previous.metrics.jsonl",
+        "previous.optimizer.params",
+        "previous.params",
+    ]
     assert cv2.imread(str(tmp_path / "run" / "curves.png")).shape[1] == 9 * 120
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["options"]["epochs"] == 2
@@ -67,28 +80,70 @@ def test_the_same_seed_trains_the_same_network_and_resume_too(command, tmp_path)
     data = write_images(tmp_path / "data")
     sums = []
     for name in ("a", "b"):
-        assert command("train", "--data", data, "--out", tmp_path / name, *TINY, "--epochs", 2).returncode == 0
+        assert (
+            command(
+                "train", "--data", data, "--out", tmp_path / name, *TINY, "--epochs", 2
+            ).returncode
+            == 0
+        )
         sums.append((tmp_path / name / "last.params").read_bytes())
     assert sums[0] == sums[1]
 
     stopped = tmp_path / "stopped"
-    code = ("import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
-            "Run.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
-            "mlr.train.main(sys.argv[1:])")
+    code = (
+        "import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
+        "Run.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
+        "mlr.train.main(sys.argv[1:])"
+    )
     arguments = ["--data", data, "--out", stopped, *TINY, "--epochs", 2]
-    assert subprocess.run([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.DEVNULL
+        ).returncode
+        == -signal.SIGKILL
+    )
     done = command("train", "--resume", "--out", stopped, "--ctx", "cpu")
     assert done.returncode == 0, done.stderr
-    assert [line.split(",")[0] for line in done.stdout.splitlines() if line.startswith("epoch")] == ["epoch 2"]
+    assert [
+        line.split(",")[0] for line in done.stdout.splitlines() if line.startswith("epoch")
+    ] == ["epoch 2"]
     assert (stopped / "last.params").read_bytes() == sums[0]
 
 
 def test_two_devices(tmp_path, capsys):
-    """A network without batch norm and dropout trains on two devices as on one, in batches of 5, 5 and 2, both stages of PCNN; and answers alike."""
-    data, said, contexts = write_images(tmp_path / "data"), [], {"one": "cpu(0)", "two": "cpu(0),cpu(1)"}
+    """A network without batch norm and dropout trains on two devices as on one, in batches of 5, 5
+    and 2, both stages of PCNN; and answers alike.
+    """
+    data, said, contexts = (
+        write_images(tmp_path / "data"),
+        [],
+        {"one": "cpu(0)", "two": "cpu(0),cpu(1)"},
+    )
     for name, ctx in contexts.items():
-        assert mlr.train.main(["--data", str(data), "--out", str(tmp_path / name), *TINY[2:6], "--row", "pcnn", "--backbone", "pcnn_small", "--epochs", "1",
-                               "--batch-size", "5", "--learning-rate", "0.01", "--ctx", ctx]) == 0
+        assert (
+            mlr.train.main(
+                [
+                    "--data",
+                    str(data),
+                    "--out",
+                    str(tmp_path / name),
+                    *TINY[2:6],
+                    "--row",
+                    "pcnn",
+                    "--backbone",
+                    "pcnn_small",
+                    "--epochs",
+                    "1",
+                    "--batch-size",
+                    "5",
+                    "--learning-rate",
+                    "0.01",
+                    "--ctx",
+                    ctx,
+                ]
+            )
+            == 0
+        )
         assert f"training on {ctx.replace(',', ', ')}, run folder" in capsys.readouterr().out
     for ctx in contexts.values():
         assert mlr.evaluate.main(["--run", str(tmp_path / "two"), "--ctx", ctx]) == 0
@@ -97,62 +152,135 @@ def test_two_devices(tmp_path, capsys):
     one, two = (Run.open(tmp_path / name) for name in ("one", "two"))
     assert two.config["contexts"] == ["cpu(0)", "cpu(1)"] and len(two.metrics) == 2
     for ours, theirs in zip(two.metrics, one.metrics):
-        assert_allclose(ours["loss"], theirs["loss"], rtol=1e-5)                    # float32, sums in another order; so with what follows
-        assert {name: ours[name] for name in ours if "accuracy" in name} == {name: theirs[name] for name in theirs if "accuracy" in name}
+        # float32, sums in another order; so with what follows
+        assert_allclose(ours["loss"], theirs["loss"], rtol=1e-5)
+        assert {name: ours[name] for name in ours if "accuracy" in name} == {
+            name: theirs[name] for name in theirs if "accuracy" in name
+        }
     ours, theirs = (read_params(run.verified("last.params")) for run in (two, one))
     assert list(ours) == list(theirs)
     for name, array in ours.items():
-        assert_allclose(array, theirs[name], rtol=0, atol=1e-6 * np.abs(theirs[name]).max(), err_msg=name)
+        assert_allclose(
+            array, theirs[name], rtol=0, atol=1e-6 * np.abs(theirs[name]).max(), err_msg=name
+        )
 
 
-# None of them the default of the row or of TINY, but for the seed all with an effect that can be seen.
+# None of them the default of the row or of TINY, but for the seed all with an effect that can be
+# seen.
 EVERY = {
-    "backbone": paper.SLIM_BACKBONE, "taps": "by-width", "fusion": "add", "style_width": 160, "gram_scale": 10.0, "image_size": 72,
-    "augmentation": "gentle", "pipeline": "released", "loss": "class_imbalance", "loss_form": "written", "gamma": 2.0, "batch_size": 5, "epochs": 3,
-    "optimizer": "adam", "learning_rate": .004, "new_layers_rate": 3.0, "weight_decay": .002, "schedule": "cosine"}
+    "backbone": paper.SLIM_BACKBONE,
+    "taps": "by-width",
+    "fusion": "add",
+    "style_width": 160,
+    "gram_scale": 10.0,
+    "image_size": 72,
+    "augmentation": "gentle",
+    "pipeline": "released",
+    "loss": "class_imbalance",
+    "loss_form": "written",
+    "gamma": 2.0,
+    "batch_size": 5,
+    "epochs": 3,
+    "optimizer": "adam",
+    "learning_rate": 0.004,
+    "new_layers_rate": 3.0,
+    "weight_decay": 0.002,
+    "schedule": "cosine",
+}
 
 
 def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypatch, capsys):
-    """A run that was stopped after its first epoch: what goes on, evaluates and predicts has the options from its folder alone."""
-    data, run = write_images(tmp_path / "data", classes=("anger", "awe", "fear"), train=2, valid=1, test=1), tmp_path / "run"
-    weights, seed = tmp_path / "weights.params", 2 ** 32 - 1
+    """A run that was stopped after its first epoch: what goes on, evaluates and predicts has the
+    options from its folder alone.
+    """
+    data, run = (
+        write_images(tmp_path / "data", classes=("anger", "awe", "fear"), train=2, valid=1, test=1),
+        tmp_path / "run",
+    )
+    weights, seed = tmp_path / "weights.params", 2**32 - 1
     backbone = Backbone(paper.SLIM_BACKBONE)
     materialize(backbone, [mx.cpu()], mx.init.Xavier())
-    mx.nd.save(str(weights), {name: parameter.data() for name, parameter in backbone.structural_parameters.items()})
+    mx.nd.save(
+        str(weights),
+        {name: parameter.data() for name, parameter in backbone.structural_parameters.items()},
+    )
     given = {**EVERY, "row": "l_cil", "pretrained": str(weights)}
     assert set(given) == set(RELEASED["l_cil"].options())
-    assert not [name for name in EVERY if EVERY[name] == getattr(RELEASED["l_cil"], name) and name != "loss"]
+    assert not [
+        name for name in EVERY if EVERY[name] == getattr(RELEASED["l_cil"], name) and name != "loss"
+    ]
 
     def stop(self, *arguments):
         save_epoch(self, *arguments)
         raise KeyboardInterrupt
 
-    save_epoch, arguments = Run.save_epoch, [text for name, value in given.items() for text in ("--" + name.replace("_", "-"), str(value))]
+    save_epoch, arguments = (
+        Run.save_epoch,
+        [
+            text
+            for name, value in given.items()
+            for text in ("--" + name.replace("_", "-"), str(value))
+        ],
+    )
     with monkeypatch.context() as patch:
         patch.setattr(Run, "save_epoch", stop)
-        assert train.main(["--data", str(data), "--out", str(run), "--labels", "sentiment", "--seed", str(seed), "--ctx", "cpu", *arguments]) == 130
+        assert (
+            train.main(
+                [
+                    "--data",
+                    str(data),
+                    "--out",
+                    str(run),
+                    "--labels",
+                    "sentiment",
+                    "--seed",
+                    str(seed),
+                    "--ctx",
+                    "cpu",
+                    *arguments,
+                ]
+            )
+            == 130
+        )
     options = Run.open(run).config["options"]
-    assert {name: value for name, value in options.items() if name not in ("data", "fold")} == {**given, "labels": "sentiment", "seed": seed}
+    assert {name: value for name, value in options.items() if name not in ("data", "fold")} == {
+        **given,
+        "labels": "sentiment",
+        "seed": seed,
+    }
 
     made = {}
-    for module, name in ((run, "build_loss"), (loop, "new_trainer"), (run, "training_transform"), (run, "training_batches"),
-                         (loop, "train")):
+    for module, name in (
+        (run, "build_loss"),
+        (loop, "new_trainer"),
+        (run, "training_transform"),
+        (run, "training_batches"),
+        (loop, "train"),
+    ):
+
         def spy(*arguments, name=name, function=getattr(module, name), **named):
             made[name] = arguments, function(*arguments, **named)
             return made[name][1]
+
         monkeypatch.setattr(module, name, spy)
-    weights.unlink()                                                             # they are needed no more
+    # they are needed no more
+    weights.unlink()
     assert train.main(["--resume", "--out", str(run), "--ctx", "cpu"]) == 0
-    loss, trainer, batches = (made[name][1] for name in ("build_loss", "new_trainer", "training_batches"))
+    loss, trainer, batches = (
+        made[name][1] for name in ("build_loss", "new_trainer", "training_batches")
+    )
     assert isinstance(loss, ClassImbalanceLoss) and (loss._as_released, loss._gamma) == (False, 2)
-    assert isinstance(trainer._optimizer, mx.optimizer.Adam) and trainer._optimizer.wd == .002
+    assert isinstance(trainer._optimizer, mx.optimizer.Adam) and trainer._optimizer.wd == 0.002
     multiplied = {parameter.name: parameter.lr_mult for parameter in trainer._params}
-    assert {rate for name, rate in multiplied.items() if "dense" in name} == {3} and min(multiplied.values()) == 1
+    assert {rate for name, rate in multiplied.items() if "dense" in name} == {3} and min(
+        multiplied.values()
+    ) == 1
     assert isinstance(batches, GluonBatches) and batches.size(0) == 5
     assert made["training_transform"][0][1] == "gentle"
     assert made["train"][0][9] == seed
     rates = [line["learning_rate"] for line in Run.open(run).metrics]
-    assert_allclose(rates, [.002, .004, .002], rtol=1e-12)                       # an epoch of warm-up, then half of a cosine; float64
+    # an epoch of warm-up, then half of a cosine; float64
+    assert_allclose(rates, [0.002, 0.004, 0.002], rtol=1e-12)
 
     assert evaluate.main(["--run", str(run), "--ctx", "cpu"]) == 0
     said = capsys.readouterr().out
@@ -160,10 +288,16 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
     predictor = mlr.load(run, "cpu")
     net = predictor.net
     assert net.taps == paper.TAPS_BY_WIDTH and net.fusion.kind == "add"
-    assert net.backbone.name_in_zoo == paper.SLIM_BACKBONE and net.fusion.output.weight.shape == (2, 160)
+    assert net.backbone.name_in_zoo == paper.SLIM_BACKBONE and net.fusion.output.weight.shape == (
+        2,
+        160,
+    )
     assert [branch.layers[-2]._scale for branch in net.shallow.branches] == [10] * 3
     assert predictor.transform(mx.nd.zeros((90, 80, 3), dtype="uint8")).shape == (3, 72, 72)
-    assert sorted(predictor(data / "test" / "awe" / "00.jpg").probabilities) == ["negative", "positive"]
+    assert sorted(predictor(data / "test" / "awe" / "00.jpg").probabilities) == [
+        "negative",
+        "positive",
+    ]
 
 
 def test_evaluate(trained, command):
@@ -171,20 +305,33 @@ def test_evaluate(trained, command):
     done = command("evaluate", "--run", run, "--parameters", "best")
     assert done.returncode == 0, done.stderr
     report = json.loads((run / "evaluation_test-best.json").read_text())
-    assert report["images"] == 4 and np.sum(report["confusion"]) == 4 and report["parameters"] == "best"
-    assert f"accuracy {report['accuracy']:.3f}, balanced accuracy {report['balanced_accuracy']:.3f} on 4 images" in done.stdout
+    assert (
+        report["images"] == 4
+        and np.sum(report["confusion"]) == 4
+        and report["parameters"] == "best"
+    )
+    assert (
+        f"accuracy {report['accuracy']:.3f}, balanced accuracy "
+        f"{report['balanced_accuracy']:.3f} "
+        "on 4 images"
+    ) in done.stdout
     assert cv2.imread(str(run / "confusion_test-best.png")) is not None
     valid = command("evaluate", "--run", run, "--data", data, "--split", "valid")
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert f"accuracy {line['valid_accuracy']:.3f}" in valid.stdout               # what the training said of the same split
+    # what the training said of the same split
+    assert f"accuracy {line['valid_accuracy']:.3f}" in valid.stdout
 
 
 def test_predict_files_and_folders(trained, command):
     run, data = trained
-    done = command("predict", "--run", run, data / "test" / "fear" / "01.jpg", data / "test" / "awe")
+    done = command(
+        "predict", "--run", run, data / "test" / "fear" / "01.jpg", data / "test" / "awe"
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[::3] == [str(data / "test" / name) for name in ("fear/01.jpg", "awe/00.jpg", "awe/01.jpg")]
+    assert lines[::3] == [
+        str(data / "test" / name) for name in ("fear/01.jpg", "awe/00.jpg", "awe/01.jpg")
+    ]
     for first, second in zip(lines[1::3], lines[2::3]):
         (name, high), (other, low) = first.split(), second.split()
         assert {name, other} == {"awe", "fear"} and float(high) >= float(low)
@@ -192,23 +339,31 @@ def test_predict_files_and_folders(trained, command):
 
 def test_predict_json(trained, command, tmp_path):
     run, data = trained
-    shutil.copytree(data / "test", tmp_path / "moved")                              # nothing but the run folder is needed
+    # nothing but the run folder is needed
+    shutil.copytree(data / "test", tmp_path / "moved")
     done = command("predict", "--run", run, "--json", tmp_path / "moved", cwd=tmp_path)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == 4
     for answer in answers:
         probabilities = list(answer["probabilities"].values())
-        assert probabilities == sorted(probabilities, reverse=True) and answer["label"] == next(iter(answer["probabilities"]))
-        assert_allclose(sum(probabilities), 1, rtol=1e-6)                           # softmax in float32
+        assert probabilities == sorted(probabilities, reverse=True) and answer["label"] == next(
+            iter(answer["probabilities"])
+        )
+        # softmax in float32
+        assert_allclose(sum(probabilities), 1, rtol=1e-6)
 
 
 def test_predict_names_the_image_it_cannot_read(trained, command, tmp_path):
     run, data = trained
     shutil.copytree(data / "test" / "awe", tmp_path / "images")
-    (tmp_path / "images" / "00.jpg").write_bytes((data / "test" / "awe" / "00.jpg").read_bytes()[:-40])
+    (tmp_path / "images" / "00.jpg").write_bytes(
+        (data / "test" / "awe" / "00.jpg").read_bytes()[:-40]
+    )
     done = command("predict", "--run", run, "--json", tmp_path / "images")
     refused(done, "00.jpg is truncated", "get it again or remove it")
-    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(tmp_path / "images" / "01.jpg")]
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [
+        str(tmp_path / "images" / "01.jpg")
+    ]
 
 
 def damaged(path, change):
@@ -216,14 +371,36 @@ def damaged(path, change):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage, texts", [
-    (lambda data: shutil.rmtree(data), ("does not exist", "--data demo")),
-    (lambda data: shutil.rmtree(data / "train") or (data / "train").mkdir(), ("train has no class folders",)),
-    (lambda data: shutil.rmtree(data / "valid" / "fear"), ("class folder fear is in", "every split needs the same class folders")),
-    (lambda data: damaged(data / "train" / "awe" / "03.jpg", lambda content: content[:-50]), ("03.jpg is truncated", "remove it")),
-    (lambda data: damaged(data / "valid" / "awe" / "01.jpg", lambda content: b"not an image"), ("01.jpg can't be decoded", "remove it")),
-    (lambda data: damaged(data / "train" / "fear" / "02.jpg", lambda content: b"\xff\xd8\xff\xd9"), ("02.jpg can't be decoded",)),
-])
+@pytest.mark.parametrize(
+    "damage, texts",
+    [
+        (lambda data: shutil.rmtree(data), ("does not exist", "--data demo")),
+        (
+            lambda data: shutil.rmtree(data / "train") or (data / "train").mkdir(),
+            ("train has no class folders",),
+        ),
+        (
+            lambda data: shutil.rmtree(data / "valid" / "fear"),
+            ("class folder fear is in", "every split needs the same class folders"),
+        ),
+        (
+            lambda data: damaged(data / "train" / "awe" / "03.jpg", lambda content: content[:-50]),
+            ("03.jpg is truncated", "remove it"),
+        ),
+        (
+            lambda data: damaged(
+                data / "valid" / "awe" / "01.jpg", lambda content: b"not an image"
+            ),
+            ("01.jpg can't be decoded", "remove it"),
+        ),
+        (
+            lambda data: damaged(
+                data / "train" / "fear" / "02.jpg", lambda content: b"\xff\xd8\xff\xd9"
+            ),
+            ("02.jpg can't be decoded",),
+        ),
+    ],
+)
 def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
     data = write_images(tmp_path / "data")
     damage(data)
@@ -231,26 +408,43 @@ def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("arguments, texts", [
-    (("--ctx", "tpu(0)"), ('unknown context "tpu(0)"', "write cpu, gpu(0)")),
-    (("--ctx", "gpu(99)"), ("gpu(99) is not there", "MXNet")),
-    (("--ctx", "cpu(0),cpu(1),cpu(2)", "--batch-size", 2), ("a batch of 2 can't be split over 3 devices", "--batch-size")),
-    (("--epochs", 0), ("argument --epochs: '0' is not a whole number from 1",)),
-    (("--epochs", "many"), ("argument --epochs: 'many' is not a whole number from 1",)),
-    (("--learning-rate", "nan"), ("argument --learning-rate: 'nan' is not a number above 0",)),
-    (("--learning-rate", 0), ("argument --learning-rate",)),
-    (("--image-size", 32), ("argument --image-size: '32' is not a whole number from 64",)),
-    (("--gamma", -1), ("argument --gamma",)),
-    (("--backbone", "resnet50_v1"), ("--backbone resnet50_v1 is not for --row l_cil", "resnet18_v2")),
-    (("--backbone", "resnet9"), ("argument --backbone: invalid choice: 'resnet9'", "resnet18_v2")),
-    (("--loss", "focal"), ("argument --loss: invalid choice: 'focal'",)),
-    (("--no-such-option",), ("unrecognized arguments: --no-such-option",)),
-    (("--pretrained", "nowhere.params"), ("parameter file nowhere.params does not exist",)),
-    (("--image-size", "2049"), ("argument --image-size: '2049' is not a whole number from 64 to 2048",)),
-    (("--resume",), ("a resumed run keeps its own options: leave out --backbone",)),
-])
+@pytest.mark.parametrize(
+    "arguments, texts",
+    [
+        (("--ctx", "tpu(0)"), ('unknown context "tpu(0)"', "write cpu, gpu(0)")),
+        (("--ctx", "gpu(99)"), ("gpu(99) is not there", "MXNet")),
+        (
+            ("--ctx", "cpu(0),cpu(1),cpu(2)", "--batch-size", 2),
+            ("a batch of 2 can't be split over 3 devices", "--batch-size"),
+        ),
+        (("--epochs", 0), ("argument --epochs: '0' is not a whole number from 1",)),
+        (("--epochs", "many"), ("argument --epochs: 'many' is not a whole number from 1",)),
+        (("--learning-rate", "nan"), ("argument --learning-rate: 'nan' is not a number above 0",)),
+        (("--learning-rate", 0), ("argument --learning-rate",)),
+        (("--image-size", 32), ("argument --image-size: '32' is not a whole number from 64",)),
+        (("--gamma", -1), ("argument --gamma",)),
+        (
+            ("--backbone", "resnet50_v1"),
+            ("--backbone resnet50_v1 is not for --row l_cil", "resnet18_v2"),
+        ),
+        (
+            ("--backbone", "resnet9"),
+            ("argument --backbone: invalid choice: 'resnet9'", "resnet18_v2"),
+        ),
+        (("--loss", "focal"), ("argument --loss: invalid choice: 'focal'",)),
+        (("--no-such-option",), ("unrecognized arguments: --no-such-option",)),
+        (("--pretrained", "nowhere.params"), ("parameter file nowhere.params does not exist",)),
+        (
+            ("--image-size", "2049"),
+            ("argument --image-size: '2049' is not a whole number from 64 to 2048",),
+        ),
+        (("--resume",), ("a resumed run keeps its own options: leave out --backbone",)),
+    ],
+)
 def test_wrong_options_of_train(trained, command, tmp_path, arguments, texts):
-    refused(command("train", "--data", trained[1], "--out", tmp_path / "run", *TINY, *arguments), *texts)
+    refused(
+        command("train", "--data", trained[1], "--out", tmp_path / "run", *TINY, *arguments), *texts
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -272,8 +466,14 @@ def test_resume_on_other_images(trained, command, tmp_path):
 def rewrite(run, name, text):
     """Change a file of a run and its hash."""
     (run / name).write_text(text)
-    lines = [line for line in (run / "SHA256SUMS").read_text().splitlines() if not line.endswith("  " + name)]
-    (run / "SHA256SUMS").write_text("\n".join(lines + [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}"]) + "\n")
+    lines = [
+        line
+        for line in (run / "SHA256SUMS").read_text().splitlines()
+        if not line.endswith("  " + name)
+    ]
+    (run / "SHA256SUMS").write_text(
+        "\n".join(lines + [f"{hashlib.sha256(text.encode()).hexdigest()}  {name}"]) + "\n"
+    )
 
 
 def test_train_overwrites_nothing(trained, command):
@@ -283,13 +483,31 @@ def test_train_overwrites_nothing(trained, command):
     assert files(run) == before
 
 
-@pytest.mark.parametrize("damage, texts", [
-    (lambda run: shutil.rmtree(run), ("is not a run folder",)),
-    (lambda run: (run / "last.params").unlink(), ("last.params is missing, damaged or changed",)),
-    (lambda run: damaged(run / "last.params", lambda content: content[:-1]), ("last.params is missing, damaged or changed",)),
-    (lambda run: rewrite(run, "config.json", (run / "config.json").read_text().replace('"style_width": 8', '"style_width": 9')),
-     ("last.params don't fit the network", "shallow.mix.1.weight (8, 832) instead of (9, 832)")),
-])
+@pytest.mark.parametrize(
+    "damage, texts",
+    [
+        (lambda run: shutil.rmtree(run), ("is not a run folder",)),
+        (
+            lambda run: (run / "last.params").unlink(),
+            ("last.params is missing, damaged or changed",),
+        ),
+        (
+            lambda run: damaged(run / "last.params", lambda content: content[:-1]),
+            ("last.params is missing, damaged or changed",),
+        ),
+        (
+            lambda run: rewrite(
+                run,
+                "config.json",
+                (run / "config.json").read_text().replace('"style_width": 8', '"style_width": 9'),
+            ),
+            (
+                "last.params don't fit the network",
+                "shallow.mix.1.weight (8, 832) instead of (9, 832)",
+            ),
+        ),
+    ],
+)
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_runs_that_can_not_be_loaded(trained, command, tmp_path, name, damage, texts):
     run = shutil.copytree(trained[0], tmp_path / "run")
@@ -298,26 +516,36 @@ def test_runs_that_can_not_be_loaded(trained, command, tmp_path, name, damage, t
     refused(command(name, "--run", run, *arguments), *texts)
 
 
-@pytest.mark.parametrize("arguments, texts", [
-    (("--split", "holdout"), ("argument --split: invalid choice: 'holdout'",)),
-    (("--data", "nowhere"), ("nowhere/test does not exist",)),
-    (("--ctx", "gpu(99)"), ("gpu(99) is not there", "MXNet")),
-    (("--parameters", "first"), ("argument --parameters: invalid choice",)),
-])
+@pytest.mark.parametrize(
+    "arguments, texts",
+    [
+        (("--split", "holdout"), ("argument --split: invalid choice: 'holdout'",)),
+        (("--data", "nowhere"), ("nowhere/test does not exist",)),
+        (("--ctx", "gpu(99)"), ("gpu(99) is not there", "MXNet")),
+        (("--parameters", "first"), ("argument --parameters: invalid choice",)),
+    ],
+)
 def test_wrong_options_of_evaluate(trained, command, arguments, texts):
     refused(command("evaluate", "--run", trained[0], *arguments), *texts)
 
 
 def test_evaluate_on_other_classes(trained, command, tmp_path):
     data = write_images(tmp_path, classes=("anger", "joy"))
-    refused(command("evaluate", "--run", trained[0], "--data", data), "has the classes anger, joy, but the run was trained on awe, fear")
+    refused(
+        command("evaluate", "--run", trained[0], "--data", data),
+        "has the classes anger, joy, but the run was trained on awe, fear",
+    )
 
 
-@pytest.mark.parametrize("name, texts", [
-    ("missing.jpg", ("there is no image or folder missing.jpg",)),
-    ("\x1b[31mred.jpg", ("there is no image or folder \\x1b[31mred.jpg",)),      # a terminal would obey
-    ("empty", ("no images", "in empty")),
-])
+@pytest.mark.parametrize(
+    "name, texts",
+    [
+        ("missing.jpg", ("there is no image or folder missing.jpg",)),
+        # a terminal would obey
+        ("\x1b[31mred.jpg", ("there is no image or folder \\x1b[31mred.jpg",)),
+        ("empty", ("no images", "in empty")),
+    ],
+)
 def test_nothing_to_predict(trained, command, tmp_path, name, texts):
     (tmp_path / "empty").mkdir()
     refused(command("predict", "--run", trained[0], name, cwd=tmp_path), *texts)
@@ -338,18 +566,28 @@ def test_a_run_folder_that_can_not_be_written(trained, command, tmp_path):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_empty_argument_is_refused(name, capsys):
-    """As of a variable of the shell that is not set: it would be the default, or the working folder."""
+    """As of a variable of the shell that is not set: it would be the default, or the working
+    folder.
+    """
     parser = import_module("mlr." + name).parser()
-    options = [action for action in parser._actions if action.type in (None, Path) and action.nargs != 0 and action.choices is None]
+    options = [
+        action
+        for action in parser._actions
+        if action.type in (None, Path) and action.nargs != 0 and action.choices is None
+    ]
     assert {"doctor": 0, "launch": 0}.get(name, 1) <= len(options)
     for action in options:
         with pytest.raises(SystemExit, match="2"):
             parser.parse_args([*action.option_strings[-1:], ""])
-        assert "it is empty, likely a variable of the shell that is not set" in capsys.readouterr().err
+        assert (
+            "it is empty, likely a variable of the shell that is not set" in capsys.readouterr().err
+        )
 
 
 def test_what_launch_starts_may_have_empty_arguments():
-    assert import_module("mlr.launch").parser().parse_args(["-n", "1", "--", "printf", ""]).command == ["printf", ""]
+    assert import_module("mlr.launch").parser().parse_args(
+        ["-n", "1", "--", "printf", ""]
+    ).command == ["printf", ""]
 
 
 def test_console_command(command):
@@ -359,8 +597,16 @@ def test_console_command(command):
     refused(command("dance"), "unknown command dance: choose one of prepare, train")
 
 
-@pytest.mark.parametrize("use", ["import mlr.__main__, sys; sys.argv = ['mlr', 'predict', '--run', 'x', 'y']; sys.exit(mlr.__main__.main())",
-                                 "import mlr; mlr.MultiLevelNet"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        (
+            "import mlr.__main__, sys; sys.argv = ['mlr', 'predict', '--run', 'x', 'y']; "
+            "sys.exit(mlr.__main__.main())"
+        ),
+        "import mlr; mlr.MultiLevelNet",
+    ],
+)
 def test_without_mxnet_one_line_names_the_extras(use):
     code = "import sys; sys.modules['mxnet'] = None\n" + use
     done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
@@ -372,8 +618,13 @@ def test_without_mxnet_one_line_names_the_extras(use):
 
 @pytest.mark.slow
 def test_the_demo_reaches_its_goal(command, tmp_path):
-    """What `make demo` does: draw, train with the demo preset, evaluate on test; chance is 0.125."""
+    """What `make demo` does: draw, train with the demo preset, evaluate on test; chance is
+    0.125.
+    """
     done = command("train", "--out", "run", cwd=tmp_path, timeout=1200)
     assert done.returncode == 0, done.stderr
     assert command("evaluate", "--run", "run", cwd=tmp_path).returncode == 0
-    assert json.loads((tmp_path / "run" / "evaluation_test.json").read_text())["balanced_accuracy"] >= .80
+    assert (
+        json.loads((tmp_path / "run" / "evaluation_test.json").read_text())["balanced_accuracy"]
+        >= 0.80
+    )

@@ -58,20 +58,28 @@ def test_sentiment_labels(tmp_path):
 
 def test_sentiment_of_an_unknown_class(tmp_path):
     write_images(tmp_path, classes=("anger", "boredom"))
-    with pytest.raises(InputError, match="boredom is none of the emotions that have a known sentiment"):
+    with pytest.raises(
+        InputError, match="boredom is none of the emotions that have a known sentiment"
+    ):
         ImageFolder(tmp_path / "train", labels="sentiment")
 
 
 def test_files_that_are_no_images_are_counted(data):
     (data / "train" / "awe" / "notes.txt").write_text("x")
     folder = ImageFolder(data / "train")
-    assert len(folder) == 12 and folder.left_out == [(str(data / "train" / "awe" / "notes.txt"), "file that is no image")]
+    assert len(folder) == 12 and folder.left_out == [
+        (str(data / "train" / "awe" / "notes.txt"), "file that is no image")
+    ]
 
 
 def test_splits(data):
     splits, evaluated = read_training_splits(data)
     assert evaluated == "valid"
-    assert {name: len(split) for name, split in splits.items()} == {"train": 12, "valid": 4, "test": 4}
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 12,
+        "valid": 4,
+        "test": 4,
+    }
     shutil.rmtree(data / "test")
     assert sorted(read_training_splits(data)[0]) == ["train", "valid"]
 
@@ -81,15 +89,33 @@ def empty(folder):
         path.unlink()
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda data: shutil.rmtree(data), "train does not exist: expected"),
-    (lambda data: [shutil.rmtree(data / name) for name in ("valid", "test")], "has only the split train: training needs train, and valid or"),
-    (lambda data: [shutil.rmtree(data / "train" / name) for name in ("awe", "fear")], "train has no class folders"),
-    (lambda data: shutil.rmtree(data / "valid" / "fear"), r"class folder fear is in .*train but not in .*valid"),
-    (lambda data: (data / "test" / "joy").mkdir(), r"class folder joy is in .*test but not in .*train"),
-    (lambda data: empty(data / "train" / "fear"), "class fear has no image in .*train"),
-    (lambda data: [empty(data / "valid" / name) for name in ("awe", "fear")], "valid holds no images"),
-])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda data: shutil.rmtree(data), "train does not exist: expected"),
+        (
+            lambda data: [shutil.rmtree(data / name) for name in ("valid", "test")],
+            "has only the split train: training needs train, and valid or",
+        ),
+        (
+            lambda data: [shutil.rmtree(data / "train" / name) for name in ("awe", "fear")],
+            "train has no class folders",
+        ),
+        (
+            lambda data: shutil.rmtree(data / "valid" / "fear"),
+            r"class folder fear is in .*train but not in .*valid",
+        ),
+        (
+            lambda data: (data / "test" / "joy").mkdir(),
+            r"class folder joy is in .*test but not in .*train",
+        ),
+        (lambda data: empty(data / "train" / "fear"), "class fear has no image in .*train"),
+        (
+            lambda data: [empty(data / "valid" / name) for name in ("awe", "fear")],
+            "valid holds no images",
+        ),
+    ],
+)
 def test_folders_that_do_not_fit(data, damage, message):
     damage(data)
     with pytest.raises(InputError, match=message):
@@ -102,19 +128,27 @@ def test_a_class_may_be_empty_in_valid(data):
 
 
 def encoded(extension, *options, shape=(40, 60, 3)):
-    return cv2.imencode(extension, np.random.randint(0, 256, shape).astype(np.uint8), options)[1].tobytes()
+    return cv2.imencode(extension, np.random.randint(0, 256, shape).astype(np.uint8), options)[
+        1
+    ].tobytes()
 
 
-@pytest.mark.parametrize("extension, options", [
-    (".jpg", ()), (".jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)), (".jpg", (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)), (".png", ()),
-])
-@pytest.mark.parametrize("part", [.02, .3, .6, .99])
+@pytest.mark.parametrize(
+    "extension, options",
+    [
+        (".jpg", ()),
+        (".jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
+        (".jpg", (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)),
+        (".png", ()),
+    ],
+)
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.99])
 def test_a_truncated_image_is_found(tmp_path, extension, options, part):
     content = encoded(extension, *options)
     path = tmp_path / ("whole" + extension)
     path.write_bytes(content)
     assert read_image(path).shape == (40, 60, 3)
-    path.write_bytes(content[:int(len(content) * part)])
+    path.write_bytes(content[: int(len(content) * part)])
     with pytest.raises(InputError, match="whole.* is truncated, likely an interrupted download"):
         read_bytes(path)
 
@@ -137,10 +171,15 @@ def test_an_end_inside_of_metadata_is_not_the_end(tmp_path):
         read_bytes(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "a.jpg is empty"), (b"just text", "a.jpg can't be decoded"), (b"\xff\xd8\xff\xd9", "a.jpg can't be decoded"),
-    (None, "can't read image .*a.jpg: No such file"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "a.jpg is empty"),
+        (b"just text", "a.jpg can't be decoded"),
+        (b"\xff\xd8\xff\xd9", "a.jpg can't be decoded"),
+        (None, "can't read image .*a.jpg: No such file"),
+    ],
+)
 def test_a_file_that_is_no_image(tmp_path, content, message):
     if content is not None:
         (tmp_path / "a.jpg").write_bytes(content)
@@ -148,12 +187,16 @@ def test_a_file_that_is_no_image(tmp_path, content, message):
         read_image(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("extension, mark, offset", [(".jpg", b"\xff\xc4", 5), (".png", b"IDAT", 20)])
+@pytest.mark.parametrize(
+    "extension, mark, offset", [(".jpg", b"\xff\xc4", 5), (".png", b"IDAT", 20)]
+)
 def test_damage_inside_of_a_whole_file_is_found_at_once(tmp_path, extension, mark, offset):
-    """A broken Huffman table, a wrong checksum: the header is good, the structure too, and there are no pixels."""
+    """A broken Huffman table, a wrong checksum: the header is good, the structure too, and there
+    are no pixels.
+    """
     content = bytearray(encoded(extension))
     position = content.index(mark) + offset
-    content[position:position + 12] = b"\xfe" * 12
+    content[position : position + 12] = b"\xfe" * 12
     path = tmp_path / ("damaged" + extension)
     path.write_bytes(content)
     with pytest.raises(InputError, match="damaged.* can't be decoded"):
@@ -180,7 +223,12 @@ def test_fingerprint_finds_a_truncated_image(data):
 
 def test_batches_keep_the_last_images_and_the_order(data):
     folder = ImageFolder(data / "train")
-    shapes, labels = zip(*[(x.shape, y.asnumpy().tolist()) for x, y in GluonBatches(folder, evaluation_transform(64), 5)])
+    shapes, labels = zip(
+        *[
+            (x.shape, y.asnumpy().tolist())
+            for x, y in GluonBatches(folder, evaluation_transform(64), 5)
+        ]
+    )
     assert shapes == ((5, 3, 64, 64), (5, 3, 64, 64), (2, 3, 64, 64))
     assert sum(labels, []) == folder.labels
 
@@ -190,7 +238,7 @@ def test_shuffled_batches_hold_every_image_once(data):
     loader = GluonBatches(folder, evaluation_transform(64), 12, shuffle=True)
     orders = []
     for _ in range(2):
-        (images, labels), = loader
+        ((images, labels),) = loader
         assert sorted(labels.asnumpy()) == folder.labels
         orders.append(images.asnumpy())
     assert not np.array_equal(*orders)
@@ -202,14 +250,25 @@ def photograph(path, extension=".jpg"):
 
 
 def test_hidden_and_system_files_are_no_data(data):
-    """A checkpoint folder of Jupyter with a copy of an image, thumbnails of a NAS, macOS's companion of every file."""
-    for name in (".ipynb_checkpoints/00-checkpoint.jpg", "@eaDir/00.jpg", "__MACOSX/00.jpg", "awe/.thumbnails/00.jpg", "awe/@eaDir/00.jpg",
-                 "fear/._00.jpg", "fear/.DS_Store"):
+    """A checkpoint folder of Jupyter with a copy of an image, thumbnails of a NAS, macOS's
+    companion of every file.
+    """
+    for name in (
+        ".ipynb_checkpoints/00-checkpoint.jpg",
+        "@eaDir/00.jpg",
+        "__MACOSX/00.jpg",
+        "awe/.thumbnails/00.jpg",
+        "awe/@eaDir/00.jpg",
+        "fear/._00.jpg",
+        "fear/.DS_Store",
+    ):
         photograph(data / "train" / name)
     photograph(data / "__MACOSX" / "train" / "joy" / "._00.jpg")
     splits, _ = read_training_splits(data)
     assert splits["train"].classes == ["awe", "fear"] and splits["train"].counts == [6, 6]
-    assert by_kind(splits["train"].left_out) == [f"8 hidden or system files, such as {data / 'train' / '.ipynb_checkpoints'}"]
+    assert by_kind(splits["train"].left_out) == [
+        f"8 hidden or system files, such as {data / 'train' / '.ipynb_checkpoints'}"
+    ]
     assert len(find_images(data / "train")) == 12 and len(read_folders(data).rows) == 20
 
 
@@ -224,9 +283,13 @@ def test_what_is_left_out_is_said_by_kind(data):
     train = read_splits(data)["train"]
     assert train.counts == [6, 6]
     assert words_on(train.left_out) == (
-        f"left out: 3 images in subfolders, such as {data}/train/fear/2019/0.jpg; 1 image in no class folder, such as {data}/train/beside.jpg; "
-        f"1 pipe or device, such as {data}/train/awe/pipe.jpg; 1 file that is no image, such as {data}/train/fear/notes.txt; "
-        f"1 raw file of a camera, such as {data}/train/fear/photo.NEF; 1 folder that is no split, such as {data}/unlabelled")
+        f"left out: 3 images in subfolders, such as {data}/train/fear/2019/0.jpg; 1 image in no "
+        f"class folder, such as {data}/train/beside.jpg; "
+        f"1 pipe or device, such as {data}/train/awe/pipe.jpg; 1 file that is no image, such as "
+        f"{data}/train/fear/notes.txt; "
+        f"1 raw file of a camera, such as {data}/train/fear/photo.NEF; 1 folder that is no "
+        f"split, such as {data}/unlabelled"
+    )
 
 
 def test_contents_tell_an_image_and_a_usual_name_that_it_should_be_one(data):
@@ -234,13 +297,23 @@ def test_contents_tell_an_image_and_a_usual_name_that_it_should_be_one(data):
     photograph(data / "train" / "awe" / "named.dat")
     (data / "train" / "awe" / "page.webp").write_text("<html>not found</html>")
     train = ImageFolder(data / "train")
-    assert [path.name for path in train.paths[6:9]] == ["named.dat", "no-extension", "page.webp"] and not train.left_out
+    assert [path.name for path in train.paths[6:9]] == [
+        "named.dat",
+        "no-extension",
+        "page.webp",
+    ] and not train.left_out
     with pytest.raises(InputError, match="page.webp"):
         fingerprint({"train": train})
 
 
-@pytest.mark.parametrize("names", [
-    {"valid": "val"}, {"train": "Train", "valid": "Validation", "test": "TEST"}, {"train": "FI/train", "valid": "FI/val", "test": "FI/test"}])
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"valid": "val"},
+        {"train": "Train", "valid": "Validation", "test": "TEST"},
+        {"train": "FI/train", "valid": "FI/val", "test": "FI/test"},
+    ],
+)
 def test_names_of_splits(data, names):
     plain = fingerprint(read_splits(data))
     for split, name in names.items():
@@ -259,12 +332,16 @@ def test_a_set_without_valid_is_evaluated_on_test(data):
 
 def test_two_folders_of_one_split(data):
     shutil.copytree(data / "valid", data / "val")
-    with pytest.raises(InputError, match="several folders that may be its split valid: .*val, .*valid; give"):
+    with pytest.raises(
+        InputError, match="several folders that may be its split valid: .*val, .*valid; give"
+    ):
         read_splits(data)
     (data.parent / "all").mkdir()
     data.rename(data.parent / "all" / "one")
     shutil.copytree(data.parent / "all" / "one", data.parent / "all" / "two")
-    with pytest.raises(InputError, match="several folders that may be its data set: .*one, .*two; give"):
+    with pytest.raises(
+        InputError, match="several folders that may be its data set: .*one, .*two; give"
+    ):
         read_splits(data.parent / "all")
 
 
@@ -272,19 +349,47 @@ def test_a_folder_that_is_not_split(data, tmp_path, monkeypatch, capsys):
     """The command that the message gives makes of it what trains."""
     monkeypatch.chdir(tmp_path)
     (data / "train").rename(tmp_path / "my photos")
-    with pytest.raises(InputError, match="my photos is not split: it has folders of images .awe, fear.") as error:
+    with pytest.raises(
+        InputError, match="my photos is not split: it has folders of images .awe, fear."
+    ) as error:
         read_training_splits("my photos")
     _, given, then = str(error.value).split("\n")
-    assert shlex.split(given)[:2] == ["mlr", "prepare"] and mlr.prepare.main(shlex.split(given)[2:]) == 0
+    assert (
+        shlex.split(given)[:2] == ["mlr", "prepare"]
+        and mlr.prepare.main(shlex.split(given)[2:]) == 0
+    )
     splits, _ = read_training_splits(shlex.split(then)[-1])
-    assert {name: split.counts for name, split in splits.items()} == {"train": [4, 4], "valid": [1, 1], "test": [1, 1]}
+    assert {name: split.counts for name, split in splits.items()} == {
+        "train": [4, 4],
+        "valid": [1, 1],
+        "test": [1, 1],
+    }
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_one_class_is_refused_before_anything_is_made(tmp_path, capsys, row):
     data = write_images(tmp_path / "data", classes=("awe",))
-    assert mlr.train.main(["--data", str(data), "--row", row, "--out", str(tmp_path / "run"), "--pretrained", "none", "--ctx", "cpu"]) == 2
-    assert "are of one class, awe: there is nothing to tell apart" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert (
+        mlr.train.main(
+            [
+                "--data",
+                str(data),
+                "--row",
+                row,
+                "--out",
+                str(tmp_path / "run"),
+                "--pretrained",
+                "none",
+                "--ctx",
+                "cpu",
+            ]
+        )
+        == 2
+    )
+    assert (
+        "are of one class, awe: there is nothing to tell apart" in capsys.readouterr().err
+        and not (tmp_path / "run").exists()
+    )
 
 
 def test_emotions_of_one_sentiment(tmp_path):
@@ -297,18 +402,37 @@ def test_emotions_of_one_sentiment(tmp_path):
 def test_sentiment_of_folders_in_any_form(tmp_path):
     data = write_images(tmp_path / "a", classes=("Amusements", "awed", "fearful", "SAD"), train=1)
     folder = ImageFolder(data / "train", labels="sentiment")
-    assert folder.folders == ["Amusements", "SAD", "awed", "fearful"] and folder.labels == [1, 0, 1, 0]
+    assert folder.folders == ["Amusements", "SAD", "awed", "fearful"] and folder.labels == [
+        1,
+        0,
+        1,
+        0,
+    ]
     data = write_images(tmp_path / "b", classes=("Negative", "positive"), train=1)
     assert ImageFolder(data / "train", labels="sentiment").labels == [0, 1]
     assert ImageFolder(data / "train").classes == ["Negative", "positive"]
 
 
-@pytest.mark.parametrize("text, emotion, sentiment", [
-    ("Amusements", "amusement", "positive"), ("amused", "amusement", "positive"), ("angry", "anger", "negative"), ("awed", "awe", "positive"),
-    ("content", "contentment", "positive"), ("disgusted", "disgust", "negative"), ("EXCITED", "excitement", "positive"),
-    ("fearful", "fear", "negative"), ("sad", "sadness", "negative"), ("happy", "joy", "positive"), ("surprised", "surprise", "positive"),
-    ("positive", "", "positive"), ("Negative", "", "negative"), ("awful", "", ""), ("", "", ""),
-])
+@pytest.mark.parametrize(
+    "text, emotion, sentiment",
+    [
+        ("Amusements", "amusement", "positive"),
+        ("amused", "amusement", "positive"),
+        ("angry", "anger", "negative"),
+        ("awed", "awe", "positive"),
+        ("content", "contentment", "positive"),
+        ("disgusted", "disgust", "negative"),
+        ("EXCITED", "excitement", "positive"),
+        ("fearful", "fear", "negative"),
+        ("sad", "sadness", "negative"),
+        ("happy", "joy", "positive"),
+        ("surprised", "surprise", "positive"),
+        ("positive", "", "positive"),
+        ("Negative", "", "negative"),
+        ("awful", "", ""),
+        ("", "", ""),
+    ],
+)
 def test_forms_of_emotions(text, emotion, sentiment):
     assert (emotion_named(text), sentiment_of(text)) == (emotion, sentiment)
 
@@ -325,12 +449,17 @@ def test_a_folder_that_can_not_be_read(data, monkeypatch, read):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    with pytest.raises(InputError, match="can't read folder .*train/fear, whose images would be missing: Permission denied"):
+    with pytest.raises(
+        InputError,
+        match="can't read folder .*train/fear, whose images would be missing: Permission denied",
+    ):
         read(data)
 
 
 def test_links_are_followed_by_every_command(data, tmp_path):
-    """To a file and a folder within the data and elsewhere; a circle, a folder above and one that is read already are not walked again."""
+    """To a file and a folder within the data and elsewhere; a circle, a folder above and one that
+    is read already are not walked again.
+    """
     photograph(tmp_path / "elsewhere" / "joy" / "a.jpg")
     train = data / "train"
     (train / "joy").symlink_to(tmp_path / "elsewhere" / "joy")
@@ -340,16 +469,41 @@ def test_links_are_followed_by_every_command(data, tmp_path):
     (train / "awe" / "above").symlink_to(data)
     for split in ("valid", "test"):
         (data / split / "joy").mkdir()
-    expected = [*(train / "awe" / name for name in ("00.jpg", "01.jpg", "02.jpg", "03.jpg", "04.jpg", "05.jpg", "linked.jpg", "within.jpg")),
-                *(train / "fear" / (f"{number:02d}.jpg") for number in range(6)), train / "joy" / "a.jpg"]
+    expected = [
+        *(
+            train / "awe" / name
+            for name in (
+                "00.jpg",
+                "01.jpg",
+                "02.jpg",
+                "03.jpg",
+                "04.jpg",
+                "05.jpg",
+                "linked.jpg",
+                "within.jpg",
+            )
+        ),
+        *(train / "fear" / (f"{number:02d}.jpg") for number in range(6)),
+        train / "joy" / "a.jpg",
+    ]
     splits = read_splits(data)
     assert splits["train"].paths == expected
-    assert by_kind(splits["train"].left_out) == [f"2 folders that are read already, such as {train / 'awe' / 'above'}"]
+    assert by_kind(splits["train"].left_out) == [
+        f"2 folders that are read already, such as {train / 'awe' / 'above'}"
+    ]
     assert find_images(train) == expected
     assert [data / row.path for row in read_folders(data).rows if row.split == "train"] == expected
+
+
 # Formats. All of these lose nothing, so that the pixels are known.
 LOSSLESS = {
-    "BMP": {}, "GIF": {}, "TIFF": {"compression": "tiff_lzw"}, "WEBP": {"lossless": True}, "JPEG2000": {}, "PPM": {}, "PNG": {},
+    "BMP": {},
+    "GIF": {},
+    "TIFF": {"compression": "tiff_lzw"},
+    "WEBP": {"lossless": True},
+    "JPEG2000": {},
+    "PPM": {},
+    "PNG": {},
 }
 
 
@@ -361,7 +515,9 @@ def saved(picture, kind, **options):
 
 def few_colours(height=24, width=36):
     """As many as a GIF has."""
-    return np.random.randint(0, 256, (200, 3), dtype=np.uint8)[np.random.randint(0, 200, (height, width))]
+    return np.random.randint(0, 256, (200, 3), dtype=np.uint8)[
+        np.random.randint(0, 200, (height, width))
+    ]
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
@@ -375,61 +531,98 @@ def test_contents_decide_how_a_file_is_read(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
-@pytest.mark.parametrize("part", [.02, .3, .6, .95])
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.95])
 def test_every_format_is_refused_where_it_is_truncated(tmp_path, kind, part):
     content = saved(Image.fromarray(few_colours()), kind, **LOSSLESS[kind])
-    (tmp_path / "half.jpg").write_bytes(content[:int(len(content) * part)])
+    (tmp_path / "half.jpg").write_bytes(content[: int(len(content) * part)])
     for read in (checked_bytes, read_image):
-        with pytest.raises(InputError, match="half.jpg (is|can't be decoded, likely a|can't be decoded.*) ?(truncated|damaged)"):
+        with pytest.raises(
+            InputError,
+            match="half.jpg (is|can't be decoded, likely a|can't be decoded.*) ?(truncated|damaged)",
+        ):
             read(tmp_path / "half.jpg")
 
 
-@pytest.mark.parametrize("kind, options", [("GIF", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("PNG", {})])
+@pytest.mark.parametrize(
+    "kind, options", [("GIF", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("PNG", {})]
+)
 def test_of_several_frames_or_pages_the_first_is_the_image(tmp_path, kind, options):
     first, second = few_colours(), few_colours()
-    (tmp_path / "a").write_bytes(saved(
-        Image.fromarray(first), kind, save_all=True, append_images=[Image.fromarray(second)], **options))
+    (tmp_path / "a").write_bytes(
+        saved(
+            Image.fromarray(first),
+            kind,
+            save_all=True,
+            append_images=[Image.fromarray(second)],
+            **options,
+        )
+    )
     assert_array_equal(read_image(tmp_path / "a").asnumpy(), first)
 
 
-@pytest.mark.parametrize("kind, options", [
-    ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True}), ("JPEG2000", {}), ("PNG", {})])
+@pytest.mark.parametrize(
+    "kind, options",
+    [("TIFF", {}), ("WEBP", {"lossless": True, "exact": True}), ("JPEG2000", {}), ("PNG", {})],
+)
 def test_transparency_is_ignored(tmp_path, kind, options):
     pixels = few_colours()
-    picture = Image.fromarray(np.dstack([pixels, np.random.randint(0, 256, (24, 36), dtype=np.uint8)]))
+    picture = Image.fromarray(
+        np.dstack([pixels, np.random.randint(0, 256, (24, 36), dtype=np.uint8)])
+    )
     (tmp_path / "a").write_bytes(saved(picture, kind, **options))
     assert_array_equal(read_image(tmp_path / "a").asnumpy(), pixels)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
 def test_of_16_bits_the_upper_8_stay(tmp_path, kind):
-    grey = np.random.randint(0, 2 ** 16, (24, 36)).astype(np.uint16)
-    (tmp_path / "a").write_bytes(saved(Image.fromarray(grey.astype(np.int32) if kind == "PPM" else grey), kind))
-    assert_array_equal(read_image(tmp_path / "a").asnumpy(), np.repeat((grey >> 8)[:, :, None], 3, axis=2))
+    grey = np.random.randint(0, 2**16, (24, 36)).astype(np.uint16)
+    (tmp_path / "a").write_bytes(
+        saved(Image.fromarray(grey.astype(np.int32) if kind == "PPM" else grey), kind)
+    )
+    assert_array_equal(
+        read_image(tmp_path / "a").asnumpy(), np.repeat((grey >> 8)[:, :, None], 3, axis=2)
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 def test_the_orientation_of_a_tiff_is_ignored(tmp_path, orientation, compression):
     pixels = few_colours()
-    (tmp_path / "a").write_bytes(saved(Image.fromarray(pixels), "TIFF", compression=compression, tiffinfo={274: orientation}))
+    (tmp_path / "a").write_bytes(
+        saved(Image.fromarray(pixels), "TIFF", compression=compression, tiffinfo={274: orientation})
+    )
     assert_array_equal(read_image(tmp_path / "a").asnumpy(), pixels)
 
 
 def test_numbers_that_are_no_levels_are_refused(tmp_path):
-    (tmp_path / "a.tif").write_bytes(saved(Image.fromarray(np.random.rand(8, 8).astype(np.float32)), "TIFF"))
-    with pytest.raises(InputError, match="a.tif is a TIFF of the mode F, .*: save it with 8 or 16 bits"):
+    (tmp_path / "a.tif").write_bytes(
+        saved(Image.fromarray(np.random.rand(8, 8).astype(np.float32)), "TIFF")
+    )
+    with pytest.raises(
+        InputError, match="a.tif is a TIFF of the mode F, .*: save it with 8 or 16 bits"
+    ):
         checked_bytes(tmp_path / "a.tif")
 
 
-HEIC, AVIF = (b"\0\0\0\x18ftyp" + brands for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1avif"))
+HEIC, AVIF = (
+    b"\0\0\0\x18ftyp" + brands for brands in (b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1avif")
+)
 
 
-@pytest.mark.parametrize("content, message", [
-    (HEIC, "a.jpg is a HEIC, which .* pip install pillow-heif, or convert it to JPEG"),
-    (AVIF, "a.jpg is an AVIF, which .* pip install pillow-avif-plugin, or convert it to JPEG")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (HEIC, "a.jpg is a HEIC, which .* pip install pillow-heif, or convert it to JPEG"),
+        (AVIF, "a.jpg is an AVIF, which .* pip install pillow-avif-plugin, or convert it to JPEG"),
+    ],
+)
 def test_a_format_without_its_plugin_is_named(tmp_path, monkeypatch, content, message):
-    for module in ("pillow_heif", "pillow_avif", "pillow_avif.AvifImagePlugin", "PIL.AvifImagePlugin"):
+    for module in (
+        "pillow_heif",
+        "pillow_avif",
+        "pillow_avif.AvifImagePlugin",
+        "PIL.AvifImagePlugin",
+    ):
         monkeypatch.setitem(sys.modules, module, None)
     images._plugin.cache_clear()
     (tmp_path / "a.jpg").write_bytes(content)
@@ -441,29 +634,49 @@ def test_a_format_without_its_plugin_is_named(tmp_path, monkeypatch, content, me
 def test_a_format_with_its_plugin_is_read(tmp_path, monkeypatch):
     """In its place one that reads the JPEG behind the brands."""
     plugin = types.ModuleType("pillow_heif")
-    plugin.HeifImageFile = lambda file: JpegImagePlugin.JpegImageFile(io.BytesIO(file.read()[len(HEIC):]))
+    plugin.HeifImageFile = lambda file: JpegImagePlugin.JpegImageFile(
+        io.BytesIO(file.read()[len(HEIC) :])
+    )
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
     images._plugin.cache_clear()
     (tmp_path / "a.jpg").write_bytes(encoded(".jpg"))
     (tmp_path / "a.heic").write_bytes(HEIC + (tmp_path / "a.jpg").read_bytes())
-    assert_array_equal(read_image(tmp_path / "a.heic").asnumpy(), read_image(tmp_path / "a.jpg").asnumpy())
+    assert_array_equal(
+        read_image(tmp_path / "a.heic").asnumpy(), read_image(tmp_path / "a.jpg").asnumpy()
+    )
     images._plugin.cache_clear()
 
 
 # JPEGs without their last bytes.
 
-@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 3)])
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        (cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
+        (cv2.IMWRITE_JPEG_RST_INTERVAL, 3),
+    ],
+)
 def test_a_jpeg_that_lacks_its_end_marker_alone_is_read(tmp_path, capfd, options):
     content, path = encoded(".jpg", *options), tmp_path / "a.jpg"
     path.write_bytes(content)
     whole = read_image(path).asnumpy()
-    for behind in (b"", b"\xff", bytes(100)):                                 # 100: as where a download reserved the room
+    # 100: as where a download reserved the room
+    for behind in (b"", b"\xff", bytes(100)):
         path.write_bytes(content[:-2] + behind)
         assert_array_equal(read_image(path).asnumpy(), whole)
         assert checked_bytes(path) == content[:-2] + behind
-    assert capfd.readouterr().err == f"warning: image {path} has no end marker, but all its pixels, and is read: to mend it, save it anew\n"
+    assert capfd.readouterr().err == (
+        f"warning: image {path} has no end marker, but all its pixels, and is read: to mend "
+        "it, save it anew\n"
+    )
     last_scan = content.rindex(b"\xff\xda")
-    for end in [*range(last_scan, len(content) - 2, 37), *range(len(content) - 12, len(content) - 2)]:
+    for end in [
+        *range(last_scan, len(content) - 2, 37),
+        *range(len(content) - 12, len(content) - 2),
+    ]:
         for behind in (b"", bytes(len(content) - end), b"\xff" * 20):
             path.write_bytes(content[:end] + behind)
             with pytest.raises(InputError, match="a.jpg is truncated"):
@@ -472,21 +685,32 @@ def test_a_jpeg_that_lacks_its_end_marker_alone_is_read(tmp_path, capfd, options
 
 def test_a_progressive_jpeg_without_its_last_scan_is_truncated(tmp_path):
     content = encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
-    (tmp_path / "a.jpg").write_bytes(content[:content.rindex(b"\xff\xc4")])
+    (tmp_path / "a.jpg").write_bytes(content[: content.rindex(b"\xff\xc4")])
     with pytest.raises(InputError, match="a.jpg is truncated"):
         read_bytes(tmp_path / "a.jpg")
 
 
 def png_chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def test_decoders_say_nothing_without_a_name(tmp_path, capfd):
-    """OpenCV's and MXNet's libjpeg and libpng would write of each of these to the standard error."""
+    """OpenCV's and MXNet's libjpeg and libpng would write of each of these to the standard
+    error.
+    """
     jpeg, png = encoded(".jpg"), encoded(".png")
     tables, scan = jpeg.index(b"\xff\xdb"), jpeg.index(b"\xff\xda") + 40
-    for name, content in (("before.jpg", jpeg[:tables] + b"\0" + jpeg[tables:]), ("inside.jpg", jpeg[:scan] + b"\xa5" * 30 + jpeg[scan + 30:]),
-                          ("early.jpg", jpeg[:-200] + b"\xff\xd9"), ("profile.png", png[:33] + png_chunk(b"iCCP", b"a\0\0x") + png[33:])):
+    for name, content in (
+        ("before.jpg", jpeg[:tables] + b"\0" + jpeg[tables:]),
+        ("inside.jpg", jpeg[:scan] + b"\xa5" * 30 + jpeg[scan + 30 :]),
+        ("early.jpg", jpeg[:-200] + b"\xff\xd9"),
+        ("profile.png", png[:33] + png_chunk(b"iCCP", b"a\0\0x") + png[33:]),
+    ):
         path = tmp_path / name
         path.write_bytes(content)
         assert read_image(path).shape == (40, 60, 3)
@@ -495,6 +719,7 @@ def test_decoders_say_nothing_without_a_name(tmp_path, capfd):
 
 
 # What is no regular file.
+
 
 def test_a_pipe_is_read_once(tmp_path):
     content, pipe = encoded(".jpg"), tmp_path / "pipe"
@@ -508,6 +733,6 @@ def test_a_pipe_is_read_once(tmp_path):
 
 
 def test_a_device_without_an_end_is_left(monkeypatch):
-    monkeypatch.setattr(images, "MOST_BYTES", 2 ** 22)
+    monkeypatch.setattr(images, "MOST_BYTES", 2**22)
     with pytest.raises(InputError, match="image /dev/zero has more than 4 MiB"):
         read_image("/dev/zero")

@@ -32,7 +32,10 @@ def read(folder, split):
 
 
 def test_train_is_imbalanced_like_fi_and_the_rest_is_balanced(demo):
-    counts = {split: [len(list((demo / split / emotion).iterdir())) for emotion in MIKELS] for split in ("train", "valid", "test")}
+    counts = {
+        split: [len(list((demo / split / emotion).iterdir())) for emotion in MIKELS]
+        for split in ("train", "valid", "test")
+    }
     total = sum(FI_COUNTS.values())
     assert counts["train"] == [round(2400 * FI_COUNTS[emotion] / total) for emotion in MIKELS]
     assert counts["valid"] == [20] * 8 and counts["test"] == [60] * 8
@@ -58,15 +61,19 @@ def test_splits_share_no_painting(demo):
 
 
 def test_mean_colour_is_not_enough(demo):
-    """A linear classifier on mean colour tells some emotions, but stays under 0.65: the lines are needed."""
+    """A linear classifier on mean colour tells some emotions, but stays under 0.65: the lines are
+    needed.
+    """
     means = {}
     for split in ("train", "test"):
         images, labels = read(demo, split)
         means[split] = np.array([image.mean(axis=(0, 1)) for image in images]), labels
     for class_weight in (None, "balanced"):
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=class_weight)).fit(*means["train"])
+        model = make_pipeline(
+            StandardScaler(), LogisticRegression(max_iter=2000, class_weight=class_weight)
+        ).fit(*means["train"])
         score = balanced_accuracy_score(means["test"][1], model.predict(means["test"][0]))
-        assert .30 < score < .65
+        assert 0.30 < score < 0.65
 
 
 def test_a_finished_set_is_left_as_it_is(demo):
@@ -79,13 +86,17 @@ def test_another_set_is_not_overwritten(demo, tmp_path):
     with pytest.raises(InputError, match="drawn with other options"):
         draw_demo_data(demo, seed=8)
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(InputError, match="is no demo data set, not even one in part: .*mine.txt is not of it"):
+    with pytest.raises(
+        InputError, match="is no demo data set, not even one in part: .*mine.txt is not of it"
+    ):
         draw_demo_data(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "x"
 
 
 def test_objects_are_the_same_for_the_same_seed_and_another_task():
-    """Twelve objects, whose colours say nothing: mean colour tells them apart hardly better than chance, 0.083."""
+    """Twelve objects, whose colours say nothing: mean colour tells them apart hardly better than
+    chance, 0.083.
+    """
     assert len(CLASSES) == 12 and not set(CLASSES) & set(MIKELS)
     colors, labels = [], []
     for label, name in enumerate(CLASSES):
@@ -94,10 +105,20 @@ def test_objects_are_the_same_for_the_same_seed_and_another_task():
             assert pixels.shape == (96, 96, 3) and pixels.dtype == np.uint8
             colors.append(pixels.mean(axis=(0, 1)))
             labels.append(label)
-    assert (paint_object("dotted_star", np.random.RandomState(5)) == paint_object("dotted_star", np.random.RandomState(5))).all()
+    assert (
+        paint_object("dotted_star", np.random.RandomState(5))
+        == paint_object("dotted_star", np.random.RandomState(5))
+    ).all()
     train = np.arange(len(labels)) % 2 == 0
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(np.array(colors)[train], np.array(labels)[train])
-    assert balanced_accuracy_score(np.array(labels)[~train], classifier.predict(np.array(colors)[~train])) < .17
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
+        np.array(colors)[train], np.array(labels)[train]
+    )
+    assert (
+        balanced_accuracy_score(
+            np.array(labels)[~train], classifier.predict(np.array(colors)[~train])
+        )
+        < 0.17
+    )
 
 
 def test_drawing_objects_overwrites_nothing(tmp_path, monkeypatch):
@@ -112,22 +133,34 @@ def test_drawing_objects_overwrites_nothing(tmp_path, monkeypatch):
 
 
 def test_an_object_is_its_shape_and_its_surface():
-    """Of a class, two seeds paint different pictures; the same seed paints all classes with the same background."""
+    """Of a class, two seeds paint different pictures; the same seed paints all classes with the
+    same background.
+    """
     plain, again = (paint_object("plain_disc", np.random.RandomState(seed)) for seed in (1, 2))
     assert not np.array_equal(plain, again)
     pictures = {name: paint_object(name, np.random.RandomState(3)) for name in CLASSES}
     assert len({picture.tobytes() for picture in pictures.values()}) == 12
-    assert len({picture[0, 0].tobytes() for picture in pictures.values()}) == 1             # a corner of the wash
-    assert len(np.unique(pictures["plain_box"].reshape(-1, 3), axis=0)) < len(np.unique(pictures["dotted_box"].reshape(-1, 3), axis=0))
+    # a corner of the wash
+    assert len({picture[0, 0].tobytes() for picture in pictures.values()}) == 1
+    assert len(np.unique(pictures["plain_box"].reshape(-1, 3), axis=0)) < len(
+        np.unique(pictures["dotted_box"].reshape(-1, 3), axis=0)
+    )
 
 
 def test_another_seed_draws_other_objects(tmp_path, monkeypatch):
     monkeypatch.setattr("mlr.data.drawn.objects.COUNTS", {"train": 1, "valid": 1})
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         draw_objects(tmp_path / name, seed)
-    a, b, c = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.jpg")} for name in "abc")
+    a, b, c = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*.jpg")
+        }
+        for name in "abc"
+    )
     assert a == b and set(a) == set(c) and not any(a[path] == c[path] for path in a)
-    assert len(set(a.values())) == 24                                                       # train and valid share none
+    # train and valid share none
+    assert len(set(a.values())) == 24
 
 
 @pytest.fixture
@@ -136,12 +169,16 @@ def few(monkeypatch):
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("stopped", ["between", "within", "marker"])
 def test_an_interrupted_drawing_is_finished(tmp_path, monkeypatch, few, stopped):
-    """Between two files, within one or within the last, by this version or by one that wrote them in place."""
+    """Between two files, within one or within the last, by this version or by one that wrote them
+    in place.
+    """
     draw_objects(tmp_path / "whole")
     drawn = []
 
@@ -188,7 +225,13 @@ def test_a_file_of_the_user_under_a_drawings_name_stays(tmp_path, few):
     path = tmp_path / "train" / "plain_disc" / "0001.jpg"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
-    with pytest.raises(InputError, match="is no demo data set, not even one in part: .*0001.jpg is not of it; give another folder"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "is no demo data set, not even one in part: .*0001.jpg is not of it; give another "
+            "folder"
+        ),
+    ):
         draw_objects(tmp_path)
     assert contents(tmp_path) == {path.relative_to(tmp_path): b"mine"}
 
@@ -197,5 +240,17 @@ def test_a_contact_sheet_beside_hidden_files(tmp_path, few):
     draw_objects(tmp_path / "objects")
     for path in (tmp_path / "objects" / "valid", tmp_path / "objects" / "valid" / "plain_box"):
         (path / ".DS_Store").write_bytes(b"Bud1")
-    assert main(["--dataset", "demo-objects", "--out", str(tmp_path / "objects"), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert (
+        main(
+            [
+                "--dataset",
+                "demo-objects",
+                "--out",
+                str(tmp_path / "objects"),
+                "--sheet",
+                str(tmp_path / "sheet.png"),
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "sheet.png").stat().st_size > 0

@@ -1,4 +1,6 @@
-"""Training and prediction over four devices, against the same worked out on one as docs/SEVERAL_DEVICES.md says."""
+"""Training and prediction over four devices, against the same worked out on one as
+docs/SEVERAL_DEVICES.md says.
+"""
 
 import json
 import signal
@@ -21,8 +23,9 @@ from mlr.training.optimizer import new_trainer
 
 DEVICES = [mx.cpu(number) for number in range(4)]
 NAMED = "cpu(0),cpu(1),cpu(2),cpu(3)"
-RATE, MOMENTUM, DECAY = 2 ** -4, .875, 2 ** -10    # exact in float32, in which MXNet's SGD keeps them
-LOSS = mlr.ClassImbalanceLoss([.2, .5, .3])
+# exact in float32, in which MXNet's SGD keeps them
+RATE, MOMENTUM, DECAY = 2**-4, 0.875, 2**-10
+LOSS = mlr.ClassImbalanceLoss([0.2, 0.5, 0.3])
 
 
 def parts_of(images, devices=len(DEVICES)):
@@ -33,11 +36,20 @@ def parts_of(images, devices=len(DEVICES)):
 
 
 def network(ctx, batch_norm, like=None):
-    """Return a small network in float64, with new parameters or those of another. batch_norm: of maps (N, C, H, W) and vectors (N, D)."""
+    """Return a small network in float64, with new parameters or those of another. batch_norm: of
+    maps (N, C, H, W) and vectors (N, D).
+    """
     net = nn.HybridSequential()
     of_maps, of_vectors = [[nn.BatchNorm(in_channels=4)] if batch_norm else [] for _ in range(2)]
-    net.add(nn.Conv2D(4, 3, in_channels=3), *of_maps, nn.Activation("relu"), nn.GlobalAvgPool2D(), nn.Flatten(), *of_vectors,
-            nn.Dense(3, in_units=4))
+    net.add(
+        nn.Conv2D(4, 3, in_channels=3),
+        *of_maps,
+        nn.Activation("relu"),
+        nn.GlobalAvgPool2D(),
+        nn.Flatten(),
+        *of_vectors,
+        nn.Dense(3, in_units=4),
+    )
     net.initialize(mx.init.Xavier(), ctx=ctx)
     net.cast("float64")
     for ours, theirs in zip(parameters(net), parameters(like) if like else ()):
@@ -58,8 +70,13 @@ def running(net):
 
 
 def random_batches(*sizes):
-    return [(nd.random.normal(shape=(size, 3, 6, 5), dtype="float64"), nd.array(np.random.randint(0, 3, size), dtype="float64"))
-            for size in sizes]
+    return [
+        (
+            nd.random.normal(shape=(size, 3, 6, 5), dtype="float64"),
+            nd.array(np.random.randint(0, 3, size), dtype="float64"),
+        )
+        for size in sizes
+    ]
 
 
 def train_on_devices(net, data):
@@ -77,7 +94,8 @@ def train_on_devices(net, data):
 def train_by_hand(copies, data, parts):
     """Train copies of a network on one device, by SGD in NumPy.
 
-    parts: N -> for each copy the rows of a batch that it sees, and their share. All take the sum of their gradients, and stay alike.
+    parts: N -> for each copy the rows of a batch that it sees, and their share. All take the sum of
+    their gradients, and stay alike.
     """
     velocities = [0] * len(learned(copies[0]))
     for images, labels in data:
@@ -86,15 +104,20 @@ def train_by_hand(copies, data, parts):
                 loss = (LOSS(copy(images[rows]), labels[rows]) * share).sum()
             loss.backward()
         for number, same in enumerate(zip(*map(learned, copies))):
-            weight, gradient = same[0].data().asnumpy(), sum(parameter.grad().asnumpy() for parameter in same)
-            gradient = gradient * float(np.float32(1 / len(images)))            # in which MXNet keeps this, too
+            weight, gradient = (
+                same[0].data().asnumpy(),
+                sum(parameter.grad().asnumpy() for parameter in same),
+            )
+            # in which MXNet keeps this, too
+            gradient = gradient * float(np.float32(1 / len(images)))
             velocities[number] = MOMENTUM * velocities[number] - RATE * (gradient + DECAY * weight)
             for parameter in same:
                 parameter.set_data(nd.array(weight + velocities[number], dtype="float64"))
 
 
 def assert_as_by_hand(ours, theirs):
-    assert_allclose(ours.asnumpy(), theirs.asnumpy(), rtol=1e-11, atol=1e-13)    # float64; sums are taken in another order
+    # float64; sums are taken in another order
+    assert_allclose(ours.asnumpy(), theirs.asnumpy(), rtol=1e-11, atol=1e-13)
 
 
 def assert_devices_hold_the_same(net):
@@ -107,11 +130,13 @@ def assert_devices_hold_the_same(net):
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 11])
 def test_every_image_is_on_one_device(size):
     """Each once and in order; a device without one of its own gets the first, with share 0."""
-    (images, labels), = random_batches(size)
+    ((images, labels),) = random_batches(size)
     parts = forward.split_batch(images, nd.cast(labels, "int64"), DEVICES)
     assert len(parts) == len(DEVICES)
     for (x, y, share), (rows, expected_share), device in zip(parts, parts_of(size), DEVICES):
-        assert x.context == y.context == device and share == expected_share and y.dtype == images.dtype
+        assert (
+            x.context == y.context == device and share == expected_share and y.dtype == images.dtype
+        )
         assert_array_equal(x.asnumpy(), images.asnumpy()[rows])
         assert_array_equal(y.asnumpy(), labels.asnumpy()[rows])
 
@@ -135,7 +160,9 @@ def test_without_batch_norm_the_devices_train_as_one(static, last):
 
 @pytest.mark.parametrize("last", [1, 2, 3, 4])
 def test_batch_norm_is_that_of_each_devices_part(last):
-    """Each normalises by its own part, gradients are added, and each keeps its own running statistics; what is saved is their mean."""
+    """Each normalises by its own part, gradients are added, and each keeps its own running
+    statistics; what is saved is their mean.
+    """
     data = random_batches(8, 7, last) + random_batches(11, last)
     net = network(DEVICES, batch_norm=True)
     copies = [network(DEVICES[:1], True, like=net) for _ in DEVICES]
@@ -150,7 +177,10 @@ def test_batch_norm_is_that_of_each_devices_part(last):
     for ours, theirs in zip(running(net), zip(*map(running, copies))):
         for device, parameter in zip(DEVICES, theirs):
             assert_as_by_hand(ours.data(device), parameter.data())
-        assert_as_by_hand(nd.array(saved[ours.name], dtype="float64"), sum(parameter.data() for parameter in theirs) / len(DEVICES))
+        assert_as_by_hand(
+            nd.array(saved[ours.name], dtype="float64"),
+            sum(parameter.data() for parameter in theirs) / len(DEVICES),
+        )
         assert np.ptp([parameter.data().asnumpy() for parameter in theirs], axis=0).max() > 1e-3
 
 
@@ -161,9 +191,11 @@ def test_each_device_predicts_by_the_running_statistics_that_it_has():
     data = random_batches(8, 7)
     train_on_devices(net, data)
     train_by_hand(copies, data, parts_of)
-    (images, labels), = random_batches(6)
+    ((images, labels),) = random_batches(6)
     logits, _ = forward.predict(net, [(images, labels)], DEVICES)
-    expected = nd.concat(*[copy(images[rows]) for copy, (rows, _) in zip(copies, parts_of(6))], dim=0)
+    expected = nd.concat(
+        *[copy(images[rows]) for copy, (rows, _) in zip(copies, parts_of(6))], dim=0
+    )
     assert_as_by_hand(nd.array(logits, dtype="float64"), expected)
 
 
@@ -172,45 +204,87 @@ def test_four_devices_predict_as_one(batch_norm):
     net = network(DEVICES, batch_norm)
     one = network(DEVICES[:1], batch_norm, like=net)
     for ours, theirs in zip(running(net), running(one)):
-        statistics = nd.random.uniform(.5, 2, ours.shape, dtype="float64")
+        statistics = nd.random.uniform(0.5, 2, ours.shape, dtype="float64")
         ours.set_data(statistics)
         theirs.set_data(statistics)
     data = random_batches(1, 4, 2, 7, 3, 8, 5)
     logits, labels = forward.predict(net, data, DEVICES)
-    assert_as_by_hand(nd.array(logits, dtype="float64"), nd.concat(*[one(images) for images, _ in data], dim=0))
+    assert_as_by_hand(
+        nd.array(logits, dtype="float64"), nd.concat(*[one(images) for images, _ in data], dim=0)
+    )
     assert_array_equal(labels, np.concatenate([labels.asnumpy() for _, labels in data]))
 
 
 def test_a_loaded_run_answers_on_four_devices_as_on_one():
-    """Through the library's door, so with the graph that is rewritten for prediction; the run that ships, and images of one colour each."""
-    images = [np.full((40, 50, 3), colour, np.uint8) for colour in np.random.RandomState(0).randint(0, 256, (18, 3))]
+    """Through the library's door, so with the graph that is rewritten for prediction; the run that
+    ships, and images of one colour each.
+    """
+    images = [
+        np.full((40, 50, 3), colour, np.uint8)
+        for colour in np.random.RandomState(0).randint(0, 256, (18, 3))
+    ]
     one, four = mlr.load(ctx="cpu"), mlr.load(ctx=NAMED)
     expected = [one(image).probabilities for image in images]
-    assert np.abs(np.diff([[row[name] for name in one.classes] for row in expected], axis=0)).max(axis=1).min() > 1e-3  # order shows
+    # order shows
+    assert (
+        np.abs(np.diff([[row[name] for name in one.classes] for row in expected], axis=0))
+        .max(axis=1)
+        .min()
+        > 1e-3
+    )
     for number in (1, 2, 3, 4, 5, len(images)):
         for answer, row in zip(four(images[:number]), expected[:number]):
             # Float32 in probabilities: MKL-DNN takes sums in another order for another batch.
-            assert_allclose([answer.probabilities[name] for name in one.classes], [row[name] for name in one.classes], rtol=0, atol=1e-5)
+            assert_allclose(
+                [answer.probabilities[name] for name in one.classes],
+                [row[name] for name in one.classes],
+                rtol=0,
+                atol=1e-5,
+            )
 
 
 @pytest.mark.slow
 def test_the_commands_on_four_devices(command, tmp_path):
-    """12 images in batches of 5, so 5, 5 and 2: stopped after an epoch and resumed, as if it had not been; evaluated as on one."""
+    """12 images in batches of 5, so 5, 5 and 2: stopped after an epoch and resumed, as if it had
+    not been; evaluated as on one.
+    """
     data = write_images(tmp_path / "data")
-    arguments = ["--data", data, *TINY, "--backbone", "resnet18_v2_slim", "--ctx", NAMED, "--batch-size", 5, "--epochs", 2]
+    arguments = [
+        "--data",
+        data,
+        *TINY,
+        "--backbone",
+        "resnet18_v2_slim",
+        "--ctx",
+        NAMED,
+        "--batch-size",
+        5,
+        "--epochs",
+        2,
+    ]
     done = command("train", "--out", tmp_path / "whole", *arguments)
     assert done.returncode == 0, done.stderr
     assert f"training on {NAMED.replace(',', ', ')}, run folder" in done.stdout
-    assert json.loads((tmp_path / "whole" / "config.json").read_text())["contexts"] == NAMED.split(",")
+    assert json.loads((tmp_path / "whole" / "config.json").read_text())["contexts"] == NAMED.split(
+        ","
+    )
 
-    stopped = ("import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
-               "Run.save_epoch = lambda *arguments, **named: (save(*arguments, **named), os.kill(os.getpid(), 9))\n"
-               "mlr.train.main(sys.argv[1:])")
-    killed = subprocess.run([sys.executable, "-c", stopped, "--out", *map(str, [tmp_path / "run", *arguments])], stdout=subprocess.DEVNULL)
+    stopped = (
+        "import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
+        "Run.save_epoch = lambda *arguments, **named: (save(*arguments, **named), "
+        "os.kill(os.getpid(), 9))\n"
+        "mlr.train.main(sys.argv[1:])"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", stopped, "--out", *map(str, [tmp_path / "run", *arguments])],
+        stdout=subprocess.DEVNULL,
+    )
     assert killed.returncode == -signal.SIGKILL
     done = command("train", "--resume", "--out", tmp_path / "run", "--ctx", NAMED)
     assert done.returncode == 0, done.stderr
-    assert [line.split(",")[0] for line in done.stdout.splitlines() if line.startswith("epoch ")] == ["epoch 2"]
+    assert [
+        line.split(",")[0] for line in done.stdout.splitlines() if line.startswith("epoch ")
+    ] == ["epoch 2"]
     whole, resumed = (nd.load(str(tmp_path / name / "last.params")) for name in ("whole", "run"))
     assert whole.keys() == resumed.keys()
     for name, array in whole.items():
@@ -218,7 +292,12 @@ def test_the_commands_on_four_devices(command, tmp_path):
 
     reports = []
     for ctx in (NAMED, "cpu"):
-        assert command("evaluate", "--run", tmp_path / "run", "--split", "train", "--ctx", ctx).returncode == 0
+        assert (
+            command(
+                "evaluate", "--run", tmp_path / "run", "--split", "train", "--ctx", ctx
+            ).returncode
+            == 0
+        )
         reports.append(json.loads((tmp_path / "run" / "evaluation_train.json").read_text()))
     assert reports[0] == reports[1] and reports[0]["images"] == 12
     assert len(Run.open(tmp_path / "run").metrics) == 2

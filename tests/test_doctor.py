@@ -21,26 +21,40 @@ ROOT = Path(__file__).parent.parent
 
 
 def nvidia_smi(folder, script):
-    """Write a program nvidia-smi that is a shell script; return the PATH on which it comes first."""
+    """Write a program nvidia-smi that is a shell script; return the PATH on which it comes
+    first.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "nvidia-smi").write_text("#!/bin/sh\n" + script)
     (folder / "nvidia-smi").chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
-A100 = 'case "$1" in *name,driver_version,compute_cap) echo "NVIDIA A100, 40 GB, 470.57, 8.0";; *) exit 3;; esac\n'
-OLD_DRIVER = 'case "$1" in *compute_cap*) echo "Field \\"compute_cap\\" is not a valid field to query."; exit 2;; *) echo "Tesla K80, 418.67";; esac\n'
+A100 = (
+    'case "$1" in *name,driver_version,compute_cap) echo "NVIDIA A100, 40 GB, 470.57, 8.0";; *) '
+    "exit 3;; esac\n"
+)
+OLD_DRIVER = (
+    'case "$1" in *compute_cap*) echo "Field \\"compute_cap\\" is not a valid field to query."; '
+    'exit 2;; *) echo "Tesla K80, 418.67";; esac\n'
+)
 
 
 def test_this_machine(command):
     done = command("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    lines = dict(line.split(None, 1) for line in done.stdout.split("\n\n")[0].replace("pixel cache", "cache").splitlines())
+    lines = dict(
+        line.split(None, 1)
+        for line in done.stdout.split("\n\n")[0].replace("pixel cache", "cache").splitlines()
+    )
     assert lines["Python"].endswith(sys.executable)
-    (name, version), = installed_builds().items()
+    ((name, version),) = installed_builds().items()
     assert lines["MXNet"] == f"{mx.__version__}; installed: {name} {version}"
-    assert f"numpy {__import__('numpy').__version__}" in lines["packages"] and "d2lzh 1.0.0" in lines["packages"]
+    assert (
+        f"numpy {__import__('numpy').__version__}" in lines["packages"]
+        and "d2lzh 1.0.0" in lines["packages"]
+    )
     assert "checkpoints/demo, whole" in lines["checkpoint"]
     assert lines["threads"].startswith(f"{usable_cores():d} cores, OMP_NUM_THREADS ")
 
@@ -49,54 +63,101 @@ def test_json_beside_a_gpu(command, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", nvidia_smi(tmp_path / "bin", A100))
     monkeypatch.setenv("MLR_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "pixels-1.npy").write_bytes(bytes(10 ** 6))
+    (tmp_path / "cache" / "pixels-1.npy").write_bytes(bytes(10**6))
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     (tmp_path / "home" / "models").mkdir(parents=True)
     (tmp_path / "home" / "models" / "resnet50_v2-ecdde353.params").write_bytes(b"")
     done = command("doctor", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads(done.stdout)
-    assert facts["works"] and facts["mxnet"] == {"version": mx.__version__, "gpus": 0, "features": {
-        name: Features().is_enabled(name) for name in ("CUDA", "CUDNN", "MKLDNN", "OPENCV")}}
-    assert facts["package"]["cache"] == {"path": str(tmp_path / "cache"), "files": 1, "gigabytes": .001}
-    assert facts["package"]["models"] == {"path": str(tmp_path / "home" / "models"), "files": ["resnet50_v2-ecdde353.params"]}
-    assert facts["gpus"]["seen"] == [{"name": "NVIDIA A100, 40 GB", "driver": "470.57", "capability": 8.0}]
+    assert facts["works"] and facts["mxnet"] == {
+        "version": mx.__version__,
+        "gpus": 0,
+        "features": {
+            name: Features().is_enabled(name) for name in ("CUDA", "CUDNN", "MKLDNN", "OPENCV")
+        },
+    }
+    assert facts["package"]["cache"] == {
+        "path": str(tmp_path / "cache"),
+        "files": 1,
+        "gigabytes": 0.001,
+    }
+    assert facts["package"]["models"] == {
+        "path": str(tmp_path / "home" / "models"),
+        "files": ["resnet50_v2-ecdde353.params"],
+    }
+    assert facts["gpus"]["seen"] == [
+        {"name": "NVIDIA A100, 40 GB", "driver": "470.57", "capability": 8.0}
+    ]
     assert [problem["problem"] for problem in facts["problems"] if "GPU" in problem["problem"]] == [
-        "there is a GPU, NVIDIA A100, 40 GB (compute capability 8.0, driver 470.57), but this MXNet is built for CPUs"]
+        (
+            "there is a GPU, NVIDIA A100, 40 GB (compute capability 8.0, driver 470.57), but this "
+            "MXNet is built for CPUs"
+        )
+    ]
 
 
 def test_where_nothing_is_installed(tmp_path):
     """A Python without any package but this one's source."""
     venv.create(str(tmp_path / "bare"))
     for arguments in ([], ["--json"]):
-        done = subprocess.run([str(tmp_path / "bare" / "bin" / "python"), "-m", "mlr", "doctor", *arguments], cwd=str(tmp_path),
-                              env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [str(tmp_path / "bare" / "bin" / "python"), "-m", "mlr", "doctor", *arguments],
+            cwd=str(tmp_path),
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert done.returncode == 1
-        line, = done.stderr.splitlines()
-        assert line.startswith("mlr doctor: error: this can't work: ") and "MXNet is not installed" in line
-    assert "broken: MXNet is not installed (ModuleNotFoundError: No module named" in done.stdout or not json.loads(done.stdout)["works"]
+        (line,) = done.stderr.splitlines()
+        assert (
+            line.startswith("mlr doctor: error: this can't work: ")
+            and "MXNet is not installed" in line
+        )
+    assert (
+        "broken: MXNet is not installed (ModuleNotFoundError: No module named" in done.stdout
+        or not json.loads(done.stdout)["works"]
+    )
     assert json.loads(done.stdout)["builds"] == {}
 
 
 def distribution(folder, name, version):
     (folder / (f"{name}-{version}.dist-info")).mkdir(parents=True)
-    (folder / (f"{name}-{version}.dist-info") / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (folder / (f"{name}-{version}.dist-info") / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    )
 
 
 def test_builds_that_are_installed(tmp_path, monkeypatch):
     for name in ("mxnet", "mxnet_cu101", "MXNet-cu92mkl", "mxnet-model-server", "mxnet2onnx"):
         distribution(tmp_path, name, "1.5.1")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert installed_builds() == {"mxnet": "1.5.1", "mxnet-cu101": "1.5.1", "mxnet-cu92mkl": "1.5.1"}
+    assert installed_builds() == {
+        "mxnet": "1.5.1",
+        "mxnet-cu101": "1.5.1",
+        "mxnet-cu92mkl": "1.5.1",
+    }
     monkeypatch.setattr(sys, "path", [])
     assert installed_builds() == {}
-    assert version_numbers("1.10.0b2") == (1, 10) > version_numbers("1.8.0") > version_numbers("1.5.1.post0")
+    assert (
+        version_numbers("1.10.0b2")
+        == (1, 10)
+        > version_numbers("1.8.0")
+        > version_numbers("1.5.1.post0")
+    )
 
 
-@pytest.mark.parametrize("code, error", [
-    (f"import os; os.kill(os.getpid(), {signal.SIGILL:d})", "its process dies of SIGILL"),
-    ("raise OSError('libcudart.so.10.1: cannot open shared object file')", "OSError: libcudart.so.10.1: cannot open shared object file"),
-])
+@pytest.mark.parametrize(
+    "code, error",
+    [
+        (f"import os; os.kill(os.getpid(), {signal.SIGILL:d})", "its process dies of SIGILL"),
+        (
+            "raise OSError('libcudart.so.10.1: cannot open shared object file')",
+            "OSError: libcudart.so.10.1: cannot open shared object file",
+        ),
+    ],
+)
 def test_a_build_that_can_not_be_loaded(tmp_path, monkeypatch, code, error):
     (tmp_path / "mxnet").mkdir()
     (tmp_path / "mxnet" / "__init__.py").write_text(code + "\n")
@@ -107,23 +168,42 @@ def test_a_build_that_can_not_be_loaded(tmp_path, monkeypatch, code, error):
 def test_a_build_that_does_not_end(tmp_path, monkeypatch):
     (tmp_path / "mxnet.py").write_text("import time; time.sleep(60)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(doctor, "PROBE_SECONDS", .1)
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.1)
     assert doctor.ask_mxnet() == [{"error": "it has not loaded after 0.1 seconds"}] * 2
 
 
-@pytest.mark.parametrize("script, error, seen", [
-    (A100, None, [("NVIDIA A100, 40 GB", "470.57", 8.0)]),
-    (OLD_DRIVER, None, [("Tesla K80", "418.67", None)]),
-    ("echo 'GeForce RTX 2080, 450.1, 7.5'; echo 'GRID, 450.1, [N/A]'\n", None, [("GeForce RTX 2080", "450.1", 7.5), ("GRID", "450.1", None)]),
-    ("echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; echo more; exit 9\n",
-     "fails: NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.", []),
-    ("exit 6\n", "fails: exit code 6", []),
-    ("echo 'No devices were found'\n", None, []),
-])
+@pytest.mark.parametrize(
+    "script, error, seen",
+    [
+        (A100, None, [("NVIDIA A100, 40 GB", "470.57", 8.0)]),
+        (OLD_DRIVER, None, [("Tesla K80", "418.67", None)]),
+        (
+            "echo 'GeForce RTX 2080, 450.1, 7.5'; echo 'GRID, 450.1, [N/A]'\n",
+            None,
+            [("GeForce RTX 2080", "450.1", 7.5), ("GRID", "450.1", None)],
+        ),
+        (
+            (
+                "echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA "
+                "driver.'; echo more; exit 9\n"
+            ),
+            "fails: NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.",
+            [],
+        ),
+        ("exit 6\n", "fails: exit code 6", []),
+        ("echo 'No devices were found'\n", None, []),
+    ],
+)
 def test_what_nvidia_smi_says(tmp_path, monkeypatch, script, error, seen):
     monkeypatch.setenv("PATH", nvidia_smi(tmp_path, script))
-    assert doctor.ask_nvidia_smi() == {"path": str(tmp_path / "nvidia-smi"), "error": error, "seen": [
-        {"name": name, "driver": driver, "capability": capability} for name, driver, capability in seen]}
+    assert doctor.ask_nvidia_smi() == {
+        "path": str(tmp_path / "nvidia-smi"),
+        "error": error,
+        "seen": [
+            {"name": name, "driver": driver, "capability": capability}
+            for name, driver, capability in seen
+        ],
+    }
 
 
 def test_without_nvidia_smi(tmp_path, monkeypatch):
@@ -134,86 +214,267 @@ def test_without_nvidia_smi(tmp_path, monkeypatch):
     assert "Exec format error" in doctor.ask_nvidia_smi()["error"]
 
 
-@pytest.mark.parametrize("order, early", [("mxnet, mlr", True), ("mlr, mxnet", False), ("mlr", False)])
+@pytest.mark.parametrize(
+    "order, early", [("mxnet, mlr", True), ("mlr, mxnet", False), ("mlr", False)]
+)
 def test_who_came_first(tmp_path, order, early):
     (tmp_path / "mxnet.py").write_text("")
     code = f"import {order}; from mlr.doctor import mxnet_before_mlr; print(mxnet_before_mlr())"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}, stdout=subprocess.PIPE,
-                          text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     assert done.stdout == f"{early}\n"
 
 
 RIGHT = {
-    "mlr": "0.1.0", "python": {"version": "3.11.7", "executable": "/usr/bin/python"}, "builds": {"mxnet-mkl": "1.5.1"},
-    "mxnet": {"version": "1.5.1", "features": {"CUDA": False, "CUDNN": False, "MKLDNN": True, "OPENCV": True}, "gpus": 0},
-    "package": {"cache": {"path": "/cache", "files": 0, "gigabytes": 0}, "models": {"path": "/models", "files": []}, "checkpoint": "/demo"},
-    "packages": {"numpy": "1.23.5", "onnx": None, "onnxruntime": None, "tensorboardX": None}, "missing": [],
-    "threads": {"cores": 4, "mxnet_before_mlr": False, "OMP_NUM_THREADS": "4", "MKL_DEBUG_CPU_TYPE": None},
-    "gpus": {"path": None, "error": None, "seen": []}, "free_bytes": {"/": 10 ** 10},
+    "mlr": "0.1.0",
+    "python": {"version": "3.11.7", "executable": "/usr/bin/python"},
+    "builds": {"mxnet-mkl": "1.5.1"},
+    "mxnet": {
+        "version": "1.5.1",
+        "features": {"CUDA": False, "CUDNN": False, "MKLDNN": True, "OPENCV": True},
+        "gpus": 0,
+    },
+    "package": {
+        "cache": {"path": "/cache", "files": 0, "gigabytes": 0},
+        "models": {"path": "/models", "files": []},
+        "checkpoint": "/demo",
+    },
+    "packages": {"numpy": "1.23.5", "onnx": None, "onnxruntime": None, "tensorboardX": None},
+    "missing": [],
+    "threads": {
+        "cores": 4,
+        "mxnet_before_mlr": False,
+        "OMP_NUM_THREADS": "4",
+        "MKL_DEBUG_CPU_TYPE": None,
+    },
+    "gpus": {"path": None, "error": None, "seen": []},
+    "free_bytes": {"/": 10**10},
 }
 
 
 def gpu(*capabilities):
-    return {"path": "/usr/bin/nvidia-smi", "error": None, "seen": [{"name": "GPU", "driver": "1", "capability": number} for number in capabilities]}
+    return {
+        "path": "/usr/bin/nvidia-smi",
+        "error": None,
+        "seen": [{"name": "GPU", "driver": "1", "capability": number} for number in capabilities],
+    }
 
 
 def cuda(name, version, gpus, **more):
-    return {"builds": {name: version}, "mxnet": {"version": version, "features": {"CUDA": True}, "gpus": gpus, **more}}
+    return {
+        "builds": {name: version},
+        "mxnet": {"version": version, "features": {"CUDA": True}, "gpus": gpus, **more},
+    }
 
 
 CU101, CU112 = cuda("mxnet-cu101", "1.5.1", 1), cuda("mxnet-cu112", "1.9.1", 1)
 
 
-@pytest.mark.parametrize("changes, problem, remedy, broken", [
-    ({"python": {"version": "3.12.1"}}, "Python 3.12.1 is none of 3.8 to 3.11", "make install PYTHON=python3.11", True),
-    ({"python": {"version": "3.7.9"}}, "Python 3.7.9 is none", "make install", True),
-    ({"packages": {"numpy": "1.24.0"}}, "NumPy 1.24.0 has no longer the names", "'numpy<1.24'", True),
-    ({"packages": {"numpy": "2.0.1"}}, "NumPy 2.0.1", "pip install", True),
-    ({"missing": ["d2lzh"]}, "the package d2lzh is missing, which the notebooks need", "pip install d2lzh", False),
-    ({"missing": ["scipy"]}, "the package scipy is missing", "pip install scipy", True),
-    ({"mlr": None}, "not installed, but run from its folder", "make install", False),
-    ({"builds": {}, "mxnet": {"error": "No module named 'mxnet'"}, "package": {"error": "the same"}}, "MXNet is not installed (No module", "'mlr[cpu]'", True),
-    ({"mxnet": {"error": "SIGILL"}, "package": {"error": "the same"}}, "can't be loaded: SIGILL", "pip uninstall --yes mxnet-mkl, then", True),
-    ({"package": {"error": "ImportError: cv2"}}, "this package can't be loaded: ImportError: cv2", "make install", True),
-    ({"builds": {"mxnet": "1.9.1", "mxnet-mkl": "1.5.1"}}, "mxnet 1.9.1 and mxnet-mkl 1.5.1 are installed, into one", "pip uninstall --yes mxnet mxnet-mkl", True),
-    ({"threads": {"OMP_NUM_THREADS": "8"}}, "OMP_NUM_THREADS is 8, but this process may use 4", "export OMP_NUM_THREADS=4", False),
-    ({"threads": {"OMP_NUM_THREADS": "many"}}, "OMP_NUM_THREADS is many, not a number", "export OMP_NUM_THREADS=4", False),
-    ({"threads": {"OMP_NUM_THREADS": None}}, "OMP_NUM_THREADS is not set", "export OMP_NUM_THREADS=4", False),
-    ({"threads": {"mxnet_before_mlr": True}}, "mxnet was imported before mlr", "import mlr first", False),
-    ({"gpus": {"error": "fails: no driver"}}, "nvidia-smi is there, but fails: no driver", "--ctx cpu", False),
-    ({"gpus": gpu(7.5)}, "there is a GPU, GPU (compute capability 7.5", "mxnet-mkl, then pip install 'mlr[cu101]' or 'mlr[modern-cu112]'", False),
-    ({"gpus": gpu(8.6)}, "but this MXNet is built for CPUs", "then pip install 'mlr[modern-cu112]'", False),
-    ({"gpus": gpu(None)}, "compute capability unknown", "'mlr[cu101]' or 'mlr[modern-cu112]'", False),
-    ({"gpus": gpu(9.0)}, "no MXNet wheel carries code for the GPU GPU (compute capability 9.0", "work on the CPU", False),
-    ({**CU101, "gpus": gpu(8.0)}, "mxnet-cu101 carries no code for the GPU GPU (compute capability 8.0", "mxnet-cu101, then pip install 'mlr[modern-cu112]'; --ctx cpu", True),
-    ({**CU101, "gpus": gpu(7.0, 8.0)}, "for the GPU GPU (compute capability 8.0, driver 1), only", "use the others, with --ctx", False),
-    ({**CU112, "gpus": gpu(8.9)}, "only for compute capabilities up to 8.6", "no other wheel does; --ctx cpu works", True),
-    ({**CU112, "gpus": gpu(3.7)}, "mxnet-cu112 carries no code for the GPU GPU (compute capability 3.7", "pip install 'mlr[cu101]'", True),
-    ({**cuda("mxnet-cu101mkl", "1.5.1", 1), "gpus": gpu(8.0)}, "mxnet-cu101 carries no code", "modern", True),
-    ({**cuda("mxnet-cu101", "1.5.1", 0, gpu_error="CUDA: driver"), "gpus": gpu(7.5)}, "but MXNet no GPU: CUDA: driver", "update it", False),
-    ({"free_bytes": {"/": 10 ** 10, "/cache": 3 * 10 ** 8}}, "/cache has 0.3 GB left", "MLR_CACHE", False),
-    ({"threads": {"OMP_NUM_THREADS": "8,2"}}, "OMP_NUM_THREADS is 8,2, but this process may use 4", "export OMP_NUM_THREADS=4", False),
-    ({"package": {"cache_error": "there is no home folder"}}, "there is no home folder", "export MLR_CACHE=", False),
-    ({"package": {"checkpoint_error": "last.params is damaged"}}, "last.params is damaged", "--run", False),
-])
+@pytest.mark.parametrize(
+    "changes, problem, remedy, broken",
+    [
+        (
+            {"python": {"version": "3.12.1"}},
+            "Python 3.12.1 is none of 3.8 to 3.11",
+            "make install PYTHON=python3.11",
+            True,
+        ),
+        ({"python": {"version": "3.7.9"}}, "Python 3.7.9 is none", "make install", True),
+        (
+            {"packages": {"numpy": "1.24.0"}},
+            "NumPy 1.24.0 has no longer the names",
+            "'numpy<1.24'",
+            True,
+        ),
+        ({"packages": {"numpy": "2.0.1"}}, "NumPy 2.0.1", "pip install", True),
+        (
+            {"missing": ["d2lzh"]},
+            "the package d2lzh is missing, which the notebooks need",
+            "pip install d2lzh",
+            False,
+        ),
+        ({"missing": ["scipy"]}, "the package scipy is missing", "pip install scipy", True),
+        ({"mlr": None}, "not installed, but run from its folder", "make install", False),
+        (
+            {
+                "builds": {},
+                "mxnet": {"error": "No module named 'mxnet'"},
+                "package": {"error": "the same"},
+            },
+            "MXNet is not installed (No module",
+            "'mlr[cpu]'",
+            True,
+        ),
+        (
+            {"mxnet": {"error": "SIGILL"}, "package": {"error": "the same"}},
+            "can't be loaded: SIGILL",
+            "pip uninstall --yes mxnet-mkl, then",
+            True,
+        ),
+        (
+            {"package": {"error": "ImportError: cv2"}},
+            "this package can't be loaded: ImportError: cv2",
+            "make install",
+            True,
+        ),
+        (
+            {"builds": {"mxnet": "1.9.1", "mxnet-mkl": "1.5.1"}},
+            "mxnet 1.9.1 and mxnet-mkl 1.5.1 are installed, into one",
+            "pip uninstall --yes mxnet mxnet-mkl",
+            True,
+        ),
+        (
+            {"threads": {"OMP_NUM_THREADS": "8"}},
+            "OMP_NUM_THREADS is 8, but this process may use 4",
+            "export OMP_NUM_THREADS=4",
+            False,
+        ),
+        (
+            {"threads": {"OMP_NUM_THREADS": "many"}},
+            "OMP_NUM_THREADS is many, not a number",
+            "export OMP_NUM_THREADS=4",
+            False,
+        ),
+        (
+            {"threads": {"OMP_NUM_THREADS": None}},
+            "OMP_NUM_THREADS is not set",
+            "export OMP_NUM_THREADS=4",
+            False,
+        ),
+        (
+            {"threads": {"mxnet_before_mlr": True}},
+            "mxnet was imported before mlr",
+            "import mlr first",
+            False,
+        ),
+        (
+            {"gpus": {"error": "fails: no driver"}},
+            "nvidia-smi is there, but fails: no driver",
+            "--ctx cpu",
+            False,
+        ),
+        (
+            {"gpus": gpu(7.5)},
+            "there is a GPU, GPU (compute capability 7.5",
+            "mxnet-mkl, then pip install 'mlr[cu101]' or 'mlr[modern-cu112]'",
+            False,
+        ),
+        (
+            {"gpus": gpu(8.6)},
+            "but this MXNet is built for CPUs",
+            "then pip install 'mlr[modern-cu112]'",
+            False,
+        ),
+        (
+            {"gpus": gpu(None)},
+            "compute capability unknown",
+            "'mlr[cu101]' or 'mlr[modern-cu112]'",
+            False,
+        ),
+        (
+            {"gpus": gpu(9.0)},
+            "no MXNet wheel carries code for the GPU GPU (compute capability 9.0",
+            "work on the CPU",
+            False,
+        ),
+        (
+            {**CU101, "gpus": gpu(8.0)},
+            "mxnet-cu101 carries no code for the GPU GPU (compute capability 8.0",
+            "mxnet-cu101, then pip install 'mlr[modern-cu112]'; --ctx cpu",
+            True,
+        ),
+        (
+            {**CU101, "gpus": gpu(7.0, 8.0)},
+            "for the GPU GPU (compute capability 8.0, driver 1), only",
+            "use the others, with --ctx",
+            False,
+        ),
+        (
+            {**CU112, "gpus": gpu(8.9)},
+            "only for compute capabilities up to 8.6",
+            "no other wheel does; --ctx cpu works",
+            True,
+        ),
+        (
+            {**CU112, "gpus": gpu(3.7)},
+            "mxnet-cu112 carries no code for the GPU GPU (compute capability 3.7",
+            "pip install 'mlr[cu101]'",
+            True,
+        ),
+        (
+            {**cuda("mxnet-cu101mkl", "1.5.1", 1), "gpus": gpu(8.0)},
+            "mxnet-cu101 carries no code",
+            "modern",
+            True,
+        ),
+        (
+            {**cuda("mxnet-cu101", "1.5.1", 0, gpu_error="CUDA: driver"), "gpus": gpu(7.5)},
+            "but MXNet no GPU: CUDA: driver",
+            "update it",
+            False,
+        ),
+        (
+            {"free_bytes": {"/": 10**10, "/cache": 3 * 10**8}},
+            "/cache has 0.3 GB left",
+            "MLR_CACHE",
+            False,
+        ),
+        (
+            {"threads": {"OMP_NUM_THREADS": "8,2"}},
+            "OMP_NUM_THREADS is 8,2, but this process may use 4",
+            "export OMP_NUM_THREADS=4",
+            False,
+        ),
+        (
+            {"package": {"cache_error": "there is no home folder"}},
+            "there is no home folder",
+            "export MLR_CACHE=",
+            False,
+        ),
+        (
+            {"package": {"checkpoint_error": "last.params is damaged"}},
+            "last.params is damaged",
+            "--run",
+            False,
+        ),
+    ],
+)
 def test_each_problem_is_found_alone(changes, problem, remedy, broken, monkeypatch, capsys):
     facts = copy.deepcopy(RIGHT)
     for name, value in changes.items():
-        if name in ("python", "packages", "threads", "gpus") or "_error" in str(value) and name == "package":
+        if (
+            name in ("python", "packages", "threads", "gpus")
+            or "_error" in str(value)
+            and name == "package"
+        ):
             facts[name].update(value)
         else:
             facts[name] = value
-    found, = doctor.find_problems(facts)
+    (found,) = doctor.find_problems(facts)
     assert problem in found.problem and remedy in found.remedy and found.broken == broken
     monkeypatch.setattr(doctor, "examine", lambda: facts)
-    assert doctor.main([]) == int(broken)                                        # and it can be told in words
+    # and it can be told in words
+    assert doctor.main([]) == int(broken)
     said = capsys.readouterr()
     assert f"{'broken' if broken else 'problem'}: {found.problem}\n  {found.remedy}\n" in said.out
     assert said.err == (f"mlr doctor: error: this can't work: {found.problem}\n" if broken else "")
 
 
-@pytest.mark.parametrize("changes", [{}, {**CU101, "gpus": gpu(7.5)}, {**CU112, "gpus": gpu(5.0, 8.6)}, {**CU101, "gpus": gpu(None)},
-                                     {"threads": {**RIGHT["threads"], "OMP_NUM_THREADS": "1"}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {**CU101, "gpus": gpu(7.5)},
+        {**CU112, "gpus": gpu(5.0, 8.6)},
+        {**CU101, "gpus": gpu(None)},
+        {"threads": {**RIGHT["threads"], "OMP_NUM_THREADS": "1"}},
+    ],
+)
 def test_nothing_is_wrong(changes, monkeypatch, capsys):
     facts = {**RIGHT, **changes}
     assert doctor.find_problems(facts) == []
@@ -223,5 +484,11 @@ def test_nothing_is_wrong(changes, monkeypatch, capsys):
 
 
 def test_what_is_broken_comes_first():
-    found = doctor.find_problems({**RIGHT, "threads": {**RIGHT["threads"], "OMP_NUM_THREADS": "8"}, "missing": ["d2lzh", "scipy"]})
+    found = doctor.find_problems(
+        {
+            **RIGHT,
+            "threads": {**RIGHT["threads"], "OMP_NUM_THREADS": "8"},
+            "missing": ["d2lzh", "scipy"],
+        }
+    )
     assert [problem.broken for problem in found] == [True, False, False]

@@ -1,4 +1,6 @@
-"""What the documents name is there: links, files, names of the package, make's targets, commands with their options, versions, counts."""
+"""What the documents name is there: links, files, names of the package, make's targets, commands
+with their options, versions, counts.
+"""
 
 import json
 import re
@@ -12,16 +14,26 @@ import mlr
 from mlr.__main__ import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / name / "README.md" for name in ("checkpoints", "data", "notebooks"))])
-TODAYS = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]    # which also names what has gone
-FOLDERS = (".ci", "benchmarks", "checkpoints", "docs", "imgs", "mlr", "notebooks", "tests")     # data/ and runs/ are made by commands
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / name / "README.md" for name in ("checkpoints", "data", "notebooks")),
+    ]
+)
+# which also names what has gone
+TODAYS = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+# data/ and runs/ are made by commands
+FOLDERS = (".ci", "benchmarks", "checkpoints", "docs", "imgs", "mlr", "notebooks", "tests")
 
 COMMAND = re.compile(f"^(?:\\S*/)?mlr ({'|'.join(COMMANDS)})\\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 FILE_BELOW = re.compile(f"(?<![\\w./~$>-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\\w./-]*\\w")
 FILE_NAME = re.compile(r"(?<![\w./-])[\w-]+\.(?:py|md|ipynb|cff)\b")
 NAME = re.compile(r"(?<![\w./-])mlr(?:\.[A-Za-z_]\w*)+")
-CFF_LINE = re.compile(r'(?:(?:  )*(?:- )?[a-z-]+:(?: (?:"[^"]*"|[\w.][\w./ -]*))?|(?:  )*- [\w ]+|#.*)')
+CFF_LINE = re.compile(
+    r'(?:(?:  )*(?:- )?[a-z-]+:(?: (?:"[^"]*"|[\w.][\w./ -]*))?|(?:  )*- [\w ]+|#.*)'
+)
 
 
 def code_of(path):
@@ -31,10 +43,14 @@ def code_of(path):
         if line.startswith("```"):
             fenced = not fenced
             continue
-        block = line.startswith("    ") and (block or not before.strip()) or block and not line.strip()
+        block = (
+            line.startswith("    ") and (block or not before.strip()) or block and not line.strip()
+        )
         (lines if fenced or block else prose).append(line)
         before = line
-    return [line.strip() for line in lines], [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", "\n".join(prose))]
+    return [line.strip() for line in lines], [
+        " ".join(span.split()) for span in re.findall(r"`([^`]+)`", "\n".join(prose))
+    ]
 
 
 def parser(command):
@@ -53,23 +69,40 @@ def code(request):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path):
     targets = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
-    assert [target for target in targets if not re.match(r"\w+:", target) and not (path.parent / target).exists()] == []
+    assert [
+        target
+        for target in targets
+        if not re.match(r"\w+:", target) and not (path.parent / target).exists()
+    ] == []
 
 
 def test_options_are_known_to_their_commands(code):
-    """Also those that a comment behind a command speaks of; an option that stands alone is one of any command."""
+    """Also those that a comment behind a command speaks of; an option that stands alone is one of
+    any command.
+    """
     lines, spans = code
     unknown = []
-    for text in [part for text in lines + spans for part in text.split(" -- ")]:  # behind it, mlr launch has the workers' command
+    # behind it, mlr launch has the workers' command
+    for text in [part for text in lines + spans for part in text.split(" -- ")]:
         command = COMMAND.match(text)
-        known = options_of(command[1]) if command else set().union(*map(options_of, COMMANDS)) if text.startswith("--") else None
+        known = (
+            options_of(command[1])
+            if command
+            else set().union(*map(options_of, COMMANDS))
+            if text.startswith("--")
+            else None
+        )
         if known is not None:
-            unknown += [f"{option} in {text}" for option in OPTION.findall(text) if option not in known]
+            unknown += [
+                f"{option} in {text}" for option in OPTION.findall(text) if option not in known
+            ]
     assert unknown == []
 
 
 def test_commands_in_blocks_can_be_typed(code):
-    """With what they require, and with values that their options take: else the parser says what is wrong, and exits."""
+    """With what they require, and with values that their options take: else the parser says what is
+    wrong, and exits.
+    """
     for line in code[0]:
         command = COMMAND.match(line)
         if command:
@@ -80,7 +113,9 @@ def test_commands_in_blocks_can_be_typed(code):
 
 def test_files_are_there(code):
     """By their path from the root; Python's, Markdown's and notebooks also by their name alone."""
-    names = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*")} | {path.name for path in ROOT.iterdir()}
+    names = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*")} | {
+        path.name for path in ROOT.iterdir()
+    }
     named = [text for part in code for text in part]
     below = [name for text in named for name in FILE_BELOW.findall(text) if "FILE" not in name]
     assert [name for name in below if not (ROOT / name).exists()] == []
@@ -100,35 +135,67 @@ def test_names_of_the_package_are_there(code):
 
 def test_targets_of_make_are_there(code):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
-    asked = {target for part in code for text in part for target in re.findall(r"(?:^|&& )make ([a-z][a-z-]*)", text)}
+    asked = {
+        target
+        for part in code
+        for text in part
+        for target in re.findall(r"(?:^|&& )make ([a-z][a-z-]*)", text)
+    }
     assert asked <= targets
 
 
 def test_documents_are_read():
     """The readers above see what is there: in each list something that this package must have."""
     lines, spans = code_of(ROOT / "README.md")
-    assert ".venv/bin/mlr train --data data/mine --out runs/mine" in lines and "mlr train --resume --out runs/mine" in spans
-    assert "--seed" in options_of("train") and FILE_BELOW.findall("see mlr/model/network.py.") == ["mlr/model/network.py"]
+    assert (
+        ".venv/bin/mlr train --data data/mine --out runs/mine" in lines
+        and "mlr train --resume --out runs/mine" in spans
+    )
+    assert "--seed" in options_of("train") and FILE_BELOW.findall("see mlr/model/network.py.") == [
+        "mlr/model/network.py"
+    ]
     assert NAME.findall("`mlr.data.drawn.paintings.paint(x)`") == ["mlr.data.drawn.paintings.paint"]
 
 
 def test_one_version_and_one_licence():
-    """CITATION.cff in the little of YAML that it needs: PyYAML is not among what the tests require."""
+    """CITATION.cff in the little of YAML that it needs: PyYAML is not among what the tests
+    require.
+    """
     lines = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not CFF_LINE.fullmatch(line)] == []
     cited = dict(line.split(": ", 1) for line in lines if re.match(r"[a-z-]+: ", line))
-    package = dict(re.findall(r'^    (version|license)="(.+)",$', (ROOT / "setup.py").read_text(), flags=re.M))
-    assert cited["cff-version"] == "1.2.0" and {"message", "title"} <= set(cited) and "authors:" in lines
+    package = dict(
+        re.findall(r'^    (version|license)="(.+)",$', (ROOT / "setup.py").read_text(), flags=re.M)
+    )
+    assert (
+        cited["cff-version"] == "1.2.0"
+        and {"message", "title"} <= set(cited)
+        and "authors:" in lines
+    )
     assert cited["version"] == package["version"] == mlr.__version__
     assert f"\n## {mlr.__version__} - " in (ROOT / "CHANGELOG.md").read_text()
-    assert cited["license"] == package["license"] == "Apache-2.0" and "Apache License" in (ROOT / "LICENSE").read_text()
+    assert (
+        cited["license"] == package["license"] == "Apache-2.0"
+        and "Apache License" in (ROOT / "LICENSE").read_text()
+    )
 
 
 def test_card_and_sheet_are_of_what_ships():
     run = ROOT / "checkpoints" / "demo"
-    card, sheet = ((ROOT / "docs" / name).read_text() for name in ("MODEL_CARD.md", "DATA_SHEET.md"))
-    sums = {name: digest for digest, name in map(str.split, (run / "SHA256SUMS").read_text().splitlines())}
-    assert sums["last.params"] in card and "{:,} bytes".format((run / "last.params").stat().st_size) in card
-    assert f"{json.loads((run / 'metrics.jsonl').read_text().splitlines()[-1])['valid_balanced_accuracy']:.3f} on 160" in card
+    card, sheet = (
+        (ROOT / "docs" / name).read_text() for name in ("MODEL_CARD.md", "DATA_SHEET.md")
+    )
+    sums = {
+        name: digest
+        for digest, name in map(str.split, (run / "SHA256SUMS").read_text().splitlines())
+    }
+    assert (
+        sums["last.params"] in card
+        and "{:,} bytes".format((run / "last.params").stat().st_size) in card
+    )
+    assert (
+        f"{json.loads((run / 'metrics.jsonl').read_text().splitlines()[-1])['valid_balanced_accuracy']:.3f} "
+        "on 160"
+    ) in card
     for split, counts in json.loads((run / "config.json").read_text())["data"]["counts"].items():
         assert f"| {split} | {' | '.join(map(str, counts))} | {format(sum(counts), ',')} |" in sheet

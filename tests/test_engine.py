@@ -38,9 +38,11 @@ def trained_parameters(make_net, ctx, data, steps_seed=3):
     mx.random.seed(steps_seed)
     net = make_net(ctx)
     net.hybridize(static_alloc=True, static_shape=True)
-    trainer = new_trainer(net, "sgd", {"learning_rate": .05, "momentum": .9, "wd": 1e-4})
-    result = loop.train_epoch(net, data, mlr.ClassImbalanceLoss([.2, .5, .3]), trainer, ctx)
-    return result, [parameter.data(ctx[-1]).asnumpy() for parameter in net.collect_params().values()]
+    trainer = new_trainer(net, "sgd", {"learning_rate": 0.05, "momentum": 0.9, "wd": 1e-4})
+    result = loop.train_epoch(net, data, mlr.ClassImbalanceLoss([0.2, 0.5, 0.3]), trainer, ctx)
+    return result, [
+        parameter.data(ctx[-1]).asnumpy() for parameter in net.collect_params().values()
+    ]
 
 
 DEVICES = [mx.cpu(0), mx.cpu(1)]
@@ -56,31 +58,37 @@ def test_two_contexts_train_as_one(sizes):
     assert accuracy == expected_accuracy
     assert_allclose(loss, expected_loss, rtol=1e-6)
     for ours, one in zip(parameters, expected):
-        assert_allclose(ours, one, rtol=1e-5, atol=1e-6)                      # gradients are added in another order
+        # gradients are added in another order
+        assert_allclose(ours, one, rtol=1e-5, atol=1e-6)
 
 
 def test_two_contexts_train_the_multi_level_network_as_one():
-    """Batch norm sees a device's part of the batch, so the parts are alike here: then its statistics are the batch's."""
+    """Batch norm sees a device's part of the batch, so the parts are alike here: then its
+    statistics are the batch's.
+    """
     half, labels = nd.random.normal(shape=(4, 3, 64, 64), dtype="float64"), nd.array([0, 1, 2, 0])
     data = [(nd.concat(half, half, dim=0), nd.concat(labels, labels, dim=0))]
     (loss, _, _), parameters = trained_parameters(multi_level, DEVICES, data)
     (expected_loss, _, _), expected = trained_parameters(multi_level, DEVICES[:1], data)
-    assert_allclose(loss, expected_loss, rtol=1e-6)                           # added up in float32
+    assert_allclose(loss, expected_loss, rtol=1e-6)  # added up in float32
     for ours, one in zip(parameters, expected):
-        assert_allclose(ours, one, rtol=1e-9, atol=1e-11)                     # float64 through 20 layers and back
+        # float64 through 20 layers and back
+        assert_allclose(ours, one, rtol=1e-9, atol=1e-11)
 
 
 def test_a_checkpoint_after_an_epoch_has_its_last_statistics(tmp_path):
     """What is saved right after the epoch is what the network has once the device is idle."""
     ctx = DEVICES[:1]
     net = multi_level(ctx)
-    trainer = new_trainer(net, "sgd", {"learning_rate": .01})
+    trainer = new_trainer(net, "sgd", {"learning_rate": 0.01})
     data = [(nd.random.normal(shape=(4, 3, 64, 64), dtype="float64"), nd.array([0, 1, 2, 0]))]
     loop.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
     net.save_parameters(str(tmp_path / "net.params"))
     nd.waitall()
     for name, value in nd.load(str(tmp_path / "net.params")).items():
-        assert_array_equal(value.asnumpy(), net._collect_params_with_prefix()[name].data().asnumpy())
+        assert_array_equal(
+            value.asnumpy(), net._collect_params_with_prefix()[name].data().asnumpy()
+        )
 
 
 def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images():
@@ -92,7 +100,9 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images():
     logits, labels = forward.predict(net, data, ctx)
     assert images == 8
     assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == labels), rtol=1e-6)
-    assert_allclose(loss, mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-5)
+    assert_allclose(
+        loss, mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("ctx", [DEVICES[:1], DEVICES])
@@ -106,7 +116,9 @@ def test_predictions_keep_the_order(ctx):
 
 
 class Listed(list):
-    """Batches that are there already, with images a0.jpg, a1.jpg, ... in the first, b0.jpg, ... in the second."""
+    """Batches that are there already, with images a0.jpg, a1.jpg, ... in the first, b0.jpg, ... in
+    the second.
+    """
 
     def epoch(self, first=0):
         return iter(self[first:])
@@ -118,24 +130,41 @@ class Listed(list):
         return [f"{'abc'[number]}{index:d}.jpg" for index in range(len(self[number][0]))]
 
 
-def trained_on(data, rate=.1, shape=(2, 4), **options):
-    net = gluon.nn.Dense(3, use_bias=False)                                   # no ReLU: that of MXNet 1.9.1 makes 0 of nan
+def trained_on(data, rate=0.1, shape=(2, 4), **options):
+    # no ReLU: that of MXNet 1.9.1 makes 0 of nan
+    net = gluon.nn.Dense(3, use_bias=False)
     net.initialize(ctx=DEVICES[:1])
     net(nd.zeros(shape))
     trainer = new_trainer(net, "sgd", {"learning_rate": rate})
     data = data if isinstance(data, Listed) else Listed(data)
-    loop.train(data, ("valid", [(nd.ones(shape), nd.array([0, 1]))]), net, options.pop("loss", mlr.CrossEntropyLoss()), trainer, DEVICES[:1], range(2),
-                 lambda epoch: rate, ["a", "b", "c"], 0, **options)
+    loop.train(
+        data,
+        ("valid", [(nd.ones(shape), nd.array([0, 1]))]),
+        net,
+        options.pop("loss", mlr.CrossEntropyLoss()),
+        trainer,
+        DEVICES[:1],
+        range(2),
+        lambda epoch: rate,
+        ["a", "b", "c"],
+        0,
+        **options,
+    )
     return net
 
 
 GOOD = nd.ones((2, 4)), nd.array([0, 1])
 
 
-@pytest.mark.parametrize("value, what", [(np.nan, "the loss became nan"), (np.inf, "the loss became nan")])
+@pytest.mark.parametrize(
+    "value, what", [(np.nan, "the loss became nan"), (np.inf, "the loss became nan")]
+)
 def test_a_loss_that_is_no_number_stops_the_training(value, what):
     lines = []
-    with pytest.raises(RunError, match=f"{what} in epoch 1, step 2 of 3, at the images b0.jpg, b1.jpg. The likely cause"):
+    with pytest.raises(
+        RunError,
+        match=f"{what} in epoch 1, step 2 of 3, at the images b0.jpg, b1.jpg. The likely cause",
+    ):
         trained_on([GOOD, (nd.ones((2, 4)) * value, GOOD[1]), GOOD], after_epoch=lines.append)
     assert lines == []
 
@@ -152,23 +181,50 @@ class RootLoss(gluon.loss.Loss):
 
 def test_a_gradient_that_is_no_number_stops_the_training_in_its_own_step():
     lines = []
-    with pytest.raises(RunError, match="the gradient's norm became (nan|inf) in epoch 1, step 3 of 3, at the images c0.jpg, c1.jpg"):
-        trained_on([GOOD, GOOD, (nd.zeros((2, 4)), GOOD[1])], rate=1e-3, loss=RootLoss(), after_epoch=lines.append)  # logits are 0 for images of 0
+    with pytest.raises(
+        RunError,
+        match=(
+            "the gradient's norm became (nan|inf) in epoch 1, step 3 of 3, at the images c0.jpg, "
+            "c1.jpg"
+        ),
+    ):
+        # logits are 0 for images of 0
+        trained_on(
+            [GOOD, GOOD, (nd.zeros((2, 4)), GOOD[1])],
+            rate=1e-3,
+            loss=RootLoss(),
+            after_epoch=lines.append,
+        )
     assert lines == []
 
 
 def test_answers_that_are_no_numbers_stop_the_training():
     data = [(nd.ones((2, 4)) * 1e-30, GOOD[1])]
-    with pytest.raises(RunError, match="answers to images of valid are no finite numbers after epoch 1"):
+    with pytest.raises(
+        RunError, match="answers to images of valid are no finite numbers after epoch 1"
+    ):
         net = gluon.nn.Dense(3)
-        net.initialize(mx.init.Constant(3e38), ctx=DEVICES[:1])               # logits of 1e9 in training, of infinity in evaluation
+        # logits of 1e9 in training, of infinity in evaluation
+        net.initialize(mx.init.Constant(3e38), ctx=DEVICES[:1])
         net(nd.zeros((2, 4)))
-        loop.train(Listed(data), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), new_trainer(net, "sgd", {"learning_rate": 1e-30}), DEVICES[:1],
-                     range(1), lambda epoch: 1e-30, ["a", "b", "c"], 0, print)
+        loop.train(
+            Listed(data),
+            ("valid", [GOOD]),
+            net,
+            mlr.CrossEntropyLoss(),
+            new_trainer(net, "sgd", {"learning_rate": 1e-30}),
+            DEVICES[:1],
+            range(1),
+            lambda epoch: 1e-30,
+            ["a", "b", "c"],
+            0,
+            print,
+        )
 
 
 class EveryStep:
     """Checkpoints that keep what they are given, and stop the training after one of them."""
+
     stopping = False
 
     def __init__(self, stop_after=None):
@@ -187,14 +243,29 @@ def test_checkpoints_within_an_epoch_sum_up_what_was_done():
     data = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (4, 2, 1)]
     lines, checkpoints = [], EveryStep()
     trained_on(data, rate=1e-9, after_epoch=lines.append, checkpoints=checkpoints)
-    assert [(one["epoch"], one["step"], one["images"]) for one in checkpoints.saved] == [(0, 1, 4), (0, 2, 6), (0, 3, 7), (1, 1, 4), (1, 2, 6), (1, 3, 7)]
+    assert [(one["epoch"], one["step"], one["images"]) for one in checkpoints.saved] == [
+        (0, 1, 4),
+        (0, 2, 6),
+        (0, 3, 7),
+        (1, 1, 4),
+        (1, 2, 6),
+        (1, 3, 7),
+    ]
     assert_allclose(checkpoints.saved[2]["loss"] / 7, lines[0]["loss"], rtol=0)
     assert_allclose(checkpoints.saved[2]["hits"] / 7, lines[0]["train_accuracy"], rtol=0)
-    assert 0 < checkpoints.saved[0]["loss"] < checkpoints.saved[1]["loss"] < checkpoints.saved[2]["loss"]
+    assert (
+        0
+        < checkpoints.saved[0]["loss"]
+        < checkpoints.saved[1]["loss"]
+        < checkpoints.saved[2]["loss"]
+    )
 
 
 class OneOfTwo:
-    """A worker of two that wait for each other, alone: it keeps what it adds, and what the other adds is given, or nothing."""
+    """A worker of two that wait for each other, alone: it keeps what it adds, and what the other
+    adds is given, or nothing.
+    """
+
     kvstore, number, wait_for_each_other = None, 2, True
 
     def __init__(self, rank, others=()):
@@ -209,7 +280,9 @@ class OneOfTwo:
 
 
 def test_workers_that_resume_within_an_epoch_count_what_was_done_once():
-    """Worker 0 alone saves: the loss, the accuracy and the images of the epoch are nevertheless those of both, to the bit."""
+    """Worker 0 alone saves: the loss, the accuracy and the images of the epoch are nevertheless
+    those of both, to the bit.
+    """
     batches = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (5, 3, 1)]
 
     def run(worker, checkpoints=None, progress=None):
@@ -218,14 +291,31 @@ def test_workers_that_resume_within_an_epoch_count_what_was_done_once():
                 return len(batches[number][0])
 
         rows = [part_of(len(images), worker.rank, 2) for images, _ in batches]
-        parts = [(images[own], labels[own]) if own.stop > own.start else (images[:1], labels[:1]) for own, (images, labels) in zip(rows, batches)]
+        parts = [
+            (images[own], labels[own]) if own.stop > own.start else (images[:1], labels[:1])
+            for own, (images, labels) in zip(rows, batches)
+        ]
         mx.random.seed(5)
         lines = []
         try:
-            trained_on(Part(parts), rate=1e-30, after_epoch=lines.append, workers=worker, checkpoints=checkpoints, progress=progress)
+            trained_on(
+                Part(parts),
+                rate=1e-30,
+                after_epoch=lines.append,
+                workers=worker,
+                checkpoints=checkpoints,
+                progress=progress,
+            )
         except InterruptedError:
             pass
-        return [(line["loss"], line["train_accuracy"], round(line["images_per_second"] * line["seconds"])) for line in lines]
+        return [
+            (
+                line["loss"],
+                line["train_accuracy"],
+                round(line["images_per_second"] * line["seconds"]),
+            )
+            for line in lines
+        ]
 
     second = OneOfTwo(1)
     run(second)
@@ -234,7 +324,12 @@ def test_workers_that_resume_within_an_epoch_count_what_was_done_once():
     mx.random.seed(5)
     net = trained_on(Listed(batches), rate=1e-30, after_epoch=lambda line: None)
     logits, labels = forward.predict(net, batches, DEVICES[:1])
-    assert_allclose(whole[0][0], mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(), rtol=1e-6)     # sums in another order
+    # sums in another order
+    assert_allclose(
+        whole[0][0],
+        mlr.CrossEntropyLoss()(nd.array(logits), nd.array(labels)).asnumpy().mean(),
+        rtol=1e-6,
+    )
     assert whole[0][1:] == (np.sum(logits.argmax(axis=1) == labels) / 9, 9)
 
     saved = checkpoints.saved[1]
@@ -259,8 +354,13 @@ def test_of_workers_that_do_not_wait_the_first_alone_restores_its_sums(rank, ima
         def size(self, number):
             return 2
 
-    trained_on(Halves([(GOOD[0][rank:rank + 1], GOOD[1][rank:rank + 1])] * 3), rate=1e-30, after_epoch=lambda line: None, workers=Asynchronous(rank),
-               progress=loop.Progress(0, 2, loss=8., hits=4., images=8))
+    trained_on(
+        Halves([(GOOD[0][rank : rank + 1], GOOD[1][rank : rank + 1])] * 3),
+        rate=1e-30,
+        after_epoch=lambda line: None,
+        workers=Asynchronous(rank),
+        progress=loop.Progress(0, 2, loss=8.0, hits=4.0, images=8),
+    )
     assert gathered[0][2] == images
 
 
@@ -274,15 +374,29 @@ def test_a_step_draws_what_follows_from_seed_epoch_and_step_alone():
 
         def drawing(self, first):
             for number in range(first, len(self)):
-                drawn.append((number, random.random(), np.random.rand(), nd.random.uniform().asscalar()))
+                drawn.append(
+                    (number, random.random(), np.random.rand(), nd.random.uniform().asscalar())
+                )
                 yield self[number]
 
     def run(epochs, seed=0, progress=None):
         drawn.clear()
         net = linear(DEVICES[:1])
-        trainer = new_trainer(net, "sgd", {"learning_rate": .1})
-        loop.train(Noted([GOOD, GOOD, GOOD]), ("valid", [GOOD]), net, mlr.CrossEntropyLoss(), trainer, DEVICES[:1], epochs, lambda epoch: .1,
-                     ["a", "b", "c"], seed, lambda line: None, progress=progress)
+        trainer = new_trainer(net, "sgd", {"learning_rate": 0.1})
+        loop.train(
+            Noted([GOOD, GOOD, GOOD]),
+            ("valid", [GOOD]),
+            net,
+            mlr.CrossEntropyLoss(),
+            trainer,
+            DEVICES[:1],
+            epochs,
+            lambda epoch: 0.1,
+            ["a", "b", "c"],
+            seed,
+            lambda line: None,
+            progress=progress,
+        )
         return list(drawn)
 
     whole = run(range(2))
@@ -297,19 +411,25 @@ def test_metrics_of_a_hand_worked_table():
     assert metrics["images"] == 6
     assert metrics["confusion"] == [[3, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert_allclose(metrics["accuracy"], 4 / 6)
-    assert_allclose(metrics["balanced_accuracy"], (3 / 4 + 1 / 2) / 2)        # class c has no image
+    assert_allclose(metrics["balanced_accuracy"], (3 / 4 + 1 / 2) / 2)  # class c has no image
     assert metrics["recall"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     assert metrics["precision"] == {"a": 3 / 4, "b": 1 / 2, "c": None}
     json.dumps(metrics)
 
 
 def test_servers_know_the_factors_of_learning_rates():
-    """They get a pickle of the optimizer, as `KVStore.set_optimizer` sends it, without the parameters."""
+    """They get a pickle of the optimizer, as `KVStore.set_optimizer` sends it, without the
+    parameters.
+    """
     net = linear(DEVICES[:1])
-    trainer = new_trainer(net, "sgd", {"learning_rate": .5}, {net[0].bias: 3, net[1].weight: 2})
+    trainer = new_trainer(net, "sgd", {"learning_rate": 0.5}, {net[0].bias: 3, net[1].weight: 2})
     theirs = pickle.loads(pickle.dumps(trainer._optimizer, 0))
     assert not theirs.param_dict
-    assert [theirs._get_lr(number) for number in range(4)] == [.5, 1.5, 1, .5] == [trainer._optimizer._get_lr(number) for number in range(4)]
+    assert (
+        [theirs._get_lr(number) for number in range(4)]
+        == [0.5, 1.5, 1, 0.5]
+        == [trainer._optimizer._get_lr(number) for number in range(4)]
+    )
 
 
 def test_a_cpu_updates_one_parameter_at_a_time():

@@ -35,37 +35,73 @@ def evaluate(*arguments):
 
 
 def untrained(folder, data, preset=PRESET, fold=None, **others):
-    """Write a run of one epoch with drawn parameters, as a training on the data leaves it; return it."""
+    """Write a run of one epoch with drawn parameters, as a training on the data leaves it; return
+    it.
+    """
     config = run_config(preset, 2, data=describe(data, read_splits(data, fold=fold)), **others)
     config["options"]["fold"] = fold
     run, net = Run.create(folder, config, ["awe", "fear"]), new_network(config["network"])
     materialize(net, [mx.cpu()], mx.init.Xavier())
     arrays = parameter_arrays(net._collect_params_with_prefix())
-    run.save_files({"metrics.jsonl": '{"epoch": 1, "loss": 1, "seconds": 1}\n', **dict.fromkeys(
-        ("last.params", "best.params"), lambda path: write_params(path, arrays))})
+    run.save_files(
+        {
+            "metrics.jsonl": '{"epoch": 1, "loss": 1, "seconds": 1}\n',
+            **dict.fromkeys(
+                ("last.params", "best.params"), lambda path: write_params(path, arrays)
+            ),
+        }
+    )
     return run
 
 
 def in_folds(root, out, folds=("1", "2")):
-    """Write the images of an image folder's splits as a prepared data set, of which each is a fold; return its folder."""
+    """Write the images of an image folder's splits as a prepared data set, of which each is a fold;
+    return its folder.
+    """
     names = dict(zip(("train", "test"), folds))
-    entries = [Entry(str(path.relative_to(root)), path.parts[-2], "", names[path.parts[-3]], 80, 64, sha256_of(path))
-               for path in sorted(Path(root).glob("*/*/*.jpg")) if path.parts[-3] in names]
+    entries = [
+        Entry(
+            str(path.relative_to(root)),
+            path.parts[-2],
+            "",
+            names[path.parts[-3]],
+            80,
+            64,
+            sha256_of(path),
+        )
+        for path in sorted(Path(root).glob("*/*/*.jpg"))
+        if path.parts[-3] in names
+    ]
     write_prepared(out, {"root": str(root), "dataset": "csv"}, entries, [])
     return out
 
 
 def test_the_runs_own_evaluation_stays(data, tmp_path, capsys):
-    """Whatever else is evaluated: the best parameters, other images, other parts; and the same images in another place are its own."""
+    """Whatever else is evaluated: the best parameters, other images, other parts; and the same
+    images in another place are its own.
+    """
     run = untrained(tmp_path / "run", data)
     assert evaluate("--run", run.folder) == 0
     own = {name: (run.folder / (name % "test")).read_bytes() for name in KINDS}
     evaluation = json.loads(own[KINDS[0]])
-    assert {name: evaluation[name] for name in ("data", "folder", "split", "sha256", "manifest", "fold", "parameters", "files")} == {
-        "data": str(data / "test"), "folder": str(data), "split": "test", "sha256": fingerprint({"test": read_splits(data)["test"]}),
-        "manifest": None, "fold": None, "parameters": "last", "files": {"last.params": sha256_of(run.folder / "last.params")}}
+    assert {
+        name: evaluation[name]
+        for name in ("data", "folder", "split", "sha256", "manifest", "fold", "parameters", "files")
+    } == {
+        "data": str(data / "test"),
+        "folder": str(data),
+        "split": "test",
+        "sha256": fingerprint({"test": read_splits(data)["test"]}),
+        "manifest": None,
+        "fold": None,
+        "parameters": "last",
+        "files": {"last.params": sha256_of(run.folder / "last.params")},
+    }
     table = outcome(run.folder)
-    assert table["accuracy"] == evaluation["accuracy"] and table["evaluated_sha256"] == evaluation["sha256"]
+    assert (
+        table["accuracy"] == evaluation["accuracy"]
+        and table["evaluated_sha256"] == evaluation["sha256"]
+    )
     capsys.readouterr()
 
     other = write_images(tmp_path / "other", test=1)
@@ -75,13 +111,18 @@ def test_the_runs_own_evaluation_stays(data, tmp_path, capsys):
     stem = f"test-{fingerprint({'test': read_splits(other)['test']})[:8]}"
     for name in KINDS:
         assert (run.folder / (name % "test")).read_bytes() == own[name]
-        assert (run.folder / (name % "test-best")).exists() and (run.folder / (name % stem)).exists()
+        assert (run.folder / (name % "test-best")).exists() and (
+            run.folder / (name % stem)
+        ).exists()
     assert json.loads((run.folder / (KINDS[0] % stem)).read_text())["images"] == 2
     assert outcome(run.folder) == table
 
     data.rename(tmp_path / "moved")
     assert evaluate("--run", run.folder) == 2
-    assert f"{data}, the folder of the images of the training, is not there: give --data" in capsys.readouterr().err
+    assert (
+        f"{data}, the folder of the images of the training, is not there: give --data"
+        in capsys.readouterr().err
+    )
     (run.folder / "evaluation_test.json").unlink()
     assert evaluate("--run", run.folder, "--data", tmp_path / "moved") == 0
     assert outcome(run.folder) == table
@@ -91,22 +132,44 @@ def test_images_that_changed_in_their_folder_are_others(data, tmp_path, capsys):
     run = untrained(tmp_path / "run", data)
     (data / "test" / "awe" / "00.jpg").unlink()
     assert evaluate("--run", run.folder) == 0
-    assert not (run.folder / "evaluation_test.json").exists() and len(list(run.folder.glob("evaluation_test-????????.json"))) == 1
-    with pytest.raises(InputError, match="run has no evaluation_test.json, .* where these images have changed since, restore them"):
+    assert (
+        not (run.folder / "evaluation_test.json").exists()
+        and len(list(run.folder.glob("evaluation_test-????????.json"))) == 1
+    )
+    with pytest.raises(
+        InputError,
+        match=(
+            "run has no evaluation_test.json, .* where these images have changed since, restore "
+            "them"
+        ),
+    ):
         outcome(run.folder)
 
 
 def test_the_report_is_kept_apart_too(data, tmp_path):
     run = untrained(tmp_path / "run", data)
     assert evaluate("--run", run.folder, "--parameters", "best", "--report") == 0
-    assert (run.folder / "report_test-best.html").exists() and not (run.folder / "report_test.html").exists()
+    assert (run.folder / "report_test-best.html").exists() and not (
+        run.folder / "report_test.html"
+    ).exists()
 
 
-@pytest.mark.parametrize("before, own", [({}, True), ({"folder": "elsewhere"}, False), ({"fold": 2}, False), ({"manifest": "m" * 64}, False)])
+@pytest.mark.parametrize(
+    "before, own",
+    [
+        ({}, True),
+        ({"folder": "elsewhere"}, False),
+        ({"fold": 2}, False),
+        ({"manifest": "m" * 64}, False),
+    ],
+)
 def test_of_a_run_from_before_only_the_folder_is_known(data, tmp_path, before, own):
     """Its config.json has the SHA-256 of all splits together alone."""
     run = untrained(tmp_path / "run", data)
-    config = {**run.config, "data": {name: value for name, value in run.config["data"].items() if name != "splits"}}
+    config = {
+        **run.config,
+        "data": {name: value for name, value in run.config["data"].items() if name != "splits"},
+    }
     old = Run.create(tmp_path / "old", config, run.classes)
     old.save_files({"last.params": "x"})
     evaluation = evaluation_of(old, classification_metrics([0, 1], [0, 1], run.classes), **before)
@@ -120,7 +183,9 @@ def test_of_a_run_from_before_only_the_folder_is_known(data, tmp_path, before, o
 
 @pytest.fixture
 def folds(data, tmp_path, monkeypatch):
-    """The runs of two folds, and their prepared data; no figures are drawn of them, which takes most of the time."""
+    """The runs of two folds, and their prepared data; no figures are drawn of them, which takes
+    most of the time.
+    """
     monkeypatch.setattr("mlr.viz.figures.save_confusion", lambda *_: None)
     monkeypatch.setattr("mlr.viz.report.save_sheet", lambda *_: None)
     prepared = in_folds(data, tmp_path / "prepared")
@@ -130,11 +195,16 @@ def folds(data, tmp_path, monkeypatch):
 
 
 def test_folds_on_data_that_moved(folds, tmp_path, capsys):
-    """--folds all with --data takes each run's own fold, and folds.json is of the runs' own images and last parameters alone."""
+    """--folds all with --data takes each run's own fold, and folds.json is of the runs' own images
+    and last parameters alone.
+    """
     runs, prepared = folds
     assert evaluate("--run", runs, "--folds", "all") == 0
     own = (runs / "folds.json").read_bytes()
-    assert [(of["fold"], of["split"], of["parameters"]) for of in json.loads(own)["of"]] == [(1, "test", "last"), (2, "test", "last")]
+    assert [(of["fold"], of["split"], of["parameters"]) for of in json.loads(own)["of"]] == [
+        (1, "test", "last"),
+        (2, "test", "last"),
+    ]
     capsys.readouterr()
 
     shutil.copytree(prepared, tmp_path / "moved")
@@ -143,15 +213,25 @@ def test_folds_on_data_that_moved(folds, tmp_path, capsys):
     assert evaluate("--run", runs, "--folds", "all", "--parameters", "best") == 0
     other = in_folds(write_images(tmp_path / "images", train=3, test=1), tmp_path / "other")
     assert evaluate("--run", runs, "--folds", "all", "--data", other) == 0
-    assert (runs / "folds.json").read_bytes() == own and (runs / "folds_test-best.json").exists() and len(list(runs.glob("folds_test-????????.json"))) == 1
-    assert evaluate("--run", runs, "--fold", 2, "--data", write_images(tmp_path / "plain", train=0)) == 0   # --fold chooses the run
+    assert (
+        (runs / "folds.json").read_bytes() == own
+        and (runs / "folds_test-best.json").exists()
+        and len(list(runs.glob("folds_test-????????.json"))) == 1
+    )
+    # --fold chooses the run
+    assert (
+        evaluate("--run", runs, "--fold", 2, "--data", write_images(tmp_path / "plain", train=0))
+        == 0
+    )
 
 
 def test_folds_that_are_not_done_have_no_mean(folds, capsys):
     runs, _ = folds
     shutil.rmtree(runs / "fold-2")
     assert evaluate("--run", runs, "--folds", "all") == 2
-    assert f"fold 2 is missing: go on, by mlr train --resume --out {runs}" in capsys.readouterr().err
+    assert (
+        f"fold 2 is missing: go on, by mlr train --resume --out {runs}" in capsys.readouterr().err
+    )
     assert not (runs / "folds.json").exists()
 
 
@@ -164,13 +244,24 @@ def test_another_fold_is_kept_apart(folds):
 
 
 def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
-    """PCNN trained on a fold, with a target that has splits: it is measured on the target's, and its int8 too."""
-    target, prepared = write_images(tmp_path / "target", test=1), in_folds(data, tmp_path / "prepared")
+    """PCNN trained on a fold, with a target that has splits: it is measured on the target's, and
+    its int8 too.
+    """
+    target, prepared = (
+        write_images(tmp_path / "target", test=1),
+        in_folds(data, tmp_path / "prepared"),
+    )
     preset = replace(DEMO["pcnn"], target=str(target))
-    run = untrained(tmp_path / "run", prepared, preset, 1, target=describe(target, read_splits(target)))
+    run = untrained(
+        tmp_path / "run", prepared, preset, 1, target=describe(target, read_splits(target))
+    )
     assert evaluate("--run", run.folder) == 0
     evaluation = json.loads((run.folder / "evaluation_test.json").read_text())
-    assert (evaluation["images"], evaluation["fold"], evaluation["folder"]) == (2, None, str(target))
+    assert (evaluation["images"], evaluation["fold"], evaluation["folder"]) == (
+        2,
+        None,
+        str(target),
+    )
     seen = []
 
     class Seen(Exception):
@@ -189,10 +280,20 @@ def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
 
 
 def test_a_stem_names_the_folds(tmp_path):
-    result = {"split": "valid", "fold": 1, "sha256": "a", "parameters": "last", "files": {}, "accuracy": .5, "balanced_accuracy": .25}
-    save_folds([result, {**result, "accuracy": 1.}], tmp_path, "valid")
+    result = {
+        "split": "valid",
+        "fold": 1,
+        "sha256": "a",
+        "parameters": "last",
+        "files": {},
+        "accuracy": 0.5,
+        "balanced_accuracy": 0.25,
+    }
+    save_folds([result, {**result, "accuracy": 1.0}], tmp_path, "valid")
     saved = json.loads((tmp_path / "folds_valid.json").read_text())
-    assert saved["accuracy"]["mean"] == .75 and saved["of"][0] == {name: result[name] for name in ("split", "fold", "sha256", "parameters", "files")}
+    assert saved["accuracy"]["mean"] == 0.75 and saved["of"][0] == {
+        name: result[name] for name in ("split", "fold", "sha256", "parameters", "files")
+    }
 
 
 def test_a_relabelled_manifest_is_other_data(data, tmp_path):

@@ -60,25 +60,36 @@ np.save(out, net(mx.nd.array(np.load(images))).asnumpy())
 
 
 def python(code, *arguments):
-    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, check=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
 
 
 @pytest.fixture
 def exported(capsys):
-    """Run the command in this process, hold its exit code to what it should be, and return what it says."""
+    """Run the command in this process, hold its exit code to what it should be, and return what it
+    says.
+    """
+
     def run(*arguments, code=0):
         assert export.main(list(map(str, arguments))) == code
         captured = capsys.readouterr()
         return captured.err if code else captured.out
+
     return run
 
 
 @pytest.fixture
 def predicted(capsys):
     """What mlr predict --json says of an image."""
+
     def run(folder, image):
         assert predict.main(["--run", str(folder), "--json", str(image)]) == 0
         return json.loads(capsys.readouterr().out)["probabilities"]
+
     return run
 
 
@@ -104,16 +115,23 @@ def metadata(path):
     return {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
 
 
-@pytest.mark.parametrize("arguments, tolerance", [
-    ((), 1e-4),                                 # the contract: float32 in both
-    (("--with-preprocessing",), 2e-2),          # some pixels differ by a grey level
-])
-def test_a_stranger_gets_the_same_answers(trained, exported, predicted, tmp_path, photograph, arguments, tolerance):
+@pytest.mark.parametrize(
+    "arguments, tolerance",
+    [
+        ((), 1e-4),  # the contract: float32 in both
+        (("--with-preprocessing",), 2e-2),  # some pixels differ by a grey level
+    ],
+)
+def test_a_stranger_gets_the_same_answers(
+    trained, exported, predicted, tmp_path, photograph, arguments, tolerance
+):
     exported("--run", trained[0], "--out", tmp_path / "model.onnx", *arguments)
     expected = predicted(trained[0], photograph)
     found = json.loads(python(STRANGER, tmp_path / "model.onnx", photograph))
     assert found.keys() == expected.keys()
-    assert_allclose([found[name] for name in expected], list(expected.values()), rtol=0, atol=tolerance)
+    assert_allclose(
+        [found[name] for name in expected], list(expected.values()), rtol=0, atol=tolerance
+    )
 
 
 def test_a_stranger_gets_the_same_answers_of_a_caffenet(exported, predicted, tmp_path, photograph):
@@ -121,7 +139,8 @@ def test_a_stranger_gets_the_same_answers_of_a_caffenet(exported, predicted, tmp
     exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
     expected = predicted(tmp_path / "run", photograph)
     found = json.loads(python(STRANGER, tmp_path / "model.onnx", photograph))
-    assert_allclose([found[name] for name in expected], list(expected.values()), rtol=0, atol=1e-4)       # float32 in both
+    # float32 in both
+    assert_allclose([found[name] for name in expected], list(expected.values()), rtol=0, atol=1e-4)
 
 
 def test_the_command(trained, command, tmp_path):
@@ -134,10 +153,21 @@ def test_the_command(trained, command, tmp_path):
 def test_metadata(trained, exported, tmp_path):
     exported("--run", trained[0], "--out", tmp_path / "model.onnx")
     about = metadata(tmp_path / "model.onnx")
-    assert json.loads(about["classes"]) == ["awe", "fear"] and about["row"] == "l_cil" and about["mlr_version"] == mlr.__version__
-    assert about["parameters"] == "last" and about["parameters_sha256"] == sha256_of(trained[0] / "last.params")
+    assert (
+        json.loads(about["classes"]) == ["awe", "fear"]
+        and about["row"] == "l_cil"
+        and about["mlr_version"] == mlr.__version__
+    )
+    assert about["parameters"] == "last" and about["parameters_sha256"] == sha256_of(
+        trained[0] / "last.params"
+    )
     steps = json.loads(about["preprocessing"])
-    assert (steps["image_size"], steps["resize"], steps["channel_order"], steps["mean"]) == (64, 64, "RGB", [.485, .456, .406])
+    assert (steps["image_size"], steps["resize"], steps["channel_order"], steps["mean"]) == (
+        64,
+        64,
+        "RGB",
+        [0.485, 0.456, 0.406],
+    )
     assert about["output"].startswith("logits of the classes") and "float32" in about["input"]
 
 
@@ -148,67 +178,137 @@ def test_parameters_of_the_best_epoch(exported, tmp_path):
     mx.nd.waitall()
     run.save_files({"best.params": best.save_parameters})
     for name, bias in (("last", [0, 0, 0]), ("best", [1, 2, 3])):
-        exported("--run", tmp_path / "run", "--parameters", name, "--out", tmp_path / (name + ".onnx"))
+        exported(
+            "--run", tmp_path / "run", "--parameters", name, "--out", tmp_path / (name + ".onnx")
+        )
         about = metadata(tmp_path / (name + ".onnx"))
-        assert about["parameters"] == name and about["parameters_sha256"] == sha256_of(tmp_path / "run" / (name + ".params"))
-        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(str(tmp_path / (name + ".onnx"))).graph.initializer}
+        assert about["parameters"] == name and about["parameters_sha256"] == sha256_of(
+            tmp_path / "run" / (name + ".params")
+        )
+        arrays = {
+            tensor.name: onnx.numpy_helper.to_array(tensor)
+            for tensor in onnx.load(str(tmp_path / (name + ".onnx"))).graph.initializer
+        }
         assert_array_equal(arrays["output.bias"], bias)
 
 
 def test_int8(trained, exported, tmp_path, photograph):
     """Of this run, images of two colours, 8 bits lose nothing."""
-    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", trained[1], "--with-preprocessing")
-    assert f"the same class for 100.00 % of 4 images of {trained[1] / 'test'}" in said and "calibrated on 12 images" in said
+    said = exported(
+        "--run",
+        trained[0],
+        "--out",
+        tmp_path / "model.onnx",
+        "--int8",
+        "--calibrate",
+        trained[1],
+        "--with-preprocessing",
+    )
+    assert (
+        f"the same class for 100.00 % of 4 images of {trained[1] / 'test'}" in said
+        and "calibrated on 12 images" in said
+    )
     change = json.loads(metadata(tmp_path / "model.onnx")["int8"])
-    assert (change["split"], change["images"], change["calibration_images"], change["same_class"]) == ("test", 4, 12, 1)
+    assert (
+        change["split"],
+        change["images"],
+        change["calibration_images"],
+        change["same_class"],
+    ) == ("test", 4, 12, 1)
     assert change["accuracy_int8"] == change["accuracy_float32"]
     exported("--run", trained[0], "--out", tmp_path / "whole.onnx", "--with-preprocessing")
     pixels = cv2.imread(str(photograph))[None, :, :, ::-1]
-    expected, found = (onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"]).run(None, {"images": pixels})[0]
-                       for name in ("whole.onnx", "model.onnx"))
-    assert_allclose(found, expected, rtol=0, atol=.2 * np.abs(expected).max())      # 8 bits
-    assert (tmp_path / "model.onnx").stat().st_size < .3 * (tmp_path / "whole.onnx").stat().st_size
+    expected, found = (
+        onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"]).run(
+            None, {"images": pixels}
+        )[0]
+        for name in ("whole.onnx", "model.onnx")
+    )
+    assert_allclose(found, expected, rtol=0, atol=0.2 * np.abs(expected).max())  # 8 bits
+    assert (tmp_path / "model.onnx").stat().st_size < 0.3 * (tmp_path / "whole.onnx").stat().st_size
 
 
 def test_int8_of_other_classes(trained, exported, tmp_path):
     other = write_images(tmp_path / "other", ("anger", "joy"))
-    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", other, code=2)
-    assert "has the classes anger, joy, but the run was trained on awe, fear" in said and not (tmp_path / "model.onnx").exists()
+    said = exported(
+        "--run",
+        trained[0],
+        "--out",
+        tmp_path / "model.onnx",
+        "--int8",
+        "--calibrate",
+        other,
+        code=2,
+    )
+    assert (
+        "has the classes anger, joy, but the run was trained on awe, fear" in said
+        and not (tmp_path / "model.onnx").exists()
+    )
 
 
 def test_int8_of_features(exported, tmp_path):
     run_of(DEMO["deepsentibank"], tmp_path / "run", features="fc7")
-    assert "features are exported" in exported("--run", tmp_path / "run", "--out", tmp_path / "m.onnx", "--int8", "--calibrate", "x", code=2)
+    assert "features are exported" in exported(
+        "--run",
+        tmp_path / "run",
+        "--out",
+        tmp_path / "m.onnx",
+        "--int8",
+        "--calibrate",
+        "x",
+        code=2,
+    )
 
 
 @pytest.mark.parametrize("layer", ["fc7", "fc8"])
 def test_of_deepsentibank_the_features_are_exported(tmp_path, exported, layer):
     run_of(DEMO["deepsentibank"], tmp_path / "run", features=layer)
     said = exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
-    assert f"outputs of {layer}: features for the run's support vector machine, which is not part of it" in said
+    assert (
+        f"outputs of {layer}: features for the run's support vector machine, which is not part "
+        "of it"
+    ) in said
     assert "support vector machine" in metadata(tmp_path / "model.onnx")["output"]
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     images = np.random.randn(2, 3, 64, 64).astype(np.float32)
     net = Run.open(tmp_path / "run").load_network([mx.cpu()])
     features = (net if layer == "fc8" else net.features)(mx.nd.array(images)).asnumpy()
-    assert_allclose(session.run(["features"], {"images": images})[0], features, rtol=0, atol=1e-4 * np.abs(features).max())    # float32
+    # float32
+    assert_allclose(
+        session.run(["features"], {"images": images})[0],
+        features,
+        rtol=0,
+        atol=1e-4 * np.abs(features).max(),
+    )
 
 
 def test_of_ar_it_is_said_what_is_left_out(tmp_path, exported):
     run_of(DEMO["ar"], tmp_path / "run")
-    assert "affective regions" in exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
+    assert "affective regions" in exported(
+        "--run", tmp_path / "run", "--out", tmp_path / "model.onnx"
+    )
     assert "affective regions" in metadata(tmp_path / "model.onnx")["output"]
 
 
 def test_mxnet_alone_loads_a_symbol(trained, exported, tmp_path):
     exported("--run", trained[0], "--format", "symbol", "--out", tmp_path / "a" / "model")
-    assert sorted(path.name for path in (tmp_path / "a").rglob("*")) == ["model", "model-0000.params", "model-symbol.json", "model.json"]
+    assert sorted(path.name for path in (tmp_path / "a").rglob("*")) == [
+        "model",
+        "model-0000.params",
+        "model-symbol.json",
+        "model.json",
+    ]
     assert json.loads((tmp_path / "a/model/model.json").read_text())["classes"] == ["awe", "fear"]
     images = np.random.randn(3, 3, 64, 64).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     python(WITH_MXNET_ALONE, tmp_path / "a/model", tmp_path / "images.npy", tmp_path / "logits.npy")
     expected = Run.open(trained[0]).load_network([mx.cpu()])(mx.nd.array(images)).asnumpy()
-    assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max())   # the same operators
+    # the same operators
+    assert_allclose(
+        np.load(tmp_path / "logits.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
 
 
 def test_an_interrupted_symbol_is_not_taken_for_one(trained, exported, tmp_path):
@@ -222,20 +322,35 @@ def test_an_interrupted_symbol_is_not_taken_for_one(trained, exported, tmp_path)
 def test_npz_there_and_back(tmp_path, exported, row):
     run_of(DEMO[row], tmp_path / "run", features="fc7")
     exported("--run", tmp_path / "run", "--format", "npz", "--out", tmp_path / "model.npz")
-    net, back = Run.open(tmp_path / "run").load_network([mx.cpu()]), mlr.import_npz(tmp_path / "model.npz", mx.cpu())
+    net, back = (
+        Run.open(tmp_path / "run").load_network([mx.cpu()]),
+        mlr.import_npz(tmp_path / "model.npz", mx.cpu()),
+    )
     parameters, returned = net._collect_params_with_prefix(), back._collect_params_with_prefix()
     assert list(parameters) == list(returned)
     for name, parameter in parameters.items():
-        assert_array_equal(returned[name].data().asnumpy().view(np.int32), parameter.data().asnumpy().view(np.int32), err_msg=name)
+        assert_array_equal(
+            returned[name].data().asnumpy().view(np.int32),
+            parameter.data().asnumpy().view(np.int32),
+            err_msg=name,
+        )
     assert back._active
     images = mx.nd.random.normal(shape=(2, 3, 64, 64))
     assert_array_equal(back(images).asnumpy(), net(images).asnumpy())
     with np.load(tmp_path / "model.npz", allow_pickle=False) as arrays:
-        assert {name for name in arrays.files if "." not in name} == {"config", "classes", "description"}
+        assert {name for name in arrays.files if "." not in name} == {
+            "config",
+            "classes",
+            "description",
+        }
         assert arrays["classes"].tolist() == ["awe", "fear", "joy"]
         assert json.loads(arrays["description"].item())["row"] == row
-        assert json.loads(arrays["config"].item()) == json.loads((tmp_path / "run/config.json").read_text())
-        assert {name: arrays[name].dtype for name in parameters} == {name: np.float32 for name in parameters}
+        assert json.loads(arrays["config"].item()) == json.loads(
+            (tmp_path / "run/config.json").read_text()
+        )
+        assert {name: arrays[name].dtype for name in parameters} == {
+            name: np.float32 for name in parameters
+        }
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +358,12 @@ def arrays(tmp_path_factory):
     """What an .npz file of a small network holds."""
     folder = tmp_path_factory.mktemp("npz")
     run_of(DEMO["l_cil"], folder / "run")
-    assert export.main(["--run", str(folder / "run"), "--format", "npz", "--out", str(folder / "model.npz")]) == 0
+    assert (
+        export.main(
+            ["--run", str(folder / "run"), "--format", "npz", "--out", str(folder / "model.npz")]
+        )
+        == 0
+    )
     with np.load(folder / "model.npz") as loaded:
         return dict(loaded)
 
@@ -255,26 +375,81 @@ def with_network(arrays, **changed):
 
 
 HOSTILE = {
-    "no config": (lambda arrays: {name: array for name, array in arrays.items() if name != "config"}, "its `config` is missing or damaged"),
-    "config is no text": (lambda arrays: {**arrays, "config": np.arange(3)}, "its `config` is missing or damaged"),
-    "config is no JSON": (lambda arrays: {**arrays, "config": "{"}, "its `config` is missing or damaged"),
-    "config is a list": (lambda arrays: {**arrays, "config": "[]"}, "its `config` is missing or damaged"),
-    "config is deep": (lambda arrays: {**arrays, "config": "[" * 100000}, "its `config` is missing or damaged"),
-    "network is a text": (lambda arrays: {**arrays, "config": '{"network": "x"}'}, "its `config` is missing or damaged"),
-    "unknown kind": (lambda arrays: with_network(arrays, kind="os.system"), "describes no network that this package can build"),
-    "a kind of no use": (lambda arrays: with_network(arrays, kind=[]), "describes no network that this package can build"),
-    "unknown option": (lambda arrays: with_network(arrays, params="x"), "describes no network that this package can build"),
-    "unknown backbone": (lambda arrays: with_network(arrays, backbone="vgg99"), "unknown backbone vgg99"),
-    "huge images": (lambda arrays: with_network(arrays, image_size=10 ** 6), "its `config` is missing or damaged"),
-    "a thousand branches": (lambda arrays: with_network(arrays, taps=["stem"] * 1000, widths=[1] * 1000), "its `config` is missing or damaged"),
-    "a huge layer": (lambda arrays: with_network(arrays, style_width=10 ** 9), "don't fit the network"),
+    "no config": (
+        lambda arrays: {name: array for name, array in arrays.items() if name != "config"},
+        "its `config` is missing or damaged",
+    ),
+    "config is no text": (
+        lambda arrays: {**arrays, "config": np.arange(3)},
+        "its `config` is missing or damaged",
+    ),
+    "config is no JSON": (
+        lambda arrays: {**arrays, "config": "{"},
+        "its `config` is missing or damaged",
+    ),
+    "config is a list": (
+        lambda arrays: {**arrays, "config": "[]"},
+        "its `config` is missing or damaged",
+    ),
+    "config is deep": (
+        lambda arrays: {**arrays, "config": "[" * 100000},
+        "its `config` is missing or damaged",
+    ),
+    "network is a text": (
+        lambda arrays: {**arrays, "config": '{"network": "x"}'},
+        "its `config` is missing or damaged",
+    ),
+    "unknown kind": (
+        lambda arrays: with_network(arrays, kind="os.system"),
+        "describes no network that this package can build",
+    ),
+    "a kind of no use": (
+        lambda arrays: with_network(arrays, kind=[]),
+        "describes no network that this package can build",
+    ),
+    "unknown option": (
+        lambda arrays: with_network(arrays, params="x"),
+        "describes no network that this package can build",
+    ),
+    "unknown backbone": (
+        lambda arrays: with_network(arrays, backbone="vgg99"),
+        "unknown backbone vgg99",
+    ),
+    "huge images": (
+        lambda arrays: with_network(arrays, image_size=10**6),
+        "its `config` is missing or damaged",
+    ),
+    "a thousand branches": (
+        lambda arrays: with_network(arrays, taps=["stem"] * 1000, widths=[1] * 1000),
+        "its `config` is missing or damaged",
+    ),
+    "a huge layer": (
+        lambda arrays: with_network(arrays, style_width=10**9),
+        "don't fit the network",
+    ),
     "more classes": (lambda arrays: with_network(arrays, classes=4), "wrongly shaped"),
-    "a number of no type": (lambda arrays: with_network(arrays, classes="many"), "describes no network that this package can build"),
+    "a number of no type": (
+        lambda arrays: with_network(arrays, classes="many"),
+        "describes no network that this package can build",
+    ),
     "a missing parameter": (
-        lambda arrays: {name: array for name, array in arrays.items() if name != "fusion.output.bias"}, "1 missing \\(fusion.output.bias\\)"),
-    "one more": (lambda arrays: {**arrays, "fusion.more": np.zeros(3, np.float32)}, "1 unexpected \\(fusion.more\\)"),
-    "not a number": (lambda arrays: {**arrays, "fusion.output.bias": np.full(3, np.nan, np.float32)}, "no numbers"),
-    "objects": (lambda arrays: {**arrays, "fusion.output.bias": np.array([{}, {}, {}])}, "no .npz file of plain arrays"),
+        lambda arrays: {
+            name: array for name, array in arrays.items() if name != "fusion.output.bias"
+        },
+        "1 missing \\(fusion.output.bias\\)",
+    ),
+    "one more": (
+        lambda arrays: {**arrays, "fusion.more": np.zeros(3, np.float32)},
+        "1 unexpected \\(fusion.more\\)",
+    ),
+    "not a number": (
+        lambda arrays: {**arrays, "fusion.output.bias": np.full(3, np.nan, np.float32)},
+        "no numbers",
+    ),
+    "objects": (
+        lambda arrays: {**arrays, "fusion.output.bias": np.array([{}, {}, {}])},
+        "no .npz file of plain arrays",
+    ),
 }
 
 
@@ -290,39 +465,70 @@ def test_hostile_npz(arrays, tmp_path, name):
 def test_damaged_npz(arrays, tmp_path):
     np.savez(tmp_path / "model.npz", **arrays)
     data = (tmp_path / "model.npz").read_bytes()
-    for number, damaged in enumerate((b"", data[:1000], data[:-30], data[:len(data) // 2] + b"\0\1\2\3" + data[len(data) // 2 + 4:])):
+    for number, damaged in enumerate(
+        (
+            b"",
+            data[:1000],
+            data[:-30],
+            data[: len(data) // 2] + b"\0\1\2\3" + data[len(data) // 2 + 4 :],
+        )
+    ):
         path = tmp_path / (f"damaged-{number:d}.npz")
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=f"damaged-{number:d}.npz is no .npz file of plain arrays, or a damaged one"):
+        with pytest.raises(
+            InputError,
+            match=f"damaged-{number:d}.npz is no .npz file of plain arrays, or a damaged one",
+        ):
             mlr.import_npz(path)
     with pytest.raises(InputError, match="missing.npz does not exist"):
         mlr.import_npz(tmp_path / "missing.npz")
 
 
-@pytest.mark.parametrize("format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")])
+@pytest.mark.parametrize(
+    "format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")]
+)
 def test_what_exists_is_kept(trained, exported, tmp_path, format, name):
     (tmp_path / name).write_text("mine")
-    assert f"{tmp_path / name} exists already" in exported("--run", trained[0], "--format", format, "--out", tmp_path / name, code=2)
+    assert f"{tmp_path / name} exists already" in exported(
+        "--run", trained[0], "--format", format, "--out", tmp_path / name, code=2
+    )
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
 
 
 def test_a_link_to_nowhere_is_kept(trained, exported, tmp_path):
     (tmp_path / "model.onnx").symlink_to(tmp_path / "gone")
-    assert "exists already" in exported("--run", trained[0], "--out", tmp_path / "model.onnx", code=2)
+    assert "exists already" in exported(
+        "--run", trained[0], "--out", tmp_path / "model.onnx", code=2
+    )
     assert (tmp_path / "model.onnx").is_symlink()
 
 
-@pytest.mark.parametrize("arguments, texts", [
-    (("--out", "model.txt"), ("--out model.txt: the name of a file of --format onnx ends with .onnx",)),
-    (("--format", "npz", "--out", "model.onnx"), ("ends with .npz",)),
-    (("--format", "npz", "--with-preprocessing", "--out", "model.npz"), ("--with-preprocessing is of --format onnx",)),
-    (("--format", "npz", "--int8", "--calibrate", "x", "--out", "model.npz"), ("--int8 is of --format onnx",)),
-    (("--int8", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
-    (("--calibrate", "x", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
-    (("--int8", "--calibrate", "nowhere", "--out", "model.onnx"), ("nowhere/train does not exist",)),
-    (("--out", "file/model.onnx"), ("file is no folder",)),
-    (("--run", "nowhere", "--out", "model.onnx"), ("nowhere is not a run folder",)),
-])
+@pytest.mark.parametrize(
+    "arguments, texts",
+    [
+        (
+            ("--out", "model.txt"),
+            ("--out model.txt: the name of a file of --format onnx ends with .onnx",),
+        ),
+        (("--format", "npz", "--out", "model.onnx"), ("ends with .npz",)),
+        (
+            ("--format", "npz", "--with-preprocessing", "--out", "model.npz"),
+            ("--with-preprocessing is of --format onnx",),
+        ),
+        (
+            ("--format", "npz", "--int8", "--calibrate", "x", "--out", "model.npz"),
+            ("--int8 is of --format onnx",),
+        ),
+        (("--int8", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
+        (("--calibrate", "x", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
+        (
+            ("--int8", "--calibrate", "nowhere", "--out", "model.onnx"),
+            ("nowhere/train does not exist",),
+        ),
+        (("--out", "file/model.onnx"), ("file is no folder",)),
+        (("--run", "nowhere", "--out", "model.onnx"), ("nowhere is not a run folder",)),
+    ],
+)
 def test_wrong_options(exported, tmp_path, monkeypatch, arguments, texts):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x")
@@ -331,7 +537,10 @@ def test_wrong_options(exported, tmp_path, monkeypatch, arguments, texts):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("arguments, words", [(("--format", "tflite", "--out", "model"), "invalid choice"), ((), "required: --out")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [(("--format", "tflite", "--out", "model"), "invalid choice"), ((), "required: --out")],
+)
 def test_wrong_usage(capsys, arguments, words):
     with pytest.raises(SystemExit, match="2"):
         export.main(arguments)
@@ -340,18 +549,31 @@ def test_wrong_usage(capsys, arguments, words):
 
 def test_a_missing_onnx_runtime_is_named(trained, exported, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", trained[1], code=2)
+    said = exported(
+        "--run",
+        trained[0],
+        "--out",
+        tmp_path / "model.onnx",
+        "--int8",
+        "--calibrate",
+        trained[1],
+        code=2,
+    )
     assert "this needs the package onnxruntime: pip install 'mlr[onnx]'" in said
 
 
 def test_a_missing_onnx_is_named(trained, exported, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "pip install 'mlr[onnx]'" in exported("--run", trained[0], "--out", tmp_path / "model.onnx", code=2)
+    assert "pip install 'mlr[onnx]'" in exported(
+        "--run", trained[0], "--out", tmp_path / "model.onnx", code=2
+    )
     assert list(tmp_path.iterdir()) == []
     exported("--run", trained[0], "--format", "npz", "--out", tmp_path / "model.npz")
 
 
-@pytest.mark.parametrize("format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")])
+@pytest.mark.parametrize(
+    "format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")]
+)
 def test_a_full_disk_leaves_nothing(trained, exported, tmp_path, format, name):
     """A limit to the size of files stands in for the disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -366,15 +588,22 @@ def test_a_full_disk_leaves_nothing(trained, exported, tmp_path, format, name):
 
 def test_an_interruption_leaves_nothing(trained, exported, tmp_path, monkeypatch):
     def interrupted(path):
-        assert Path(path).stat().st_size > 1000  # the bytes are there already, under the name that they are staged by
+        # the bytes are there already, under the name that they are staged by
+        assert Path(path).stat().st_size > 1000
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files, "sync", interrupted)
-    assert "interrupted" in exported("--run", trained[0], "--out", tmp_path / "model.onnx", code=130)
+    assert "interrupted" in exported(
+        "--run", trained[0], "--out", tmp_path / "model.onnx", code=130
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_network_of_a_row_is_exported_whole(tmp_path):
     run = run_of(DEMO["vgg16"], tmp_path / "run")
     net = run.load_network([mx.cpu()])
-    assert exported_part(net, run.config) == (net, "logits", "logits of the classes; their softmax are the probabilities")
+    assert exported_part(net, run.config) == (
+        net,
+        "logits",
+        "logits of the classes; their softmax are the probabilities",
+    )

@@ -1,6 +1,8 @@
-"""The golden numbers of the released code: golden/*.npz, made by running it on plain MXNet 1.5.1 in float32 and in float64.
+"""The golden numbers of the released code: golden/*.npz, made by running it on plain MXNet 1.5.1 in
+float32 and in float64.
 
-Network, losses and training are held to the bounds that the float64 run allows: the same mathematics to the last digit.
+Network, losses and training are held to the bounds that the float64 run allows: the same
+mathematics to the last digit.
 """
 
 import json
@@ -25,7 +27,9 @@ SEED = 7  # of the golden files
 GOLDEN = Path(__file__).parent / "golden"
 DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.slow)]
 FLAGS = {
-    "imperative": None, "hybridized": {}, "static_alloc": {"static_alloc": True},
+    "imperative": None,
+    "hybridized": {},
+    "static_alloc": {"static_alloc": True},
     "static": {"static_alloc": True, "static_shape": True},
 }
 
@@ -35,14 +39,19 @@ def golden(dtype):
 
 
 def draw(name, shape):
-    """One parameter as the golden run had it, float32; its distribution follows from the kind of parameter."""
-    random, kind = np.random.RandomState(zlib.crc32((f"{SEED:d}:{name}").encode()) & 0x7fffffff), name.rsplit(".", 1)[1]
+    """One parameter as the golden run had it, float32; its distribution follows from the kind of
+    parameter.
+    """
+    random, kind = (
+        np.random.RandomState(zlib.crc32((f"{SEED:d}:{name}").encode()) & 0x7FFFFFFF),
+        name.rsplit(".", 1)[1],
+    )
     if kind == "weight":
-        values = random.normal(0, np.sqrt(.5 / np.prod(shape[1:])), shape)
+        values = random.normal(0, np.sqrt(0.5 / np.prod(shape[1:])), shape)
     elif kind in ("gamma", "running_var"):
-        values = random.uniform(.5, 1.5, shape)
+        values = random.uniform(0.5, 1.5, shape)
     else:
-        values = random.normal(0, .01 if kind == "bias" else .1, shape)
+        values = random.normal(0, 0.01 if kind == "bias" else 0.1, shape)
     return values.astype("float32")
 
 
@@ -53,15 +62,22 @@ def golden_batch(dtype):
 
 
 def golden_network(dtype, dropout=paper.STYLE_DROPOUT):
-    """The package's network with the golden run's parameters, and these by the released code's names."""
+    """The package's network with the golden run's parameters, and these by the released code's
+    names.
+    """
     net = mlr.MultiLevelNet(classes=8, dropout=dropout)
     infer_shapes(net)
     net.cast(dtype)
     parameters = released_view(net)._collect_params_with_prefix()
     record = golden(dtype)
-    shapes = {name: tuple(json.loads(shape)) for name, shape in zip(record["param_names"], record["param_shapes"])}
+    shapes = {
+        name: tuple(json.loads(shape))
+        for name, shape in zip(record["param_names"], record["param_shapes"])
+    }
     assert {name: parameter.shape for name, parameter in parameters.items()} == shapes
-    set_parameters(parameters, {name: draw(name, shape) for name, shape in shapes.items()}, "the golden run")
+    set_parameters(
+        parameters, {name: draw(name, shape) for name, shape in shapes.items()}, "the golden run"
+    )
     return net, parameters
 
 
@@ -79,7 +95,8 @@ def forward(request):
     for mode, flags in FLAGS.items():
         if flags is not None:
             net.hybridize(**flags)
-        logits[mode] = [net(images).asnumpy() for _ in range(2 if dtype == "float32" else 1)]  # the second reuses the graph
+        # the second reuses the graph
+        logits[mode] = [net(images).asnumpy() for _ in range(2 if dtype == "float32" else 1)]
     return dtype, logits
 
 
@@ -88,14 +105,22 @@ def test_logits(forward, mode, fidelity):
     dtype, logits = forward
     for z in logits[mode]:
         assert z.dtype == np.dtype(dtype)
-        fidelity(f"logits, {dtype}", largest(z, golden(dtype)["logits"]), {"float32": 1e-5, "float64": 1e-12}[dtype])
+        fidelity(
+            f"logits, {dtype}",
+            largest(z, golden(dtype)["logits"]),
+            {"float32": 1e-5, "float64": 1e-12}[dtype],
+        )
 
 
 @pytest.mark.parametrize("mode", [mode for mode in FLAGS if mode != "imperative"])
 def test_a_hybridized_network_computes_what_an_imperative_one_does(forward, mode, fidelity):
     dtype, logits = forward
     for z in logits[mode]:
-        fidelity(f"hybridized against imperative, {dtype}", largest(z, logits["imperative"][0]), {"float32": 1e-6, "float64": 1e-14}[dtype])
+        fidelity(
+            f"hybridized against imperative, {dtype}",
+            largest(z, logits["imperative"][0]),
+            {"float32": 1e-6, "float64": 1e-14}[dtype],
+        )
 
 
 RELEASED_LOSSES = {
@@ -121,9 +146,11 @@ def test_losses(name, dtype, bound, hybrid, fidelity):
 
 @pytest.fixture(scope="module", params=DTYPES)
 def training(request):
-    """The golden five steps by the package's own engine: dtype, losses (5, 8), gradient norms (275,), logits afterwards (8, 8)."""
+    """The golden five steps by the package's own engine: dtype, losses (5, 8), gradient norms
+    (275,), logits afterwards (8, 8).
+    """
     dtype, losses, ctx = request.param, [], [mx.cpu()]
-    net, parameters = golden_network(dtype, dropout=0)               # as in the golden run
+    net, parameters = golden_network(dtype, dropout=0)  # as in the golden run
     net.hybridize(static_alloc=True, static_shape=True)
     batch = golden_batch(dtype)
     loss = mlr.ClassImbalanceLoss(paper.FI_CLASS_WEIGHTS.values())
@@ -136,59 +163,104 @@ def training(request):
     for step in range(5 if dtype == "float64" else 1):
         loop.train_epoch(net, [batch], recorded, trainer, ctx)
         if step == 0:
-            norms = np.array([
-                np.nan if parameter.grad_req == "null" else np.linalg.norm(parameter.grad().asnumpy()) for parameter in parameters.values()])
+            norms = np.array(
+                [
+                    np.nan
+                    if parameter.grad_req == "null"
+                    else np.linalg.norm(parameter.grad().asnumpy())
+                    for parameter in parameters.values()
+                ]
+            )
     logits = net(batch[0]).asnumpy() if dtype == "float64" else None
     return dtype, np.array([step.asnumpy() for step in losses]), norms, logits
 
 
 def test_training_losses(training, fidelity):
     dtype, losses, _, _ = training
-    if dtype == "float32":                                           # later ones drift apart by rounding alone
-        fidelity("first training loss, float32", largest(losses[0], golden(dtype)["train_losses"][0]), 1e-4)
+    # later ones drift apart by rounding alone
+    if dtype == "float32":
+        fidelity(
+            "first training loss, float32",
+            largest(losses[0], golden(dtype)["train_losses"][0]),
+            1e-4,
+        )
     else:
-        fidelity("five training losses, float64", largest(losses, golden(dtype)["train_losses"]), 1e-11)
+        fidelity(
+            "five training losses, float64", largest(losses, golden(dtype)["train_losses"]), 1e-11
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", ["float64"], indirect=True)
 def test_logits_after_training(training, fidelity):
-    fidelity("logits after five steps, float64", largest(training[3], golden("float64")["logits_after"]), 1e-11)
+    fidelity(
+        "logits after five steps, float64",
+        largest(training[3], golden("float64")["logits_after"]),
+        1e-11,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", ["float64"], indirect=True)
 def test_gradient_norms(training, fidelity):
     norms, expected = training[2], golden("float64")["grad_norms"]
-    assert np.array_equal(np.isnan(norms), np.isnan(expected))       # the same parameters have no gradient
+    # the same parameters have no gradient
+    assert np.array_equal(np.isnan(norms), np.isnan(expected))
     trained = ~np.isnan(expected)
     norms, expected = norms[trained], expected[trained]
-    tiny = expected < 1e-12                                          # zero but for rounding, as of a bias before a batch norm
-    fidelity("gradient norms, relative, float64", largest(norms[~tiny] / expected[~tiny], np.ones((~tiny).sum())), 1e-9)
-    fidelity("gradient norms that are zero but for rounding, float64", largest(norms[tiny], expected[tiny]), 1e-12)
+    # zero but for rounding, as of a bias before a batch norm
+    tiny = expected < 1e-12
+    fidelity(
+        "gradient norms, relative, float64",
+        largest(norms[~tiny] / expected[~tiny], np.ones((~tiny).sum())),
+        1e-9,
+    )
+    fidelity(
+        "gradient norms that are zero but for rounding, float64",
+        largest(norms[tiny], expected[tiny]),
+        1e-12,
+    )
 
 
 def test_optimizer():
-    """One step by hand: SGD with momentum 0.9 and weight decay 1e-4 on every parameter, biases and batch norm's, too."""
+    """One step by hand: SGD with momentum 0.9 and weight decay 1e-4 on every parameter, biases and
+    batch norm's, too.
+    """
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Dense(3), gluon.nn.BatchNorm(), gluon.nn.Dense(2))
     net.initialize(mx.init.Uniform(1))
     images, labels = nd.random.normal(shape=(4, 5)), nd.array([0, 1, 1, 0])
     net(images)
-    trained = {name: parameter for name, parameter in net.collect_params().items() if parameter.grad_req != "null"}
+    trained = {
+        name: parameter
+        for name, parameter in net.collect_params().items()
+        if parameter.grad_req != "null"
+    }
     assert len(trained) == 6
     for parameter in trained.values():
-        parameter.set_data(parameter.data() + 2)                     # so that a decay of any of them shows
-    trainer = new_trainer(net, RELEASED.optimizer, {**optimizer_options(RELEASED), "learning_rate": .5})
-    assert (trainer._optimizer.momentum, trainer._optimizer.wd, optimizer_options(RELEASED)["learning_rate"]) == (.9, 1e-4, 1e-4)
+        # so that a decay of any of them shows
+        parameter.set_data(parameter.data() + 2)
+    trainer = new_trainer(
+        net, RELEASED.optimizer, {**optimizer_options(RELEASED), "learning_rate": 0.5}
+    )
+    assert (
+        trainer._optimizer.momentum,
+        trainer._optimizer.wd,
+        optimizer_options(RELEASED)["learning_rate"],
+    ) == (0.9, 1e-4, 1e-4)
     velocity = {name: 0 for name in trained}
     for _ in range(2):
         before = {name: parameter.data().asnumpy() for name, parameter in trained.items()}
         loop.train_epoch(net, [(images, labels)], mlr.CrossEntropyLoss(), trainer, [mx.cpu()])
         for name, parameter in trained.items():
             # step(batch_size): the sum of the gradients over the batch is divided by its size.
-            velocity[name] = .9 * velocity[name] - .5 * (parameter.grad().asnumpy() / 4 + 1e-4 * before[name])
-            np.testing.assert_allclose(parameter.data().asnumpy(), before[name] + velocity[name], rtol=1e-6, atol=1e-7)  # float32
+            velocity[name] = 0.9 * velocity[name] - 0.5 * (
+                parameter.grad().asnumpy() / 4 + 1e-4 * before[name]
+            )
+            # float32
+            np.testing.assert_allclose(
+                parameter.data().asnumpy(), before[name] + velocity[name], rtol=1e-6, atol=1e-7
+            )
 
 
 def test_the_learning_rate_of_every_epoch(fidelity):
@@ -199,4 +271,10 @@ def test_the_learning_rate_of_every_epoch(fidelity):
             rate *= 0.5
         rates.append(rate)
     assert RELEASED.epochs == 60 and RELEASED.batch_size == 16
-    fidelity("learning rates of 60 epochs", largest(np.array([RELEASED.learning_rate_at(epoch) for epoch in range(60)]), np.array(rates)), 0)
+    fidelity(
+        "learning rates of 60 epochs",
+        largest(
+            np.array([RELEASED.learning_rate_at(epoch) for epoch in range(60)]), np.array(rates)
+        ),
+        0,
+    )

@@ -31,14 +31,25 @@ from mlr.viz.figures import (
 )
 
 CLASSES = ["awe", "fear", "joy"]
-RESULT = classification_metrics([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0], CLASSES)          # joy has no image
+# joy has no image
+RESULT = classification_metrics([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0], CLASSES)
 
 
 def test_a_confusion_matrix_shows_counts_and_rates():
     _, axes = new_figure(3, 3)
     assert plot_confusion(RESULT["confusion"], CLASSES, axes) is axes
-    assert [text.get_text() for text in axes.texts] == ["3\n0.75", "1\n0.25", "0", "1\n0.50", "1\n0.50", "0", "0", "0", "0"]
-    assert_allclose(axes.images[0].get_array(), [[.75, .25, 0], [.5, .5, 0], [0, 0, 0]])
+    assert [text.get_text() for text in axes.texts] == [
+        "3\n0.75",
+        "1\n0.25",
+        "0",
+        "1\n0.50",
+        "1\n0.50",
+        "0",
+        "0",
+        "0",
+        "0",
+    ]
+    assert_allclose(axes.images[0].get_array(), [[0.75, 0.25, 0], [0.5, 0.5, 0], [0, 0, 0]])
     assert [label.get_text() for label in axes.get_yticklabels()] == CLASSES
 
 
@@ -54,36 +65,64 @@ def test_bars_of_precision_and_recall():
 def test_accuracy_is_of_the_split_that_was_evaluated():
     for split in ("valid", "test"):
         _, axes = new_figure(3, 3)
-        lines = [{"epoch": 1, "train_accuracy": .5, split + "_accuracy": .4, split + "_balanced_accuracy": .3}]
+        lines = [
+            {
+                "epoch": 1,
+                "train_accuracy": 0.5,
+                split + "_accuracy": 0.4,
+                split + "_balanced_accuracy": 0.3,
+            }
+        ]
         assert plot_accuracy(lines, axes) is axes
-        assert [line.get_label() for line in axes.lines] == ["train (augmented)", split, split + ", balanced"]
-        assert_allclose([line.get_ydata()[0] for line in axes.lines], [.5, .4, .3])
+        assert [line.get_label() for line in axes.lines] == [
+            "train (augmented)",
+            split,
+            split + ", balanced",
+        ]
+        assert_allclose([line.get_ydata()[0] for line in axes.lines], [0.5, 0.4, 0.3])
 
 
 def test_gram_matrices_of_one_scale_compare():
     _, panels = new_figure(3, 3, 2)
-    for matrix, axes in zip(np.array([[[4, 1], [1, 2]], [[1, 0], [0, .5]]]), panels):
+    for matrix, axes in zip(np.array([[[4, 1], [1, 2]], [[1, 0], [0, 0.5]]]), panels):
         assert plot_gram(matrix, 4, "awe", axes) is axes
-        assert_array_equal(axes.images[0].get_array(), matrix)                    # a square for each pair, nothing in between
+        # a square for each pair, nothing in between
+        assert_array_equal(axes.images[0].get_array(), matrix)
         assert axes.images[0].get_clim() == (0, 4) and axes.get_title() == "awe"
 
 
 def test_a_prediction_says_in_words_and_lines_whether_it_is_right():
     _, panels = new_figure(3, 3, 2)
-    for axes, predicted, text, color, style in ((panels[0], "awe", "right: awe\nprobability 0.988", BLUE, "-"),
-                                                (panels[1], "joy", "wrong: joy\nprobability 0.988\ntrue: awe", VERMILION, "--")):
+    for axes, predicted, text, color, style in (
+        (panels[0], "awe", "right: awe\nprobability 0.988", BLUE, "-"),
+        (panels[1], "joy", "wrong: joy\nprobability 0.988\ntrue: awe", VERMILION, "--"),
+    ):
         pixels = np.random.randint(0, 256, (4, 6, 3), dtype=np.uint8)
-        assert plot_prediction(pixels, "awe", predicted, .9876, axes) is axes
+        assert plot_prediction(pixels, "awe", predicted, 0.9876, axes) is axes
         assert axes.get_title() == text
         assert_array_equal(axes.images[0].get_array(), pixels)
-        assert {(to_hex(spine.get_edgecolor()).upper(), spine.get_linestyle()) for spine in axes.spines.values()} == {(color, style)}
+        assert {
+            (to_hex(spine.get_edgecolor()).upper(), spine.get_linestyle())
+            for spine in axes.spines.values()
+        } == {(color, style)}
 
 
 def test_the_sheet_begins_a_line_for_each_group():
     def group(count, predicted):
-        return [(np.full((2, 2, 3), number, np.uint8), "awe", predicted, .5) for number in range(count)]
+        return [
+            (np.full((2, 2, 3), number, np.uint8), "awe", predicted, 0.5) for number in range(count)
+        ]
+
     lines = np.reshape(predictions_figure(group(3, "awe"), group(2, "joy"), columns=2).axes, (3, 2))
-    seen = [[panel.get_title().split(":")[0] + f" {panel.images[0].get_array()[0, 0, 0]:d}" if panel.images else "" for panel in line] for line in lines]
+    seen = [
+        [
+            panel.get_title().split(":")[0] + f" {panel.images[0].get_array()[0, 0, 0]:d}"
+            if panel.images
+            else ""
+            for panel in line
+        ]
+        for line in lines
+    ]
     assert seen == [["right 0", "right 1"], ["right 2", ""], ["wrong 0", "wrong 1"]]
 
 
@@ -95,12 +134,27 @@ def test_names_of_classes_are_no_mathematics():
     assert figure_bytes(figure)[:4] == b"\x89PNG"
 
 
-THE_USERS = {"text.usetex": True, "font.family": ["cursive"], "lines.linewidth": 9, "axes.facecolor": "red", "savefig.bbox": "tight", "image.cmap": "jet"}
+THE_USERS = {
+    "text.usetex": True,
+    "font.family": ["cursive"],
+    "lines.linewidth": 9,
+    "axes.facecolor": "red",
+    "savefig.bbox": "tight",
+    "image.cmap": "jet",
+}
 
 
 def test_the_users_settings_decide_nothing_and_stay(tmp_path):
     """text.usetex alone would end it, where there is no LaTeX."""
-    metrics = [{"epoch": 1, "loss": 1., "train_accuracy": .5, "valid_accuracy": .4, "valid_balanced_accuracy": .3}]
+    metrics = [
+        {
+            "epoch": 1,
+            "loss": 1.0,
+            "train_accuracy": 0.5,
+            "valid_accuracy": 0.4,
+            "valid_balanced_accuracy": 0.3,
+        }
+    ]
     drawn = []
     for settings in {}, THE_USERS:
         with matplotlib.rc_context(settings):
@@ -111,17 +165,31 @@ def test_the_users_settings_decide_nothing_and_stay(tmp_path):
     assert drawn[0] == drawn[1]
 
 
-NO_HOME = ("import pwd; from unittest import mock; mock.patch('pwd.getpwuid', side_effect=KeyError).start()\n"
-           "import mlr.viz.figures as f; figure, axes = f.new_figure(1, 1); f.plot_picture([[[0, 0, 0]]], 'a', axes); assert f.figure_bytes(figure)\n"
-           "import os; print(os.getcwd())")
+NO_HOME = (
+    "import pwd; from unittest import mock; mock.patch('pwd.getpwuid', "
+    "side_effect=KeyError).start()\n"
+    "import mlr.viz.figures as f; figure, axes = f.new_figure(1, 1); f.plot_picture([[[0, 0, "
+    "0]]], 'a', axes); assert f.figure_bytes(figure)\n"
+    "import os; print(os.getcwd())"
+)
 
 
 def test_a_damaged_settings_file_and_no_home_folder(tmp_path):
     """The file lies in the working folder, where Matplotlib looks first."""
     (tmp_path / "matplotlibrc").write_bytes(b"text.usetex: \xff")
-    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
-    done = subprocess.run([sys.executable, "-c", NO_HOME], cwd=str(tmp_path), env={**environment, "MPLBACKEND": "nonsense"}, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("HOME", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", NO_HOME],
+        cwd=str(tmp_path),
+        env={**environment, "MPLBACKEND": "nonsense"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}\n"), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["matplotlibrc"]
 
@@ -138,9 +206,15 @@ def test_a_name_of_control_characters():
 
 @pytest.fixture
 def fonts(monkeypatch):
-    """Matplotlib's own fonts alone, and nothing said yet; returns the fonts that are installed, a list of paths to add to."""
+    """Matplotlib's own fonts alone, and nothing said yet; returns the fonts that are installed, a
+    list of paths to add to.
+    """
     installed, own = [], matplotlib.get_data_path()
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [font for font in font_manager.fontManager.ttflist if font.fname.startswith(own)])
+    monkeypatch.setattr(
+        font_manager.fontManager,
+        "ttflist",
+        [font for font in font_manager.fontManager.ttflist if font.fname.startswith(own)],
+    )
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: installed)
     monkeypatch.setattr(style, "_told", set())
     return installed
@@ -158,7 +232,9 @@ def test_what_no_font_has_is_said_once(fonts, capsys):
         for title in "悲しみ joy", "悲しみ", "joy":
             titled(title)
     assert capsys.readouterr().err == (
-        "warning: no installed font has しみ悲, so figures show boxes in their place: install one, as of Debian's fonts-noto-cjk\n")
+        "warning: no installed font has しみ悲, so figures show boxes in their place: install one, "
+        "as of Debian's fonts-noto-cjk\n"
+    )
     style.fonts_for("\U0001f9e8")
     assert "fonts-symbola" in capsys.readouterr().err
     assert style.fonts_for("é") == ["DejaVu Sans"] and capsys.readouterr().err == ""
@@ -181,7 +257,8 @@ def test_a_font_that_was_installed_meanwhile_is_found(fonts, tmp_path, capsys):
     font.setupOS2()
     font.setupPost()
     font.save(str(tmp_path / "test.ttf"))
-    fonts[:] = [str(tmp_path / "test.ttf"), __file__]                                # the second is no font, as that of coloured emoji
+    # the second is no font, as that of coloured emoji
+    fonts[:] = [str(tmp_path / "test.ttf"), __file__]
     capsys.readouterr()
     assert style.fonts_for("悲 joy") == ["DejaVu Sans", "Sans of a Test"]
     assert titled("悲") != boxes and capsys.readouterr().err == ""

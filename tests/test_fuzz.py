@@ -1,7 +1,9 @@
-"""Every reader of the package on damaged and hostile files: it reads them, or says in a line what is wrong with which of them.
+"""Every reader of the package on damaged and hostile files: it reads them, or says in a line what
+is wrong with which of them.
 
-Inputs are mutations of valid files, drawn by the reader's name and a number, and are read in other processes, so that a crash or a
-hang names its input. MLR_FUZZ=N makes N inputs instead of some hundreds (make fuzz); MLR_TEST_SEED=N draws others.
+Inputs are mutations of valid files, drawn by the reader's name and a number, and are read in other
+processes, so that a crash or a hang names its input. MLR_FUZZ=N makes N inputs instead of some
+hundreds (make fuzz); MLR_TEST_SEED=N draws others.
 """
 
 import hashlib
@@ -83,18 +85,20 @@ from mlr.viz.report import most_confident, save_report
 INPUTS = int(os.environ.get("MLR_FUZZ", 300))
 SEED = os.environ.get("MLR_TEST_SEED", "0")
 PROCESSES = 2
-SECONDS = 10            # for an input
+SECONDS = 10  # for an input
 SECONDS_TO_START = 120
-MEMORY = 4 << 30        # bytes of address space beyond what a process has when it is ready
-LONGEST = 5000          # characters of an error's message
+MEMORY = 4 << 30  # bytes of address space beyond what a process has when it is ready
+LONGEST = 5000  # characters of an error's message
 
 
 class Reader(NamedTuple):
-    """What reads files. write: puts valid ones into an empty folder. read: (folder, the path of the one that was mutated) -> None.
+    """What reads files. write: puts valid ones into an empty folder. read: (folder, the path of the
+    one that was mutated) -> None.
 
-    whole: it takes the folder, else the one file alone. strict: no change may be read. cost: so many others could be read meanwhile.
-    chosen: which of the files are mutated, patterns; one that is there twice twice as often. named: it lists files, which have whatever
-    names they have in an error, too.
+    whole: it takes the folder, else the one file alone. strict: no change may be read. cost: so
+    many others could be read meanwhile.
+    chosen: which of the files are mutated, patterns; one that is there twice twice as often. named:
+    it lists files, which have whatever names they have in an error, too.
     """
 
     write: Callable
@@ -108,20 +112,34 @@ class Reader(NamedTuple):
 
 # Images.
 
+
 def write_pictures(folder):
     pixels = np.random.RandomState(0).randint(0, 256, (40, 60, 3)).astype(np.uint8)
     smooth = cv2.GaussianBlur(cv2.resize(pixels, (150, 100)), (0, 0), 5)
     for name, options, image in (
-            ("a.jpg", (), smooth), ("progressive.jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), smooth), ("grey.jpg", (), smooth[:, :, 0]),
-            ("restarts.jpg", (cv2.IMWRITE_JPEG_RST_INTERVAL, 2), pixels), ("a.png", (), pixels), ("grey.png", (), pixels[:, :, 0]),
-            ("alpha.png", (), np.dstack([pixels, pixels[:, :, 0]])), ("16.png", (), pixels.astype(np.uint16) * 257),
-            ("column.png", (), pixels[:, :1]), ("row.jpg", (), pixels[:1]), ("a.bmp", (), pixels), ("a.webp", (), pixels),
-            ("a.tiff", (), pixels), ("16.tiff", (), pixels.astype(np.uint16)), ("a.ppm", (), pixels)):
+        ("a.jpg", (), smooth),
+        ("progressive.jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), smooth),
+        ("grey.jpg", (), smooth[:, :, 0]),
+        ("restarts.jpg", (cv2.IMWRITE_JPEG_RST_INTERVAL, 2), pixels),
+        ("a.png", (), pixels),
+        ("grey.png", (), pixels[:, :, 0]),
+        ("alpha.png", (), np.dstack([pixels, pixels[:, :, 0]])),
+        ("16.png", (), pixels.astype(np.uint16) * 257),
+        ("column.png", (), pixels[:, :1]),
+        ("row.jpg", (), pixels[:1]),
+        ("a.bmp", (), pixels),
+        ("a.webp", (), pixels),
+        ("a.tiff", (), pixels),
+        ("16.tiff", (), pixels.astype(np.uint16)),
+        ("a.ppm", (), pixels),
+    ):
         extension = os.path.splitext(name)[1]
         (folder / name).write_bytes(cv2.imencode(extension, image, options)[1].tobytes())
     picture = Image.fromarray(pixels)
     picture.convert("CMYK").save(folder / "cmyk.jpg")
-    picture.save(folder / "exif.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0")
+    picture.save(
+        folder / "exif.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
+    )
     picture.convert("P").save(folder / "palette.png")
     picture.convert("1").save(folder / "bits.png")
     frames = dict(save_all=True, append_images=[picture.rotate(90), picture.rotate(180)])
@@ -139,7 +157,12 @@ def write_pictures(folder):
 def read_picture(folder, path):
     """As mlr prepare, predict, report and visualize do. What one refuses, all do."""
     found, errors = examine(path), []
-    for read in (lambda path: _pixels(_read(path), path), read_image, thumbnail, lambda path: read_pictures([path], 64, mx.cpu())):
+    for read in (
+        lambda path: _pixels(_read(path), path),
+        read_image,
+        thumbnail,
+        lambda path: read_pictures([path], 64, mx.cpu()),
+    ):
         try:
             read(path)
             mx.nd.waitall()
@@ -152,6 +175,7 @@ def read_picture(folder, path):
 
 # Data sets.
 
+
 def write_data(folder):
     write_images(folder, train=2, valid=1, test=1, size=(20, 30))
 
@@ -162,14 +186,25 @@ def read_data(folder, path):
 
 
 def write_prepared_data(folder):
-    write_images(folder / "images", classes=("anger", "awe"), train=5, valid=0, test=0, size=(20, 30))
+    write_images(
+        folder / "images", classes=("anger", "awe"), train=5, valid=0, test=0, size=(20, 30)
+    )
     for name, dataset in (("folds", "artphoto"), ("splits", "fi")):
         listing = Listing(folder / "images")
         for label in ("anger", "awe"):
             for number in range(5):
                 listing.add(f"train/{label}/{number:02d}.jpg", label)
-        prepare_images(listing, folder / name, DATASETS[dataset].shares, "stratified", 0, False, {"dataset": dataset})
-    for path in folder.glob("*/prepared.json"):     # the images are beside it, wherever the folder is copied to
+        prepare_images(
+            listing,
+            folder / name,
+            DATASETS[dataset].shares,
+            "stratified",
+            0,
+            False,
+            {"dataset": dataset},
+        )
+    # the images are beside it, wherever the folder is copied to
+    for path in folder.glob("*/prepared.json"):
         path.write_text(path.read_text().replace(str(folder / "images"), "../a/inside/images"))
 
 
@@ -185,15 +220,19 @@ def read_prepared_data(folder, path):
 def write_layout(write):
     def write_few(folder):
         write(folder)
-        for path in sorted(folder.rglob("*.jpg"))[60:]:      # they are copied for every input
+        for path in sorted(folder.rglob("*.jpg"))[60:]:  # they are copied for every input
             path.unlink()
+
     return write_few
 
 
 def read_layout(dataset):
     def read(folder, path):
         listing = DATASETS[dataset].read(folder)
-        assert all((folder / row.path).resolve().relative_to(folder.resolve()) for row in listing.rows)
+        assert all(
+            (folder / row.path).resolve().relative_to(folder.resolve()) for row in listing.rows
+        )
+
     return read
 
 
@@ -206,11 +245,17 @@ def write_csv_layout(folder):
 def write_journal(folder):
     write_csv_layout(folder)
 
-    list(examine_all(folder, [f"images/{number:d}.jpg" for number in range(8)], folder / "examined.csv"))
+    list(
+        examine_all(
+            folder, [f"images/{number:d}.jpg" for number in range(8)], folder / "examined.csv"
+        )
+    )
 
 
 def read_journal(folder, path):
-    """What an interrupted mlr prepare goes on from: its results must be those of the images, whatever is in it."""
+    """What an interrupted mlr prepare goes on from: its results must be those of the images,
+    whatever is in it.
+    """
     examined = list(examine_all(folder, [f"images/{number:d}.jpg" for number in range(8)], path))
     assert all(image.width for image in examined)
 
@@ -228,14 +273,25 @@ def read_cache(folder, path):
 
 
 def write_drawn(folder):
-    draw(folder, {"seed": 0, "size": 8}, {("train", "awe"): 1}, lambda name, random: np.zeros((8, 8, 3), np.uint8))
+    draw(
+        folder,
+        {"seed": 0, "size": 8},
+        {("train", "awe"): 1},
+        lambda name, random: np.zeros((8, 8, 3), np.uint8),
+    )
 
 
 def read_drawn(folder, path):
-    draw(folder, {"seed": 0, "size": 8}, {("train", "awe"): 1}, lambda name, random: np.zeros((8, 8, 3), np.uint8))
+    draw(
+        folder,
+        {"seed": 0, "size": 8},
+        {("train", "awe"): 1},
+        lambda name, random: np.zeros((8, 8, 3), np.uint8),
+    )
 
 
 # Parameters.
+
 
 @lru_cache(maxsize=None)
 def small_network():
@@ -259,14 +315,26 @@ def arrays_of(parameters):
 def save_onnx(arrays, path):
     import onnx
 
-    graph = onnx.helper.make_graph([], "model", [], [], [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()])
+    graph = onnx.helper.make_graph(
+        [],
+        "model",
+        [],
+        [],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
     onnx.save(onnx.helper.make_model(graph), str(path))
 
 
 def write_params_files(folder):
     for name, dtype in (("a.params", "float32"), ("b.params", "float16"), ("c.params", "int64")):
-        mx.nd.save(str(folder / name), {
-            "weight": mx.nd.ones((2, 3), dtype=dtype), "bias": mx.nd.ones(4, dtype=dtype), "b.x": mx.nd.ones((1, 2, 3, 4))})
+        mx.nd.save(
+            str(folder / name),
+            {
+                "weight": mx.nd.ones((2, 3), dtype=dtype),
+                "bias": mx.nd.ones(4, dtype=dtype),
+                "b.x": mx.nd.ones((1, 2, 3, 4)),
+            },
+        )
     mx.nd.save(str(folder / "list.params"), [mx.nd.ones(3)])
 
 
@@ -276,10 +344,21 @@ def read_one_params(folder, path):
 
 def write_weights(folder):
     backbone = small_network().backbone
-    prefixed = {"resnetv20_" + name: array for name, array in arrays_of(backbone.prefixed_parameters).items()}
+    prefixed = {
+        "resnetv20_" + name: array
+        for name, array in arrays_of(backbone.prefixed_parameters).items()
+    }
     for name, arrays in (
-            ("structural.params", arrays_of(backbone.structural_parameters)), ("prefixed.params", prefixed),
-            ("tagged.params", {("aux:" if "running" in name else "arg:") + name: array for name, array in prefixed.items()})):
+        ("structural.params", arrays_of(backbone.structural_parameters)),
+        ("prefixed.params", prefixed),
+        (
+            "tagged.params",
+            {
+                ("aux:" if "running" in name else "arg:") + name: array
+                for name, array in prefixed.items()
+            },
+        ),
+    ):
         mx.nd.save(str(folder / name), {name: mx.nd.array(array) for name, array in arrays.items()})
     save_onnx(prefixed, folder / "weights.onnx")
 
@@ -290,9 +369,20 @@ def read_weights(folder, path):
 
 def write_caffe_weights(folder):
     arrays = arrays_of(small_caffenet().caffe_parameters)
-    np.savez(folder / "weights.npz", **{name.replace(".", "_") + "s": array for name, array in arrays.items()})
-    np.savez_compressed(folder / "tensorflow.npz", **{name: array.T for name, array in arrays.items()})
-    save_onnx({name.replace(".weight", "_w_0").replace(".bias", "_b_0"): array for name, array in arrays.items()}, folder / "weights.onnx")
+    np.savez(
+        folder / "weights.npz",
+        **{name.replace(".", "_") + "s": array for name, array in arrays.items()},
+    )
+    np.savez_compressed(
+        folder / "tensorflow.npz", **{name: array.T for name, array in arrays.items()}
+    )
+    save_onnx(
+        {
+            name.replace(".weight", "_w_0").replace(".bias", "_b_0"): array
+            for name, array in arrays.items()
+        },
+        folder / "weights.onnx",
+    )
     small_caffenet().save_parameters(str(folder / "own.params"))
 
 
@@ -309,9 +399,14 @@ def read_mean(folder, path):
 
 
 def write_proposals(folder):
-    tables = {f"awe/{number:d}.jpg": np.array([[1., 2., 30., 40., .5], [0, 0, 35, 35, .25]]) for number in range(3)}
+    tables = {
+        f"awe/{number:d}.jpg": np.array([[1.0, 2.0, 30.0, 40.0, 0.5], [0, 0, 35, 35, 0.25]])
+        for number in range(3)
+    }
     np.savez(folder / "a.npz", **tables)
-    np.savez_compressed(folder / "b.npz", **{name: table.astype(np.float32) for name, table in tables.items()})
+    np.savez_compressed(
+        folder / "b.npz", **{name: table.astype(np.float32) for name, table in tables.items()}
+    )
 
 
 def write_mat(folder):
@@ -319,7 +414,10 @@ def write_mat(folder):
 
     boxes, names = np.empty(2, object), np.empty(2, object)
     for number in range(2):
-        boxes[number], names[number] = np.array([[1., 2., 30., 40., .5]] * 3), f"awe/{number:d}.jpg"
+        boxes[number], names[number] = (
+            np.array([[1.0, 2.0, 30.0, 40.0, 0.5]] * 3),
+            f"awe/{number:d}.jpg",
+        )
     io.savemat(folder / "a.mat", {"boxes": boxes, "imgname": names})
     io.savemat(folder / "b.mat", {"boxes": boxes, "imgname": names}, do_compression=True)
 
@@ -338,15 +436,36 @@ def read_original(folder, path):
 
 # Run folders.
 
+
 def write_run(folder, row="l_cil", classes=("awe", "fear"), **options):
-    """Write a run as mlr train leaves it, of a small network with drawn parameters; return it and its network."""
-    shutil.rmtree(folder, ignore_errors=True)       # a new run has a new folder
+    """Write a run as mlr train leaves it, of a small network with drawn parameters; return it and
+    its network.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # a new run has a new folder
     preset = replace(DEMO[row], **options)
-    data = {"folder": str(folder), "sha256": "0" * 64, "manifest": None, "counts": {"train": [4, 4], "valid": [2, 2]}}
+    data = {
+        "folder": str(folder),
+        "sha256": "0" * 64,
+        "manifest": None,
+        "counts": {"train": [4, 4], "valid": [2, 2]},
+    }
     network = network_options(preset, len(classes))
-    config = {"options": {"data": "mine", "labels": "emotion", "fold": None, "seed": 0, **preset.options()}, "network": network,
-              "preprocessing": preprocessing(preset.image_size), "data": data, "pretrained": {"source": "none"}, "contexts": ["cpu(0)"],
-              **({"features": "fc7"} if row == "deepsentibank" else {}), **environment()}
+    config = {
+        "options": {
+            "data": "mine",
+            "labels": "emotion",
+            "fold": None,
+            "seed": 0,
+            **preset.options(),
+        },
+        "network": network,
+        "preprocessing": preprocessing(preset.image_size),
+        "data": data,
+        "pretrained": {"source": "none"},
+        "contexts": ["cpu(0)"],
+        **({"features": "fc7"} if row == "deepsentibank" else {}),
+        **environment(),
+    }
     run, net = Run.create(folder, config, list(classes)), build_network(network, [mx.cpu()])
     trainer = new_trainer(net, preset.optimizer, optimizer_options(preset))
     with mx.autograd.record():
@@ -354,8 +473,20 @@ def write_run(folder, row="l_cil", classes=("awe", "fear"), **options):
     loss.backward()
     trainer.step(2)
     for epoch in (1, 2):
-        run.save_epoch(net, trainer, {"epoch": epoch, "loss": 1 / epoch, "train_accuracy": .5, "valid_accuracy": .5, "valid_balanced_accuracy": .5,
-                                      "seconds": 1., "images_per_second": 8., "learning_rate": .1})
+        run.save_epoch(
+            net,
+            trainer,
+            {
+                "epoch": epoch,
+                "loss": 1 / epoch,
+                "train_accuracy": 0.5,
+                "valid_accuracy": 0.5,
+                "valid_balanced_accuracy": 0.5,
+                "seconds": 1.0,
+                "images_per_second": 8.0,
+                "learning_rate": 0.1,
+            },
+        )
     write_evaluation(run)
     return run, net, trainer
 
@@ -371,16 +502,19 @@ def write_small_run(folder):
 
 def write_step(folder):
     run, net, trainer = write_run(folder, "shallow", taps="stem", style_width=4)
-    run.save_step(net, trainer, Progress(2, 1, .5, 1., 2, .1))
+    run.save_step(net, trainer, Progress(2, 1, 0.5, 1.0, 2, 0.1))
 
 
 def write_support_vectors(kernel):
     def write(folder):
         run, net, _ = write_run(folder, "deepsentibank", svm_kernel=kernel)
         width = net.output.weight.shape[1]
-        machine = support_vectors.fit(np.random.RandomState(0).normal(size=(12, width)), [0, 1] * 6, kernel)
+        machine = support_vectors.fit(
+            np.random.RandomState(0).normal(size=(12, width)), [0, 1] * 6, kernel
+        )
         run.save_files({"svm.params": lambda path: write_params(path, machine.arrays())})
         write_evaluation(run)
+
     return write
 
 
@@ -396,9 +530,20 @@ def write_regions(folder):
 def sealed(folder, path):
     """Have the sums of a run folder fit, as somebody does who means harm; return the run."""
     if path.name != SUMS:
-        lines = [line for line in (folder / SUMS).read_text().splitlines() if not line.endswith("  " + path.name)]
+        lines = [
+            line
+            for line in (folder / SUMS).read_text().splitlines()
+            if not line.endswith("  " + path.name)
+        ]
         listed = len(lines) < len((folder / SUMS).read_text().splitlines())
-        (folder / SUMS).write_text("".join(line + "\n" for line in sorted([*lines, *([f"{sha256_of(path)}  {path.name}"] if listed else [])])))
+        (folder / SUMS).write_text(
+            "".join(
+                line + "\n"
+                for line in sorted(
+                    [*lines, *([f"{sha256_of(path)}  {path.name}"] if listed else [])]
+                )
+            )
+        )
     return Run.open(folder)
 
 
@@ -411,7 +556,9 @@ def read_damaged_run(folder, path):
 
 
 def read_run(folder, path):
-    """As mlr predict, evaluate --report, export and reproduce do, as far as they go without other files."""
+    """As mlr predict, evaluate --report, export and reproduce do, as far as they go without other
+    files.
+    """
     run = sealed(folder, path)
     predictor = Predictor.of_run(run, [mx.cpu()])
     picture = np.random.RandomState(0).randint(0, 256, (70, 80, 3)).astype(np.uint8)
@@ -420,9 +567,23 @@ def read_run(folder, path):
     assert sorted(answer.probabilities) == sorted(run.classes)
     json.dumps(description(run))
     exported_part(predictor.net, run.config)
-    evaluation = {"data": "x", "sha256": "0", "fold": None, "parameters": "last", **classification_metrics([0, 1], [0, 1], run.classes)}
-    save_report(folder / "report_test.html", run, None, "test", evaluation, *most_confident(np.empty((0, 2)), [], [], run.classes))
-    outcome(folder)                                 # last, as it refuses all but the parameters that were measured
+    evaluation = {
+        "data": "x",
+        "sha256": "0",
+        "fold": None,
+        "parameters": "last",
+        **classification_metrics([0, 1], [0, 1], run.classes),
+    }
+    save_report(
+        folder / "report_test.html",
+        run,
+        None,
+        "test",
+        evaluation,
+        *most_confident(np.empty((0, 2)), [], [], run.classes),
+    )
+    # last, as it refuses all but the parameters that were measured
+    outcome(folder)
 
 
 def read_checkpoint(folder, path):
@@ -434,13 +595,21 @@ def read_checkpoint(folder, path):
     trainer = new_trainer(net, preset.optimizer, optimizer_options(preset))
     run.restore(net, trainer)
     with mx.autograd.record():
-        loss = build_loss(preset, [1] * len(run.classes))(net(mx.nd.zeros((2, 3, preset.image_size, preset.image_size))), mx.nd.array([0, 1]))
+        loss = build_loss(preset, [1] * len(run.classes))(
+            net(mx.nd.zeros((2, 3, preset.image_size, preset.image_size))), mx.nd.array([0, 1])
+        )
     loss.backward()
     trainer.step(2)
 
 
 def read_kept(folder, path):
-    images = LabelledImages("mine", ["awe", "fear"], [f"{number:d}.jpg" for number in range(8)], [0, 1] * 4, list("01234567"))
+    images = LabelledImages(
+        "mine",
+        ["awe", "fear"],
+        [f"{number:d}.jpg" for number in range(8)],
+        [0, 1] * 4,
+        list("01234567"),
+    )
     assert len(kept_images(sealed(folder, path), 1, None, images)) > 0
 
 
@@ -465,13 +634,38 @@ def read_table(folder, path):
         summary(outcomes)
 
 
-RUN_FILES = ("config.json", "config.json", "config.json", "classes.json", "metrics.jsonl", "last.params", "SHA256SUMS", "*.json")
+RUN_FILES = (
+    "config.json",
+    "config.json",
+    "config.json",
+    "classes.json",
+    "metrics.jsonl",
+    "last.params",
+    "SHA256SUMS",
+    "*.json",
+)
 READERS = {
     "image": Reader(write_pictures, read_picture),
     "folder": Reader(write_data, read_data, whole=True),
-    "prepared": Reader(write_prepared_data, read_prepared_data, whole=True, chosen=("*/manifest.csv", "*/prepared.json"), named=True),
-    **{f"{write.__name__} layout": Reader(write_layout(write), read_layout(dataset), whole=True, chosen=("**/*.txt", "**/*.csv"), cost=2)
-       for dataset, write in test_datasets.LAYOUTS if write.__name__ not in ("fi_folders", "fi_split_folders", "emotionroi_folders", "artphoto")},
+    "prepared": Reader(
+        write_prepared_data,
+        read_prepared_data,
+        whole=True,
+        chosen=("*/manifest.csv", "*/prepared.json"),
+        named=True,
+    ),
+    **{
+        f"{write.__name__} layout": Reader(
+            write_layout(write),
+            read_layout(dataset),
+            whole=True,
+            chosen=("**/*.txt", "**/*.csv"),
+            cost=2,
+        )
+        for dataset, write in test_datasets.LAYOUTS
+        if write.__name__
+        not in ("fi_folders", "fi_split_folders", "emotionroi_folders", "artphoto")
+    },
     "csv layout": Reader(write_csv_layout, read_layout("csv"), whole=True, chosen=("label.csv",)),
     "journal": Reader(write_journal, read_journal, whole=True, chosen=("examined.csv",)),
     "pixel cache": Reader(write_cache, read_cache, whole=True, chosen=("pixels*",)),
@@ -482,19 +676,45 @@ READERS = {
     "mean image": Reader(write_mean, read_mean),
     "proposals": Reader(write_proposals, read_proposal_file),
     "mat proposals": Reader(write_mat, read_proposal_file, cost=30),
-    "original": Reader(lambda folder: small_network().save_parameters(str(folder / "a.params")), read_original, cost=2),
-    "original with checksum": Reader(write_originals, read_original, whole=True, strict=True, cost=2, chosen=("*.params",)),
+    "original": Reader(
+        lambda folder: small_network().save_parameters(str(folder / "a.params")),
+        read_original,
+        cost=2,
+    ),
+    "original with checksum": Reader(
+        write_originals, read_original, whole=True, strict=True, cost=2, chosen=("*.params",)
+    ),
     "exported npz": Reader(write_exported, read_exported, cost=2),
     "table of results": Reader(write_table, read_table),
-    "damaged run": Reader(write_small_run, read_damaged_run, whole=True, strict=True, chosen=("[!Sel]*", "last.params")),
+    "damaged run": Reader(
+        write_small_run,
+        read_damaged_run,
+        whole=True,
+        strict=True,
+        chosen=("[!Sel]*", "last.params"),
+    ),
     "run": Reader(write_small_run, read_run, whole=True, cost=4, chosen=RUN_FILES),
-    "run, support vectors": Reader(write_support_vectors("linear"), read_run, whole=True, cost=4, chosen=(*RUN_FILES, "svm.params")),
-    "run, rbf": Reader(write_support_vectors("rbf"), read_run, whole=True, cost=4, chosen=("svm.params",)),
+    "run, support vectors": Reader(
+        write_support_vectors("linear"),
+        read_run,
+        whole=True,
+        cost=4,
+        chosen=(*RUN_FILES, "svm.params"),
+    ),
+    "run, rbf": Reader(
+        write_support_vectors("rbf"), read_run, whole=True, cost=4, chosen=("svm.params",)
+    ),
     "run, regions": Reader(write_regions, read_run, whole=True, cost=10, chosen=RUN_FILES),
     "run, kept images": Reader(write_kept, read_kept, whole=True, cost=2, chosen=("kept_1.json",)),
-    "checkpoint": Reader(write_small_run, read_checkpoint, whole=True, cost=6, chosen=(*RUN_FILES, "previous*")),
-    "optimizer": Reader(write_small_run, read_checkpoint, whole=True, cost=4, chosen=("optimizer.params",)),
-    "checkpoint in an epoch": Reader(write_step, read_checkpoint, whole=True, cost=4, chosen=("step*",)),
+    "checkpoint": Reader(
+        write_small_run, read_checkpoint, whole=True, cost=6, chosen=(*RUN_FILES, "previous*")
+    ),
+    "optimizer": Reader(
+        write_small_run, read_checkpoint, whole=True, cost=4, chosen=("optimizer.params",)
+    ),
+    "checkpoint in an epoch": Reader(
+        write_step, read_checkpoint, whole=True, cost=4, chosen=("step*",)
+    ),
     "checksum": Reader(write_originals, read_original, whole=True, cost=2, chosen=("*.sha256",)),
 }
 
@@ -505,10 +725,14 @@ def shares(inputs):
     return {name: max(1, round(inputs / reader.cost / total)) for name, reader in READERS.items()}
 
 
-# The process that reads. It works in <home>/cwd; the input is in <home>/a/inside, and nothing else in <home> may change.
+# The process that reads. It works in <home>/cwd; the input is in <home>/a/inside, and nothing else
+# in <home> may change.
+
 
 def read_inputs(templates, home):
-    """Read what is asked for line by line, "<reader> <number>", and answer each with a line of JSON."""
+    """Read what is asked for line by line, "<reader> <number>", and answer each with a line of
+    JSON.
+    """
     answers, sys.stdout = sys.stdout, sys.stderr
     (home / "cwd").mkdir(parents=True)
     (home / "a").mkdir()
@@ -521,25 +745,45 @@ def read_inputs(templates, home):
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         name, _, number = line.strip().rpartition(" ")
-        print(json.dumps(read_input(templates / name, home, name, int(number))), file=answers, flush=True)
+        print(
+            json.dumps(read_input(templates / name, home, name, int(number))),
+            file=answers,
+            flush=True,
+        )
 
 
 @lru_cache(maxsize=None)
 def contents(template):
     """Return the valid files of a reader, as they are, {name: bytes}."""
-    return {path.relative_to(template).as_posix(): path.read_bytes() for path in sorted(template.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(template).as_posix(): path.read_bytes()
+        for path in sorted(template.rglob("*"))
+        if path.is_file()
+    }
 
 
 def read_input(template, home, name, number):
     """Make an input, read it, and return what came of it."""
-    reader, inside, drawn = READERS[name], home / "a" / "inside", random.Random(f"{SEED} {name} {number:d}")
+    reader, inside, drawn = (
+        READERS[name],
+        home / "a" / "inside",
+        random.Random(f"{SEED} {name} {number:d}"),
+    )
     shutil.rmtree(inside, ignore_errors=True)
-    chosen = drawn.choice([path.relative_to(template).as_posix() for pattern in reader.chosen
-                          for path in sorted(template.glob(pattern)) if path.is_file()])
+    chosen = drawn.choice(
+        [
+            path.relative_to(template).as_posix()
+            for pattern in reader.chosen
+            for path in sorted(template.glob(pattern))
+            if path.is_file()
+        ]
+    )
     files = contents(template)
     if reader.whole:
         shutil.copytree(template, inside)
-    others = [content for other, content in files.items() if other != chosen] or [files[chosen][::-1]]
+    others = [content for other, content in files.items() if other != chosen] or [
+        files[chosen][::-1]
+    ]
     content, change = mutations.mutated(files[chosen], drawn, others)
     path = inside / chosen
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -552,23 +796,44 @@ def read_input(template, home, name, number):
             answer.update(outcome="failed", said="it was read")
     except (InputError, RunError) as error:
         answer.update(outcome="refused", said=str(error))
-        if not any(named in str(error) for named in [str(inside), *(found.name for found in inside.rglob("*"))]):
+        if not any(
+            named in str(error)
+            for named in [str(inside), *(found.name for found in inside.rglob("*"))]
+        ):
             answer.update(outcome="failed", said=f"the error does not name the file: {error}")
-        elif len(str(error)) > LONGEST or not (
-                reader.named or all(letter.isprintable() or letter == "\n" for letter in str(error))) or str(error).count("\n") > 12:
+        elif (
+            len(str(error)) > LONGEST
+            or not (
+                reader.named or all(letter.isprintable() or letter == "\n" for letter in str(error))
+            )
+            or str(error).count("\n") > 12
+        ):
             answer.update(outcome="failed", said=f"the error is no clear text: {str(error)!r:.300}")
     except BaseException as error:
-        answer.update(outcome="failed", said=f"{type(error).__name__}: {error!s:.300}\n{traceback.format_exc()[-2000:]}")
-    if sorted(str(found.relative_to(home)) for found in [*home.glob("*"), *home.glob("a/*"), *home.glob("cwd/*")]) != [
-            "a", "a/inside", "cwd", "outside.txt"] or (home / "outside.txt").read_text() != "outside":
-        answer.update(outcome="failed", said=f"it wrote outside of its folder: {sorted(home.glob('*/*'))}")
+        answer.update(
+            outcome="failed",
+            said=f"{type(error).__name__}: {error!s:.300}\n{traceback.format_exc()[-2000:]}",
+        )
+    if (
+        sorted(
+            str(found.relative_to(home))
+            for found in [*home.glob("*"), *home.glob("a/*"), *home.glob("cwd/*")]
+        )
+        != ["a", "a/inside", "cwd", "outside.txt"]
+        or (home / "outside.txt").read_text() != "outside"
+    ):
+        answer.update(
+            outcome="failed", said=f"it wrote outside of its folder: {sorted(home.glob('*/*'))}"
+        )
     return answer
 
 
 # The process that asks.
 
+
 class Child:
     """A process that reads inputs, in the folder `home`."""
+
     def __init__(self, templates, home):
         self.arguments = [sys.executable, __file__, str(templates), str(home)]
         self.home, self.process = home, None
@@ -580,14 +845,29 @@ class Child:
             self.home.mkdir(parents=True)
             with open(str(self.home) + ".log", "a") as log:
                 self.process = subprocess.Popen(
-                    self.arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, universal_newlines=True,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"})
+                    self.arguments,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    universal_newlines=True,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+                )
             assert self._answer(SECONDS_TO_START) == "ready\n", f"see {self.home}.log"
         self.process.stdin.write(f"{name} {number:d}\n")
         self.process.stdin.flush()
         line = self._answer(SECONDS)
-        answer = json.loads(line) if line else {"outcome": "failed", "file": "", "change": "", "said": f"no answer in {SECONDS:d} s"}
-        if answer["outcome"] == "failed":           # whatever state it is in, the next input meets another
+        answer = (
+            json.loads(line)
+            if line
+            else {
+                "outcome": "failed",
+                "file": "",
+                "change": "",
+                "said": f"no answer in {SECONDS:d} s",
+            }
+        )
+        # whatever state it is in, the next input meets another
+        if answer["outcome"] == "failed":
             if line != "":
                 self.process.kill()
             code, self.process = self.process.wait(), None
@@ -596,7 +876,9 @@ class Child:
         return answer
 
     def _answer(self, seconds):
-        """Return the next line, "" where the process died, None where there is none in that time."""
+        """Return the next line, "" where the process died, None where there is none in that
+        time.
+        """
         if select.select([self.process.stdout], [], [], seconds)[0]:
             return self.process.stdout.readline()
         return None
@@ -636,7 +918,10 @@ def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
                     kept = tmp_path / "failed" / (f"{name} {number:d}")
                     if (child.home / "a" / "inside").exists():
                         shutil.copytree(child.home / "a" / "inside", kept, symlinks=True)
-                    failures.append(f"{name} {number:d}, {answer['change']} of {answer['file']}: {answer['said']}; see {kept}")
+                    failures.append(
+                        f"{name} {number:d}, {answer['change']} of {answer['file']}: "
+                        f"{answer['said']}; see {kept}"
+                    )
         except Empty:
             child.end()
 
@@ -645,21 +930,49 @@ def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
             done.result()
     with capsys.disabled():
         if "MLR_FUZZ" in os.environ:
-            print(f"\n{'reader'!s:<24} {'inputs'!s:>8} {'read'!s:>8} {'refused'!s:>8} {'failed'!s:>8} {'seconds'!s:>8}")
+            print(
+                f"\n{'reader'!s:<24} {'inputs'!s:>8} {'read'!s:>8} {'refused'!s:>8} "
+                f"{'failed'!s:>8} {'seconds'!s:>8}"
+            )
             for name, counts in (*outcomes.items(), ("all", sum(outcomes.values(), Counter()))):
-                print(f"{name!s:<24} {sum(counts.values()):8d} {counts['read']:8d} {counts['refused']:8d} {counts['failed']:8d} {seconds[name] if name in seconds else sum(seconds.values()):8.1f}")
+                print(
+                    f"{name!s:<24} {sum(counts.values()):8d} {counts['read']:8d} "
+                    f"{counts['refused']:8d} {counts['failed']:8d} "
+                    f"{seconds[name] if name in seconds else sum(seconds.values()):8.1f}"
+                )
     assert not failures, "{:d} failures:\n{}".format(len(failures), "\n".join(failures[:200]))
 
 
 # What no mutation may happen to draw.
 
 CLAIMS = {
-    "png": ("a.png", lambda content: content[:16] + struct.pack(">II", 40000, 40000) + content[24:29] + struct.pack(
-        ">I", zlib.crc32(content[12:16] + struct.pack(">II", 40000, 40000) + content[24:29])) + content[33:]),
-    "jpeg": ("a.jpg", lambda content: re.sub(rb"(\xff\xc0\x00.\x08)....", rb"\1" + struct.pack(">HH", 40000, 40000), content, flags=re.DOTALL)),
+    "png": (
+        "a.png",
+        lambda content: (
+            content[:16]
+            + struct.pack(">II", 40000, 40000)
+            + content[24:29]
+            + struct.pack(
+                ">I", zlib.crc32(content[12:16] + struct.pack(">II", 40000, 40000) + content[24:29])
+            )
+            + content[33:]
+        ),
+    ),
+    "jpeg": (
+        "a.jpg",
+        lambda content: re.sub(
+            rb"(\xff\xc0\x00.\x08)....",
+            rb"\1" + struct.pack(">HH", 40000, 40000),
+            content,
+            flags=re.DOTALL,
+        ),
+    ),
     "gif": ("a.gif", lambda content: mutations.put(content, 6, "<HH", 40000, 40000)),
     "bmp": ("a.bmp", lambda content: mutations.put(content, 18, "<II", 40000, 40000)),
-    "webp": ("animated.webp", lambda content: mutations.put(content, 24, "<HBHB", 9999, 0, 16000, 0)),
+    "webp": (
+        "animated.webp",
+        lambda content: mutations.put(content, 24, "<HBHB", 9999, 0, 16000, 0),
+    ),
     "ppm": ("a.ppm", lambda content: content.replace(b"60 40", b"40000 40000")),
 }
 
@@ -679,10 +992,16 @@ def test_a_jpeg_that_takes_for_ever(templates, tmp_path):
     """Of 110 million pixels, which it goes over forty times."""
     content = (templates / "image" / "progressive.jpg").read_bytes()
     last = content.rindex(b"\xff\xda")
-    content = re.sub(rb"(\xff\xc2\x00.\x08)....", rb"\1" + struct.pack(">HH", 10000, 11000), content[:-2] + content[last:-2] * 40 + content[-2:],
-                     flags=re.DOTALL)
+    content = re.sub(
+        rb"(\xff\xc2\x00.\x08)....",
+        rb"\1" + struct.pack(">HH", 10000, 11000),
+        content[:-2] + content[last:-2] * 40 + content[-2:],
+        flags=re.DOTALL,
+    )
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(InputError, match="a.jpg goes over its 110000000 pixels 5[0-9] times, likely an attack"):
+    with pytest.raises(
+        InputError, match="a.jpg goes over its 110000000 pixels 5[0-9] times, likely an attack"
+    ):
         read_bytes(tmp_path / "a.jpg")
 
 
@@ -699,18 +1018,38 @@ def listed(folder, name, content):
         file.write(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
 
 
-@pytest.mark.parametrize("name", ["../../victim.txt", "{outside}/victim.txt", "..", ".", "", "a/../../../victim.txt", "tensorboard/../config.json",
-                                  "config.json.new", "SHA256SUMS", "a\0b", "x" * 300])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../victim.txt",
+        "{outside}/victim.txt",
+        "..",
+        ".",
+        "",
+        "a/../../../victim.txt",
+        "tensorboard/../config.json",
+        "config.json.new",
+        "SHA256SUMS",
+        "a\0b",
+        "x" * 300,
+    ],
+)
 def test_names_that_leave_the_run_folder(hostile, tmp_path, name):
     """A staged file would be put in the place of one outside."""
     name = name.format(outside=tmp_path)
     (tmp_path / "victim.txt.new").write_text("theirs")
     listed(hostile, name, b"theirs")
     before = files_below(tmp_path)
-    for use in (Run.open, Run.resumed, lambda folder: Run(folder, {}, []).save_files({"kept_1.json": "{}"})):
+    for use in (
+        Run.open,
+        Run.resumed,
+        lambda folder: Run(folder, {}, []).save_files({"kept_1.json": "{}"}),
+    ):
         with pytest.raises(InputError, match="SHA256SUMS"):
             use(hostile)
-    assert {path: content for path, content in files_below(tmp_path).items() if path.name != "lock"} == before
+    assert {
+        path: content for path, content in files_below(tmp_path).items() if path.name != "lock"
+    } == before
 
 
 @pytest.mark.parametrize("name", ["config.json", "classes.json", "metrics.jsonl", "last.params"])
@@ -728,36 +1067,100 @@ def test_files_of_a_run_folder_that_are_written_replace_links(hostile, tmp_path)
         (hostile / name).symlink_to(tmp_path / "victim.txt")
     Run.open(hostile).save_files({"kept_1.json": "{}"})
     assert (tmp_path / "victim.txt").read_text() == "mine"
-    assert (hostile / "kept_1.json").read_text() == "{}" and not (hostile / "kept_1.json").is_symlink()
+    assert (hostile / "kept_1.json").read_text() == "{}" and not (
+        hostile / "kept_1.json"
+    ).is_symlink()
 
 
 def files_below(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda config: config["options"].update(image_size=10 ** 6), r"options.image_size is 1000000, expected a whole number from 64 to 2048"),
-    (lambda config: config["preprocessing"].update(image_size=1024), r"preprocessing.image_size is 1024, expected one of 64"),
-    (lambda config: config["network"].update(classes=10 ** 9), r"network.classes is 1000000000, expected a whole number from 2 to 10000"),
-    (lambda config: config["network"].update(classes=True), r"network.classes is True, expected a whole number"),
-    (lambda config: config["network"].update(classes=3), r"the list of classes is \['awe', 'fear'\], expected 3 different names"),
-    (lambda config: config["options"].update(style_width=10 ** 9), "options.style_width is 1000000000, expected a whole number from 1 to 65536"),
-    (lambda config: config["network"].update(style_width=60000), "network.style_width is 60000, expected 8, by its options"),
-    (lambda config: config["network"].update(kind="os.system"), "network.kind is 'os.system', expected multi_level, by its options"),
-    (lambda config: config["network"].update(prefix="x"), "network.prefix is 'x', expected None, by its options"),
-    (lambda config: config["network"].pop("widths"), None),                              # as in runs from before there was a choice
-    (lambda config: config["network"].pop("backbone"), "network.backbone is None, expected resnet18_v2_slim, by its options"),
-    (lambda config: config["options"].update(backbone="vgg16"), "options.backbone is 'vgg16', expected one of resnet18_v2,"),
-    (lambda config: config["options"].update(epochs=float("nan")), "config.json is no JSON, or damaged"),
-    (lambda config: config["options"].update(row=["l_cil"]), r"options.row is \['l_cil'\], expected one of alexnet"),
-    (lambda config: config["options"].update(data="a\0b"), "options.data is 'a.x00b', expected text of up to 4096 characters"),
-    (lambda config: config["options"].pop("seed"), "options.seed is None, expected a whole number from 0"),
-    (lambda config: config.pop("options"), "options is None, expected an object with data, labels, fold, seed"),
-    (lambda config: config.update(versions="1.5.1"), "versions is '1.5.1', expected an object with mxnet"),
-    (lambda config: config.update(argv=["mlr", 3]), r"argv is \['mlr', 3\], expected a list, each item of it text"),
-    (lambda config: config["data"].update(manifest=7), "data.manifest is 7, expected text of up to 4096 characters, or null"),
-    (lambda config: config["options"].update(unknown={"whatever": []}), None),            # of a later version
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda config: config["options"].update(image_size=10**6),
+            r"options.image_size is 1000000, expected a whole number from 64 to 2048",
+        ),
+        (
+            lambda config: config["preprocessing"].update(image_size=1024),
+            r"preprocessing.image_size is 1024, expected one of 64",
+        ),
+        (
+            lambda config: config["network"].update(classes=10**9),
+            r"network.classes is 1000000000, expected a whole number from 2 to 10000",
+        ),
+        (
+            lambda config: config["network"].update(classes=True),
+            r"network.classes is True, expected a whole number",
+        ),
+        (
+            lambda config: config["network"].update(classes=3),
+            r"the list of classes is \['awe', 'fear'\], expected 3 different names",
+        ),
+        (
+            lambda config: config["options"].update(style_width=10**9),
+            "options.style_width is 1000000000, expected a whole number from 1 to 65536",
+        ),
+        (
+            lambda config: config["network"].update(style_width=60000),
+            "network.style_width is 60000, expected 8, by its options",
+        ),
+        (
+            lambda config: config["network"].update(kind="os.system"),
+            "network.kind is 'os.system', expected multi_level, by its options",
+        ),
+        (
+            lambda config: config["network"].update(prefix="x"),
+            "network.prefix is 'x', expected None, by its options",
+        ),
+        # as in runs from before there was a choice
+        (lambda config: config["network"].pop("widths"), None),
+        (
+            lambda config: config["network"].pop("backbone"),
+            "network.backbone is None, expected resnet18_v2_slim, by its options",
+        ),
+        (
+            lambda config: config["options"].update(backbone="vgg16"),
+            "options.backbone is 'vgg16', expected one of resnet18_v2,",
+        ),
+        (
+            lambda config: config["options"].update(epochs=float("nan")),
+            "config.json is no JSON, or damaged",
+        ),
+        (
+            lambda config: config["options"].update(row=["l_cil"]),
+            r"options.row is \['l_cil'\], expected one of alexnet",
+        ),
+        (
+            lambda config: config["options"].update(data="a\0b"),
+            "options.data is 'a.x00b', expected text of up to 4096 characters",
+        ),
+        (
+            lambda config: config["options"].pop("seed"),
+            "options.seed is None, expected a whole number from 0",
+        ),
+        (
+            lambda config: config.pop("options"),
+            "options is None, expected an object with data, labels, fold, seed",
+        ),
+        (
+            lambda config: config.update(versions="1.5.1"),
+            "versions is '1.5.1', expected an object with mxnet",
+        ),
+        (
+            lambda config: config.update(argv=["mlr", 3]),
+            r"argv is \['mlr', 3\], expected a list, each item of it text",
+        ),
+        (
+            lambda config: config["data"].update(manifest=7),
+            "data.manifest is 7, expected text of up to 4096 characters, or null",
+        ),
+        # of a later version
+        (lambda config: config["options"].update(unknown={"whatever": []}), None),
+    ],
+)
 def test_a_config_is_checked_before_anything_is_made_of_it(hostile, change, message):
     path = hostile / "config.json"
     config = json.loads(path.read_text())
@@ -773,23 +1176,40 @@ def test_a_config_is_checked_before_anything_is_made_of_it(hostile, change, mess
 
 def test_every_option_of_a_training_has_a_rule():
     """What mlr train takes can be read from its run."""
-    assert set(schema.PRESET) == {option.name for option in fields(Preset)} == set(train.PRESET_OPTIONS)
+    assert (
+        set(schema.PRESET)
+        == {option.name for option in fields(Preset)}
+        == set(train.PRESET_OPTIONS)
+    )
     for name, described in train.PRESET_OPTIONS.items():
-        for value in (*described.get("choices", ()), *(getattr(presets[row], name) for presets in (RELEASED, DEMO) for row in presets)):
+        for value in (
+            *described.get("choices", ()),
+            *(getattr(presets[row], name) for presets in (RELEASED, DEMO) for row in presets),
+        ):
             assert schema.PRESET[name].holds(value), (name, value)
         assert not schema.PRESET[name].holds(["released"])
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("classes.json", '["awe"]', "the list of classes is .*, expected 2 different names"), ("classes.json", '["awe", "awe"]', "2 different names"),
-    ("classes.json", '["awe", ""]', "2 different names"), ("classes.json", '["awe", ["fear"]]', "2 different names"),
-    ("classes.json", '{"awe": 0, "fear": 1}', "2 different names"), ("classes.json", "[" * 100000, "classes.json is no JSON, or damaged"),
-    ("metrics.jsonl", '{"epoch": 2}\n', "line 1, epoch is 2, expected one of 1"),
-    ("metrics.jsonl", "[]\n", "line 1 is .*, expected an object with epoch"),
-    ("metrics.jsonl", '{"epoch": 1, "loss": "x"}\n', "line 1, loss is 'x', expected a number"),
-    ("metrics.jsonl", '{"epoch": 1, "loss": 1}\n{"epoch": 2}\n', "line 2, loss is None, expected a number"),
-    ("metrics.jsonl", '{"epoch": 1, "loss": 1e999}\n', "metrics.jsonl is no JSON, or damaged"),
-])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("classes.json", '["awe"]', "the list of classes is .*, expected 2 different names"),
+        ("classes.json", '["awe", "awe"]', "2 different names"),
+        ("classes.json", '["awe", ""]', "2 different names"),
+        ("classes.json", '["awe", ["fear"]]', "2 different names"),
+        ("classes.json", '{"awe": 0, "fear": 1}', "2 different names"),
+        ("classes.json", "[" * 100000, "classes.json is no JSON, or damaged"),
+        ("metrics.jsonl", '{"epoch": 2}\n', "line 1, epoch is 2, expected one of 1"),
+        ("metrics.jsonl", "[]\n", "line 1 is .*, expected an object with epoch"),
+        ("metrics.jsonl", '{"epoch": 1, "loss": "x"}\n', "line 1, loss is 'x', expected a number"),
+        (
+            "metrics.jsonl",
+            '{"epoch": 1, "loss": 1}\n{"epoch": 2}\n',
+            "line 2, loss is None, expected a number",
+        ),
+        ("metrics.jsonl", '{"epoch": 1, "loss": 1e999}\n', "metrics.jsonl is no JSON, or damaged"),
+    ],
+)
 def test_what_else_a_run_says(hostile, name, content, message):
     (hostile / name).write_text(content)
     with pytest.raises(InputError, match=message):
@@ -801,20 +1221,40 @@ def test_a_network_that_answers_with_no_number(hostile):
     path = hostile / "last.params"
     arrays = read_params(path)
     arrays["fusion.output.weight"] = np.full_like(arrays["fusion.output.weight"], 3e38)
-    write_params(str(path), {**arrays, "fusion.norm.beta": np.full_like(arrays["fusion.norm.beta"], 10)})
+    write_params(
+        str(path), {**arrays, "fusion.norm.beta": np.full_like(arrays["fusion.norm.beta"], 10)}
+    )
     predictor = Predictor.of_run(sealed(hostile, path), [mx.cpu()])
-    with pytest.raises(InputError, match="the network of .*run, last.params, answers with NaN or infinity: its weights are damaged"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "the network of .*run, last.params, answers with NaN or infinity: its weights are "
+            "damaged"
+        ),
+    ):
         predictor(np.full((64, 64, 3), 200, np.uint8))
 
 
-@pytest.mark.parametrize("change", [
-    lambda arrays: arrays.pop("updates"), lambda arrays: arrays.pop("4.0"), lambda arrays: arrays.pop("4.1"),
-    lambda arrays: arrays.update({"4.2": arrays["4.1"]}), lambda arrays: arrays.update({"10000.0": arrays["4.0"]}),
-    lambda arrays: arrays.update({"-1.0": arrays["4.0"]}), lambda arrays: arrays.update({"weight": arrays["4.0"]}),
-    lambda arrays: arrays.update({"4.0": arrays["4.0"][:-1]}), lambda arrays: arrays.update({"4.0": arrays["4.0"].T[None]}),
-    lambda arrays: arrays.update({"4.0": arrays["4.0"] * np.float32(np.nan)}), lambda arrays: arrays.update({"4.0": arrays["4.0"].astype(np.int32)}),
-    lambda arrays: arrays.update(updates=np.array([-1])), lambda arrays: arrays.update(updates=np.array([2 ** 40])),
-    lambda arrays: arrays.update(updates=np.array([1, 2])), lambda arrays: arrays.update({"running.0.0": arrays["4.0"]})])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.pop("updates"),
+        lambda arrays: arrays.pop("4.0"),
+        lambda arrays: arrays.pop("4.1"),
+        lambda arrays: arrays.update({"4.2": arrays["4.1"]}),
+        lambda arrays: arrays.update({"10000.0": arrays["4.0"]}),
+        lambda arrays: arrays.update({"-1.0": arrays["4.0"]}),
+        lambda arrays: arrays.update({"weight": arrays["4.0"]}),
+        lambda arrays: arrays.update({"4.0": arrays["4.0"][:-1]}),
+        lambda arrays: arrays.update({"4.0": arrays["4.0"].T[None]}),
+        lambda arrays: arrays.update({"4.0": arrays["4.0"] * np.float32(np.nan)}),
+        lambda arrays: arrays.update({"4.0": arrays["4.0"].astype(np.int32)}),
+        lambda arrays: arrays.update(updates=np.array([-1])),
+        lambda arrays: arrays.update(updates=np.array([2**40])),
+        lambda arrays: arrays.update(updates=np.array([1, 2])),
+        lambda arrays: arrays.update({"running.0.0": arrays["4.0"]}),
+    ],
+)
 def test_an_optimizers_state_is_checked_before_mxnet_sees_it(hostile, change):
     """Of fitting sums: MXNet would take a moment of another shape, and write beyond its end."""
     path = hostile / "optimizer.params"
@@ -829,18 +1269,34 @@ def test_support_vectors_of_another_run(templates, tmp_path):
     run = Path(shutil.copytree(templates / "run, support vectors", tmp_path / "run"))
     machine = support_vectors.fit(np.random.RandomState(0).normal(size=(12, 7)), [0, 1, 2] * 4)
     write_params(str(run / "svm.params"), machine.arrays())
-    with pytest.raises(InputError, match="svm.params is for 3 classes and features of length 7, which are not the run's"):
+    with pytest.raises(
+        InputError,
+        match="svm.params is for 3 classes and features of length 7, which are not the run's",
+    ):
         Predictor.of_run(sealed(run, run / "svm.params"), [mx.cpu()])
 
 
-@pytest.mark.parametrize("kernel, name", [("linear", "weights"), ("rbf", "mean"), ("rbf", "coefficients")])
+@pytest.mark.parametrize(
+    "kernel, name", [("linear", "weights"), ("rbf", "mean"), ("rbf", "coefficients")]
+)
 def test_support_vectors_that_answer_with_no_number(kernel, name):
     """Finite numbers that are too large; a NaN would otherwise be a probability."""
     features = np.random.RandomState(0).normal(size=(12, 7))
     arrays = support_vectors.fit(features, [0, 1] * 6, kernel).arrays()
-    arrays.update({name: np.full_like(arrays[name], 1.7e308), "scale": np.full(7, 1e-300 if name == "mean" else 1.)})
+    arrays.update(
+        {
+            name: np.full_like(arrays[name], 1.7e308),
+            "scale": np.full(7, 1e-300 if name == "mean" else 1.0),
+        }
+    )
     machine = support_vectors.SupportVectorMachine.from_arrays(arrays, "svm.params")
-    with pytest.raises(InputError, match="svm.params holds no support vector machine, or a damaged one: it answers with NaN or infinity"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "svm.params holds no support vector machine, or a damaged one: it answers with NaN "
+            "or infinity"
+        ),
+    ):
         machine.probabilities(features)
 
 
@@ -849,7 +1305,10 @@ def test_an_archive_with_more_than_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", conv1_weight=np.ones(3))
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr("conv1_bias", b"text")
-    with pytest.raises(InputError, match="a.npz is no .npz file of plain arrays, or a damaged one .conv1_bias is no array"):
+    with pytest.raises(
+        InputError,
+        match="a.npz is no .npz file of plain arrays, or a damaged one .conv1_bias is no array",
+    ):
         read_npz(tmp_path / "a.npz")
 
 
@@ -861,9 +1320,18 @@ def test_weights_in_other_files_are_not_read(tmp_path):
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="numbers")
-    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "model", [], [], [tensor])), str(tmp_path / "a.onnx"))
+    onnx.save(
+        onnx.helper.make_model(onnx.helper.make_graph([], "model", [], [], [tensor])),
+        str(tmp_path / "a.onnx"),
+    )
     (tmp_path / "numbers").write_bytes(np.ones(3, np.float32).tobytes())
-    with pytest.raises(InputError, match="a.onnx is no ONNX file, or a damaged one .it leaves its weights to other files, which are not read"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "a.onnx is no ONNX file, or a damaged one .it leaves its weights to other files, "
+            "which are not read"
+        ),
+    ):
         read_onnx(tmp_path / "a.onnx")
 
 
@@ -874,8 +1342,16 @@ def test_names_in_an_error_are_one_line(tmp_path):
         set_parameters({}, read_params(tmp_path / "a.params"), "a.params")
 
 
-@pytest.mark.parametrize("content", [
-    b"awe\0", b'"unclosed', b"x" * 200000 + b",\n", "0.jpg,-,\u00b2,\u0663,,,,\n".encode(), b"0.jpg,-," + b"9" * 5000 + b",1,,,,\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"awe\0",
+        b'"unclosed',
+        b"x" * 200000 + b",\n",
+        "0.jpg,-,\u00b2,\u0663,,,,\n".encode(),
+        b"0.jpg,-," + b"9" * 5000 + b",1,,,,\n",
+    ],
+)
 def test_a_damaged_journal_costs_time_alone(templates, tmp_path, content):
     """What an interrupted mlr prepare wrote is only there to save time."""
     folder = Path(shutil.copytree(templates / "journal", tmp_path / "images"))
@@ -883,9 +1359,19 @@ def test_a_damaged_journal_costs_time_alone(templates, tmp_path, content):
     read_journal(folder, folder / "examined.csv")
 
 
-@pytest.mark.parametrize("row, reason", [
-    ("anger/0.jpg\t5\t4\tnan\t0\t0\t0\t0\t0\t0", "not a file with valence, arousal and seven shares"),
-    ("anger/0.jpg\t5\t4\tinf\t0\t0\t0\t0\t0\t0", "not a file with valence, arousal and seven shares")])
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        (
+            "anger/0.jpg\t5\t4\tnan\t0\t0\t0\t0\t0\t0",
+            "not a file with valence, arousal and seven shares",
+        ),
+        (
+            "anger/0.jpg\t5\t4\tinf\t0\t0\t0\t0\t0\t0",
+            "not a file with valence, arousal and seven shares",
+        ),
+    ],
+)
 def test_votes_that_are_no_numbers_elect_nobody(tmp_path, row, reason):
     test_datasets.picture(tmp_path / "images" / "anger" / "0.jpg")
     (tmp_path / "ground_truth.txt").write_text(row)
@@ -899,12 +1385,16 @@ def test_digits_of_other_scripts_are_no_labels(tmp_path):
         test_datasets.picture(tmp_path / (f"{name}.jpg"))
     (tmp_path / "fi_trainimg_label.txt").write_text("0.jpg \u00b2\n1.jpg 2\n", encoding="utf-8")
     listing = DATASETS["fi"].read(tmp_path)
-    assert [row.emotion for row in listing.rows] == ["awe"] and [row.reason for row in listing.left_out] == ["not <path> <0 to 7>"]
+    assert [row.emotion for row in listing.rows] == ["awe"] and [
+        row.reason for row in listing.left_out
+    ] == ["not <path> <0 to 7>"]
 
 
 @pytest.mark.slow
 def test_what_a_reader_must_not_do_is_found(templates, tmp_path, monkeypatch):
-    """To die, to hang, to take the memory, to write elsewhere: each is told of its input, and the next is read."""
+    """To die, to hang, to take the memory, to write elsewhere: each is told of its input, and the
+    next is read.
+    """
     monkeypatch.setattr(sys.modules[__name__], "SECONDS", 2)
     for name in ("dies", "hangs", "raises", "writes", "params"):
         shutil.copytree(templates / "params", tmp_path / "valid" / name)
@@ -918,7 +1408,15 @@ def test_what_a_reader_must_not_do_is_found(templates, tmp_path, monkeypatch):
 
 
 if __name__ == "__main__":
-    READERS.update({name: Reader(None, read, chosen=("*.params",)) for name, read in (
-        ("dies", lambda folder, path: os.kill(os.getpid(), signal.SIGKILL)), ("hangs", lambda folder, path: time.sleep(60)),
-        ("raises", lambda folder, path: bytearray(MEMORY * 2)), ("writes", lambda folder, path: (folder / "../escaped").write_text("")))})
+    READERS.update(
+        {
+            name: Reader(None, read, chosen=("*.params",))
+            for name, read in (
+                ("dies", lambda folder, path: os.kill(os.getpid(), signal.SIGKILL)),
+                ("hangs", lambda folder, path: time.sleep(60)),
+                ("raises", lambda folder, path: bytearray(MEMORY * 2)),
+                ("writes", lambda folder, path: (folder / "../escaped").write_text("")),
+            )
+        }
+    )
     read_inputs(Path(sys.argv[1]), Path(sys.argv[2]))

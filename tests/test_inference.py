@@ -14,11 +14,19 @@ from mlr.model.parameters import materialize
 from mlr.options.presets import DEMO
 from mlr.runs.folder import Run
 
-# Of the largest logit: float32, in which batch norm is multiplied into the weights before the sums instead of after them.
+# Of the largest logit: float32, in which batch norm is multiplied into the weights before the sums
+# instead of after them.
 WITHIN = 1e-5
 
-DIFFERENT = {json.dumps(options, sort_keys=True): options for options in (network_options(DEMO[row], 8) for row in DEMO)}
-NETWORKS = [*DIFFERENT.values(), {"classes": 6, "backbone": "resnet18_v2"}, {"classes": 2, "backbone": "resnet50_v2", "fusion": "multiply", "gram_scale": 3.0}]
+DIFFERENT = {
+    json.dumps(options, sort_keys=True): options
+    for options in (network_options(DEMO[row], 8) for row in DEMO)
+}
+NETWORKS = [
+    *DIFFERENT.values(),
+    {"classes": 6, "backbone": "resnet18_v2"},
+    {"classes": 2, "backbone": "resnet50_v2", "fusion": "multiply", "gram_scale": 3.0},
+]
 
 
 def trained(net, ctx=(mx.cpu(),)):
@@ -27,9 +35,9 @@ def trained(net, ctx=(mx.cpu(),)):
     materialize(net, list(ctx), mx.init.Xavier())
     for parameter in net.collect_params().values():
         if parameter.name.endswith(("gamma", "running_var")):
-            parameter.set_data(mx.nd.array(rng.uniform(.5, 1.5, parameter.shape)))
+            parameter.set_data(mx.nd.array(rng.uniform(0.5, 1.5, parameter.shape)))
         elif parameter.name.endswith(("beta", "bias", "running_mean")):
-            parameter.set_data(mx.nd.array(rng.normal(0, .1, parameter.shape)))
+            parameter.set_data(mx.nd.array(rng.normal(0, 0.1, parameter.shape)))
     net.hybridize(static_alloc=True, static_shape=True)
     return net
 
@@ -44,7 +52,11 @@ def images(number, size):
     return mx.nd.array(np.random.RandomState(1).normal(size=(number, 3, size, size)))
 
 
-@pytest.mark.parametrize("options", NETWORKS, ids=lambda options: f"{options.get('kind', 'multi_level')}-{options.get('backbone', '')}")
+@pytest.mark.parametrize(
+    "options",
+    NETWORKS,
+    ids=lambda options: f"{options.get('kind', 'multi_level')}-{options.get('backbone', '')}",
+)
 def test_the_fused_network_answers_alike(options):
     net = trained(new_network(options))
     x = images(3, options.get("image_size", 64))
@@ -52,13 +64,22 @@ def test_the_fused_network_answers_alike(options):
     block = fused(net)
     assert block is not net
     for batch in (x, x[:1], x):  # the static graph is made anew for another batch size
-        assert_allclose(block(batch).asnumpy(), expected[:len(batch)], rtol=0, atol=WITHIN * abs(expected).max())
+        assert_allclose(
+            block(batch).asnumpy(),
+            expected[: len(batch)],
+            rtol=0,
+            atol=WITHIN * abs(expected).max(),
+        )
 
 
 def test_convolutions_are_fused_and_gram_is_halved():
     block = fused(trained(mlr.MultiLevelNet(classes=8, backbone="resnet18_v2")))
     shapes = {name: parameter.data().shape for name, parameter in block.collect_params().items()}
-    assert sorted(shape for name, shape in shapes.items() if name.endswith("_distinct")) == [(64, 2080), (256, 2080), (512, 2080)]
+    assert sorted(shape for name, shape in shapes.items() if name.endswith("_distinct")) == [
+        (64, 2080),
+        (256, 2080),
+        (512, 2080),
+    ]
     symbol = block(mx.sym.var("data"))
     operators = [node["op"] for node in json.loads(symbol.tojson())["nodes"]]
     assert "_sg_mkldnn_conv" in operators and "Convolution" not in operators
@@ -68,21 +89,28 @@ def test_a_scaled_gram_is_halved_too_and_another_product_is_not():
     block = fused(trained(mlr.MultiLevelNet(classes=2, backbone="resnet18_v2", gram_scale=3.0)))
     assert sum(name.endswith("_distinct") for name in block.collect_params()) == 3
     one, other = mx.sym.var("one"), mx.sym.var("other")
-    for product, halved in ((mx.sym.batch_dot(one, one, transpose_b=True), True), (mx.sym.batch_dot(one, other, transpose_b=True), False)):
+    for product, halved in (
+        (mx.sym.batch_dot(one, one, transpose_b=True), True),
+        (mx.sym.batch_dot(one, other, transpose_b=True), False),
+    ):
         dense, added = fused_graph.with_half_of_gram(
-            mx.sym.FullyConnected(product, mx.sym.var("weight"), num_hidden=1, no_bias=True), {"weight": Given()})
+            mx.sym.FullyConnected(product, mx.sym.var("weight"), num_hidden=1, no_bias=True),
+            {"weight": Given()},
+        )
         assert bool(added) is halved
 
 
 class Given:
-    """A parameter, as far as it is asked for its data: the weight of a Dense layer behind 2 x 2 matrices."""
+    """A parameter, as far as it is asked for its data: the weight of a Dense layer behind 2 x 2
+    matrices.
+    """
 
     def list_data(self):
         return [mx.nd.ones((1, 4))]
 
 
 def test_distinct_entries_by_hand():
-    positions, weight = distinct(np.array([[1., 2., 3., 4.]], "float32"))
+    positions, weight = distinct(np.array([[1.0, 2.0, 3.0, 4.0]], "float32"))
     assert_array_equal(positions, [0, 1, 3])
     assert_array_equal(weight, np.array([[1, 5, 4]], "float32"))
 
@@ -109,4 +137,6 @@ def test_nothing_is_printed(capfd):
 
 
 def test_a_predictor_answers_through_it(trained_run):
-    assert isinstance(Predictor.of_run(Run.open(trained_run), [mx.cpu()])._answering, mx.gluon.SymbolBlock)
+    assert isinstance(
+        Predictor.of_run(Run.open(trained_run), [mx.cpu()])._answering, mx.gluon.SymbolBlock
+    )

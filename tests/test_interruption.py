@@ -23,6 +23,7 @@ def test_a_closed_terminal_stops_a_command(capsys):
         finally:
             os.kill(os.getpid(), signal.SIGHUP)
             after.append("tidied up")
+
     assert cli.ended("mlr", work) == 129
     assert after == ["tidied up"] and capsys.readouterr().err == "mlr: error: hung up\n"
     assert signal.getsignal(signal.SIGHUP) == before
@@ -41,13 +42,17 @@ def test_what_nohup_started_goes_on(monkeypatch):
 
 def test_a_training_is_not_ended_by_the_second_hangup(monkeypatch):
     """It would be while the checkpoint is written; nor by a terminal that takes no more."""
+
     def gone(*_):
         raise OSError(5, "Input/output error")
+
     monkeypatch.setattr(os, "write", gone)
     with Postponed("stopping") as postponed:
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGHUP)
-        assert postponed.signal == signal.SIGHUP and signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        assert (
+            postponed.signal == signal.SIGHUP and signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        )
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
@@ -62,5 +67,8 @@ def test_python_m_leaves_at_once_too(name, monkeypatch):
 
 
 def test_a_thread_that_waits_does_not_keep_the_process():
-    code = "import threading; from mlr.cli import leave_if_stopped; threading.Thread(target=threading.Event().wait).start(); leave_if_stopped(130)"
+    code = (
+        "import threading; from mlr.cli import leave_if_stopped; "
+        "threading.Thread(target=threading.Event().wait).start(); leave_if_stopped(130)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 130

@@ -23,37 +23,51 @@ def reference(logits, labels, weights, gamma, as_released):
 @pytest.mark.parametrize("hybrid", [False, True])
 @pytest.mark.parametrize("as_released", [True, False])
 @pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("float64", 1e-13)])    # some ulps
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("float64", 1e-13)])  # some ulps
 def test_class_imbalance_loss_is_its_formula(hybrid, as_released, gamma, dtype, tolerance):
-    weights = np.array([.2, .5, .3])
+    weights = np.array([0.2, 0.5, 0.3])
     loss = mlr.ClassImbalanceLoss(weights, gamma, as_released)
     if hybrid:
         loss.hybridize(static_alloc=True, static_shape=True)
     logits, labels = np.random.normal(0, 2, (6, 3)).astype(dtype), np.array([0, 1, 2, 2, 1, 0])
     result = loss(nd.array(logits, dtype=dtype), nd.array(labels))
     assert result.shape == (6,) and result.dtype == np.dtype(dtype)
-    assert_allclose(result.asnumpy(), reference(logits.astype("float64"), labels, weights, gamma, as_released),
-                    rtol=tolerance, atol=tolerance / 3)
+    assert_allclose(
+        result.asnumpy(),
+        reference(logits.astype("float64"), labels, weights, gamma, as_released),
+        rtol=tolerance,
+        atol=tolerance / 3,
+    )
 
 
 def test_a_hand_worked_table():
     """Two classes with probabilities 1/4 and 3/4: logits 0 and ln 3."""
     logits, labels = nd.array([[0, np.log(3)], [0, np.log(3)]], dtype="float64"), nd.array([0, 1])
-    written = mlr.ClassImbalanceLoss([.8, .2], as_released=False)(logits, labels)
-    assert_allclose(written.asnumpy(), [.8 * .75 * np.log(4), .2 * .25 * np.log(4 / 3)], rtol=1e-12)
-    released = mlr.ClassImbalanceLoss([.8, .2])(logits, labels)             # softmax of (1/4, 3/4): e^.5 apart
-    assert_allclose(released.asnumpy(), [.8 * .75 * np.log(1 + np.exp(.5)), .2 * .25 * np.log(1 + np.exp(-.5))], rtol=1e-12)
+    written = mlr.ClassImbalanceLoss([0.8, 0.2], as_released=False)(logits, labels)
+    assert_allclose(
+        written.asnumpy(), [0.8 * 0.75 * np.log(4), 0.2 * 0.25 * np.log(4 / 3)], rtol=1e-12
+    )
+    # softmax of (1/4, 3/4): e^.5 apart
+    released = mlr.ClassImbalanceLoss([0.8, 0.2])(logits, labels)
+    assert_allclose(
+        released.asnumpy(),
+        [0.8 * 0.75 * np.log(1 + np.exp(0.5)), 0.2 * 0.25 * np.log(1 + np.exp(-0.5))],
+        rtol=1e-12,
+    )
 
 
 def test_class_weights_keep_double_precision():
     loss = mlr.ClassImbalanceLoss([1 / 3, 2 / 3], gamma=0, as_released=False)
-    assert_allclose(loss(nd.zeros((1, 2), dtype="float64"), nd.zeros(1)).asnumpy(), [np.log(2) / 3], rtol=1e-15)  # one ulp
+    # one ulp
+    assert_allclose(
+        loss(nd.zeros((1, 2), dtype="float64"), nd.zeros(1)).asnumpy(), [np.log(2) / 3], rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize("as_released", [True, False])
 @pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
 def test_gradient_against_finite_differences(as_released, gamma):
-    weights, labels = np.array([.1, .6, .3]), np.array([0, 2, 1, 1])
+    weights, labels = np.array([0.1, 0.6, 0.3]), np.array([0, 2, 1, 1])
     values = np.random.normal(size=(4, 3))
     logits = nd.array(values, dtype="float64")
     logits.attach_grad()
@@ -65,17 +79,27 @@ def test_gradient_against_finite_differences(as_released, gamma):
     for index in np.ndindex(values.shape):
         shift = np.zeros_like(values)
         shift[index] = step
-        numeric[index] = (reference(values + shift, labels, weights, gamma, as_released).sum()
-                          - reference(values - shift, labels, weights, gamma, as_released).sum()) / (2 * step)
+        numeric[index] = (
+            reference(values + shift, labels, weights, gamma, as_released).sum()
+            - reference(values - shift, labels, weights, gamma, as_released).sum()
+        ) / (2 * step)
     # A central difference of step h errs by h^2 plus rounding over h: about 1e-10.
     assert_allclose(logits.grad.asnumpy(), numeric, atol=1e-8)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: mlr.ClassImbalanceLoss([.5, .25, .25]), lambda: mlr.ClassImbalanceLoss(as_released=False),
-    lambda: mlr.ClassImbalanceLoss(gamma=0.5), lambda: mlr.ClassImbalanceLoss(gamma=2), lambda: mlr.ClassImbalanceLoss(gamma=0),
-    lambda: mlr.CrossEntropyLoss(), lambda: mlr.CrossEntropyLoss(vote=0.3), lambda: mlr.VoteLoss(),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlr.ClassImbalanceLoss([0.5, 0.25, 0.25]),
+        lambda: mlr.ClassImbalanceLoss(as_released=False),
+        lambda: mlr.ClassImbalanceLoss(gamma=0.5),
+        lambda: mlr.ClassImbalanceLoss(gamma=2),
+        lambda: mlr.ClassImbalanceLoss(gamma=0),
+        lambda: mlr.CrossEntropyLoss(),
+        lambda: mlr.CrossEntropyLoss(vote=0.3),
+        lambda: mlr.VoteLoss(),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_extreme_logits_stay_finite(make, dtype):
     logits = nd.array([[1e4, -1e4, 0], [1e4, -1e4, 0], [-1e4, -1e4, -1e4], [0, 0, 0]], dtype=dtype)
@@ -93,7 +117,11 @@ def test_cross_entropy_and_vote():
     vote = (np.log(3) - 1) ** 2 + (2 - 1) ** 2
     assert_allclose(mlr.CrossEntropyLoss()(logits, labels).asnumpy(), cross_entropy, rtol=1e-12)
     assert_allclose(mlr.VoteLoss()(logits, labels).asnumpy(), [vote], rtol=1e-12)
-    assert_allclose(mlr.CrossEntropyLoss(vote=0.5)(logits, labels).asnumpy(), cross_entropy + vote / 2, rtol=1e-12)
+    assert_allclose(
+        mlr.CrossEntropyLoss(vote=0.5)(logits, labels).asnumpy(),
+        cross_entropy + vote / 2,
+        rtol=1e-12,
+    )
 
 
 def test_inverse_frequency_weights():
@@ -102,7 +130,8 @@ def test_inverse_frequency_weights():
 
 def test_weights_of_fi_are_the_released_ones():
     weights = mlr.inverse_frequency_weights(list(paper.FI_COUNTS.values()))
-    # The released weights have three digits and came from the authors' own, slightly smaller counts.
+    # The released weights have three digits and came from the authors' own, slightly smaller
+    # counts.
     assert_allclose(weights, list(paper.FI_CLASS_WEIGHTS.values()), atol=0.0035)
 
 
@@ -112,10 +141,16 @@ def test_counts_that_give_no_weights(counts):
         mlr.inverse_frequency_weights(counts)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"gamma": -1}, "gamma must be"), ({"gamma": float("nan")}, "gamma must be"), ({"gamma": float("inf")}, "gamma must be"),
-    ({"class_weights": [1, -1]}, "class weights must be"), ({"class_weights": []}, "class weights must be"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"gamma": -1}, "gamma must be"),
+        ({"gamma": float("nan")}, "gamma must be"),
+        ({"gamma": float("inf")}, "gamma must be"),
+        ({"class_weights": [1, -1]}, "class weights must be"),
+        ({"class_weights": []}, "class weights must be"),
+    ],
+)
 def test_wrong_options(options, message):
     with pytest.raises(InputError, match=message):
         mlr.ClassImbalanceLoss(**options)

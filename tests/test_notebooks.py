@@ -31,30 +31,50 @@ def cells(path):
 
 def python(cell):
     """The Python of a cell, its magics left out."""
-    return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")))
+    return ast.parse(
+        "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
+    )
 
 
 def complaints(cells):
     """What went wrong in cells that ran: errors, and what was written to stderr."""
-    return [output for cell in cells for output in cell.outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    return [
+        output
+        for cell in cells
+        for output in cell.outputs
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
 
 
 def test_it_is_stored_as_it_ran(path, cells):
     assert path.stat().st_size < 1.5e6
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not complaints(cells)
-    assert any(kind in PIXELS for cell in cells for output in cell.outputs for kind in output.get("data", {}))
+    assert any(
+        kind in PIXELS
+        for cell in cells
+        for output in cell.outputs
+        for kind in output.get("data", {})
+    )
 
 
 def test_it_defines_nothing_that_belongs_into_the_package(cells):
     for cell in cells:
-        assert not [node for node in ast.walk(python(cell))
-                    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda))], cell.source
+        assert not [
+            node
+            for node in ast.walk(python(cell))
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda))
+        ], cell.source
         assert len(cell.source.splitlines()) <= 25
 
 
 def test_one_variable_switches_to_the_users_data(cells):
-    assigned = [node.id for cell in cells for node in ast.walk(python(cell)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    assigned = [
+        node.id
+        for cell in cells
+        for node in ast.walk(python(cell))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
     assert assigned.count("DATA") == 1 and 'DATA = "demo"' in cells[0].source.splitlines()
 
 
@@ -62,13 +82,24 @@ def test_it_shows_nothing_of_the_machine_it_ran_on(path):
     notebook = nbformat.read(str(path), 4)
     texts = [cell.source for cell in notebook.cells]
     for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
-        texts += [output.get("text", ""), *(str(text) for kind, text in output.get("data", {}).items() if kind not in PIXELS)]
-    assert not [text for text in texts if re.search(r"(?<!\w)/(work|home|root|tmp|Users|var|opt|mnt)\b", text) or str(FOLDER.parent) in text]
+        texts += [
+            output.get("text", ""),
+            *(str(text) for kind, text in output.get("data", {}).items() if kind not in PIXELS),
+        ]
+    assert not [
+        text
+        for text in texts
+        if re.search(r"(?<!\w)/(work|home|root|tmp|Users|var|opt|mnt)\b", text)
+        or str(FOLDER.parent) in text
+    ]
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run a notebook, some of its text replaced, in a folder where there is nothing, for a user whose home is empty."""
+    """Run a notebook, some of its text replaced, in a folder where there is nothing, for a user
+    whose home is empty.
+    """
+
     def run(path, replaced=()):
         notebook = nbformat.read(str(path), 4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -78,32 +109,68 @@ def run(tmp_path, monkeypatch):
                 cell.source = cell.source.replace(old, new)
         (tmp_path / "home").mkdir()
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        NotebookClient(
+            notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}
+        ).execute()
         assert not complaints(code)
+
     return run
 
 
 @pytest.mark.slow
 def test_it_runs_from_nothing(path, tmp_path, run):
-    """The demo's paintings are drawn, and what it trains is written, in the folder where it runs."""
+    """The demo's paintings are drawn, and what it trains is written, in the folder where it
+    runs.
+    """
     run(path)
     assert (tmp_path / "data" / "demo" / "demo.json").is_file()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, more", [
-    ("01_training", [('else RELEASED["l_cil"]', 'else replace(RELEASED["l_cil"], backbone="resnet18_v2", pretrained="none", epochs=1)')]),
-    ("02_visualization", [("strongest_with_patterns(net, images)", "strongest_with_patterns(net, images, ascent=filters.Ascent(steps=2))"),
-                          ("filters.SMALLEST_PATTERN)", "filters.SMALLEST_PATTERN, ascent=filters.Ascent(steps=2))")]),
-])
+@pytest.mark.parametrize(
+    "name, more",
+    [
+        (
+            "01_training",
+            [
+                (
+                    'else RELEASED["l_cil"]',
+                    (
+                        'else replace(RELEASED["l_cil"], backbone="resnet18_v2", '
+                        'pretrained="none", '
+                        "epochs=1)"
+                    ),
+                )
+            ],
+        ),
+        (
+            "02_visualization",
+            [
+                (
+                    "strongest_with_patterns(net, images)",
+                    "strongest_with_patterns(net, images, ascent=filters.Ascent(steps=2))",
+                ),
+                (
+                    "filters.SMALLEST_PATTERN)",
+                    "filters.SMALLEST_PATTERN, ascent=filters.Ascent(steps=2))",
+                ),
+            ],
+        ),
+    ],
+)
 def test_it_runs_on_photographs(name, more, tmp_path, run):
-    """A user's folder: two classes of real photographs, wider than high, unequal in number, and no split test."""
+    """A user's folder: two classes of real photographs, wider than high, unequal in number, and no
+    split test.
+    """
     for label, picture, train in (("buildings", "china.jpg", 5), ("plants", "flower.jpg", 3)):
-        pixels = load_sample_image(picture)[:, :, ::-1]                                             # (427, 640, 3) BGR
+        # (427, 640, 3) BGR
+        pixels = load_sample_image(picture)[:, :, ::-1]
         for split, count, top in (("train", train, 0), ("valid", 2, 200)):
             (tmp_path / "photographs" / split / label).mkdir(parents=True)
             for number in range(count):
-                crop = pixels[top:top + 200, 60 * number:60 * number + 260]
-                assert cv2.imwrite(str(tmp_path / "photographs" / split / label / (f"{number:d}.jpg")), crop)
+                crop = pixels[top : top + 200, 60 * number : 60 * number + 260]
+                assert cv2.imwrite(
+                    str(tmp_path / "photographs" / split / label / (f"{number:d}.jpg")), crop
+                )
     run(FOLDER / (name + ".ipynb"), [('DATA = "demo"', 'DATA = "photographs"'), *more])
     assert not (tmp_path / "data").exists()

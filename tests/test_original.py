@@ -1,4 +1,6 @@
-"""Parameter files of the released code, against a network with its structure that reads and writes them by Gluon's own means."""
+"""Parameter files of the released code, against a network with its structure that reads and writes
+them by Gluon's own means.
+"""
 
 import json
 import re
@@ -26,9 +28,10 @@ def released(tmp_path_factory):
     net = ReleasedStyleNet(8)
     net.initialize(mx.init.Xavier())
     net(nd.zeros((1, 3, 64, 64)))
-    for name, parameter in net._collect_params_with_prefix().items():      # else they are all 0 and 1, and none could be mistaken
+    # else they are all 0 and 1, and none could be mistaken
+    for name, parameter in net._collect_params_with_prefix().items():
         if "running" in name or "beta" in name or "bias" in name:
-            parameter.set_data(nd.random.uniform(.5, 1.5, parameter.shape))
+            parameter.set_data(nd.random.uniform(0.5, 1.5, parameter.shape))
     nd.waitall()
     path = tmp_path_factory.mktemp("released") / "resnet50_v2_energy8.params"
     net.save_parameters(str(path))
@@ -58,33 +61,44 @@ def values(net):
 
 def test_a_file_of_the_released_code_gives_its_logits(released, loaded):
     images = nd.random.normal(shape=(2, 3, 96, 96))
-    # One build, the same operators in float32 in the same order, but for the division of the Gram matrix.
+    # One build, the same operators in float32 in the same order, but for the division of the Gram
+    # matrix.
     assert_allclose(loaded(images).asnumpy(), released[0](images).asnumpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_round_trip_is_exact_to_the_byte(released, loaded, tmp_path, fidelity):
     path = tmp_path / "back" / "ours.params"
     mlr.save_original_parameters(loaded, path)
-    fidelity("parameters after a round trip, bytes that differ", int(path.read_bytes() != released[1].read_bytes()), 0)
+    fidelity(
+        "parameters after a round trip, bytes that differ",
+        int(path.read_bytes() != released[1].read_bytes()),
+        0,
+    )
     assert (path.parent / "ours.params.sha256").read_text().endswith("  ours.params\n")
-    released[0].load_parameters(str(path))                                  # Gluon's own reader takes it
+    # Gluon's own reader takes it
+    released[0].load_parameters(str(path))
 
 
 def test_its_275_names(released):
     golden = np.load(Path(__file__).parent / "golden" / "original_fi8_seed7.npz")
     arrays = read_params(released[1])
     assert list(arrays) == list(golden["param_names"])
-    assert [list(array.shape) for array in arrays.values()] == [json.loads(shape) for shape in golden["param_shapes"]]
+    assert [list(array.shape) for array in arrays.values()] == [
+        json.loads(shape) for shape in golden["param_shapes"]
+    ]
 
 
 def test_a_network_that_has_parameters_already(released):
     net = mlr.MultiLevelNet(classes=8)
-    net.initialize(mx.init.Xavier())                                       # deferred: no image has told the shapes yet
+    # deferred: no image has told the shapes yet
+    net.initialize(mx.init.Xavier())
     mlr.load_original_parameters(net, released[1])
     net.cast("float64")
     mlr.load_original_parameters(net, released[1])
     assert net.fusion.output.weight.data().dtype == np.float64
-    assert_array_equal(net.fusion.output.weight.data().asnumpy(), released[0].output[1].weight.data().asnumpy())
+    assert_array_equal(
+        net.fusion.output.weight.data().asnumpy(), released[0].output[1].weight.data().asnumpy()
+    )
 
 
 def test_onto_devices(released):
@@ -96,16 +110,26 @@ def test_onto_devices(released):
 def test_float16_is_widened(released, tmp_path):
     """What `net.cast("float16")` before `save_parameters` gives."""
     path = tmp_path / "half.params"
-    nd.save(str(path), {name: nd.array(array, dtype="float16") for name, array in read_params(released[1]).items()})
+    nd.save(
+        str(path),
+        {
+            name: nd.array(array, dtype="float16")
+            for name, array in read_params(released[1]).items()
+        },
+    )
     net = mlr.MultiLevelNet(classes=8)
     mlr.load_original_parameters(net, path)
-    assert_array_equal(net.fusion.output.weight.data().asnumpy(),
-                       released[0].output[1].weight.data().asnumpy().astype("float16").astype("float32"))
+    assert_array_equal(
+        net.fusion.output.weight.data().asnumpy(),
+        released[0].output[1].weight.data().asnumpy().astype("float16").astype("float32"),
+    )
 
 
 def test_the_older_names_of_save_params(released, tmp_path):
     """Which count layers by the process, so that only their order tells them apart."""
-    arrays = {parameter.name: parameter.data() for parameter in released[0].collect_params().values()}
+    arrays = {
+        parameter.name: parameter.data() for parameter in released[0].collect_params().values()
+    }
     assert not any("." in name for name in arrays)
     path, net = tmp_path / "older.params", mlr.MultiLevelNet(classes=8)
     nd.save(str(path), arrays)
@@ -113,7 +137,10 @@ def test_the_older_names_of_save_params(released, tmp_path):
     for ours, theirs in zip(values(net), read_params(released[1]).values()):
         assert_array_equal(ours, theirs)
     nd.save(str(path), {"arg:" + name: arrays[name] for name in list(arrays)[:-1]})
-    with pytest.raises(InputError, match=r"275 missing \(feature_extractor.0.gamma, .*; 274 unexpected \(resnetv2\d+_batchnorm0_gamma, "):
+    with pytest.raises(
+        InputError,
+        match=r"275 missing \(feature_extractor.0.gamma, .*; 274 unexpected \(resnetv2\d+_batchnorm0_gamma, ",
+    ):
         mlr.load_original_parameters(net, path)
 
 
@@ -126,9 +153,13 @@ def test_another_networks_file_is_refused_and_nothing_changes(small):
     arrays["output.1.weight"] = arrays["output.1.weight"] * 2
     nd.save(str(path), arrays)
     before = values(net)
-    with pytest.raises(InputError, match=(
+    with pytest.raises(
+        InputError,
+        match=(
             r"small.params don't fit the network: 1 missing \(branch_2.3.bias\); 1 unexpected \(branch_4.3.bias\); "
-            r"1 wrongly shaped \(output.1.bias \(7,\) instead of \(8,\)\)")):
+            r"1 wrongly shaped \(output.1.bias \(7,\) instead of \(8,\)\)"
+        ),
+    ):
         mlr.load_original_parameters(net, path)
     for value, ours in zip(before, values(net)):
         assert_array_equal(value, ours)
@@ -136,7 +167,9 @@ def test_another_networks_file_is_refused_and_nothing_changes(small):
 
 def test_a_network_without_parameters_stays_without(released):
     net = mlr.MultiLevelNet(classes=3)
-    with pytest.raises(InputError, match=r"2 wrongly shaped \(output.1.weight \(8, 4096\) instead of \(3, 4096\)"):
+    with pytest.raises(
+        InputError, match=r"2 wrongly shaped \(output.1.weight \(8, 4096\) instead of \(3, 4096\)"
+    ):
         mlr.load_original_parameters(net, released[1])
     with pytest.raises(RuntimeError, match="has not been initialized"):
         net.fusion.output.weight.data()
@@ -147,7 +180,13 @@ def test_a_truncated_file(small):
     content = path.read_bytes()
     for length in (0, 7, 24, 1000, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(InputError, match="small.params is no MXNet parameter file, or a damaged one: it ends [0-9]+ bytes too early"):
+        with pytest.raises(
+            InputError,
+            match=(
+                "small.params is no MXNet parameter file, or a damaged one: it ends [0-9]+ bytes "
+                "too early"
+            ),
+        ):
             mlr.load_original_parameters(net, path)
 
 
@@ -159,7 +198,13 @@ def test_a_flipped_bit_anywhere_is_found_by_the_checksum(small):
         flipped = bytearray(content)
         flipped[position] ^= 1 << random.randint(8)
         path.write_bytes(flipped)
-        with pytest.raises(InputError, match="small.params is damaged or changed: its SHA-256 is not the one in .*small.params.sha256"):
+        with pytest.raises(
+            InputError,
+            match=(
+                "small.params is damaged or changed: its SHA-256 is not the one in "
+                ".*small.params.sha256"
+            ),
+        ):
             mlr.load_original_parameters(net, path)
 
 
@@ -167,8 +212,10 @@ def test_a_flipped_bit_without_a_checksum(small):
     """In a name or a shape it is found; an exponent turned to infinity, too."""
     net, path = small
     content = path.read_bytes()
-    for offset, message in ((content.rindex(b"output.1.bias"), "1 missing .output.1.bias.; 1 unexpected"),
-                            (24 + 12, "is no MXNet parameter file, or a damaged one")):
+    for offset, message in (
+        (content.rindex(b"output.1.bias"), "1 missing .output.1.bias.; 1 unexpected"),
+        (24 + 12, "is no MXNet parameter file, or a damaged one"),
+    ):
         flipped = bytearray(content)
         flipped[offset] ^= 1
         path.write_bytes(flipped)
@@ -176,15 +223,25 @@ def test_a_flipped_bit_without_a_checksum(small):
             mlr.load_original_parameters(net, path)
     weight = net.fusion.output.weight.data().asnumpy().tobytes()
     path.write_bytes(content.replace(weight, np.float32(np.inf).tobytes() + weight[4:]))
-    with pytest.raises(InputError, match=r"1 with values that are no numbers \(output.1.weight NaN or infinite\)"):
+    with pytest.raises(
+        InputError, match=r"1 with values that are no numbers \(output.1.weight NaN or infinite\)"
+    ):
         mlr.load_original_parameters(net, path)
 
 
-@pytest.mark.parametrize("net, message", [
-    (lambda: mlr.MultiLevelNet(classes=8), "has no parameters yet: initialize it"),
-    (lambda: mlr.MultiLevelNet(classes=8, taps=("stem", "stage1", "stage2")),
-     "the released code reads the maps stem, pool, stage1 and can't load a network that reads stem, stage1, stage2"),
-])
+@pytest.mark.parametrize(
+    "net, message",
+    [
+        (lambda: mlr.MultiLevelNet(classes=8), "has no parameters yet: initialize it"),
+        (
+            lambda: mlr.MultiLevelNet(classes=8, taps=("stem", "stage1", "stage2")),
+            (
+                "the released code reads the maps stem, pool, stage1 and can't load a network that "
+                "reads stem, stage1, stage2"
+            ),
+        ),
+    ],
+)
 def test_networks_that_cannot_be_saved(net, message, tmp_path):
     with pytest.raises(InputError, match=message):
         mlr.save_original_parameters(net(), tmp_path / "a.params")
@@ -193,7 +250,9 @@ def test_networks_that_cannot_be_saved(net, message, tmp_path):
 
 @pytest.fixture(scope="module")
 def compared(released, tmp_path_factory):
-    """Two images of two classes, and the logits of the authors' code on them: here, of the released structure."""
+    """Two images of two classes, and the logits of the authors' code on them: here, of the released
+    structure.
+    """
     folder = tmp_path_factory.mktemp("compared")
     write_images(folder, classes=("awe", "fear"), train=1, valid=0, test=0)
     chain = compare_with_original.released_batches(str(folder / "train"))
@@ -204,22 +263,49 @@ def compared(released, tmp_path_factory):
 def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_path, capsys):
     folder, logits = compared
     np.save(str(tmp_path / "logits.npy"), logits)
-    arguments = [str(released[1]), str(folder), "--ctx", "cpu", "--logits", str(tmp_path / "logits.npy")]
+    arguments = [
+        str(released[1]),
+        str(folder),
+        "--ctx",
+        "cpu",
+        "--logits",
+        str(tmp_path / "logits.npy"),
+    ]
     assert compare_with_original.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "2 images of 2 classes, 8 logits, on cpu(0)" in printed and "ABOVE" not in printed
-    logits[1, 3] += .01
+    logits[1, 3] += 0.01
     np.save(str(tmp_path / "logits.npy"), logits)
     assert compare_with_original.main(arguments) == 1
-    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.endswith("ABOVE")] == [["logits,", "authors'", "code"]]
+    assert [
+        line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.endswith("ABOVE")
+    ] == [["logits,", "authors'", "code"]]
 
 
-@pytest.mark.parametrize("prepare, message", [
-    (lambda path: None, "No such file"),
-    (lambda path: np.save(str(path), np.zeros((5, 8))), r"the logits of the authors' code have the shape \(5, 8\), not \(2, 8\)"),
-    (lambda path: path.write_text("text"), "logits.npy can't be read as logits"),
-])
+@pytest.mark.parametrize(
+    "prepare, message",
+    [
+        (lambda path: None, "No such file"),
+        (
+            lambda path: np.save(str(path), np.zeros((5, 8))),
+            r"the logits of the authors' code have the shape \(5, 8\), not \(2, 8\)",
+        ),
+        (lambda path: path.write_text("text"), "logits.npy can't be read as logits"),
+    ],
+)
 def test_a_comparison_with_wrong_logits(released, compared, tmp_path, capsys, prepare, message):
     prepare(tmp_path / "logits.npy")
-    assert compare_with_original.main([str(released[1]), str(compared[0]), "--ctx", "cpu", "--logits", str(tmp_path / "logits.npy")]) == 2
+    assert (
+        compare_with_original.main(
+            [
+                str(released[1]),
+                str(compared[0]),
+                "--ctx",
+                "cpu",
+                "--logits",
+                str(tmp_path / "logits.npy"),
+            ]
+        )
+        == 2
+    )
     assert re.search(message, capsys.readouterr().err)

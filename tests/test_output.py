@@ -16,19 +16,30 @@ from mlr import evaluate, predict, train, visualize
 from mlr.options.presets import DEMO
 from mlr.runtime.output import guarded_streams, printable
 
-NO_TEXT, RED = "col\udce8re", "red\x1b[31m"     # a name in Latin-1 as Python reads it, and one that colours what follows
+# a name in Latin-1 as Python reads it, and one that colours what follows
+NO_TEXT, RED = "col\udce8re", "red\x1b[31m"
 BACKBONE = DEMO["l_cil"].backbone
 
 
-@pytest.mark.parametrize("text, shown", [
-    ("a\tb\nc é 悲 \u200c\u3000", "a\tb\nc é 悲 \u200c\u3000"), (NO_TEXT, "col\\xe8re"), (RED, "red\\x1b[31m"), ("\x07\r\x7f\x9b", "\\x07\\r\\x7f\\x9b"),
-    ("\u2028\u202egpj", "\\u2028\\u202egpj"), ("\ud800", "\\ud800")])
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("a\tb\nc é 悲 \u200c\u3000", "a\tb\nc é 悲 \u200c\u3000"),
+        (NO_TEXT, "col\\xe8re"),
+        (RED, "red\\x1b[31m"),
+        ("\x07\r\x7f\x9b", "\\x07\\r\\x7f\\x9b"),
+        ("\u2028\u202egpj", "\\u2028\\u202egpj"),
+        ("\ud800", "\\ud800"),
+    ],
+)
 def test_what_a_terminal_would_obey_or_can_not_show_is_escaped(text, shown):
     assert printable(text) == shown
 
 
 class Stream(io.TextIOWrapper):
-    """A standard stream of an encoding, strict as in most locales. It fails once something is in it that is to be printed."""
+    """A standard stream of an encoding, strict as in most locales. It fails once something is in it
+    that is to be printed.
+    """
 
     def __init__(self, encoding="utf-8", fails_at=None, error=errno.EPIPE):
         super().__init__(io.BytesIO(), encoding=encoding)
@@ -45,20 +56,32 @@ class Stream(io.TextIOWrapper):
         return self.buffer.getvalue().decode(self.encoding)
 
 
-@pytest.mark.parametrize("encoding, shown", [("ascii", "\\xe9 \\u60b2 \\xe8"), ("latin-1", "é \\u60b2 \\xe8"), ("utf-8", "é 悲 \\xe8")])
+@pytest.mark.parametrize(
+    "encoding, shown",
+    [("ascii", "\\xe9 \\u60b2 \\xe8"), ("latin-1", "é \\u60b2 \\xe8"), ("utf-8", "é 悲 \\xe8")],
+)
 def test_what_the_encoding_lacks_is_escaped(monkeypatch, encoding, shown):
     monkeypatch.setattr(sys, "stdout", Stream(encoding))
     monkeypatch.setattr(sys, "stderr", Stream(encoding))
     with guarded_streams():
         print("é 悲 \udce8")
         print("\r50 % \udce8\r", end="", file=sys.stderr)
-    assert sys.stdout.text == shown + "\n" and sys.stderr.text == "\r50 % \\xe8\\r"      # a bar of progress goes back over the one before
+    # a bar of progress goes back over the one before
+    assert sys.stdout.text == shown + "\n" and sys.stderr.text == "\r50 % \\xe8\\r"
 
 
 def mlr(*arguments, **options):
     """Run mlr with its output buffered, as it is outside of tests; return exit code and stderr."""
-    done = subprocess.run([sys.executable, "-m", "mlr", *arguments], text=True, **{"stderr": subprocess.PIPE, **options},
-                          env={name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "LANG")})
+    done = subprocess.run(
+        [sys.executable, "-m", "mlr", *arguments],
+        text=True,
+        **{"stderr": subprocess.PIPE, **options},
+        env={
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONUNBUFFERED", "LANG")
+        },
+    )
     return done.returncode, done.stderr
 
 
@@ -71,12 +94,17 @@ def test_output_that_nobody_takes(arguments):
     os.close(writer)
     with open("/dev/full", "w") as full:
         code, errors = mlr(*arguments, stdout=full)
-    assert code == 1 and errors.count("\n") == 1 and "error: what it prints can't be written: No space left on device" in errors
+    assert (
+        code == 1
+        and errors.count("\n") == 1
+        and "error: what it prints can't be written: No space left on device" in errors
+    )
 
 
 def test_streams_that_are_closed_from_the_beginning(tmp_path):
     def close(*numbers):
         return lambda: [os.close(number) for number in numbers]
+
     assert mlr("--help", preexec_fn=close(1)) == (0, "")
     assert mlr("dance", stderr=None, preexec_fn=close(0, 1, 2)) == (2, None)
     with open("/dev/full", "w") as full:
@@ -85,15 +113,26 @@ def test_streams_that_are_closed_from_the_beginning(tmp_path):
 
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
     """Or what MXNet and the system print would be written into it."""
-    code = (f"import os, sys; from mlr.cli import ended\ndef work(): open({str(tmp_path / 'file')!r}, 'w').write('kept'); os.write(2, b'noise'); os.system('echo noise')\nsys.exit(ended('mlr', work))")
-    assert subprocess.run([sys.executable, "-c", code], preexec_fn=lambda: (os.close(1), os.close(2))).returncode == 0
+    code = (
+        "import os, sys; from mlr.cli import ended\ndef work(): "
+        f"open({str(tmp_path / 'file')!r}, 'w').write('kept'); os.write(2, b'noise'); "
+        "os.system('echo noise')\nsys.exit(ended('mlr', work))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], preexec_fn=lambda: (os.close(1), os.close(2))
+        ).returncode
+        == 0
+    )
     assert (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Renamed: OpenCV writes no file of a name that is no text."""
-    data = write_images(tmp_path_factory.mktemp("odd") / "data", classes=("first", "second"), train=4)
+    data = write_images(
+        tmp_path_factory.mktemp("odd") / "data", classes=("first", "second"), train=4
+    )
     for split in data.iterdir():
         (split / "first").rename(split / NO_TEXT)
         (split / "second").rename(split / RED)
@@ -117,10 +156,23 @@ def odd(data, tmp_path_factory):
         sys.stdout = stdout
 
 
-@pytest.mark.parametrize("error, code, said", [
-    (errno.EPIPE, 141, "the reader of its output has gone; what was saved before is kept; to go on: mlr train --resume --out "),
-    (errno.ENOSPC, 1, "what it prints can't be written: No space left on device")])
-def test_an_epoch_is_saved_before_it_is_printed(data, tmp_path, monkeypatch, capsys, error, code, said):
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (
+            errno.EPIPE,
+            141,
+            (
+                "the reader of its output has gone; what was saved before is kept; to go on: mlr "
+                "train --resume --out "
+            ),
+        ),
+        (errno.ENOSPC, 1, "what it prints can't be written: No space left on device"),
+    ],
+)
+def test_an_epoch_is_saved_before_it_is_printed(
+    data, tmp_path, monkeypatch, capsys, error, code, said
+):
     monkeypatch.setattr(sys, "stdout", Stream(fails_at="epoch 1", error=error))
     assert train.main(arguments(data, tmp_path / "run")) == code
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
@@ -148,5 +200,22 @@ def test_every_command_takes_every_name(odd, data, tmp_path, monkeypatch):
     assert predict.main(["--run", str(run), "--json", str(image)]) == 0
     answer = json.loads(sys.stdout.text)
     assert answer["image"] == str(image) and set(answer["probabilities"]) == {NO_TEXT, RED}
-    assert visualize.main(["--run", str(run), "--image", str(image), "--view", "grad-cam", "--class", RED, "--out", str(tmp_path / "a.svg")]) == 0
-    ElementTree.parse(str(tmp_path / "a.svg"))                                         # no control character is in well-formed XML
+    assert (
+        visualize.main(
+            [
+                "--run",
+                str(run),
+                "--image",
+                str(image),
+                "--view",
+                "grad-cam",
+                "--class",
+                RED,
+                "--out",
+                str(tmp_path / "a.svg"),
+            ]
+        )
+        == 0
+    )
+    # no control character is in well-formed XML
+    ElementTree.parse(str(tmp_path / "a.svg"))

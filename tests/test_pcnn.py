@@ -15,20 +15,32 @@ def two_classes(difference):
     return [(1 + difference) / 2, (1 - difference) / 2]
 
 
-@pytest.mark.parametrize("difference, probability", [(0, 1), (.3, 2 - np.exp(.3)), (.5, 2 - np.exp(.5)), (np.log(2), 0), (.9, 0), (1, 0)])
+@pytest.mark.parametrize(
+    "difference, probability",
+    [(0, 1), (0.3, 2 - np.exp(0.3)), (0.5, 2 - np.exp(0.5)), (np.log(2), 0), (0.9, 0), (1, 0)],
+)
 def test_the_formula(difference, probability):
-    assert_allclose(removal_probabilities([two_classes(difference), two_classes(-difference)]), [probability] * 2, atol=1e-12)  # float64
+    # float64
+    assert_allclose(
+        removal_probabilities([two_classes(difference), two_classes(-difference)]),
+        [probability] * 2,
+        atol=1e-12,
+    )
 
 
 def test_of_more_classes_the_highest_two_count():
-    assert_allclose(removal_probabilities([[.1, .5, .15, .25]]), [2 - np.exp(.25)], rtol=1e-12)
+    assert_allclose(removal_probabilities([[0.1, 0.5, 0.15, 0.25]]), [2 - np.exp(0.25)], rtol=1e-12)
 
 
 def test_as_many_are_kept_as_the_formula_says():
-    """Seeded, so that a test of 10,000 draws can't fail by chance; five standard deviations of the binomial distribution."""
-    probability = 2 - np.exp(.3)
-    kept = select([two_classes(.3)] * 10000, [0] * 10000, seed=3)
-    assert abs(len(kept) / 10000 - (1 - probability)) < 5 * np.sqrt(probability * (1 - probability) / 10000)
+    """Seeded, so that a test of 10,000 draws can't fail by chance; five standard deviations of the
+    binomial distribution.
+    """
+    probability = 2 - np.exp(0.3)
+    kept = select([two_classes(0.3)] * 10000, [0] * 10000, seed=3)
+    assert abs(len(kept) / 10000 - (1 - probability)) < 5 * np.sqrt(
+        probability * (1 - probability) / 10000
+    )
 
 
 def test_the_same_seed_keeps_the_same_images_and_the_label_makes_no_difference():
@@ -43,30 +55,44 @@ def test_the_same_seed_keeps_the_same_images_and_the_label_makes_no_difference()
 def test_the_round_after_the_highest_seed():
     """A run's seed may be NumPy's highest, and a round draws with the seed and its number."""
     probabilities, saved = np.random.dirichlet([1, 1], 200), {}
-    run = SimpleNamespace(has=lambda name: False, config={"options": {"seed": 2 ** 32 - 1}}, save_files=saved.update, folder=Path("run"))
+    run = SimpleNamespace(
+        has=lambda name: False,
+        config={"options": {"seed": 2**32 - 1}},
+        save_files=saved.update,
+        folder=Path("run"),
+    )
     names = [f"{number:d}.jpg" for number in range(200)]
     split = LabelledImages("train", ["awe", "fear"], names, [0, 1] * 100, names)
     for round_ in (1, 2):
         kept_images(run, round_, SimpleNamespace(of_files=lambda *files: probabilities), split)
-        assert json.loads(saved[f"kept_{round_:d}.json"])["kept"] == select(probabilities, split.labels, round_ - 1).tolist()
+        assert (
+            json.loads(saved[f"kept_{round_:d}.json"])["kept"]
+            == select(probabilities, split.labels, round_ - 1).tolist()
+        )
 
 
 def test_a_class_keeps_its_most_decided_image():
-    probabilities = [[.5, .5], [.5, .5], [1, 0], [.5, .5], [.52, .48]]
-    assert_array_equal(select(probabilities, [0, 1, 0, 1, 1], seed=0)[-1], 4)       # of class 1, whose others are ties
+    probabilities = [[0.5, 0.5], [0.5, 0.5], [1, 0], [0.5, 0.5], [0.52, 0.48]]
+    # of class 1, whose others are ties
+    assert_array_equal(select(probabilities, [0, 1, 0, 1, 1], seed=0)[-1], 4)
     assert 2 in select(probabilities, [0, 1, 0, 1, 1], seed=0)
 
 
-@pytest.mark.parametrize("difference, probability", [(0, 1), (.3, .65), (.5, .35), (.6931, 0), (.7, 0)])
+@pytest.mark.parametrize(
+    "difference, probability", [(0, 1), (0.3, 0.65), (0.5, 0.35), (0.6931, 0), (0.7, 0)]
+)
 def test_the_formula_in_figures(difference, probability):
-    assert_allclose(removal_probabilities([two_classes(difference)]), [probability], atol=.0015)     # two decimals
+    # two decimals
+    assert_allclose(removal_probabilities([two_classes(difference)]), [probability], atol=0.0015)
 
 
 def test_no_class_vanishes_of_ties():
-    """However the draw falls, and though all of them are to be left out, something of every class is kept, and no more."""
+    """However the draw falls, and though all of them are to be left out, something of every class
+    is kept, and no more.
+    """
     labels = [4, 0, 0, 7, 4, 0]
     for seed in range(50):
-        kept = select([[.5, .5]] * 6, labels, seed)
+        kept = select([[0.5, 0.5]] * 6, labels, seed)
         assert {labels[index] for index in kept} == {0, 4, 7} and len(kept) == 3
 
 
@@ -79,9 +105,17 @@ def test_what_is_kept_comes_in_order_and_nothing_is_changed():
 
 
 class Undecided:
-    """Stands in for a predictor, a training split and a run: of 40 images half of each class, all of which may be left out."""
+    """Stands in for a predictor, a training split and a run: of 40 images half of each class, all
+    of which may be left out.
+    """
 
-    labels, paths, names, source, classes = [0, 1] * 20, list("x" * 40), list("x" * 40), "x", ["awe", "fear"]
+    labels, paths, names, source, classes = (
+        [0, 1] * 20,
+        list("x" * 40),
+        list("x" * 40),
+        "x",
+        ["awe", "fear"],
+    )
     folder, whole, rows = Path("x"), None, range(40)
 
     def __init__(self, seed):
@@ -91,7 +125,7 @@ class Undecided:
         return 40
 
     def of_files(self, paths, names):
-        return np.array([two_classes(.3)] * len(paths))
+        return np.array([two_classes(0.3)] * len(paths))
 
     def has(self, name):
         return False
@@ -100,9 +134,11 @@ class Undecided:
         self.kept = json.loads(contents.popitem()[1])["kept"]
 
 
-@pytest.mark.parametrize("seed, draws", [(0, 1), (7, 8), (2 ** 32 - 2, 2 ** 32 - 1), (2 ** 32 - 1, 0)])
+@pytest.mark.parametrize("seed, draws", [(0, 1), (7, 8), (2**32 - 2, 2**32 - 1), (2**32 - 1, 0)])
 def test_the_highest_seed_draws_after_the_first_stage(seed, draws):
-    """A round's seed is the training's, and its number; above the highest that NumPy takes it begins anew."""
+    """A round's seed is the training's, and its number; above the highest that NumPy takes it
+    begins anew.
+    """
     run = Undecided(seed)
     run.kept_images(run, 1, run, run)
     assert run.kept == select(run.of_files(run.paths, run.names), run.labels, draws).tolist()

@@ -38,7 +38,11 @@ def split(data):
 
 def test_pixels_are_those_of_the_resize(cache, split):
     images = CachedImages(split, 73)
-    assert len(images) == 12 and images.pixels().shape == (12, 73, 73, 3) and list(cache.iterdir()) == [images.path]
+    assert (
+        len(images) == 12
+        and images.pixels().shape == (12, 73, 73, 3)
+        and list(cache.iterdir()) == [images.path]
+    )
     for index in range(12):
         expected = mx.image.imresize(read_image(split.paths[index]), 73, 73, interp=1).asnumpy()
         image, label = images[index]
@@ -72,7 +76,8 @@ def test_a_subset_shares_the_file(cache, split):
     made, labels = next(iter(CachedBatches(part, augmentation.evaluation, 64, 5)))
     for row, image, label, (item, _) in zip((11, 1), made, labels.asnumpy(), part):
         expected = evaluation_transform(64)(read_image(split.paths[row])).asnumpy()
-        assert_allclose(image.asnumpy(), expected, rtol=0, atol=3e-7)  # the last digit of float32, see below
+        # the last digit of float32, see below
+        assert_allclose(image.asnumpy(), expected, rtol=0, atol=3e-7)
         assert label == split.labels[row]
         assert_array_equal(item.asnumpy(), part.pixels()[row])
 
@@ -95,19 +100,30 @@ def test_an_interruption_leaves_nothing(cache, split, monkeypatch):
 
 
 def flipped(data, byte, bit):
-    return data[:byte] + bytes([data[byte] ^ 1 << bit]) + data[byte + 1:]
+    return data[:byte] + bytes([data[byte] ^ 1 << bit]) + data[byte + 1 :]
 
 
 def test_pixels_that_changed_are_found_when_they_are_first_used(cache, split):
     path = CachedImages(split, 64).path
     whole = path.read_bytes()
     start = len(whole) - 12 * 64 * 64 * 3 - 4 * 13
-    for way in (lambda images: list(CachedBatches(images, augmentation.evaluation, 64, 5)), lambda images: [images[index] for index in range(12)]):
+    for way in (
+        lambda images: list(CachedBatches(images, augmentation.evaluation, 64, 5)),
+        lambda images: [images[index] for index in range(12)],
+    ):
         path.write_bytes(flipped(whole, start + 7 * 64 * 64 * 3 + 1000, 3))
         images = CachedImages(split, 64)
-        with pytest.raises(InputError, match="pixel cache .* has changed .* pixels of fear/01.jpg, .*: it has been removed. Start again"):
+        with pytest.raises(
+            InputError,
+            match=(
+                "pixel cache .* has changed .* pixels of fear/01.jpg, .*: it has been removed. "
+                "Start again"
+            ),
+        ):
             way(images)
-        assert not path.exists() and len(CachedImages(split, 64)) == 12 and path.read_bytes() == whole
+        assert (
+            not path.exists() and len(CachedImages(split, 64)) == 12 and path.read_bytes() == whole
+        )
 
 
 def test_a_sum_is_taken_once(cache, split, monkeypatch):
@@ -122,14 +138,25 @@ def test_a_sum_is_taken_once(cache, split, monkeypatch):
 def test_a_cache_of_before_there_were_sums_is_made_anew(cache, split):
     path = CachedImages(split, 64).path
     whole = path.read_bytes()
-    path.write_bytes(whole[:-4 * 13])
+    path.write_bytes(whole[: -4 * 13])
     CachedImages(split, 64)
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("damage", [
-    lambda data: data[:-1], lambda data: flipped(data, len(data) - 30, 0), lambda data: flipped(data, len(data) - 1, 7), lambda data: b"", lambda data: b"x" + data[1:], lambda data: data + b"x", lambda data: b"PK\3\4" + data[4:],
-    lambda data: flipped(data, 8, 1), lambda data: flipped(data, 8, 6)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: flipped(data, len(data) - 30, 0),
+        lambda data: flipped(data, len(data) - 1, 7),
+        lambda data: b"",
+        lambda data: b"x" + data[1:],
+        lambda data: data + b"x",
+        lambda data: b"PK\3\4" + data[4:],
+        lambda data: flipped(data, 8, 1),
+        lambda data: flipped(data, 8, 6),
+    ],
+)
 def test_a_damaged_file_is_made_anew(cache, split, damage):
     path = CachedImages(split, 64).path
     whole = path.read_bytes()
@@ -160,16 +187,41 @@ def test_two_processes_make_one_whole_file(cache, split):
 
 
 def test_no_room(cache, split, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(12 * 64 * 64 * 3 - 1))
-    with pytest.raises(InputError, match="pixel cache of .* needs 0.0 GB, and .* has 0.0: make room, name another folder in MLR_CACHE, or"):
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(12 * 64 * 64 * 3 - 1)
+    )
+    with pytest.raises(
+        InputError,
+        match=(
+            "pixel cache of .* needs 0.0 GB, and .* has 0.0: make room, name another folder in "
+            "MLR_CACHE, or"
+        ),
+    ):
         CachedImages(split, 64)
 
 
 def test_a_folder_that_can_not_be_written(cache, split, data, command):
     cache.write_text("a file")
-    done = command("train", "--data", data, "--out", data.parent / "run", "--backbone", "resnet18_v2", "--pretrained", "none", "--ctx", "cpu")
-    assert done.returncode == 2 and not (data.parent / "run").exists()  # which would keep its pipeline
-    assert "can't write the pixel cache" in done.stderr and "--pipeline released" in done.stderr and "Traceback" not in done.stderr
+    done = command(
+        "train",
+        "--data",
+        data,
+        "--out",
+        data.parent / "run",
+        "--backbone",
+        "resnet18_v2",
+        "--pretrained",
+        "none",
+        "--ctx",
+        "cpu",
+    )
+    # which would keep its pipeline
+    assert done.returncode == 2 and not (data.parent / "run").exists()
+    assert (
+        "can't write the pixel cache" in done.stderr
+        and "--pipeline released" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_batches_equal_the_presets(cache, split):
@@ -185,7 +237,13 @@ def test_batches_equal_the_presets(cache, split):
 
 def test_order_and_draws_follow_numpys_generator(cache, split):
     def passes(seed):
-        made = CachedBatches(CachedImages(split, training_resize(64)), augmentation.Augmentation(64), 64, 5, shuffle=True)
+        made = CachedBatches(
+            CachedImages(split, training_resize(64)),
+            augmentation.Augmentation(64),
+            64,
+            5,
+            shuffle=True,
+        )
         assert len(made) == 3
         np.random.seed(seed)
         return [[(images.asnumpy(), labels.asnumpy()) for images, labels in made] for _ in range(2)]
@@ -197,12 +255,15 @@ def test_order_and_draws_follow_numpys_generator(cache, split):
     assert [len(images) for images, _ in first[0]] == [5, 5, 2]
     for labels in (np.concatenate([labels for _, labels in one]) for one in first):
         assert np.bincount(labels).tolist() == [6, 6]
-    assert not np.array_equal(first[0][0][0], first[1][0][0]) and not np.array_equal(first[0][0][0], other[0][0][0])
+    assert not np.array_equal(first[0][0][0], first[1][0][0]) and not np.array_equal(
+        first[0][0][0], other[0][0][0]
+    )
 
 
 def test_memory_does_not_hold_the_file(cache, split):
     """What one batch maps is given back with it."""
-    batches_of_five = CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5)  # kept, as a training does
+    # kept, as a training does
+    batches_of_five = CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5)
     made = iter(batches_of_five)
     next(made)
     made.close()
@@ -215,7 +276,10 @@ def test_every_batch_and_pass_has_draws_of_its_own(cache, split):
 
     def first(seed):
         np.random.seed(seed)
-        return [batch.asnumpy() for batch, _ in CachedBatches(images, augmentation.Augmentation(64), 64, 5)]
+        return [
+            batch.asnumpy()
+            for batch, _ in CachedBatches(images, augmentation.Augmentation(64), 64, 5)
+        ]
 
     one, other = first(0), first(1)
     assert not np.array_equal(one[0], one[1]) and not np.array_equal(one[0], other[0])
@@ -223,14 +287,19 @@ def test_every_batch_and_pass_has_draws_of_its_own(cache, split):
 
 def test_only_some_batches_are_made_ahead(cache, split):
     taken = []
-    made = iter(CachedBatches(CachedImages(split, 64), lambda pixels, rng, out: taken.append(1), 64, 1))
+    made = iter(
+        CachedBatches(CachedImages(split, 64), lambda pixels, rng, out: taken.append(1), 64, 1)
+    )
     next(made)
     made.close()
     assert len(taken) <= 3
 
 
 def test_training_is_shuffled_and_asks_for_the_resize_before_the_crop(cache, split, monkeypatch):
-    preset, config = replace(DEMO["l_cil"], batch_size=4), {"preprocessing": {"image_size": 64}, "network": {}}
+    preset, config = (
+        replace(DEMO["l_cil"], batch_size=4),
+        {"preprocessing": {"image_size": 64}, "network": {}},
+    )
     made = batches.training_batches(config, preset, split)
     np.random.seed(0)
     orders = {tuple(np.concatenate([labels.asnumpy() for _, labels in made])) for _ in range(3)}
@@ -245,7 +314,9 @@ def test_evaluation_after_an_epoch_is_the_networks_own_preset(cache, split, kind
     config = {"preprocessing": {"image_size": 64}, "network": {"kind": kind}}
     preset = replace(DEMO[row], **({"backbone": "caffenet_slim"} if kind else {}))
     images, _ = next(iter(batches.evaluation_batches(config, preset, split)))
-    expected = np.stack([predictor.evaluation_transform(config)(read_image(path)).asnumpy() for path in split.paths])
+    expected = np.stack(
+        [predictor.evaluation_transform(config)(read_image(path)).asnumpy() for path in split.paths]
+    )
     assert_allclose(images.asnumpy(), expected, rtol=0, atol=3e-7)  # as above
 
 
@@ -271,6 +342,7 @@ def test_mxnet_is_used_by_the_consumer_alone(cache, split, monkeypatch):
         def call(*arguments, **options):
             used.add(threading.current_thread())
             return function(*arguments, **options)
+
         return call
 
     made = CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5)

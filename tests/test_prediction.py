@@ -34,7 +34,8 @@ from mlr.runs.folder import Run
 from mlr.viz.pictures import read_pictures
 
 EXAMPLE = Path(__file__).parent.parent / "imgs" / "example.jpg"
-# In probabilities: float32, in which sums are taken in another order for another batch, and by the fused graph (see mlr.inference.fused_graph).
+# In probabilities: float32, in which sums are taken in another order for another batch, and by the
+# fused graph (see mlr.inference.fused_graph).
 WITHIN = 1e-5
 
 
@@ -46,7 +47,12 @@ def predictor():
 def pictures(number, seed=0):
     """Images of different sizes and colours, so that no two have the same answer."""
     rng = np.random.RandomState(seed)
-    return [np.clip(rng.randint(0, 256, 3) + rng.randint(-40, 40, (*rng.randint(40, 120, 2), 3)), 0, 255).astype(np.uint8) for _ in range(number)]
+    return [
+        np.clip(
+            rng.randint(0, 256, 3) + rng.randint(-40, 40, (*rng.randint(40, 120, 2), 3)), 0, 255
+        ).astype(np.uint8)
+        for _ in range(number)
+    ]
 
 
 def same(answer, other, within=WITHIN):
@@ -63,14 +69,19 @@ def test_an_image_file(predictor):
     answer = predictor(str(EXAMPLE))
     for name, probability in zip(run.classes, expected):
         assert_allclose(answer.probabilities[name], probability, rtol=0, atol=WITHIN)
-    assert len(answer.probabilities) == 8 and answer.label == run.classes[expected.argmax()] == next(iter(answer.probabilities))
-    assert list(answer.probabilities.values()) == sorted(answer.probabilities.values(), reverse=True)
-    assert_allclose(sum(answer.probabilities.values()), 1, rtol=1e-12)          # softmax in float64
+    assert len(answer.probabilities) == 8 and answer.label == run.classes[
+        expected.argmax()
+    ] == next(iter(answer.probabilities))
+    assert list(answer.probabilities.values()) == sorted(
+        answer.probabilities.values(), reverse=True
+    )
+    assert_allclose(sum(answer.probabilities.values()), 1, rtol=1e-12)  # softmax in float64
     assert {type(value) for value in answer.probabilities.values()} == {float}
 
 
 def test_pixels_are_rgb(predictor):
-    pixels = cv2.imread(str(EXAMPLE))[:, :, ::-1]                                # a view with a negative stride
+    # a view with a negative stride
+    pixels = cv2.imread(str(EXAMPLE))[:, :, ::-1]
     assert predictor(pixels) == predictor(EXAMPLE)
     assert predictor(pixels[:, :, ::-1]) != predictor(EXAMPLE)
 
@@ -84,13 +95,15 @@ def test_lists_and_batches_keep_the_order(predictor):
         for answer, expected in zip(answers, alone):
             same(answer, expected)
     mixed = predictor([images[0], EXAMPLE, images[1], str(EXAMPLE)])
-    for answer, expected in zip(mixed, [alone[0], predictor(EXAMPLE), alone[1], predictor(EXAMPLE)]):
+    for answer, expected in zip(
+        mixed, [alone[0], predictor(EXAMPLE), alone[1], predictor(EXAMPLE)]
+    ):
         same(answer, expected)
-    batch = np.stack([cv2.resize(image, (50, 60)) for image in images[:3]])      # (3, 60, 50, 3)
+    batch = np.stack([cv2.resize(image, (50, 60)) for image in images[:3]])  # (3, 60, 50, 3)
     for answer, image in zip(predictor(batch), batch):
         same(answer, predictor(image))
     assert predictor([]) == predictor(batch[:0]) == []
-    answer, = predictor([EXAMPLE])
+    (answer,) = predictor([EXAMPLE])
     same(answer, predictor(EXAMPLE))
 
 
@@ -102,8 +115,13 @@ def test_a_folder(predictor, tmp_path):
     (tmp_path / "03.png").write_bytes(b"not an image")
     (tmp_path / "notes.txt").write_text("not looked at")
     answers = dict(predictor.folder(str(tmp_path)))
-    assert list(answers) == [*(tmp_path / (f"{number:02d}.png") for number in range(AT_ONCE + 2)), tmp_path / "below" / "a.JPG"]
-    assert [path.name for path, answer in answers.items() if isinstance(answer, InputError)] == ["03.png"]
+    assert list(answers) == [
+        *(tmp_path / (f"{number:02d}.png") for number in range(AT_ONCE + 2)),
+        tmp_path / "below" / "a.JPG",
+    ]
+    assert [path.name for path, answer in answers.items() if isinstance(answer, InputError)] == [
+        "03.png"
+    ]
     assert "03.png can't be decoded" in str(answers.pop(tmp_path / "03.png"))
     for path, answer in answers.items():
         same(answer, predictor(path))
@@ -134,8 +152,13 @@ class Counted(mx.nd.NDArray):
         super().__del__()
 
 
-@pytest.mark.parametrize("ask", [
-    lambda predictor, paths: predictor.of_files(paths, list(map(str, paths))), lambda predictor, paths: predictor(paths)])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda predictor, paths: predictor.of_files(paths, list(map(str, paths))),
+        lambda predictor, paths: predictor(paths),
+    ],
+)
 def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monkeypatch, ask):
     paths = []
     for number, pixels in enumerate(pictures(70)):
@@ -144,7 +167,9 @@ def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monk
     Counted.most = 0
     for name in ("read_image", "image_of"):
         read = getattr(predictor, name)
-        monkeypatch.setattr(predictor, name, lambda *arguments, read=read: Counted(read(*arguments)))
+        monkeypatch.setattr(
+            predictor, name, lambda *arguments, read=read: Counted(read(*arguments))
+        )
     assert len(ask(predictor, paths)) == 70
     assert Counted.most in (1, 2) and Counted.alive == 0
 
@@ -154,13 +179,23 @@ def test_large_images_are_small_in_figures(tmp_path):
     cv2.imwrite(str(tmp_path / "large.png"), pixels[:, :, ::-1])
     shown, seen = read_pictures([tmp_path / "large.png", EXAMPLE], 64, mx.cpu())
     assert shown[0].shape == (683, 1024, 3) and shown[1].shape == read_image(EXAMPLE).shape
-    for image, path in zip(seen, (tmp_path / "large.png", EXAMPLE)):                # the network sees the whole image
+    # the network sees the whole image
+    for image, path in zip(seen, (tmp_path / "large.png", EXAMPLE)):
         assert_array_equal(image.asnumpy(), evaluation_transform(64)(read_image(path)).asnumpy())
 
 
-@pytest.mark.parametrize("given", [
-    lambda content: content, bytearray, memoryview, io.BytesIO, lambda content: Image.open(io.BytesIO(content)), lambda content: EXAMPLE.open("rb"),
-    lambda content: Path(EXAMPLE)])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda content: content,
+        bytearray,
+        memoryview,
+        io.BytesIO,
+        lambda content: Image.open(io.BytesIO(content)),
+        lambda content: EXAMPLE.open("rb"),
+        lambda content: Path(EXAMPLE),
+    ],
+)
 def test_what_an_image_may_be(predictor, given):
     content, expected = EXAMPLE.read_bytes(), predictor(EXAMPLE)
     assert predictor(given(content)) == expected
@@ -172,7 +207,11 @@ def test_what_an_image_may_be(predictor, given):
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA", "I;16"])
 def test_pil_images_are_read_as_their_files(predictor, tmp_path, mode):
     picture = Image.open(EXAMPLE)
-    picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 200) if mode == "I;16" else picture.convert(mode)
+    picture = (
+        Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 200)
+        if mode == "I;16"
+        else picture.convert(mode)
+    )
     picture.save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
     assert predictor(picture) == predictor(next(tmp_path.iterdir()))
 
@@ -184,37 +223,53 @@ def test_the_orientation_of_a_pil_image_is_ignored(predictor, tmp_path):
     assert predictor(Image.open(tmp_path / "a.png")) == predictor(EXAMPLE)
 
 
-@pytest.mark.parametrize("images, message", [
-    (b"text", "<bytes> can't be decoded"), (io.BytesIO(), "image <BytesIO> is empty"), (io.StringIO("text"), 'opened as text: open it with mode "rb"'),
-    (Image.new("F", (4, 4)), "PIL image is 4 x 4 of the mode F, .*: convert it to RGB"), (None, "not a NoneType"), (3, "not a int"),
-    ([[EXAMPLE]], "not a list"), (mx.nd.zeros((4, 4, 3), dtype="uint8"), "a PIL image, or a NumPy array .* not a NDArray"),
-    ("nowhere.jpg", "can't read image nowhere.jpg: No such file"),
-    (Path(__file__), "test_prediction.py can't be decoded"),
-    ([EXAMPLE, "nowhere.jpg"], "can't read image nowhere.jpg"),
-    (np.zeros((8, 8), np.uint8), r"this one is \(8, 8\) of uint8: repeat grey three times"),
-    (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\) of uint8: .* leave alpha out"),
-    (np.zeros((8, 8, 3), np.float32), r"\(8, 8, 3\) of float32: .*astype"),
-    (np.zeros((2, 8, 8, 1), np.uint8), r"\(8, 8, 1\) of uint8"),
-    (np.zeros((0, 8, 3), np.uint8), r"\(0, 8, 3\)"),
-    ([np.zeros((2, 8, 8, 3), np.uint8)], r"\(2, 8, 8, 3\) of uint8"),
-    ([None], "the path of an image file, .* not a NoneType"),
-])
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        (b"text", "<bytes> can't be decoded"),
+        (io.BytesIO(), "image <BytesIO> is empty"),
+        (io.StringIO("text"), 'opened as text: open it with mode "rb"'),
+        (Image.new("F", (4, 4)), "PIL image is 4 x 4 of the mode F, .*: convert it to RGB"),
+        (None, "not a NoneType"),
+        (3, "not a int"),
+        ([[EXAMPLE]], "not a list"),
+        (mx.nd.zeros((4, 4, 3), dtype="uint8"), "a PIL image, or a NumPy array .* not a NDArray"),
+        ("nowhere.jpg", "can't read image nowhere.jpg: No such file"),
+        (Path(__file__), "test_prediction.py can't be decoded"),
+        ([EXAMPLE, "nowhere.jpg"], "can't read image nowhere.jpg"),
+        (np.zeros((8, 8), np.uint8), r"this one is \(8, 8\) of uint8: repeat grey three times"),
+        (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\) of uint8: .* leave alpha out"),
+        (np.zeros((8, 8, 3), np.float32), r"\(8, 8, 3\) of float32: .*astype"),
+        (np.zeros((2, 8, 8, 1), np.uint8), r"\(8, 8, 1\) of uint8"),
+        (np.zeros((0, 8, 3), np.uint8), r"\(0, 8, 3\)"),
+        ([np.zeros((2, 8, 8, 3), np.uint8)], r"\(2, 8, 8, 3\) of uint8"),
+        ([None], "the path of an image file, .* not a NoneType"),
+    ],
+)
 def test_what_is_no_image(predictor, images, message):
     with pytest.raises(InputError, match=message):
         predictor(images)
 
 
 def test_folders_without_images(predictor, tmp_path):
-    with pytest.raises(InputError, match=f"no images .* in {tmp_path}"):       # at once, not at the first image
+    # at once, not at the first image
+    with pytest.raises(InputError, match=f"no images .* in {tmp_path}"):
         predictor.folder(tmp_path)
     with pytest.raises(InputError, match=f"there is no folder {EXAMPLE}"):
         predictor.folder(EXAMPLE)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"run": "nowhere"}, "nowhere is not a run folder"), ({"run": None}, "a run is the path of its folder, not a NoneType"), ({"parameters": "first"}, 'parameters are "last" or "best", not \'first\''),
-    ({"parameters": "best"}, "has no best.params"), ({"ctx": "tpu"}, 'unknown context "tpu"'), ({"ctx": mx.gpu(99)}, r"gpu\(99\) is not there"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"run": "nowhere"}, "nowhere is not a run folder"),
+        ({"run": None}, "a run is the path of its folder, not a NoneType"),
+        ({"parameters": "first"}, 'parameters are "last" or "best", not \'first\''),
+        ({"parameters": "best"}, "has no best.params"),
+        ({"ctx": "tpu"}, 'unknown context "tpu"'),
+        ({"ctx": mx.gpu(99)}, r"gpu\(99\) is not there"),
+    ],
+)
 def test_what_can_not_be_loaded(options, message):
     with pytest.raises(InputError, match=message):
         mlr.load(**options)
@@ -225,9 +280,14 @@ def test_contexts(predictor):
 
 
 def test_eight_threads_get_the_answers_that_one_gets(predictor):
-    """Of different batch sizes, too, for each of which the static graph is made anew, and with a first call that is not the main thread's."""
+    """Of different batch sizes, too, for each of which the static graph is made anew, and with a
+    first call that is not the main thread's.
+    """
     images = pictures(16)
-    asked = [images[number] if number % 3 else images[number:number + 2] for number in range(len(images))]
+    asked = [
+        images[number] if number % 3 else images[number : number + 2]
+        for number in range(len(images))
+    ]
     expected = [predictor(question) for question in asked]
     for other in (predictor, mlr.load(ctx="cpu")):
         ready = threading.Barrier(8)
@@ -238,7 +298,8 @@ def test_eight_threads_get_the_answers_that_one_gets(predictor):
 
         with ThreadPoolExecutor(8) as threads:
             for thread, answers in enumerate(threads.map(ask, range(8))):
-                assert answers == expected[thread:] + expected[:thread]          # to the bit: each is the same computation
+                # to the bit: each is the same computation
+                assert answers == expected[thread:] + expected[:thread]
 
 
 def test_threads_load_for_themselves(predictor, capfd):
@@ -249,16 +310,24 @@ def test_threads_load_for_themselves(predictor, capfd):
 
 
 def test_an_image_without_proposals_costs_no_other_its_answer(tmp_path):
-    np.savez(str(tmp_path / "boxes.npz"), **{"awe/1.png": np.array([[0, 0, 40, 40, 2], [20, 10, 70, 60, 1]], float)})
+    np.savez(
+        str(tmp_path / "boxes.npz"),
+        **{"awe/1.png": np.array([[0, 0, 40, 40, 2], [20, 10, 70, 60, 1]], float)},
+    )
     (tmp_path / "awe").mkdir()
     for name in ("1.png", "2.png"):
         cv2.imwrite(str(tmp_path / "awe" / name), np.full((64, 80, 3), 99, np.uint8))
     net = new_network(network_options(DEMO["ar"], 2))
     materialize(net, [mx.cpu()], mx.init.Xavier())
-    config = {"options": {"row": "ar", "proposals": str(tmp_path / "boxes.npz"), "seed": 0}, "preprocessing": {"image_size": DEMO["ar"].image_size},
-              "network": {}}
+    config = {
+        "options": {"row": "ar", "proposals": str(tmp_path / "boxes.npz"), "seed": 0},
+        "preprocessing": {"image_size": DEMO["ar"].image_size},
+        "network": {},
+    }
     regions = Predictor(net, ["awe", "fear"], config, [mx.cpu()])
-    unknown, known, array = regions.each([tmp_path / "awe" / "2.png", tmp_path / "awe" / "1.png", np.zeros((64, 80, 3), np.uint8)])
+    unknown, known, array = regions.each(
+        [tmp_path / "awe" / "2.png", tmp_path / "awe" / "1.png", np.zeros((64, 80, 3), np.uint8)]
+    )
     assert known.probabilities.keys() == {"awe", "fear"}
     for error, name in ((unknown, "awe/2.png"), (array, "<array>")):
         assert isinstance(error, InputError) and f"has no proposals of image {name}" in str(error)
@@ -270,7 +339,8 @@ def forked(work):
     process = os.fork()
     if not process:
         try:
-            signal.alarm(60)                                                      # of the child: where it hangs, it ends
+            # of the child: where it hangs, it ends
+            signal.alarm(60)
             os.write(writer, json.dumps(work()).encode())
         finally:
             os._exit(0)
@@ -282,7 +352,9 @@ def forked(work):
 
 
 def test_a_forked_process_gets_answers(predictor):
-    """As in multiprocessing's pools, DataLoader's workers and gunicorn: of a predictor that the parent loaded and asked, and of one of its own."""
+    """As in multiprocessing's pools, DataLoader's workers and gunicorn: of a predictor that the
+    parent loaded and asked, and of one of its own.
+    """
     expected = predictor(EXAMPLE).probabilities
     assert forked(lambda: predictor(EXAMPLE).probabilities) == expected
     assert forked(lambda: mlr.load(ctx="cpu")(EXAMPLE).probabilities) == expected
@@ -292,8 +364,13 @@ def test_a_forked_process_gets_answers(predictor):
 
 # The command.
 
+
 def test_the_standard_input_is_an_image(monkeypatch, capsys, predictor):
-    for stream, code, said in ((io.BytesIO(EXAMPLE.read_bytes()), 0, ""), (io.BytesIO(), 2, "image <BytesIO> is empty"), (None, 2, "which is closed")):
+    for stream, code, said in (
+        (io.BytesIO(EXAMPLE.read_bytes()), 0, ""),
+        (io.BytesIO(), 2, "image <BytesIO> is empty"),
+        (None, 2, "which is closed"),
+    ):
         monkeypatch.setattr(sys, "stdin", stream and io.TextIOWrapper(stream))
         assert main(["-", "--json", "--ctx", "cpu"]) == code
         printed = capsys.readouterr()
@@ -319,5 +396,7 @@ def test_in_a_folder_regular_files_alone_are_images(tmp_path, capsys):
     (tmp_path / "link.jpg").symlink_to(EXAMPLE)
     for folder in (tmp_path, tmp_path / "album.jpg"):
         assert main([str(folder), "--json", "--ctx", "cpu"]) == 0
-    named = Counter(Path(json.loads(line)["image"]).name for line in capsys.readouterr().out.splitlines())
+    named = Counter(
+        Path(json.loads(line)["image"]).name for line in capsys.readouterr().out.splitlines()
+    )
     assert named == {"a.jpg": 2, "link.jpg": 1}

@@ -24,9 +24,22 @@ def write_picture(path, seed=0, size=(48, 64)):
     path.write_bytes(cv2.imencode(path.suffix.lower(), pixels)[1].tobytes())
 
 
-# Eleven images in the order of the folder: 4 of awe, 6 of fear, 1 of joy. N = 11, K = 3: n = floor(8.8) // 3 = 2.
+# Eleven images in the order of the folder: 4 of awe, 6 of fear, 1 of joy. N = 11, K = 3: n =
+# floor(8.8) // 3 = 2.
 HAND_WORKED = ["awe", "fear", "fear", "joy", "awe", "fear", "awe", "fear", "fear", "awe", "fear"]
-HAND_SPLIT = ["train", "train", "train", "train", "train", "valid", "valid", "valid", "valid", "valid", "valid"]
+HAND_SPLIT = [
+    "train",
+    "train",
+    "train",
+    "train",
+    "train",
+    "valid",
+    "valid",
+    "valid",
+    "valid",
+    "valid",
+    "valid",
+]
 
 
 def label_csv(root, labels=HAND_WORKED):
@@ -64,20 +77,43 @@ def test_the_cap_of_the_released_rule(images, cap):
 def test_prepare_by_the_released_rule(tmp_path, command):
     root = label_csv(tmp_path / "mine")
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    done = command("prepare", "--dataset", "csv", "--root", root, "--out", tmp_path / "out", "--rule", "released")
+    done = command(
+        "prepare",
+        "--dataset",
+        "csv",
+        "--root",
+        root,
+        "--out",
+        tmp_path / "out",
+        "--rule",
+        "released",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:4] == [
-        "class            train   valid", "awe                  2       2", "fear                 2       4", "joy                  1       0"]
+        "class            train   valid",
+        "awe                  2       2",
+        "fear                 2       4",
+        "joy                  1       0",
+    ]
     entries = manifest(tmp_path / "out")
     assert [entry.path for entry in entries] == [f"images/{number:02d}.jpg" for number in range(11)]
     assert [entry.emotion for entry in entries] == HAND_WORKED
     assert [entry.split for entry in entries] == HAND_SPLIT
     assert [entry.sentiment for entry in entries[:2]] == ["positive", "negative"]
     assert (entries[3].width, entries[3].height) == ("64", "43")
-    assert entries[3].sha256 == hashlib.sha256((root / "images" / "03.jpg").read_bytes()).hexdigest()
+    assert (
+        entries[3].sha256 == hashlib.sha256((root / "images" / "03.jpg").read_bytes()).hexdigest()
+    )
     described = json.loads((tmp_path / "out" / "prepared.json").read_text())
-    assert described["split"] == "released" and described["seed"] is None and described["left_out"] == {}
-    assert described["counts"] == {"train": {"awe": 2, "fear": 2, "joy": 1}, "valid": {"awe": 2, "fear": 4}}
+    assert (
+        described["split"] == "released"
+        and described["seed"] is None
+        and described["left_out"] == {}
+    )
+    assert described["counts"] == {
+        "train": {"awe": 2, "fear": 2, "joy": 1},
+        "valid": {"awe": 2, "fear": 4},
+    }
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
@@ -88,20 +124,38 @@ def test_the_default_is_stratified_and_seeded(tmp_path):
         prepare(root, tmp_path / name, *options)
         splits[name] = [entry.split for entry in manifest(tmp_path / name)]
         counts = Counter((entry.emotion, entry.split) for entry in manifest(tmp_path / name))
-        assert counts == {(emotion, split): n for emotion in ("awe", "fear") for split, n in (("train", 16), ("valid", 1), ("test", 3))}
+        assert counts == {
+            (emotion, split): n
+            for emotion in ("awe", "fear")
+            for split, n in (("train", 16), ("valid", 1), ("test", 3))
+        }
     assert splits["a"] == splits["b"] != splits["c"]
 
 
-@pytest.mark.parametrize("count, sizes", [
-    (1, (1, 0, 0)), (2, (2, 0, 0)), (3, (1, 1, 1)), (7, (5, 1, 1)), (10, (8, 1, 1)), (20, (16, 1, 3)), (2000, (1600, 100, 300))])
+@pytest.mark.parametrize(
+    "count, sizes",
+    [
+        (1, (1, 0, 0)),
+        (2, (2, 0, 0)),
+        (3, (1, 1, 1)),
+        (7, (5, 1, 1)),
+        (10, (8, 1, 1)),
+        (20, (16, 1, 3)),
+        (2000, (1600, 100, 300)),
+    ],
+)
 def test_shares_of_a_class(count, sizes):
     counts = Counter(stratified_partition(["a"] * count + ["b"] * 20, 3)[:count])
     assert tuple(counts[split] for split in ("train", "valid", "test")) == sizes
 
 
 def test_the_protocol_of_fi():
-    """22,720 images split 80/5/15, as the counts of 18,176, 1,136 and 3,408 that later work reports suggest; each class rounds by itself."""
-    labels = [name for name, count in FI_COUNTS.items() for _ in range(round(count * 22720 / 23308))]
+    """22,720 images split 80/5/15, as the counts of 18,176, 1,136 and 3,408 that later work reports
+    suggest; each class rounds by itself.
+    """
+    labels = [
+        name for name, count in FI_COUNTS.items() for _ in range(round(count * 22720 / 23308))
+    ]
     counts = Counter(stratified_partition(labels, 0))
     for split, expected in (("train", 18176), ("valid", 1136), ("test", 3408)):
         assert abs(counts[split] - expected) <= len(FI_COUNTS)
@@ -115,14 +169,19 @@ def test_train_and_evaluate_through_the_manifest(tmp_path, command):
     assert done.returncode == 0, done.stderr
     assert "16 training and 2 validation images of 2 classes" in done.stdout
     config = json.loads((run / "config.json").read_text())
-    assert config["data"]["manifest"] == hashlib.sha256((tmp_path / "out" / "manifest.csv").read_bytes()).hexdigest()
+    assert (
+        config["data"]["manifest"]
+        == hashlib.sha256((tmp_path / "out" / "manifest.csv").read_bytes()).hexdigest()
+    )
     done = command("evaluate", "--run", run)
     assert done.returncode == 0, done.stderr
     assert f"on 2 images of {tmp_path / 'out' / 'manifest.csv'}, split test" in done.stdout
 
 
 def prepare(root, out, *options):
-    assert main(["--dataset", "csv", "--root", str(root), "--out", str(out), *map(str, options)]) == 0
+    assert (
+        main(["--dataset", "csv", "--root", str(root), "--out", str(out), *map(str, options)]) == 0
+    )
 
 
 @pytest.fixture
@@ -135,13 +194,21 @@ def test_splits_of_a_manifest(prepared):
     splits, evaluated = read_training_splits(prepared)
     assert evaluated == "valid"
     assert [(name, split.classes, split.counts) for name, split in splits.items()] == [
-        ("train", ["awe", "fear"], [8, 8]), ("valid", ["awe", "fear"], [1, 1]), ("test", ["awe", "fear"], [1, 1])]
+        ("train", ["awe", "fear"], [8, 8]),
+        ("valid", ["awe", "fear"], [1, 1]),
+        ("test", ["awe", "fear"], [1, 1]),
+    ]
     sentiments = read_split(prepared, "train", "sentiment")
     assert sentiments.classes == ["negative", "positive"]
     emotions = read_split(prepared, "train")
-    assert [1 - label for label in emotions.labels] == sentiments.labels   # awe is positive, fear negative
+    # awe is positive, fear negative
+    assert [1 - label for label in emotions.labels] == sentiments.labels
     image, _ = emotions[0]
-    assert image.shape == (int(manifest(prepared)[emotions.names[0] != "images/00.jpg"].height), 64, 3)
+    assert image.shape == (
+        int(manifest(prepared)[emotions.names[0] != "images/00.jpg"].height),
+        64,
+        3,
+    )
     assert len(fingerprint(splits)) == 64
 
 
@@ -164,16 +231,37 @@ def replace(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-@pytest.mark.parametrize("damage, message", [
-    (lambda out: replace(out / "manifest.csv", "images/03.jpg", "../images/03.jpg"), "manifest.csv is damaged"),
-    (lambda out: replace(out / "manifest.csv", "images/03.jpg", "/etc/passwd"), "manifest.csv is damaged"),
-    (lambda out: replace(out / "manifest.csv", ",train,", ",trian,"), "manifest.csv is damaged"),
-    (lambda out: replace(out / "manifest.csv", "path,emotion", "emotion,path"), "manifest.csv is damaged"),
-    (lambda out: (out / "manifest.csv").write_text(""), "manifest.csv is damaged"),
-    (lambda out: (out / "prepared.json").unlink(), "prepared.json is missing or damaged"),
-    (lambda out: (out / "prepared.json").write_text("{"), "prepared.json is missing or damaged"),
-    (lambda out: (out.parent / "mine").rename(out.parent / "moved"), "the images of .*out are gone, there is no folder .*mine"),
-])
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (
+            lambda out: replace(out / "manifest.csv", "images/03.jpg", "../images/03.jpg"),
+            "manifest.csv is damaged",
+        ),
+        (
+            lambda out: replace(out / "manifest.csv", "images/03.jpg", "/etc/passwd"),
+            "manifest.csv is damaged",
+        ),
+        (
+            lambda out: replace(out / "manifest.csv", ",train,", ",trian,"),
+            "manifest.csv is damaged",
+        ),
+        (
+            lambda out: replace(out / "manifest.csv", "path,emotion", "emotion,path"),
+            "manifest.csv is damaged",
+        ),
+        (lambda out: (out / "manifest.csv").write_text(""), "manifest.csv is damaged"),
+        (lambda out: (out / "prepared.json").unlink(), "prepared.json is missing or damaged"),
+        (
+            lambda out: (out / "prepared.json").write_text("{"),
+            "prepared.json is missing or damaged",
+        ),
+        (
+            lambda out: (out.parent / "mine").rename(out.parent / "moved"),
+            "the images of .*out are gone, there is no folder .*mine",
+        ),
+    ],
+)
 def test_manifests_that_do_not_fit(prepared, damage, message):
     damage(prepared)
     with pytest.raises(InputError, match=message):
@@ -192,27 +280,56 @@ def test_what_is_left_out_is_listed(tmp_path, command):
     (root / "images" / "01.jpg").unlink()
     (root / "images" / "extra.jpg").write_bytes((root / "images" / "02.jpg").read_bytes())
     write_picture(root / "02.png")
-    write_picture(root / "photo, \"größe\".JPG")
+    write_picture(root / 'photo, "größe".JPG')
     with open(root / "label.csv", "a", encoding="utf-8", newline="") as file:
         file.write('03,joy\r\n04,fear\r\njust one field\r\n,awe\r\n"photo, ""größe""",awe\r\n')
-    done = command("prepare", "--dataset", "csv", "--root", root, "--out", tmp_path / "out", "--rule", "released")
+    done = command(
+        "prepare",
+        "--dataset",
+        "csv",
+        "--root",
+        root,
+        "--out",
+        tmp_path / "out",
+        "--rule",
+        "released",
+    )
     assert done.returncode == 0, done.stderr
     assert "10 left out, see" in done.stdout
     reasons = {(row.what, row.reason.split(":")[0]) for row in left_out(tmp_path / "out")}
     assert reasons == {
-        ("images/00.jpg", "unreadable"), ("01,fear", "no image"), ("images/extra.jpg", "no row in label.csv"),
-        ("02.png", "several images of one id"), ("images/02.jpg", "several images of one id"), ("03,joy", "listed twice"),
-        ("04,fear", "two labels for one image"), ("images/04.jpg", "two labels for one image"),
-        ("just one field", "not id,label"), (",awe", "not id,label")}
-    assert [entry.path for entry in manifest(tmp_path / "out")] == [
-        "photo, \"größe\".JPG"] + [f"images/{number:02d}.jpg" for number in (3, 5, 6, 7, 8, 9, 10)]
+        ("images/00.jpg", "unreadable"),
+        ("01,fear", "no image"),
+        ("images/extra.jpg", "no row in label.csv"),
+        ("02.png", "several images of one id"),
+        ("images/02.jpg", "several images of one id"),
+        ("03,joy", "listed twice"),
+        ("04,fear", "two labels for one image"),
+        ("images/04.jpg", "two labels for one image"),
+        ("just one field", "not id,label"),
+        (",awe", "not id,label"),
+    }
+    assert [entry.path for entry in manifest(tmp_path / "out")] == ['photo, "größe".JPG'] + [
+        f"images/{number:02d}.jpg" for number in (3, 5, 6, 7, 8, 9, 10)
+    ]
 
 
-@pytest.mark.parametrize("content, message", [
-    (None, "can't read .*label.csv: No such file"), (b"\xff\xfe1\x00", "label.csv is no text file"),
-    (b"", "no image of csv is below .*11 rows and files left out: 11 no row in label.csv, such as images/00.jpg"),
-    (b"id,label\n", "no image of csv is below .*12 rows and files left out"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "can't read .*label.csv: No such file"),
+        (b"\xff\xfe1\x00", "label.csv is no text file"),
+        (
+            b"",
+            (
+                "no image of csv is below .*11 rows and files left out: 11 no row in label.csv, "
+                "such "
+                "as images/00.jpg"
+            ),
+        ),
+        (b"id,label\n", "no image of csv is below .*12 rows and files left out"),
+    ],
+)
 def test_label_files_that_do_not_fit(tmp_path, capsys, content, message):
     root = label_csv(tmp_path / "mine")
     (root / "label.csv").unlink()
@@ -228,16 +345,42 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
     assert len(read_csv(root).rows) == 11
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--dataset", "csv", "--out", "x"), "needs --root"),
-    (("--dataset", "csv", "--out", "x", "--root", "nowhere"), "--root nowhere does not exist or is no folder"),
-    (("--dataset", "csv", "--out", "mine", "--root", "mine"), "--out mine exists already"),
-    (("--dataset", "csv", "--out", "x", "--root", "mine", "--rule", "released", "--seed", "1"), "--seed is not for --dataset csv --rule released"),
-    (("--dataset", "csv", "--out", "x", "--root", "mine", "--sheet", "a.png"), "--sheet is not for --dataset csv"),
-    (("--dataset", "fi", "--out", "x", "--root", "mine", "--rule", "released"), "--rule is not for --dataset fi"),
-    (("--dataset", "demo", "--out", "x", "--strict"), "--strict is not for --dataset demo"),
-    (("--dataset", "demo", "--out", "x", "--root", "mine"), "--root is not for --dataset demo"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--dataset", "csv", "--out", "x"), "needs --root"),
+        (
+            ("--dataset", "csv", "--out", "x", "--root", "nowhere"),
+            "--root nowhere does not exist or is no folder",
+        ),
+        (("--dataset", "csv", "--out", "mine", "--root", "mine"), "--out mine exists already"),
+        (
+            (
+                "--dataset",
+                "csv",
+                "--out",
+                "x",
+                "--root",
+                "mine",
+                "--rule",
+                "released",
+                "--seed",
+                "1",
+            ),
+            "--seed is not for --dataset csv --rule released",
+        ),
+        (
+            ("--dataset", "csv", "--out", "x", "--root", "mine", "--sheet", "a.png"),
+            "--sheet is not for --dataset csv",
+        ),
+        (
+            ("--dataset", "fi", "--out", "x", "--root", "mine", "--rule", "released"),
+            "--rule is not for --dataset fi",
+        ),
+        (("--dataset", "demo", "--out", "x", "--strict"), "--strict is not for --dataset demo"),
+        (("--dataset", "demo", "--out", "x", "--root", "mine"), "--root is not for --dataset demo"),
+    ],
+)
 def test_wrong_usage(tmp_path, command, arguments, message):
     label_csv(tmp_path / "mine")
     done = command("prepare", *arguments, cwd=tmp_path)
@@ -246,13 +389,21 @@ def test_wrong_usage(tmp_path, command, arguments, message):
 
 
 def test_ids_that_are_paths(tmp_path):
-    """Below the folder, with and without the extension, and as Windows writes them; two images of one name are told apart."""
+    """Below the folder, with and without the extension, and as Windows writes them; two images of
+    one name are told apart.
+    """
     for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/3.jpg"):
         write_picture(tmp_path / "images" / name)
-    (tmp_path / "label.csv").write_text("images/a/1.jpg,awe\n./images/b/1,fear\nimages\\a\\2.jpg,awe\n3,fear\n")
+    (tmp_path / "label.csv").write_text(
+        "images/a/1.jpg,awe\n./images/b/1,fear\nimages\\a\\2.jpg,awe\n3,fear\n"
+    )
     listing = read_csv(tmp_path)
     assert [(row.path, row.emotion) for row in listing.rows] == [
-        ("images/a/1.jpg", "awe"), ("images/a/2.jpg", "awe"), ("images/b/1.jpg", "fear"), ("images/b/3.jpg", "fear")] and not listing.left_out
+        ("images/a/1.jpg", "awe"),
+        ("images/a/2.jpg", "awe"),
+        ("images/b/1.jpg", "fear"),
+        ("images/b/3.jpg", "fear"),
+    ] and not listing.left_out
 
 
 def test_companions_and_other_files_beside_a_label_file(tmp_path, capsys):
@@ -263,12 +414,18 @@ def test_companions_and_other_files_beside_a_label_file(tmp_path, capsys):
     (root / "notes.txt").write_text("x")
     prepare(root, tmp_path / "out", "--strict")
     assert len(manifest(tmp_path / "out")) == 6
-    assert (f"8 left out, see {tmp_path / 'out' / 'left_out.csv'}\n  7 hidden or system files, such as ._label.csv\n  1 file that is no image, such as notes.txt\n") in capsys.readouterr().out
+    assert (
+        f"8 left out, see {tmp_path / 'out' / 'left_out.csv'}\n  7 hidden or system files, such "
+        "as ._label.csv\n  1 file that is no image, such as notes.txt\n"
+    ) in capsys.readouterr().out
 
 
 def test_the_largest_seed(tmp_path, capsys):
     root = label_csv(tmp_path / "mine")
-    prepare(root, tmp_path / "out", "--seed", 2 ** 32 - 1)
+    prepare(root, tmp_path / "out", "--seed", 2**32 - 1)
     with pytest.raises(SystemExit) as end:
-        prepare(root, tmp_path / "other", "--seed", 2 ** 32)
-    assert end.value.code == 2 and "'4294967296' is not a whole number from 0 to 4294967295" in capsys.readouterr().err
+        prepare(root, tmp_path / "other", "--seed", 2**32)
+    assert (
+        end.value.code == 2
+        and "'4294967296' is not a whole number from 0 to 4294967295" in capsys.readouterr().err
+    )

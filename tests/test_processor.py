@@ -34,42 +34,92 @@ def test_without_topology_every_cpu_is_a_core(tmp_path):
     assert usable_cores([0, 1, 2], tmp_path) == 3
 
 
-@pytest.mark.parametrize("quota, cores", [("max 100000", 8), ("200000 100000", 2), ("250000 100000", 3), ("50000 100000", 1),
-                                          ("max", 8), ("200000", 2), ("200000 0", 8), ("many of them", 8), ("", 8)])
+@pytest.mark.parametrize(
+    "quota, cores",
+    [
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("250000 100000", 3),
+        ("50000 100000", 1),
+        ("max", 8),
+        ("200000", 2),
+        ("200000 0", 8),
+        ("many of them", 8),
+        ("", 8),
+    ],
+)
 def test_quota_of_cgroup_2(tmp_path, quota, cores):
-    system = machine(tmp_path, cgroup="0::/user/job", files={"sys/fs/cgroup/user/job/cpu.max": quota})
+    system = machine(
+        tmp_path, cgroup="0::/user/job", files={"sys/fs/cgroup/user/job/cpu.max": quota}
+    )
     assert usable_cores(range(8), system) == cores
 
 
 def test_quota_of_a_parent_group(tmp_path):
-    system = machine(tmp_path, cgroup="0::/user/job", files={
-        "sys/fs/cgroup/user/job/cpu.max": "max 100000", "sys/fs/cgroup/user/cpu.max": "300000 100000"})
+    system = machine(
+        tmp_path,
+        cgroup="0::/user/job",
+        files={
+            "sys/fs/cgroup/user/job/cpu.max": "max 100000",
+            "sys/fs/cgroup/user/cpu.max": "300000 100000",
+        },
+    )
     assert usable_cores(range(8), system) == 3
 
 
 @pytest.mark.parametrize("quota, cores", [("-1", 8), ("400000", 4)])
 def test_quota_of_cgroup_1(tmp_path, quota, cores):
-    system = machine(tmp_path, cgroup="4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc", files={
-        "sys/fs/cgroup/cpu/cpu.cfs_quota_us": quota, "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"})
+    system = machine(
+        tmp_path,
+        cgroup="4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc",
+        files={
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": quota,
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+        },
+    )
     assert usable_cores(range(8), system) == cores
 
 
-@pytest.mark.parametrize("cpuinfo, kernels", [
-    ("vendor_id\t: AuthenticAMD\nflags\t\t: sse avx avx2 fma", "5"), ("vendor_id\t: AuthenticAMD\nflags\t\t: sse avx", None),
-    ("vendor_id\t: GenuineIntel\nflags\t\t: sse avx avx2", None), (None, None)])
+@pytest.mark.parametrize(
+    "cpuinfo, kernels",
+    [
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: sse avx avx2 fma", "5"),
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: sse avx", None),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: sse avx avx2", None),
+        (None, None),
+    ],
+)
 def test_mkl_takes_its_fast_kernels_on_amd_only(tmp_path, cpuinfo, kernels):
     environment = {"OMP_NUM_THREADS": "1"}
     prepare_for_mxnet(environment, machine(tmp_path, files={"proc/cpuinfo": cpuinfo}))
-    assert environment == {"OMP_NUM_THREADS": "1", **({"MKL_DEBUG_CPU_TYPE": kernels} if kernels else {})}
+    assert environment == {
+        "OMP_NUM_THREADS": "1",
+        **({"MKL_DEBUG_CPU_TYPE": kernels} if kernels else {}),
+    }
 
 
 @pytest.mark.filterwarnings("ignore:mxnet was imported before mlr")
-@pytest.mark.parametrize("threads, taken", [
-    ("4,2", "4"), (" 3 , 1", "3"), ("7", "7"), ("0", "0"), ("many", "1"), ("4.0", "1"), ("99999999999", "1"), ("", "1")])
+@pytest.mark.parametrize(
+    "threads, taken",
+    [
+        ("4,2", "4"),
+        (" 3 , 1", "3"),
+        ("7", "7"),
+        ("0", "0"),
+        ("many", "1"),
+        ("4.0", "1"),
+        ("99999999999", "1"),
+        ("", "1"),
+    ],
+)
 def test_mxnet_gets_one_number_of_threads(tmp_path, threads, taken):
-    """By its own reading MXNet aborts, or crashes, of all but the third, the fourth and the last."""
+    """By its own reading MXNet aborts, or crashes, of all but the third, the fourth and the
+    last.
+    """
     environment = {"OMP_NUM_THREADS": threads, "MKL_DEBUG_CPU_TYPE": "5"}
-    prepare_for_mxnet(environment, machine(tmp_path, cgroup="0::/", files={"sys/fs/cgroup/cpu.max": "100000"}))
+    prepare_for_mxnet(
+        environment, machine(tmp_path, cgroup="0::/", files={"sys/fs/cgroup/cpu.max": "100000"})
+    )
     assert environment["OMP_NUM_THREADS"] == taken
 
 
@@ -85,8 +135,14 @@ def test_the_users_own_kernels_stay(tmp_path):
 
 
 def python(code, environment):
-    return subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
 
 
 @pytest.fixture
@@ -95,18 +151,30 @@ def environment():
 
 
 def test_import_sets_the_threads(environment):
-    done = python("import mlr, os; from mlr.runtime.cpu import usable_cores; assert int(os.environ['OMP_NUM_THREADS']) == usable_cores()", environment)
+    done = python(
+        (
+            "import mlr, os; from mlr.runtime.cpu import usable_cores; assert "
+            "int(os.environ['OMP_NUM_THREADS']) == usable_cores()"
+        ),
+        environment,
+    )
     assert done.stderr == ""
 
 
 def test_the_users_own_number_stays(environment):
-    done = python("import mxnet, mlr, os; print(os.environ['OMP_NUM_THREADS'])", {**environment, "OMP_NUM_THREADS": "7"})
+    done = python(
+        "import mxnet, mlr, os; print(os.environ['OMP_NUM_THREADS'])",
+        {**environment, "OMP_NUM_THREADS": "7"},
+    )
     assert done.stdout == "7\n"
     assert "imported before mlr" not in done.stderr
 
 
 def test_mxnet_takes_a_list_of_threads(environment):
-    done = python("import mlr, mxnet as mx; print(mx.nd.ones(3).sum().asscalar())", {**environment, "OMP_NUM_THREADS": "2,1"})
+    done = python(
+        "import mlr, mxnet as mx; print(mx.nd.ones(3).sum().asscalar())",
+        {**environment, "OMP_NUM_THREADS": "2,1"},
+    )
     assert done.stdout == "3.0\n"
 
 
@@ -115,5 +183,8 @@ def test_a_late_import_warns(environment):
 
 
 def test_import_loads_nothing_heavy(environment):
-    code = "import mlr, sys; print([name for name in ('mxnet', 'numpy', 'cv2', 'matplotlib', 'sklearn', 'd2lzh') if name in sys.modules])"
+    code = (
+        "import mlr, sys; print([name for name in ('mxnet', 'numpy', 'cv2', 'matplotlib', "
+        "'sklearn', 'd2lzh') if name in sys.modules])"
+    )
     assert python(code, environment).stdout == "[]\n"

@@ -27,7 +27,9 @@ SHIPPED = Path(__file__).parents[1] / "checkpoints" / "demo"
 
 
 def run(model, images):
-    session = onnxruntime.InferenceSession(serialized(model, {}), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        serialized(model, {}), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"images": images})[0]
 
 
@@ -48,39 +50,63 @@ def test_a_batch_norm_is_a_convolution(model, images):
     changed.CopyFrom(model)
     _with_convolutions_for_batch_norms(changed)
     operators = [node.op_type for node in changed.graph.node]
-    assert operators.count("BatchNormalization") == 2       # of vectors: after the style layer and in the fusion
+    # of vectors: after the style layer and in the fusion
+    assert operators.count("BatchNormalization") == 2
     expected = run(model, images)
-    assert_allclose(run(changed, images), expected, rtol=0, atol=1e-4 * np.abs(expected).max())     # float32
+    # float32
+    assert_allclose(run(changed, images), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 def test_what_is_in_8_bits(model, images):
     small = quantized(model, images)
     expected, found = run(model, images), run(small, images)
-    # 8 bits have a step of 1/255 of the range; errors add up over 20 layers, some 4 % of the largest logit are seen
-    assert_allclose(found, expected, rtol=0, atol=.12 * np.abs(expected).max())
+    # 8 bits have a step of 1/255 of the range; errors add up over 20 layers, some 4 % of the
+    # largest logit are seen
+    assert_allclose(found, expected, rtol=0, atol=0.12 * np.abs(expected).max())
     assert not np.array_equal(found, expected)
     types = {tensor.name: numpy_helper.to_array(tensor).dtype for tensor in small.graph.initializer}
-    weights = {name: kind for name, kind in types.items() if ".weight" in name and name.split("_")[-1] == "quantized"}
-    assert set(weights.values()) == {np.dtype(np.int8)} and len(weights) == 24              # 20 convolutions, 4 dense layers
-    assert [node.op_type for node in small.graph.node].count("BatchNormalization") == 2     # those of vectors; maps have convolutions instead
-    assert types["fusion.output.weight"] == np.float32                                       # the last one
-    assert small.ByteSize() < .3 * model.ByteSize()
+    weights = {
+        name: kind
+        for name, kind in types.items()
+        if ".weight" in name and name.split("_")[-1] == "quantized"
+    }
+    # 20 convolutions, 4 dense layers
+    assert set(weights.values()) == {np.dtype(np.int8)} and len(weights) == 24
+    # those of vectors; maps have convolutions instead
+    assert [node.op_type for node in small.graph.node].count("BatchNormalization") == 2
+    # the last one
+    assert types["fusion.output.weight"] == np.float32
+    assert small.ByteSize() < 0.3 * model.ByteSize()
     assert [(entry.domain, entry.version) for entry in small.opset_import] == [("", 17)]
-    shapes = [value.type.tensor_type.shape.dim for value in (*small.graph.input, *small.graph.output)]
-    assert [tuple(side.dim_param or side.dim_value for side in shape) for shape in shapes] == [("N", 3, 64, 64), ("N", 8)]
+    shapes = [
+        value.type.tensor_type.shape.dim for value in (*small.graph.input, *small.graph.output)
+    ]
+    assert [tuple(side.dim_param or side.dim_value for side in shape) for shape in shapes] == [
+        ("N", 3, 64, 64),
+        ("N", 8),
+    ]
 
 
 def test_each_channel_of_weights_has_its_own_scale(model, images):
-    scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized(model, images).graph.initializer}
+    scales = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in quantized(model, images).graph.initializer
+    }
     assert scales["backbone.stage1.0.conv2.weight_scale"].shape == (32,)
 
 
 def test_ranges_are_averaged_over_batches(model, images):
     batches = [images[:32], 5 * images[:32]]
     small = quantized(model, np.concatenate(batches))
-    scale, = (numpy_helper.to_array(tensor) for tensor in small.graph.initializer if tensor.name == "images_scale")
-    lowest, highest = (np.mean([extreme(batch) for batch in batches]) for extreme in (np.min, np.max))
-    assert_allclose(scale, (highest - lowest) / 255, rtol=1e-5)     # float32
+    (scale,) = (
+        numpy_helper.to_array(tensor)
+        for tensor in small.graph.initializer
+        if tensor.name == "images_scale"
+    )
+    lowest, highest = (
+        np.mean([extreme(batch) for batch in batches]) for extreme in (np.min, np.max)
+    )
+    assert_allclose(scale, (highest - lowest) / 255, rtol=1e-5)  # float32
 
 
 @pytest.mark.parametrize("count, sizes", [(5, [5]), (32, [32]), (33, [17, 16]), (70, [24, 23, 23])])
@@ -103,15 +129,21 @@ class Colours:
 
 
 def test_images_to_calibrate_are_drawn_once():
-    first, again = (calibration_images(Colours(300), lambda image: image.transpose((2, 0, 1))) for _ in range(2))
+    first, again = (
+        calibration_images(Colours(300), lambda image: image.transpose((2, 0, 1))) for _ in range(2)
+    )
     np.random.seed(5)
     assert first.shape == (256, 3, 64, 64) and len(np.unique(first)) == 256
     assert np.array_equal(first, again)
-    assert sorted(np.unique(calibration_images(Colours(9), lambda image: image.transpose((2, 0, 1))))) == list(range(9))
+    assert sorted(
+        np.unique(calibration_images(Colours(9), lambda image: image.transpose((2, 0, 1))))
+    ) == list(range(9))
 
 
 def test_comparison(model):
-    """The classes of a model that is turned round, by its last weights, are others wherever they can be."""
+    """The classes of a model that is turned round, by its last weights, are others wherever they
+    can be.
+    """
     other = onnx.ModelProto()
     other.CopyFrom(model)
     for tensor in other.graph.initializer:
@@ -122,8 +154,13 @@ def test_comparison(model):
     split.labels = run(model, images).argmax(axis=1).tolist()
     split.labels[0] = (split.labels[0] + 1) % 8
     right = np.mean(run(other, images).argmax(axis=1) == split.labels)
-    assert right < .1
-    assert compared(model, other, split, transform) == {"images": 40, "accuracy_float32": 39 / 40, "accuracy_int8": right, "same_class": 0}
+    assert right < 0.1
+    assert compared(model, other, split, transform) == {
+        "images": 40,
+        "accuracy_float32": 39 / 40,
+        "accuracy_int8": right,
+        "same_class": 0,
+    }
     assert compared(model, model, split, transform)["same_class"] == 1
 
 
@@ -134,4 +171,8 @@ def test_the_shipped_run_tells_the_same_classes(tmp_path, capsys):
     assert export.main(["--out", str(out), "--int8", "--calibrate", str(tmp_path / "demo")]) == 0
     metadata = {entry.key: entry.value for entry in onnx.load(str(out)).metadata_props}
     change = json.loads(metadata["int8"])
-    assert change["images"] == 480 and change["same_class"] >= .99 and abs(change["accuracy_int8"] - change["accuracy_float32"]) <= .01
+    assert (
+        change["images"] == 480
+        and change["same_class"] >= 0.99
+        and abs(change["accuracy_int8"] - change["accuracy_float32"]) <= 0.01
+    )

@@ -29,10 +29,13 @@ from mlr.viz.pictures import thumbnail
 from mlr.viz.report import DEMO, class_rows, most_confident, save_report, save_sheet
 
 CHROMIUM = shutil.which("chromium")
-in_chromium = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium to open the page in: apt-get install chromium")
+in_chromium = pytest.mark.skipif(
+    not CHROMIUM, reason="there is no chromium to open the page in: apt-get install chromium"
+)
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
-# Put at the top of a copy of the page, the only script that its policy is made to allow; it says all that goes wrong from there on.
+# Put at the top of a copy of the page, the only script that its policy is made to allow; it says
+# all that goes wrong from there on.
 PROBE = """<script nonce="probe">
 const seen = {errors: []};
 console.error = console.warn = (...words) => seen.errors.push("console: " + words.join(" "));
@@ -62,26 +65,53 @@ addEventListener("load", () => {
 
 
 def opened(html, folder):
-    """Open a page, 600 pixels wide, in Chromium; return what PROBE saw, with the lines of the browser's own console."""
+    """Open a page, 600 pixels wide, in Chromium; return what PROBE saw, with the lines of the
+    browser's own console.
+    """
     assert html.count(POLICY) == 1
     copy = folder / "probed.html"
-    copy.write_text(html.replace(POLICY, POLICY + "; script-src 'nonce-probe'").replace('<meta name="viewport"', PROBE + '<meta name="viewport"'))
-    done = subprocess.run([
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}", "--window-size=600,800", "--enable-logging=stderr",
-        "--dump-dom", copy.as_uri()],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+    copy.write_text(
+        html.replace(POLICY, POLICY + "; script-src 'nonce-probe'").replace(
+            '<meta name="viewport"', PROBE + '<meta name="viewport"'
+        )
+    )
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={folder / 'profile'}",
+            "--window-size=600,800",
+            "--enable-logging=stderr",
+            "--dump-dom",
+            copy.as_uri(),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
     answer = re.search('<pre id="probe">(.*?)</pre>', done.stdout)
     assert answer, f"Chromium did not load the page:\n{done.stderr}"
-    return {**json.loads(unescape(answer.group(1))), "console": [line for line in done.stderr.splitlines() if "CONSOLE" in line]}
+    return {
+        **json.loads(unescape(answer.group(1))),
+        "console": [line for line in done.stderr.splitlines() if "CONSOLE" in line],
+    }
 
 
 def whole(seen, images):
     """Assert that a page loaded without an error or a request, and that all its images show."""
     assert (seen["errors"], seen["console"], seen["requests"]) == ([], [], [])
     assert seen["shown"] == seen["images"] == images
-    assert seen["scripts"] == 1                                                     # the probe
-    assert seen["width"] <= 600                                                     # no need to scroll sideways
+    assert seen["scripts"] == 1  # the probe
+    # no need to scroll sideways
+    assert seen["width"] <= 600
 
 
 class Page(HTMLParser):
@@ -115,19 +145,32 @@ def reported(trained, tmp_path_factory):
 
 @pytest.fixture
 def measured(tmp_path):
-    """Make what a report is made of: a run without network and epochs, and a confident answer for each image, right or wrong."""
+    """Make what a report is made of: a run without network and epochs, and a confident answer for
+    each image, right or wrong.
+    """
+
     def make(classes, answers, names=()):
         data = write_images(tmp_path / "data", classes, train=0, valid=0, test=2, size=(40, 30))
-        paths = [data / "test" / name / (f"{number:02d}.jpg") for name in classes for number in range(2)]
+        paths = [
+            data / "test" / name / (f"{number:02d}.jpg") for name in classes for number in range(2)
+        ]
         for number, name in enumerate(names):
             paths[number] = paths[number].rename(paths[number].with_name(name))
-        run = Run.create(tmp_path / "run", run_config(PRESETS["l_cil"], len(classes), **environment()), classes)
+        run = Run.create(
+            tmp_path / "run", run_config(PRESETS["l_cil"], len(classes), **environment()), classes
+        )
         run.save_files({"last.params": "parameters"})
         labels = np.repeat(range(len(classes)), 2)
-        evaluation = {"data": f"{data}/test", "sha256": "0" * 64, "fold": None, "parameters": "last",
-                      **classification_metrics(labels, answers, classes)}
-        probabilities = .9 * np.eye(len(classes))[answers] + .1 / len(classes)
+        evaluation = {
+            "data": f"{data}/test",
+            "sha256": "0" * 64,
+            "fold": None,
+            "parameters": "last",
+            **classification_metrics(labels, answers, classes),
+        }
+        probabilities = 0.9 * np.eye(len(classes))[answers] + 0.1 / len(classes)
         return run, evaluation, *most_confident(probabilities, labels, paths, classes)
+
     return make
 
 
@@ -137,38 +180,80 @@ def written(path, run, evaluation, right, wrong):
 
 
 def test_most_confident_by_hand():
-    probabilities = np.array([[.9, .1], [.2, .8], [.6, .4], [.3, .7], [.9, .1], [.55, .45]])
-    right, wrong = most_confident(probabilities, [0, 0, 0, 1, 1, 1], [f"{number:d}.jpg" for number in range(6)], ["awe", "fear"], 2)
-    assert right == [(Path("0.jpg"), "awe", "awe", .9), (Path("3.jpg"), "fear", "fear", .7)]
-    assert wrong == [(Path("4.jpg"), "fear", "awe", .9), (Path("1.jpg"), "awe", "fear", .8)]
+    probabilities = np.array(
+        [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7], [0.9, 0.1], [0.55, 0.45]]
+    )
+    right, wrong = most_confident(
+        probabilities,
+        [0, 0, 0, 1, 1, 1],
+        [f"{number:d}.jpg" for number in range(6)],
+        ["awe", "fear"],
+        2,
+    )
+    assert right == [(Path("0.jpg"), "awe", "awe", 0.9), (Path("3.jpg"), "fear", "fear", 0.7)]
+    assert wrong == [(Path("4.jpg"), "fear", "awe", 0.9), (Path("1.jpg"), "awe", "fear", 0.8)]
 
 
 def test_the_rows_of_classes():
     result = classification_metrics([0, 0, 0, 1], [0, 0, 1, 1], ["awe", "fear", "joy"])
-    assert class_rows(result) == [("awe", "3", "0.667", "1.000"), ("fear", "1", "1.000", "0.500"), ("joy", "0", "-", "-")]
+    assert class_rows(result) == [
+        ("awe", "3", "0.667", "1.000"),
+        ("fear", "1", "1.000", "0.500"),
+        ("joy", "0", "-", "-"),
+    ]
 
 
 def test_evaluate_writes_sheet_and_report(reported, trained):
     run, data = reported
     assert cv2.imread(str(run / "predictions_test.png")).shape[1] == 10 * 120
     page = Page((run / "report_test.html").read_text())
-    evaluation, config = (json.loads((run / name).read_text()) for name in ("evaluation_test.json", "config.json"))
-    sums = dict(reversed(line.split("  ")) for line in (run / "SHA256SUMS").read_text().splitlines())
-    for text in ("run, test", f"{evaluation['accuracy']:.3f}", evaluation["sha256"], sums["last.params"], config["data"]["sha256"], f"4 of {data}/test",
-                 config["versions"]["mxnet"], "resnet18_v2", "Learning curves", "Confusion", "Classes", "Predictions", "Filters"):
+    evaluation, config = (
+        json.loads((run / name).read_text()) for name in ("evaluation_test.json", "config.json")
+    )
+    sums = dict(
+        reversed(line.split("  ")) for line in (run / "SHA256SUMS").read_text().splitlines()
+    )
+    for text in (
+        "run, test",
+        f"{evaluation['accuracy']:.3f}",
+        evaluation["sha256"],
+        sums["last.params"],
+        config["data"]["sha256"],
+        f"4 of {data}/test",
+        config["versions"]["mxnet"],
+        "resnet18_v2",
+        "Learning curves",
+        "Confusion",
+        "Classes",
+        "Predictions",
+        "Filters",
+    ):
         assert text in page.text, text
-    rows = dict(re.findall('<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', (run / "report_test.html").read_text()))
-    assert (rows["data"], rows["data: folder"], rows["epochs"], rows["network: taps"]) == (str(data), str(data), "1", "stem, pool, stage1")
+    rows = dict(
+        re.findall(
+            '<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>',
+            (run / "report_test.html").read_text(),
+        )
+    )
+    assert (rows["data"], rows["data: folder"], rows["epochs"], rows["network: taps"]) == (
+        str(data),
+        str(data),
+        "1",
+        "stem, pool, stage1",
+    )
     assert "demo" not in page.text
     wrong = 4 - sum(np.diag(evaluation["confusion"]))
-    assert len(page.images) == 2 + 1 + 4 + 1 + (wrong > 0)                          # curves, confusion, thumbnails, filters, Grad-CAM
+    # curves, confusion, thumbnails, filters, Grad-CAM
+    assert len(page.images) == 2 + 1 + 4 + 1 + (wrong > 0)
     assert all(image["alt"] for image in page.images)
     assert ("html", {"lang": "en"}) in page.elements
 
 
 def test_the_page_needs_nothing_beside_it(reported):
     page = Page((reported[0] / "report_test.html").read_text())
-    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.elements}
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {
+        tag for tag, _ in page.elements
+    }
     for _, attributes in page.elements:
         for name in ("src", "href", "srcset", "data"):
             assert attributes.get(name, "data:").startswith("data:")
@@ -182,16 +267,33 @@ def test_the_page_opens_in_chromium(reported, tmp_path):
 
 
 @in_chromium
-@pytest.mark.parametrize("change, error", [
-    (lambda html: html.replace("data:image/jpeg;base64,", "data:image/jpeg;base64,AAAA", 1), "error: <img"),
-    (lambda html: re.sub("(base64,[^\"]{2000})[^\"]*", r"\1", html, 1), ""),                  # a picture whose rest is missing
-    (lambda html: html.replace("data:image/jpeg;base64,", "http://127.0.0.1:9/", 1), "refused: img-src http://127.0.0.1:9/"),
-    (lambda html: html.replace("<main>", "<main><script>document.title = 'x'</script>"), "refused: script-src-elem inline"),
-])
+@pytest.mark.parametrize(
+    "change, error",
+    [
+        (
+            lambda html: html.replace("data:image/jpeg;base64,", "data:image/jpeg;base64,AAAA", 1),
+            "error: <img",
+        ),
+        # a picture whose rest is missing
+        (lambda html: re.sub('(base64,[^"]{2000})[^"]*', r"\1", html, 1), ""),
+        (
+            lambda html: html.replace("data:image/jpeg;base64,", "http://127.0.0.1:9/", 1),
+            "refused: img-src http://127.0.0.1:9/",
+        ),
+        (
+            lambda html: html.replace("<main>", "<main><script>document.title = 'x'</script>"),
+            "refused: script-src-elem inline",
+        ),
+    ],
+)
 def test_chromium_would_tell_what_is_wrong(measured, tmp_path, change, error):
     html = written(tmp_path / "page.html", *measured(["awe", "fear"], [0, 1, 0, 1]))
     seen = opened(change(html), tmp_path)
-    assert seen["errors"] == [] if not error else any(line.startswith(error) for line in seen["errors"]), seen
+    assert (
+        seen["errors"] == []
+        if not error
+        else any(line.startswith(error) for line in seen["errors"])
+    ), seen
     with pytest.raises(AssertionError):
         whole(seen, 5)
 
@@ -200,19 +302,32 @@ HOSTILE = ["<script>alert(1)", '"><img src=x onerror=alert(1)>', r"$\frac{$", "&
 
 
 def test_hostile_names_are_text(measured, tmp_path):
-    run, evaluation, right, wrong = measured(HOSTILE, [1, 0, 3, 2, 2, 2, 0, 3], ["<b>'x.jpg", b"\xff.jpg".decode("utf-8", "surrogateescape")])
+    run, evaluation, right, wrong = measured(
+        HOSTILE,
+        [1, 0, 3, 2, 2, 2, 0, 3],
+        ["<b>'x.jpg", b"\xff.jpg".decode("utf-8", "surrogateescape")],
+    )
     save_sheet(right, wrong, "x", tmp_path / "sheet.png")
     page = Page(written(tmp_path / "<i>.html", run, evaluation, right, wrong))
     assert not {"script", "b", "i"} & {tag for tag, _ in page.elements}
-    assert len(page.images) == 1 + 8 and all(image["src"].startswith("data:") and set(image) == {"src", "alt"} for image in page.images)
+    assert len(page.images) == 1 + 8 and all(
+        image["src"].startswith("data:") and set(image) == {"src", "alt"} for image in page.images
+    )
     for name in HOSTILE:
-        assert page.text.count(name) >= 2 and f"Image of the class {name}" in {image["alt"] for image in page.images}
+        assert page.text.count(name) >= 2 and f"Image of the class {name}" in {
+            image["alt"] for image in page.images
+        }
     assert "/<b>'x.jpg" in page.text and "/?.jpg" in page.text
 
 
 @in_chromium
 def test_hostile_names_run_nothing(measured, tmp_path):
-    whole(opened(written(tmp_path / "page.html", *measured(HOSTILE, [1, 0, 3, 2, 2, 2, 0, 3])), tmp_path), 9)
+    whole(
+        opened(
+            written(tmp_path / "page.html", *measured(HOSTILE, [1, 0, 3, 2, 2, 2, 0, 3])), tmp_path
+        ),
+        9,
+    )
 
 
 def test_the_pictures_are_those_of_their_captions(measured, tmp_path):
@@ -220,18 +335,27 @@ def test_the_pictures_are_those_of_their_captions(measured, tmp_path):
     for path, color in zip(sorted((tmp_path / "data").rglob("*.jpg")), np.random.permutation(6)):
         cv2.imwrite(str(path), np.full((40, 30, 3), (40 * color, 120, 240 - 40 * color), np.uint8))
     html = written(tmp_path / "page.html", run, evaluation, right, wrong)
-    figures = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="Image of the class (\w+)"><figcaption>(.*?)</figcaption>', html)
+    figures = re.findall(
+        r'<img src="data:image/jpeg;base64,([^"]+)" alt="Image of the class (\w+)"><figcaption>(.*?)</figcaption>',
+        html,
+    )
     lines = [re.findall(">([^<]+)<", caption) for _, _, caption in figures]
     # .9 + .1 / 3 for the class that was answered
-    assert lines == [["right: awe 0.933", "awe/00.jpg"], ["right: fear 0.933", "fear/00.jpg"], ["right: fear 0.933", "fear/01.jpg"],
-                     ["right: joy 0.933", "joy/00.jpg"], ["wrong: fear 0.933", "true: awe", "awe/01.jpg"],
-                     ["wrong: awe 0.933", "true: joy", "joy/01.jpg"]]
+    assert lines == [
+        ["right: awe 0.933", "awe/00.jpg"],
+        ["right: fear 0.933", "fear/00.jpg"],
+        ["right: fear 0.933", "fear/01.jpg"],
+        ["right: joy 0.933", "joy/00.jpg"],
+        ["wrong: fear 0.933", "true: awe", "awe/01.jpg"],
+        ["wrong: awe 0.933", "true: joy", "joy/01.jpg"],
+    ]
     for (picture, true, _), (*_, file) in zip(figures, lines):
         assert file.startswith(true + "/")
         shown = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR)
         original = cv2.imread(str(tmp_path / "data" / "test" / file))
         assert shown.shape == original.shape == (40, 30, 3)
-        assert_allclose(shown.astype(int), original, atol=4)                        # JPEG twice, of one colour; they are 40 apart
+        # JPEG twice, of one colour; they are 40 apart
+        assert_allclose(shown.astype(int), original, atol=4)
 
 
 def test_none_wrong_none_right_and_no_network(measured, tmp_path):
@@ -254,9 +378,14 @@ def test_the_demo_says_what_it_is_not_good_for(measured, tmp_path):
 
 
 def test_thumbnails(tmp_path):
-    for name, shape, small in (("wide", (300, 600), (100, 200)), ("thin", (1, 1000), (1, 200)), ("small", (30, 20), (30, 20))):
+    for name, shape, small in (
+        ("wide", (300, 600), (100, 200)),
+        ("thin", (1, 1000), (1, 200)),
+        ("small", (30, 20), (30, 20)),
+    ):
         pixels = np.zeros((*shape, 3), np.uint8)
-        pixels[:, :, 0] = 250                                                       # blue, as OpenCV writes it
+        # blue, as OpenCV writes it
+        pixels[:, :, 0] = 250
         cv2.imwrite(str(tmp_path / (name + ".png")), pixels)
         assert thumbnail(tmp_path / (name + ".png")).shape == small + (3,)
         assert (thumbnail(tmp_path / (name + ".png")) == [0, 0, 250]).all()
@@ -264,7 +393,10 @@ def test_thumbnails(tmp_path):
 
 def test_an_image_that_is_gone_or_damaged(measured, tmp_path):
     run, evaluation, right, wrong = measured(["awe", "fear"], [0, 1, 1, 1])
-    damages = ((lambda path: path.write_bytes(path.read_bytes()[:-40]), "01.jpg is truncated"), (Path.unlink, "can't read image .*01.jpg: No such file"))
+    damages = (
+        (lambda path: path.write_bytes(path.read_bytes()[:-40]), "01.jpg is truncated"),
+        (Path.unlink, "can't read image .*01.jpg: No such file"),
+    )
     for damage, message in damages:
         damage(wrong[0].path)
         with pytest.raises(InputError, match=message):
@@ -281,12 +413,21 @@ def test_parameters_that_are_damaged_after_the_evaluation(measured, tmp_path):
         save_report(tmp_path / "page.html", run, None, "test", *rest)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--report", "page.png"), "--report page.png: the page needs the name of a file that ends with .html"),
-    (("--report", "folder.html"), "--report folder.html: the page needs the name of a file"),
-    (("--report", "page.html", "--folds", "all"), "each fold gets its own: give --report alone"),
-    (("--report", "file/new/page.html"), "file is no folder, or not one that you may write to"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ("--report", "page.png"),
+            "--report page.png: the page needs the name of a file that ends with .html",
+        ),
+        (("--report", "folder.html"), "--report folder.html: the page needs the name of a file"),
+        (
+            ("--report", "page.html", "--folds", "all"),
+            "each fold gets its own: give --report alone",
+        ),
+        (("--report", "file/new/page.html"), "file is no folder, or not one that you may write to"),
+    ],
+)
 def test_where_no_report_can_be_written(trained, tmp_path, monkeypatch, capsys, arguments, message):
     """Said before the evaluation, which may take hours."""
     monkeypatch.chdir(tmp_path)
@@ -302,7 +443,8 @@ def test_where_no_report_can_be_written(trained, tmp_path, monkeypatch, capsys, 
 def test_a_page_that_can_not_be_replaced_stays(measured, tmp_path):
     page = tmp_path / "page.html"
     page.write_text("old")
-    (tmp_path / "page.html.new").mkdir()                                            # where it would be staged
+    # where it would be staged
+    (tmp_path / "page.html.new").mkdir()
     with pytest.raises(IsADirectoryError):
         written(page, *measured(["awe", "fear"], [0, 0, 1, 1]))
     assert page.read_text() == "old"
@@ -313,9 +455,12 @@ def test_a_page_that_can_not_be_replaced_stays(measured, tmp_path):
 def test_the_report_of_the_shipped_run(command, tmp_path):
     draw_demo_data(tmp_path / "data", train=80)
     run = shutil.copytree(SHIPPED_RUN, tmp_path / "run")
-    done = command("evaluate", "--run", run, "--data", tmp_path / "data", "--report", tmp_path / "page.html")
+    done = command(
+        "evaluate", "--run", run, "--data", tmp_path / "data", "--report", tmp_path / "page.html"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"written: {tmp_path / 'page.html'}"
     html = (tmp_path / "page.html").read_text()
-    assert len(html) < 3 * 10 ** 6
-    whole(opened(html, tmp_path), 2 + 1 + 20 + 2)                                   # curves, confusion, thumbnails, filters and Grad-CAM
+    assert len(html) < 3 * 10**6
+    # curves, confusion, thumbnails, filters and Grad-CAM
+    whole(opened(html, tmp_path), 2 + 1 + 20 + 2)

@@ -37,37 +37,93 @@ from mlr.runtime.hashing import sha256_of
 from mlr.training.metrics import classification_metrics
 from mlr.viz.figures import new_figure, plot_results
 
-# Runs as `mlr.runs.results.outcome` reads them, of one system with three seeds and one with a single one.
+# Runs as `mlr.runs.results.outcome` reads them, of one system with three seeds and one with a
+# single one.
 OUTCOMES = {
-    "vgg16": [dict(run=f"vgg16-seed{seed:d}", seed=seed, accuracy=accuracy, balanced_accuracy=accuracy - .1, macro_f1=.5, worst_recall=.2,
-                   majority_rate=.6, images=10, classes=2, seconds=100. + seed, parameters=1500000, command="mlr train", data_sha256="d" * 64,
-                   manifest_sha256="", weights_sha256="w" * 64, pretrained_sha256="", threads="1", versions={})
-              for seed, accuracy in enumerate((.7, .8, .9))],
-    "l_cil": [dict(run="l_cil-seed0", seed=0, accuracy=.5, balanced_accuracy=.25, macro_f1=.5, worst_recall=0., majority_rate=.6, images=10,
-                   classes=2, seconds=7., parameters=25000, command="mlr train --row l_cil", data_sha256="d" * 64, manifest_sha256="m" * 64,
-                   weights_sha256="v" * 64, pretrained_sha256="p" * 64, threads="1", versions={})],
+    "vgg16": [
+        dict(
+            run=f"vgg16-seed{seed:d}",
+            seed=seed,
+            accuracy=accuracy,
+            balanced_accuracy=accuracy - 0.1,
+            macro_f1=0.5,
+            worst_recall=0.2,
+            majority_rate=0.6,
+            images=10,
+            classes=2,
+            seconds=100.0 + seed,
+            parameters=1500000,
+            command="mlr train",
+            data_sha256="d" * 64,
+            manifest_sha256="",
+            weights_sha256="w" * 64,
+            pretrained_sha256="",
+            threads="1",
+            versions={},
+        )
+        for seed, accuracy in enumerate((0.7, 0.8, 0.9))
+    ],
+    "l_cil": [
+        dict(
+            run="l_cil-seed0",
+            seed=0,
+            accuracy=0.5,
+            balanced_accuracy=0.25,
+            macro_f1=0.5,
+            worst_recall=0.0,
+            majority_rate=0.6,
+            images=10,
+            classes=2,
+            seconds=7.0,
+            parameters=25000,
+            command="mlr train --row l_cil",
+            data_sha256="d" * 64,
+            manifest_sha256="m" * 64,
+            weights_sha256="v" * 64,
+            pretrained_sha256="p" * 64,
+            threads="1",
+            versions={},
+        )
+    ],
 }
-TABLES = {"rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}, {"VGGNet": 83.05, "L_cil": 87.87}),
-          "ablations": ("Ablations", {"L_cil": "l_cil"}, None)}
+TABLES = {
+    "rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}, {"VGGNet": 83.05, "L_cil": 87.87}),
+    "ablations": ("Ablations", {"L_cil": "l_cil"}, None),
+}
 
 
 def test_mean_and_standard_deviation_of_a_sample():
     found = results.summary(OUTCOMES["vgg16"])
-    assert_allclose(found["accuracy"], (.8, .1), rtol=1e-12)          # float64 sums of three terms
+    assert_allclose(found["accuracy"], (0.8, 0.1), rtol=1e-12)  # float64 sums of three terms
     assert_allclose(found["seconds"], (101, 1), rtol=1e-12)
-    assert results.summary(OUTCOMES["l_cil"])["balanced_accuracy"] == (.25, None)
+    assert results.summary(OUTCOMES["l_cil"])["balanced_accuracy"] == (0.25, None)
 
 
-@pytest.mark.parametrize("comparable, column", [
-    (True, "paper, accuracy on FI"), (False, "paper, accuracy on FI (other data: not comparable)")])
+@pytest.mark.parametrize(
+    "comparable, column",
+    [
+        (True, "paper, accuracy on FI"),
+        (False, "paper, accuracy on FI (other data: not comparable)"),
+    ],
+)
 def test_the_table(comparable, column):
     text = results.markdown(TABLES, OUTCOMES, ["# Results"], comparable)
-    assert f"| system | {column} | accuracy | balanced accuracy | macro F1 | worst class recall | training, s | parameters, million |" in text
-    assert "| VGGNet | 83.05 % | 0.800 +- 0.100 | 0.700 +- 0.100 | 0.500 +- 0.000 | 0.200 +- 0.000 | 101 +- 1 | 1.50 |" in text
+    assert (
+        f"| system | {column} | accuracy | balanced accuracy | macro F1 | worst class recall | "
+        "training, s | parameters, million |"
+    ) in text
+    assert (
+        "| VGGNet | 83.05 % | 0.800 +- 0.100 | 0.700 +- 0.100 | 0.500 +- 0.000 | 0.200 +- "
+        "0.000 "
+        "| 101 +- 1 | 1.50 |"
+    ) in text
     assert "| L_cil | 87.87 % | 0.500 | 0.250 | 0.500 | 0.000 | 7 | 0.03 |" in text
     ablations = text.partition("## Ablations")[2]
     assert "| system | accuracy |" in ablations and "87.87" not in ablations
-    assert f"| l_cil-seed0 | `mlr train --row l_cil` | {'d' * 12} | {'m' * 12} | {'p' * 12} | {'v' * 12} |" in text
+    assert (
+        f"| l_cil-seed0 | `mlr train --row l_cil` | {'d' * 12} | {'m' * 12} | {'p' * 12} | "
+        f"{'v' * 12} |"
+    ) in text
 
 
 def test_the_csv_comes_back(tmp_path):
@@ -87,71 +143,174 @@ def test_only_fi_is_comparable(tmp_path):
 
 def test_bars_with_errors():
     _, axes = new_figure(5, 3)
-    assert plot_results({"VGGNet": (.7, .1), "L_cil": (.25, None)}, .5, axes) is axes
-    assert_allclose([bar.get_width() for bar in axes.patches], [.7, .25])
+    assert plot_results({"VGGNet": (0.7, 0.1), "L_cil": (0.25, None)}, 0.5, axes) is axes
+    assert_allclose([bar.get_width() for bar in axes.patches], [0.7, 0.25])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["VGGNet", "L_cil"]
     (low, high), (same, _) = [segment[:, 0] for segment in axes.collections[0].get_segments()]
-    assert_allclose([low, high, same], [.6, .8, .25])
+    assert_allclose([low, high, same], [0.6, 0.8, 0.25])
 
 
 def made_run(folder, arguments=(), seed=0, hits=3, finished=True, test="e"):
-    """Write a run folder as mlr train and mlr evaluate leave it; of 4 test images of class a and 2 of b, `hits` of class a are right."""
-    run = Run.create(folder, run_config(
-        DEMO["vgg16"], 2, seed, argv=["-m", "train", *arguments, "--out", str(folder)], data={"folder": "x", "sha256": "d" * 64, "manifest": "m" * 64, "splits": {"test": test * 64}},
-        pretrained={"source": "x.params", "sha256": "p" * 64}), ["a", "b"])
-    arrays = {"output.weight": nd.ones((2, 5)), "output.bias": nd.ones(2), "norm.running_mean": nd.ones(7), "norm.running_var": nd.ones(7)}
-    run.save_files({
-        "metrics.jsonl": "".join("{{\"epoch\": {:d}, \"seconds\": {:d}}}\n".format(*line) for line in ((1, 10), (2, 20 + seed))), "last.params": lambda path: nd.save(path, arrays)})
+    """Write a run folder as mlr train and mlr evaluate leave it; of 4 test images of class a and 2
+    of b, `hits` of class a are right.
+    """
+    run = Run.create(
+        folder,
+        run_config(
+            DEMO["vgg16"],
+            2,
+            seed,
+            argv=["-m", "train", *arguments, "--out", str(folder)],
+            data={
+                "folder": "x",
+                "sha256": "d" * 64,
+                "manifest": "m" * 64,
+                "splits": {"test": test * 64},
+            },
+            pretrained={"source": "x.params", "sha256": "p" * 64},
+        ),
+        ["a", "b"],
+    )
+    arrays = {
+        "output.weight": nd.ones((2, 5)),
+        "output.bias": nd.ones(2),
+        "norm.running_mean": nd.ones(7),
+        "norm.running_var": nd.ones(7),
+    }
+    run.save_files(
+        {
+            "metrics.jsonl": "".join(
+                '{{"epoch": {:d}, "seconds": {:d}}}\n'.format(*line)
+                for line in ((1, 10), (2, 20 + seed))
+            ),
+            "last.params": lambda path: nd.save(path, arrays),
+        }
+    )
     if finished:
-        result = classification_metrics([0] * 4 + [1] * 2, [0] * hits + [1] * (4 - hits) + [1, 0], run.classes)
+        result = classification_metrics(
+            [0] * 4 + [1] * 2, [0] * hits + [1] * (4 - hits) + [1, 0], run.classes
+        )
         (folder / "evaluation_test.json").write_text(json.dumps(evaluation_of(run, result)))
         (folder / "confusion.png").write_bytes(b"")
     return folder
 
 
 def test_what_a_run_says_of_itself(tmp_path):
-    folder = made_run(tmp_path / "vgg16-seed2", ["--row", "vgg16", "--data", "my data"], seed=2, hits=3)
+    folder = made_run(
+        tmp_path / "vgg16-seed2", ["--row", "vgg16", "--data", "my data"], seed=2, hits=3
+    )
     found = results.outcome(folder)
-    assert (found["run"], found["seed"], found["images"], found["classes"], found["seconds"], found["parameters"]) == ("vgg16-seed2", 2, 6, 2, 32, 12)
-    assert_allclose([found[name] for name in ("accuracy", "balanced_accuracy", "worst_recall", "majority_rate")], [4 / 6, 5 / 8, .5, 4 / 6])
-    assert_allclose(found["macro_f1"], (6 / 8 + 2 / 4) / 2)                            # of a: 2 * 3 / (4 + 4), of b: 2 * 1 / (2 + 2)
+    assert (
+        found["run"],
+        found["seed"],
+        found["images"],
+        found["classes"],
+        found["seconds"],
+        found["parameters"],
+    ) == ("vgg16-seed2", 2, 6, 2, 32, 12)
+    assert_allclose(
+        [
+            found[name]
+            for name in ("accuracy", "balanced_accuracy", "worst_recall", "majority_rate")
+        ],
+        [4 / 6, 5 / 8, 0.5, 4 / 6],
+    )
+    # of a: 2 * 3 / (4 + 4), of b: 2 * 1 / (2 + 2)
+    assert_allclose(found["macro_f1"], (6 / 8 + 2 / 4) / 2)
     assert found["command"] == f"mlr train --row vgg16 --data 'my data' --out {folder}"
-    assert (found["data_sha256"], found["manifest_sha256"], found["pretrained_sha256"]) == ("d" * 64, "m" * 64, "p" * 64)
+    assert (found["data_sha256"], found["manifest_sha256"], found["pretrained_sha256"]) == (
+        "d" * 64,
+        "m" * 64,
+        "p" * 64,
+    )
     assert found["weights_sha256"] == sha256_of(folder / "last.params")
     (folder / "last.params").write_bytes(b"damaged")
     with pytest.raises(InputError, match="last.params is missing, damaged or changed"):
         results.outcome(folder)
 
 
-@pytest.mark.parametrize("dataset, labels, comparable", [
-    ("fi", (), True), ("fi", ("--labels", "emotion"), False), ("artphoto", (), False), (None, (), False)])
+@pytest.mark.parametrize(
+    "dataset, labels, comparable",
+    [
+        ("fi", (), True),
+        ("fi", ("--labels", "emotion"), False),
+        ("artphoto", (), False),
+        (None, (), False),
+    ],
+)
 def test_the_results_of_runs(tmp_path, monkeypatch, capsys, dataset, labels, comparable):
     monkeypatch.chdir(tmp_path)
     Path("images").mkdir()
     if dataset:
         Path("images/prepared.json").write_text(json.dumps({"dataset": dataset}))
-    folders = {name: [made_run(Path(f"out/{name}-seed{seed:d}"), seed=seed, hits=hits) for seed, hits in enumerate(hits)]
-               for name, hits in (("vgg16", (4, 2)), ("l_cil", (3, 3)))}
+    folders = {
+        name: [
+            made_run(Path(f"out/{name}-seed{seed:d}"), seed=seed, hits=hits)
+            for seed, hits in enumerate(hits)
+        ]
+        for name, hits in (("vgg16", (4, 2)), ("l_cil", (3, 3)))
+    }
     chosen = options("--data", "images", "--rows", "vgg16", "l_cil", "--seeds", "2", *labels)
-    wanted = {"rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}), "ablations": ("Ablations", {"L_cil": "l_cil", "as released": "l_cil"})}
+    wanted = {
+        "rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}),
+        "ablations": ("Ablations", {"L_cil": "l_cil", "as released": "l_cil"}),
+    }
     write_results(Path("out"), chosen, wanted, folders)
     text = Path("out/RESULTS.md").read_text()
-    assert f"`mlr reproduce --data images --rows vgg16 l_cil --seeds 2{''.join(' ' + label for label in labels)}`" in text
-    assert "6 test images; always saying the most frequent class is right in 0.667 of them. Mean and standard deviation of 2 seeds. MXNet 1.5.1" in text
-    column = "paper, accuracy on FI" if comparable else "paper, accuracy on FI (other data: not comparable)"
+    assert (
+        "`mlr reproduce --data images --rows vgg16 l_cil --seeds "
+        f"2{''.join(' ' + label for label in labels)}`"
+    ) in text
+    assert (
+        "6 test images; always saying the most frequent class is right in 0.667 of them. Mean "
+        "and standard deviation of 2 seeds. MXNet 1.5.1"
+    ) in text
+    column = (
+        "paper, accuracy on FI"
+        if comparable
+        else "paper, accuracy on FI (other data: not comparable)"
+    )
     assert text.count(f"| system | {column} | accuracy") == 1
-    # accuracy 5/6 and 3/6, balanced 3/4 and 1/2, worst recall 1/2 and 1/2, seconds 30 and 31: the sample's deviation of two is |a - b| / sqrt(2);
+    # accuracy 5/6 and 3/6, balanced 3/4 and 1/2, worst recall 1/2 and 1/2, seconds 30 and 31: the
+    # sample's deviation of two is |a - b| / sqrt(2);
     # F1 of a: 8/9 and 4/6 = 2 * 2 / (4 + 3) = 4/7, of b: 2/3 and 2 * 1 / (2 + 3) = 2/5
     f1 = (8 / 9 + 2 / 3) / 2, (4 / 7 + 2 / 5) / 2
-    assert f"| VGGNet | 83.05 % | 0.667 +- 0.236 | 0.625 +- 0.177 | {sum(f1) / 2:.3f} +- {(f1[0] - f1[1]) / 2 ** .5:.3f} | 0.500 +- 0.000 | 30 +- 1 | 0.00 |" in text
-    assert "| L_cil | 87.87 % | 0.667 +- 0.000 |" in text and text.count("| as released | 0.667") == 1
+    assert (
+        f"| VGGNet | 83.05 % | 0.667 +- 0.236 | 0.625 +- 0.177 | {sum(f1) / 2:.3f} +- "
+        f"{(f1[0] - f1[1]) / 2**0.5:.3f} | 0.500 +- 0.000 | 30 +- 1 | 0.00 |"
+    ) in text
+    assert (
+        "| L_cil | 87.87 % | 0.667 +- 0.000 |" in text and text.count("| as released | 0.667") == 1
+    )
     for seed in (0, 1):
-        assert f"| vgg16-seed{seed:d} | `mlr train --out out/vgg16-seed{seed:d}` | {'d' * 12} | {'m' * 12} | {'p' * 12} | {sha256_of(folders['vgg16'][seed] / 'last.params')[:12]} |" in text
+        assert (
+            f"| vgg16-seed{seed:d} | `mlr train --out out/vgg16-seed{seed:d}` | {'d' * 12} | "
+            f"{'m' * 12} | {'p' * 12} | "
+            f"{sha256_of(folders['vgg16'][seed] / 'last.params')[:12]} "
+            "|"
+        ) in text
     rows = list(csv.DictReader(open("out/results.csv")))
-    assert [row["run"] for row in rows] == ["vgg16-seed0", "vgg16-seed1", "l_cil-seed0", "l_cil-seed1"]
-    assert {"accuracy", "balanced_accuracy", "macro_f1", "worst_recall", "majority_rate", "seconds", "parameters", "command", "data_sha256",
-            "manifest_sha256", "weights_sha256", "threads"} <= set(rows[0])
-    assert_allclose(float(rows[1]["accuracy"]), .5)
+    assert [row["run"] for row in rows] == [
+        "vgg16-seed0",
+        "vgg16-seed1",
+        "l_cil-seed0",
+        "l_cil-seed1",
+    ]
+    assert {
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "worst_recall",
+        "majority_rate",
+        "seconds",
+        "parameters",
+        "command",
+        "data_sha256",
+        "manifest_sha256",
+        "weights_sha256",
+        "threads",
+    } <= set(rows[0])
+    assert_allclose(float(rows[1]["accuracy"]), 0.5)
     assert cv2.imread("out/results.png").std() > 10
     assert "written: out/RESULTS.md, out/results.csv, out/results.png" in capsys.readouterr().out
 
@@ -169,16 +328,26 @@ class Recorder:
 ARGUMENTS = ["--data", "x", "--ctx", "gpu(0)", "--row", "vgg16", "--seed", "1"]
 
 
-@pytest.mark.parametrize("state, expected", [
-    ("absent", [("train", *ARGUMENTS, "--out"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
-    ("empty", [("train", *ARGUMENTS, "--out"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
-    ("interrupted", [("train", "--resume", "--out", "--ctx", "gpu(0)"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
-    ("trained", [("evaluate", "--run", "--ctx", "gpu(0)")]),
-    ("evaluated", []),
-])
+@pytest.mark.parametrize(
+    "state, expected",
+    [
+        ("absent", [("train", *ARGUMENTS, "--out"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
+        ("empty", [("train", *ARGUMENTS, "--out"), ("evaluate", "--run", "--ctx", "gpu(0)")]),
+        (
+            "interrupted",
+            [
+                ("train", "--resume", "--out", "--ctx", "gpu(0)"),
+                ("evaluate", "--run", "--ctx", "gpu(0)"),
+            ],
+        ),
+        ("trained", [("evaluate", "--run", "--ctx", "gpu(0)")]),
+        ("evaluated", []),
+    ],
+)
 def test_only_what_is_missing_is_done(tmp_path, state, expected):
     runner, folder = Recorder(), tmp_path / "vgg16-seed1"
-    if state == "empty":                                     # stopped before its first file was whole
+    # stopped before its first file was whole
+    if state == "empty":
         folder.mkdir()
         (folder / "config.json.new").write_text("{")
     elif state != "absent":
@@ -186,19 +355,40 @@ def test_only_what_is_missing_is_done(tmp_path, state, expected):
         if state == "trained":
             (folder / "evaluation_test.json").unlink()
     train_and_evaluate(runner, folder, ARGUMENTS)
-    assert [tuple(part for part in command if part != str(folder)) for command in runner.commands] == expected
+    assert [
+        tuple(part for part in command if part != str(folder)) for command in runner.commands
+    ] == expected
     assert all(str(folder) in command for command in runner.commands)
     assert (state == "empty") != folder.exists() or state == "absent"
 
 
-OTHERS = {                                                # what became of evaluation_test.json, and what is said of it
-    "of the best epoch": ({"parameters": "best"}, "is of other images or parameters than the run's own: measure the run again"),
-    "of other images": ({"sha256": "f" * 64}, "is of other images or parameters than the run's own"),
-    "of a relabelled manifest": ({"manifest": "f" * 64}, "is of other images or parameters than the run's own"),
+# what became of evaluation_test.json, and what is said of it
+OTHERS = {
+    "of the best epoch": (
+        {"parameters": "best"},
+        "is of other images or parameters than the run's own: measure the run again",
+    ),
+    "of other images": (
+        {"sha256": "f" * 64},
+        "is of other images or parameters than the run's own",
+    ),
+    "of a relabelled manifest": (
+        {"manifest": "f" * 64},
+        "is of other images or parameters than the run's own",
+    ),
     "of another split": ({"split": "valid"}, "is of other images or parameters than the run's own"),
-    "before the training went on": ({"files": {"last.params": "f" * 64}}, "is of parameters that the run no longer has, likely as its training went on"),
-    "from before it said so": ({"files": None}, "files is None, expected .*; measure the run again, with mlr evaluate"),
-    "impossible": ({"accuracy": 2}, "accuracy is 2, expected .*; measure the run again, with mlr evaluate"),
+    "before the training went on": (
+        {"files": {"last.params": "f" * 64}},
+        "is of parameters that the run no longer has, likely as its training went on",
+    ),
+    "from before it said so": (
+        {"files": None},
+        "files is None, expected .*; measure the run again, with mlr evaluate",
+    ),
+    "impossible": (
+        {"accuracy": 2},
+        "accuracy is 2, expected .*; measure the run again, with mlr evaluate",
+    ),
 }
 
 
@@ -217,7 +407,13 @@ def test_no_other_evaluation_is_taken_for_the_runs(tmp_path, change, message):
 def test_a_damaged_evaluation_is_made_again(tmp_path):
     folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
     (folder / "evaluation_test.json").write_text("{")
-    with pytest.raises(InputError, match="evaluation_test.json is no JSON, or damaged .*: measure the run again, with mlr evaluate"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "evaluation_test.json is no JSON, or damaged .*: measure the run again, with mlr "
+            "evaluate"
+        ),
+    ):
         results.outcome(folder)
     train_and_evaluate(runner, folder, ARGUMENTS)
     assert [command[0] for command in runner.commands] == ["evaluate"]
@@ -225,22 +421,32 @@ def test_a_damaged_evaluation_is_made_again(tmp_path):
 
 def test_runs_of_other_test_images_make_no_table(tmp_path):
     """The same training images are not enough."""
-    folders = [made_run(tmp_path / (f"vgg16-seed{seed:d}"), seed=seed, test=test) for seed, test in enumerate(("e", "f"))]
+    folders = [
+        made_run(tmp_path / (f"vgg16-seed{seed:d}"), seed=seed, test=test)
+        for seed, test in enumerate(("e", "f"))
+    ]
     with pytest.raises(InputError, match="are of different images"):
         write_results(tmp_path, options("--data", "x"), {}, {"vgg16": folders})
 
 
 def test_a_run_of_other_options_is_refused(tmp_path):
     folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
-    with pytest.raises(InputError, match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give another --out"):
+    with pytest.raises(
+        InputError,
+        match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give another --out",
+    ):
         check(folder, [*ARGUMENTS[:-1], "2"])
     assert runner.commands == [] and (folder / "last.params").exists()
 
 
 def test_a_failure_interrupts_the_others(tmp_path):
-    """The other run reads a pipe that stays empty for long, so that it ends early by the interruption alone; what waits is not begun."""
+    """The other run reads a pipe that stays empty for long, so that it ends early by the
+    interruption alone; what waits is not begun.
+    """
     os.mkfifo(str(tmp_path / "pipe.jpg"))
-    end = threading.Timer(40, lambda: os.close(os.open(str(tmp_path / "pipe.jpg"), os.O_WRONLY | os.O_NONBLOCK)))
+    end = threading.Timer(
+        40, lambda: os.close(os.open(str(tmp_path / "pipe.jpg"), os.O_WRONLY | os.O_NONBLOCK))
+    )
     end.daemon = True
     end.start()
     runner, begun = Runner(tmp_path / "logs", 2, 1, 3), []
@@ -249,27 +455,47 @@ def test_a_failure_interrupts_the_others(tmp_path):
         begun.append(folder.name)
         if folder.name == "failing":
             while not runner._running:
-                time.sleep(.05)
+                time.sleep(0.05)
         runner.command(folder, *arguments)
 
-    runs = [(tmp_path / "waits", ["predict", str(tmp_path / "pipe.jpg")]), (tmp_path / "failing", ["predict", "nothing.jpg"]),
-            (tmp_path / "later", ["predict", "nothing.jpg"])]
-    with pytest.raises(RunError, match="mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg .*logs/failing.log"):
+    runs = [
+        (tmp_path / "waits", ["predict", str(tmp_path / "pipe.jpg")]),
+        (tmp_path / "failing", ["predict", "nothing.jpg"]),
+        (tmp_path / "later", ["predict", "nothing.jpg"]),
+    ]
+    with pytest.raises(
+        RunError,
+        match=(
+            "mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg "
+            ".*logs/failing.log"
+        ),
+    ):
         runner.run_all(work, runs)
     end.cancel()
     assert "waits" in begun and not runner._running
-    assert (tmp_path / "logs" / "waits.log").read_text().count("pipe.jpg") == 1      # in the command, and in no error of its own
+    # in the command, and in no error of its own
+    assert (tmp_path / "logs" / "waits.log").read_text().count("pipe.jpg") == 1
     assert not (tmp_path / "logs" / "later.log").exists()
 
 
 def test_the_error_of_a_command_is_told_and_no_other_line(tmp_path, monkeypatch):
-    """Not what it, or MXNet at its end, prints behind it, and not an error of an earlier attempt in the same log."""
-    said = {"first": "echo 'mlr train: error: no weights' >&2; echo Downloading; exit 2", "second": "echo 'epoch 1'; kill -KILL $$", "third": "exit 1"}
+    """Not what it, or MXNet at its end, prints behind it, and not an error of an earlier attempt in
+    the same log.
+    """
+    said = {
+        "first": "echo 'mlr train: error: no weights' >&2; echo Downloading; exit 2",
+        "second": "echo 'epoch 1'; kill -KILL $$",
+        "third": "exit 1",
+    }
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    for (name, script), (code, line) in zip(said.items(), ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it said nothing"))):
+    for (name, script), (code, line) in zip(
+        said.items(), ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it said nothing"))
+    ):
         (tmp_path / "python").write_text("#!/bin/sh\n[ $PYTHONUNBUFFERED ] || exit 0\n" + script)
         (tmp_path / "python").chmod(0o755)
-        with pytest.raises(RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(all of it"):
+        with pytest.raises(
+            RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(all of it"
+        ):
             Runner(tmp_path / "logs", 1, 1, 1).command(tmp_path / "run", "train")
 
 
@@ -281,14 +507,34 @@ def test_a_command_for_every_run_of_the_demo():
     chosen = options("--size", "small")
     wanted, runs = plan(list(paper.ROWS), chosen, Path("out"))
     assert {name for _, systems in wanted.values() for name in systems.values()} == set(runs)
-    assert runs["vgg16"] == ["--row", "vgg16", "--pretrained", "out/pretrained-vgg/last.params", "--epochs", "5"]
-    assert wanted["imbalance"][1]["the loss as written"] == "l_cil"                  # the demo's own
-    assert [name for name, _ in pretrainings(["ar", "alexnet"], chosen)] == ["pretrained-vgg", "pretrained-alexnet"]
+    assert runs["vgg16"] == [
+        "--row",
+        "vgg16",
+        "--pretrained",
+        "out/pretrained-vgg/last.params",
+        "--epochs",
+        "5",
+    ]
+    # the demo's own
+    assert wanted["imbalance"][1]["the loss as written"] == "l_cil"
+    assert [name for name, _ in pretrainings(["ar", "alexnet"], chosen)] == [
+        "pretrained-vgg",
+        "pretrained-alexnet",
+    ]
     assert pretrainings(["ar"], options("--size", "tiny")) == []
 
 
 def test_other_data_has_the_released_recipes():
-    chosen = options("--data", "data/fi", "--caffenet", "sentibank.npz", "--proposals", "boxes.mat", "--tables", "rows")
+    chosen = options(
+        "--data",
+        "data/fi",
+        "--caffenet",
+        "sentibank.npz",
+        "--proposals",
+        "boxes.mat",
+        "--tables",
+        "rows",
+    )
     wanted, runs = plan(list(paper.ROWS), chosen, Path("out"))
     assert list(wanted) == ["rows"]
     assert runs["vgg16"] == ["--row", "vgg16"] and runs["l_cil"] == ["--row", "l_cil"]
@@ -296,22 +542,44 @@ def test_other_data_has_the_released_recipes():
     assert runs["ar"] == ["--row", "ar", "--proposals", "boxes.mat"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--rows", "alexnet", "ar", "--seeds", "1"), ("--data", "my data", "--caffenet", "none", "--tables", "rows")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--rows", "alexnet", "ar", "--seeds", "1"),
+        ("--data", "my data", "--caffenet", "none", "--tables", "rows"),
+    ],
+)
 def test_the_command_can_be_typed_again(arguments):
     typed = shlex.split(command_of(options(*arguments)))
     assert typed[:2] == ["mlr", "reproduce"] and options(*typed[2:]) == options(*arguments)
 
 
-@pytest.mark.parametrize("arguments, text", [
-    (("--data", "somewhere"), "the row deepsentibank needs --caffenet FILE"),
-    (("--caffenet", "a.npz"), "--caffenet is not for demo"),
-    (("--rows", "vgg16", "ar", "--tables", "ablations", "imbalance"), "--tables ablations imbalance are of l_cil, which --rows leaves out"),
-    (("--rows", "resnet"), "argument --rows: invalid choice: 'resnet'"),
-    (("--rows", "vgg16", "--proposals", "boxes.mat"), "--proposals has no effect, it is only for the row ar: leave it out"),
-    (("--data", "x", "--rows", "vgg16", "--caffenet", "none"), "--caffenet has no effect, it is only for the row deepsentibank"),
-    (("--data", "x", "--rows", "vgg16", "--size", "tiny"), "--size has no effect, it is only for --data demo"),
-    (("--seeds", "0"), "argument --seeds: '0' is not a whole number from 1"),
-])
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (("--data", "somewhere"), "the row deepsentibank needs --caffenet FILE"),
+        (("--caffenet", "a.npz"), "--caffenet is not for demo"),
+        (
+            ("--rows", "vgg16", "ar", "--tables", "ablations", "imbalance"),
+            "--tables ablations imbalance are of l_cil, which --rows leaves out",
+        ),
+        (("--rows", "resnet"), "argument --rows: invalid choice: 'resnet'"),
+        (
+            ("--rows", "vgg16", "--proposals", "boxes.mat"),
+            "--proposals has no effect, it is only for the row ar: leave it out",
+        ),
+        (
+            ("--data", "x", "--rows", "vgg16", "--caffenet", "none"),
+            "--caffenet has no effect, it is only for the row deepsentibank",
+        ),
+        (
+            ("--data", "x", "--rows", "vgg16", "--size", "tiny"),
+            "--size has no effect, it is only for --data demo",
+        ),
+        (("--seeds", "0"), "argument --seeds: '0' is not a whole number from 1"),
+    ],
+)
 def test_wrong_usage(command, tmp_path, arguments, text):
     done = command("reproduce", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and text in done.stderr and len(done.stderr.splitlines()) == 1
@@ -319,54 +587,115 @@ def test_wrong_usage(command, tmp_path, arguments, text):
 
 
 def test_a_training_that_fails_is_named_with_its_log(command, tmp_path):
-    done = command("reproduce", "--data", "nowhere", "--rows", "alexnet", "--seeds", "1", "--out", "out", cwd=tmp_path)
+    done = command(
+        "reproduce",
+        "--data",
+        "nowhere",
+        "--rows",
+        "alexnet",
+        "--seeds",
+        "1",
+        "--out",
+        "out",
+        cwd=tmp_path,
+    )
     assert done.returncode == 1
-    assert re.search("mlr train ended with exit code 2: .*nowhere.* does not exist.*out/logs/alexnet-seed0.log", done.stderr)
+    assert re.search(
+        "mlr train ended with exit code 2: .*nowhere.* does not exist.*out/logs/alexnet-seed0.log",
+        done.stderr,
+    )
 
 
 @pytest.mark.slow
 def test_what_is_finished_is_not_done_again(command, tmp_path):
-    arguments = ("reproduce", "--size", "tiny", "--rows", "alexnet", "deepsentibank", "--seeds", "2", "--out", "out")
+    arguments = (
+        "reproduce",
+        "--size",
+        "tiny",
+        "--rows",
+        "alexnet",
+        "deepsentibank",
+        "--seeds",
+        "2",
+        "--out",
+        "out",
+    )
     done = command(*arguments, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     table = (out / "RESULTS.md").read_text()
     rows = list(csv.DictReader(open(out / "results.csv")))
-    assert [row["run"] for row in rows] == ["alexnet-seed0", "alexnet-seed1", "deepsentibank-seed0", "deepsentibank-seed1"]
+    assert [row["run"] for row in rows] == [
+        "alexnet-seed0",
+        "alexnet-seed1",
+        "deepsentibank-seed0",
+        "deepsentibank-seed1",
+    ]
     mean = np.mean([float(row["balanced_accuracy"]) for row in rows[2:]])
-    assert mean > .25 and f"| {mean:.3f} +- " in table                              # chance is 0.125
+    # chance is 0.125
+    assert mean > 0.25 and f"| {mean:.3f} +- " in table
     assert (out / "results.png").read_bytes()[:4] == b"\x89PNG"
 
     def times():
-        return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.parent.name != "out"}
+        return {
+            path: path.stat().st_mtime_ns
+            for path in out.rglob("*")
+            if path.is_file() and path.parent.name != "out"
+        }
 
     before = times()
     shutil.rmtree(out / "alexnet-seed1")
-    (out / "deepsentibank-seed0" / "confusion.png").unlink()                         # as if it had been stopped before its end
+    # as if it had been stopped before its end
+    (out / "deepsentibank-seed0" / "confusion.png").unlink()
     assert command(*arguments, cwd=tmp_path, timeout=600).returncode == 0
     after = times()
     changed = {path.parent.name for path in after if before.get(path) != after[path]}
     assert changed == {"alexnet-seed1", "deepsentibank-seed0", "logs"}
-    assert list(csv.DictReader(open(out / "results.csv")))[:2] == [
-        {**new, "seconds": row["seconds"]} if new["run"] == "alexnet-seed0" else new
-        for row, new in zip(rows, csv.DictReader(open(out / "results.csv")))][:2]
+    assert (
+        list(csv.DictReader(open(out / "results.csv")))[:2]
+        == [
+            {**new, "seconds": row["seconds"]} if new["run"] == "alexnet-seed0" else new
+            for row, new in zip(rows, csv.DictReader(open(out / "results.csv")))
+        ][:2]
+    )
     done = command(*arguments, "--labels", "sentiment", cwd=tmp_path)
-    assert done.returncode == 2 and re.search("(alexnet|deepsentibank)-seed[01] was made by other options", done.stderr)
+    assert done.returncode == 2 and re.search(
+        "(alexnet|deepsentibank)-seed[01] was made by other options", done.stderr
+    )
     assert times() == after
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_trainings(tmp_path):
-    # A shell's background job, as a test run may be, has interruptions ignored, and so would its children.
-    process = subprocess.Popen([sys.executable, "-m", "mlr", "reproduce", "--rows", "vgg16", "--size", "tiny", "--out", "out"], cwd=str(tmp_path),
-                               stderr=subprocess.PIPE, universal_newlines=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    # A shell's background job, as a test run may be, has interruptions ignored, and so would its
+    # children.
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mlr",
+            "reproduce",
+            "--rows",
+            "vgg16",
+            "--size",
+            "tiny",
+            "--out",
+            "out",
+        ],
+        cwd=str(tmp_path),
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     log = tmp_path / "out" / "logs" / "vgg16-seed0.log"
     while not (log.is_file() and "training on" in log.read_text()):
         assert process.poll() is None
-        time.sleep(.2)
+        time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and errors.splitlines()[-1] == "mlr reproduce: error: interrupted"
+    assert (
+        process.returncode == 130 and errors.splitlines()[-1] == "mlr reproduce: error: interrupted"
+    )
     trainings = [path for path in Path("/proc").glob("[0-9]*/cwd") if owned(path, tmp_path)]
     assert trainings == []
 

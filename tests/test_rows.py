@@ -39,47 +39,95 @@ from mlr.runs.folder import Run
 from mlr.runtime.hashing import sha256_of
 from mlr.training.run import build_network, new_layers
 
-ROUNDING = dict(rtol=1e-5, atol=1e-6)   # float32, the same operators in another order
+ROUNDING = dict(rtol=1e-5, atol=1e-6)  # float32, the same operators in another order
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_network_of_every_row(row):
-    """As the demo has it: logits for each class, the same as a static graph and layer by layer; names as zoo files and Caffe have them."""
-    options = json.loads(json.dumps(network_options(DEMO[row], 5)))           # as read from config.json
+    """As the demo has it: logits for each class, the same as a static graph and layer by layer;
+    names as zoo files and Caffe have them.
+    """
+    # as read from config.json
+    options = json.loads(json.dumps(network_options(DEMO[row], 5)))
     net = build_network(options, [mx.cpu()])
     images = nd.random.normal(shape=(2, 3, 64, 64))
     hybridized = net(images)
     assert hybridized.shape == (2, paper.SENTIBANK_CONCEPTS if row == "deepsentibank" else 5)
     net.hybridize(False)
-    assert_allclose(net(images).asnumpy(), hybridized.asnumpy(), rtol=1e-4, atol=1e-5)      # float32 through up to 20 layers
-    assert np.ptp(hybridized.asnumpy(), axis=0).max() > 1e-4                                 # the image makes a difference
+    # float32 through up to 20 layers
+    assert_allclose(net(images).asnumpy(), hybridized.asnumpy(), rtol=1e-4, atol=1e-5)
+    # the image makes a difference
+    assert np.ptp(hybridized.asnumpy(), axis=0).max() > 1e-4
     names = net._collect_params_with_prefix()
     if options["kind"] in ("fine_tuned", "caffenet"):
-        assert all(re.fullmatch(r"features\.\d+(\.\w+)*", name) for name in names if name not in ("output.weight", "output.bias"))
+        assert all(
+            re.fullmatch(r"features\.\d+(\.\w+)*", name)
+            for name in names
+            if name not in ("output.weight", "output.bias")
+        )
         assert set(net.structural_parameters) == set(names) - {"output.weight", "output.bias"}
 
 
 def test_a_run_from_before_there_were_rows_is_of_the_multi_level_network():
-    net = new_network({"classes": 3, "backbone": paper.SLIM_BACKBONE, "taps": paper.TAPS, "widths": paper.BRANCH_WIDTHS, "style_width": 8})
+    net = new_network(
+        {
+            "classes": 3,
+            "backbone": paper.SLIM_BACKBONE,
+            "taps": paper.TAPS,
+            "widths": paper.BRANCH_WIDTHS,
+            "style_width": 8,
+        }
+    )
     assert isinstance(net, mlr.MultiLevelNet)
-    config, image = {"network": {"classes": 3}, "preprocessing": {"image_size": 64}, "options": {}}, nd.zeros((80, 90, 3), dtype="uint8")
-    assert training_transform(config, "gentle")(image).shape == evaluation_transform(config)(image).shape == (3, 64, 64)
+    config, image = (
+        {"network": {"classes": 3}, "preprocessing": {"image_size": 64}, "options": {}},
+        nd.zeros((80, 90, 3), dtype="uint8"),
+    )
+    assert (
+        training_transform(config, "gentle")(image).shape
+        == evaluation_transform(config)(image).shape
+        == (3, 64, 64)
+    )
     assert row_of(config) == "l_cil"
 
 
-@pytest.mark.parametrize("name, layer, size, inputs", [
-    ("alexnet_slim", 9, 64, 64), ("alexnet_slim", 9, 96, 64 * 2 * 2), ("alexnet_slim", 9, 224, 64 * 6 * 6),
-    ("vgg16_slim", 18, 64, 128 * 2 * 2), ("vgg16_slim", 18, 100, 128 * 3 * 3), ("vgg16_slim", 18, 224, 128 * 7 * 7)])
+@pytest.mark.parametrize(
+    "name, layer, size, inputs",
+    [
+        ("alexnet_slim", 9, 64, 64),
+        ("alexnet_slim", 9, 96, 64 * 2 * 2),
+        ("alexnet_slim", 9, 224, 64 * 6 * 6),
+        ("vgg16_slim", 18, 64, 128 * 2 * 2),
+        ("vgg16_slim", 18, 100, 128 * 3 * 3),
+        ("vgg16_slim", 18, 224, 128 * 7 * 7),
+    ],
+)
 def test_the_size_of_images_makes_the_first_dense_layer(name, layer, size, inputs):
-    net = new_network(json.loads(json.dumps(network_options(replace(RELEASED["alexnet"], row="vgg16", backbone=name, image_size=size), 2))))
+    net = new_network(
+        json.loads(
+            json.dumps(
+                network_options(
+                    replace(RELEASED["alexnet"], row="vgg16", backbone=name, image_size=size), 2
+                )
+            )
+        )
+    )
     materialize(net, [mx.cpu()], mx.init.Xavier())
     assert net.structural_parameters[f"features.{layer:d}.weight"].shape == (1024, inputs)
     assert net(nd.zeros((2, 3, size, size))).shape == (2, 2)
 
 
-@pytest.mark.parametrize("row, layer, shape", [
-    ("alexnet", "features.9.weight", (4096, 9216)), ("vgg16", "features.31.weight", (4096, 25088)), ("ar", "output.weight", (2, 4096)),
-    ("pcnn", "output.weight", (2, 4096)), ("resnet50", "output.weight", (2, 2048)), ("deepsentibank", "output.weight", (2089, 4096))])
+@pytest.mark.parametrize(
+    "row, layer, shape",
+    [
+        ("alexnet", "features.9.weight", (4096, 9216)),
+        ("vgg16", "features.31.weight", (4096, 25088)),
+        ("ar", "output.weight", (2, 4096)),
+        ("pcnn", "output.weight", (2, 4096)),
+        ("resnet50", "output.weight", (2, 2048)),
+        ("deepsentibank", "output.weight", (2089, 4096)),
+    ],
+)
 def test_the_released_networks_are_those_of_the_papers(row, layer, shape):
     net = new_network(network_options(RELEASED[row], 2))
     size = RELEASED[row].image_size
@@ -93,7 +141,9 @@ def test_slim_networks_have_a_quarter_of_the_channels():
         for net in (slim, zoo):
             net.infer_shape(nd.zeros((1, 3, 64, 64)))
         ours, theirs = ([p.shape[0] for p in net.collect_params().values()] for net in (slim, zoo))
-        assert ours[:-2] == [channels // 4 for channels in theirs[:-2]] and ours[-2:] == theirs[-2:] == [3, 3]
+        assert ours[:-2] == [channels // 4 for channels in theirs[:-2]] and ours[-2:] == theirs[
+            -2:
+        ] == [3, 3]
 
 
 def test_an_unknown_network():
@@ -101,8 +151,15 @@ def test_an_unknown_network():
         zoo_network("vgg17")
 
 
-@pytest.mark.parametrize("name, prefixed", [
-    ("alexnet", False), ("alexnet", True), ("resnet50_v1", True), pytest.param("vgg16", False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name, prefixed",
+    [
+        ("alexnet", False),
+        ("alexnet", True),
+        ("resnet50_v1", True),
+        pytest.param("vgg16", False, marks=pytest.mark.slow),
+    ],
+)
 def test_the_zoos_own_files(tmp_path, name, prefixed):
     """Of the zoo's network of 1,000 classes, saved by MXNet itself in both of its namings."""
     zoo, path = vision.get_model(name), str(tmp_path / "zoo.params")
@@ -116,7 +173,10 @@ def test_the_zoos_own_files(tmp_path, name, prefixed):
     materialize(net, [mx.cpu()], mx.init.Xavier())
     record = load_pretrained(net, path)
     assert record == {"source": path, "file": "zoo.params", "sha256": sha256_of(path)}
-    assert_allclose(net.features(images).asnumpy(), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())      # the same operators, float32
+    # the same operators, float32
+    assert_allclose(
+        net.features(images).asnumpy(), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max()
+    )
     assert net.output.weight.shape[0] == 2
 
 
@@ -127,7 +187,10 @@ def test_weights_of_another_network_change_nothing(tmp_path):
     nd.waitall()
     alexnet.save_parameters(str(tmp_path / "alexnet.params"))
     before = {name: parameter.data().asnumpy() for name, parameter in vgg.collect_params().items()}
-    with pytest.raises(ParametersError, match="parameters in .*alexnet.params don't fit the network: .* missing .* wrongly shaped"):
+    with pytest.raises(
+        ParametersError,
+        match="parameters in .*alexnet.params don't fit the network: .* missing .* wrongly shaped",
+    ):
         load_pretrained(vgg, str(tmp_path / "alexnet.params"))
     for name, parameter in vgg.collect_params().items():
         assert_array_equal(parameter.data().asnumpy(), before[name])
@@ -136,53 +199,89 @@ def test_weights_of_another_network_change_nothing(tmp_path):
 def test_the_network_of_pcnns_authors():
     net = FineTuned(2, "pcnn_small", 227)
     net.infer_shape(nd.zeros((1, 3, 227, 227)))
-    shapes = [p.shape for name, p in net._collect_params_with_prefix().items() if name.endswith("weight")]
+    shapes = [
+        p.shape for name, p in net._collect_params_with_prefix().items() if name.endswith("weight")
+    ]
     assert [shape[0] for shape in shapes] == [96, 256, 512, 512, 24, 2]
     assert shapes[0] == (96, 3, 11, 11) and shapes[1] == (256, 96, 5, 5)
 
 
-@pytest.mark.parametrize("kind, expected", [("add", lambda a, b: a + b), ("multiply", lambda a, b: a * b),
-                                            ("concat", lambda a, b: np.concatenate([a, b], axis=1))])
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        ("add", lambda a, b: a + b),
+        ("multiply", lambda a, b: a * b),
+        ("concat", lambda a, b: np.concatenate([a, b], axis=1)),
+    ],
+)
 def test_fusions(kind, expected):
     fusion = Fusion(3, kind)
     deep, style = nd.random.normal(shape=(4, 6)), nd.random.normal(shape=(4, 6))
     fusion.initialize(mx.init.Xavier())
     fusion(deep, style)
     weight, bias = fusion.output.weight.data().asnumpy(), fusion.output.bias.data().asnumpy()
-    both = expected(deep.asnumpy(), style.asnumpy()) / np.sqrt(1 + paper.BATCH_NORM_EPSILON)    # running statistics of 0 and 1
+    # running statistics of 0 and 1
+    both = expected(deep.asnumpy(), style.asnumpy()) / np.sqrt(1 + paper.BATCH_NORM_EPSILON)
     assert_allclose(fusion(deep, style).asnumpy(), both @ weight.T + bias, **ROUNDING)
 
 
 def test_fusions_that_do_not_fit():
-    with pytest.raises(InputError, match="unknown fusion glue: choose one of concat, add, multiply"):
+    with pytest.raises(
+        InputError, match="unknown fusion glue: choose one of concat, add, multiply"
+    ):
         Fusion(3, "glue")
-    with pytest.raises(InputError, match="needs a style as wide as the deep representation of resnet18_v2: give style_width 512, not 8"):
+    with pytest.raises(
+        InputError,
+        match=(
+            "needs a style as wide as the deep representation of resnet18_v2: give style_width "
+            "512, not 8"
+        ),
+    ):
         mlr.MultiLevelNet(3, backbone="resnet18_v2", style_width=8, fusion="add")
     assert mlr.MultiLevelNet(3, backbone="resnet18_v2", style_width=512, fusion="multiply")
 
 
 def test_the_scale_of_gram_matrices():
     maps = nd.random.normal(shape=(2, 3, 4, 4))
-    assert_allclose(Gram(100)(maps).asnumpy(), 100 * Gram()(maps).asnumpy(), rtol=1e-6)      # one float32 product
+    # one float32 product
+    assert_allclose(Gram(100)(maps).asnumpy(), 100 * Gram()(maps).asnumpy(), rtol=1e-6)
     flat = maps.asnumpy().reshape(2, 3, 16).astype(float)
-    assert_allclose(Gram(7.5)(maps).asnumpy(), 7.5 * flat @ flat.transpose(0, 2, 1) / 48, rtol=1e-5, atol=1e-6)     # float32, 16 terms
+    # float32, 16 terms
+    assert_allclose(
+        Gram(7.5)(maps).asnumpy(), 7.5 * flat @ flat.transpose(0, 2, 1) / 48, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("row", ["l_cil", "shallow"])
 def test_the_scale_reaches_every_branch(row):
-    """The bias is 0, so that the rectified output of a branch is as many times larger as its Gram matrix is."""
+    """The bias is 0, so that the rectified output of a branch is as many times larger as its Gram
+    matrix is.
+    """
     net = build_network(network_options(replace(DEMO[row], gram_scale=10.0), 3), [mx.cpu()])
-    maps = nd.random.normal(shape=(2, 32, 16, 16)), nd.random.normal(shape=(2, 32, 16, 16)), nd.random.normal(shape=(2, 32, 16, 16))
+    maps = (
+        nd.random.normal(shape=(2, 32, 16, 16)),
+        nd.random.normal(shape=(2, 32, 16, 16)),
+        nd.random.normal(shape=(2, 32, 16, 16)),
+    )
     assert len(net.shallow.branches) == 3
     for branch, x in zip(net.shallow.branches, maps):
-        pooled = nd.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1)) if len(branch.layers) == 3 else x
+        pooled = (
+            nd.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1))
+            if len(branch.layers) == 3
+            else x
+        )
         weight = branch.layers[-1].weight.data()
-        expected = nd.dot(Gram()(pooled).reshape((2, -1)), weight, transpose_b=True).relu().asnumpy()
-        assert_allclose(branch(x).asnumpy(), 10 * expected, rtol=1e-4, atol=1e-4)      # float32, 1,024 terms
-        assert expected.max() > .01
+        expected = (
+            nd.dot(Gram()(pooled).reshape((2, -1)), weight, transpose_b=True).relu().asnumpy()
+        )
+        # float32, 1,024 terms
+        assert_allclose(branch(x).asnumpy(), 10 * expected, rtol=1e-4, atol=1e-4)
+        assert expected.max() > 0.01
 
 
-@pytest.mark.parametrize("taps, left_out", [(("stem",), "stage1"), (("pool",), "stage1"), (("stage1", "stem"), "stage2")])
+@pytest.mark.parametrize(
+    "taps, left_out", [(("stem",), "stage1"), (("pool",), "stage1"), (("stage1", "stem"), "stage2")]
+)
 def test_branches_alone_leave_out_what_is_above_them(tmp_path, taps, left_out):
     net = ShallowOnly(3, paper.SLIM_BACKBONE, taps, [8] * len(taps), 4)
     materialize(net, [mx.cpu()], mx.init.Xavier())
@@ -193,7 +292,9 @@ def test_branches_alone_leave_out_what_is_above_them(tmp_path, taps, left_out):
     whole.save_parameters(str(tmp_path / "whole.params"))
     load_pretrained(net, str(tmp_path / "whole.params"))
     for name, parameter in net.structural_parameters.items():
-        assert_array_equal(parameter.data().asnumpy(), whole.structural_parameters[name].data().asnumpy())
+        assert_array_equal(
+            parameter.data().asnumpy(), whole.structural_parameters[name].data().asnumpy()
+        )
     images, maps = nd.random.normal(shape=(2, 3, 64, 64)), []
     x = whole.features[:4](images)
     for layer in (None, whole.features[4], whole.features[5]):
@@ -216,7 +317,9 @@ def test_a_runs_parameters_are_weights_to_start_from(tmp_path):
 
 
 def test_branches_alone_of_the_zoos_files(tmp_path):
-    """In the zoo's prefixed names the classifier and the upper stages are left out, too; anything else is too much or missing."""
+    """In the zoo's prefixed names the classifier and the upper stages are left out, too; anything
+    else is too much or missing.
+    """
     zoo, path = vision.get_model("resnet18_v2"), str(tmp_path / "zoo.params")
     zoo.initialize(mx.init.Xavier())
     zoo(nd.zeros((1, 3, 64, 64)))
@@ -225,11 +328,23 @@ def test_branches_alone_of_the_zoos_files(tmp_path):
     net = ShallowOnly(3, "resnet18_v2", ("pool",), [8], 4)
     materialize(net, [mx.cpu()], mx.init.Xavier())
     load_pretrained(net, path)
-    assert_array_equal(net.structural_parameters["features.1.weight"].data().asnumpy(), zoo.features[1].weight.data().asnumpy())
+    assert_array_equal(
+        net.structural_parameters["features.1.weight"].data().asnumpy(),
+        zoo.features[1].weight.data().asnumpy(),
+    )
     arrays = nd.load(path)
     first = next(name for name in arrays if name.endswith("conv0_weight") and "stage" not in name)
-    nd.save(path, {**{name: array for name, array in arrays.items() if not name.endswith("batchnorm1_gamma") or "stage" in name},
-                   first.replace("conv0", "conv9"): arrays[first]})
+    nd.save(
+        path,
+        {
+            **{
+                name: array
+                for name, array in arrays.items()
+                if not name.endswith("batchnorm1_gamma") or "stage" in name
+            },
+            first.replace("conv0", "conv9"): arrays[first],
+        },
+    )
     with pytest.raises(ParametersError) as error:
         load_pretrained(net, path)
     assert (error.value.missing, error.value.unexpected) == (["batchnorm1_gamma"], ["conv9_weight"])
@@ -238,24 +353,56 @@ def test_branches_alone_of_the_zoos_files(tmp_path):
 def test_only_layers_without_weights_learn_faster():
     net = new_network(network_options(DEMO["ar"], 2))
     preset = RELEASED["ar"]
-    assert {p.name for p in new_layers(net, preset, {"source": "zoo"})} == {net.output.weight.name, net.output.bias.name}
+    assert {p.name for p in new_layers(net, preset, {"source": "zoo"})} == {
+        net.output.weight.name,
+        net.output.bias.name,
+    }
     assert set(new_layers(net, preset, {"source": "zoo"}).values()) == {10}
-    assert new_layers(net, preset, {"source": "none"}) == new_layers(net, RELEASED["l_cil"], {"source": "zoo"}) == {}
+    assert (
+        new_layers(net, preset, {"source": "none"})
+        == new_layers(net, RELEASED["l_cil"], {"source": "zoo"})
+        == {}
+    )
 
 
 FITTED = ("--pretrained", "none", "--image-size", "64", "--ctx", "cpu")
 SMALL = (*FITTED, "--epochs", "1", "--batch-size", "4")
 TRIED = {
-    "alexnet": ("--backbone", "alexnet_slim"), "vgg16": ("--backbone", "vgg16_slim"), "resnet50": ("--backbone", paper.SLIM_BACKBONE),
-    "pcnn": ("--backbone", "vgg16_slim", "--rounds", "2", "--learning-rate", "0.001"), "deepsentibank": ("--backbone", "caffenet_slim"),
+    "alexnet": ("--backbone", "alexnet_slim"),
+    "vgg16": ("--backbone", "vgg16_slim"),
+    "resnet50": ("--backbone", paper.SLIM_BACKBONE),
+    "pcnn": ("--backbone", "vgg16_slim", "--rounds", "2", "--learning-rate", "0.001"),
+    "deepsentibank": ("--backbone", "caffenet_slim"),
     "ar": ("--backbone", "vgg16_slim"),
-    "l_cil": ("--backbone", paper.SLIM_BACKBONE, "--style-width", "160", "--fusion", "add", "--gram-scale", "10", "--taps", "by-width"),
+    "l_cil": (
+        "--backbone",
+        paper.SLIM_BACKBONE,
+        "--style-width",
+        "160",
+        "--fusion",
+        "add",
+        "--gram-scale",
+        "10",
+        "--taps",
+        "by-width",
+    ),
     "shallow": ("--backbone", paper.SLIM_BACKBONE, "--style-width", "8", "--taps", "pool"),
 }
 
 
 def trained_row(command, row, data, run, *more):
-    done = command("train", "--row", row, "--data", data, "--out", run, *(FITTED if row == "deepsentibank" else SMALL), *TRIED[row], *more)
+    done = command(
+        "train",
+        "--row",
+        row,
+        "--data",
+        data,
+        "--out",
+        run,
+        *(FITTED if row == "deepsentibank" else SMALL),
+        *TRIED[row],
+        *more,
+    )
     assert done.returncode == 0, done.stderr
     return run
 
@@ -273,33 +420,77 @@ def test_every_row_trains_evaluates_and_predicts(row, data, tmp_path, command):
     said = [json.loads(line) for line in done.stdout.splitlines()]
     confusion = np.zeros((2, 2), int)
     for line in said:
-        assert abs(sum(line["probabilities"].values()) - 1) < 1e-6              # float64
-        confusion[["awe", "fear"].index(line["image"].split("/")[-2]), ["awe", "fear"].index(line["label"])] += 1
-    assert confusion.tolist() == evaluation["confusion"]                        # both commands answer alike
+        assert abs(sum(line["probabilities"].values()) - 1) < 1e-6  # float64
+        confusion[
+            ["awe", "fear"].index(line["image"].split("/")[-2]),
+            ["awe", "fear"].index(line["label"]),
+        ] += 1
+    # both commands answer alike
+    assert confusion.tolist() == evaluation["confusion"]
 
 
-@pytest.mark.parametrize("rounds, stops", [
-    (1, [(7, "last.params")]), pytest.param(2, [(6, "last.params"), (6, "kept_1.json"), (9, "last.params")], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "rounds, stops",
+    [
+        (1, [(7, "last.params")]),
+        pytest.param(
+            2, [(6, "last.params"), (6, "kept_1.json"), (9, "last.params")], marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
-    """Stopped before its first selection, right after it, and within a round, a run ends as one that was not stopped."""
+    """Stopped before its first selection, right after it, and within a round, a run ends as one
+    that was not stopped.
+    """
+
     def train(*arguments):
         return mlr.train.main([*map(str, arguments), "--ctx", "cpu"])
 
-    files = ["last.params", "best.params", *(f"kept_{number + 1:d}.json" for number in range(rounds))]
-    options = ("--row", "pcnn", "--data", data, "--pretrained", "none", "--image-size", "64", "--batch-size", "4", "--backbone", "vgg16_slim",
-               "--rounds", rounds, "--epochs", "6", "--learning-rate", "0.001")  # too low to be certain of all images
+    files = [
+        "last.params",
+        "best.params",
+        *(f"kept_{number + 1:d}.json" for number in range(rounds)),
+    ]
+    options = (
+        "--row",
+        "pcnn",
+        "--data",
+        data,
+        "--pretrained",
+        "none",
+        "--image-size",
+        "64",
+        "--batch-size",
+        "4",
+        "--backbone",
+        "vgg16_slim",
+        # too low to be certain of all images
+        "--rounds",
+        rounds,
+        "--epochs",
+        "6",
+        "--learning-rate",
+        "0.001",
+    )
     assert train(*options, "--out", tmp_path / "whole") == 0
     whole = {name: (tmp_path / "whole" / name).read_bytes() for name in files}
-    assert len(Run.open(tmp_path / "whole").metrics) == 6 + 2 * rounds           # of all images, and rounds of a third as many epochs
+    # of all images, and rounds of a third as many epochs
+    assert len(Run.open(tmp_path / "whole").metrics) == 6 + 2 * rounds
     names = [f"{label}/{number:02d}.jpg" for label in ("awe", "fear") for number in range(6)]
-    trained_on = [round(line["images_per_second"] * line["seconds"]) for line in Run.open(tmp_path / "whole").metrics]
+    trained_on = [
+        round(line["images_per_second"] * line["seconds"])
+        for line in Run.open(tmp_path / "whole").metrics
+    ]
     assert trained_on[:6] == [12] * 6
     for name, images in zip(files[2:], (trained_on[6:8], trained_on[8:])):
         kept = json.loads(whole[name])
         assert images == [len(kept["kept"])] * 2
-        assert [names[index] for index in kept["kept"]] == kept["names"] and 2 <= len(kept["names"]) <= 12
+        assert [names[index] for index in kept["kept"]] == kept["names"] and 2 <= len(
+            kept["names"]
+        ) <= 12
         assert {name.partition("/")[0] for name in kept["names"]} == {"awe", "fear"}
-    assert len(json.loads(whole["kept_1.json"])["kept"]) < 12                    # else nothing was selected
+    # else nothing was selected
+    assert len(json.loads(whole["kept_1.json"])["kept"]) < 12
 
     commit = CommittedFolder.commit
     for epochs, file in stops:
@@ -307,13 +498,19 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
 
         def stop_there(self, contents, *arguments, **options):
             commit(self, contents, *arguments, **options)
-            if (len((self.path / "metrics.jsonl").read_text().splitlines()) if self.has("metrics.jsonl") else 0) == epochs and file in contents:
+            if (
+                len((self.path / "metrics.jsonl").read_text().splitlines())
+                if self.has("metrics.jsonl")
+                else 0
+            ) == epochs and file in contents:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr(CommittedFolder, "commit", stop_there)
             assert train(*options, "--out", run) == 130
-        assert len(Run.open(run).metrics) == epochs and Run.open(run).has("kept_1.json") == (file == "kept_1.json" or epochs > 6)
+        assert len(Run.open(run).metrics) == epochs and Run.open(run).has("kept_1.json") == (
+            file == "kept_1.json" or epochs > 6
+        )
         assert train("--resume", "--out", run) == 0
         for name in files:
             assert (run / name).read_bytes() == whole[name], (run, name)
@@ -323,36 +520,101 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
 def test_pcnn_transfers_to_a_target(data, tmp_path, command):
     target = write_images(tmp_path / "target", train=4, valid=1, test=3)
     run = trained_row(command, "pcnn", data, tmp_path / "run", "--target", target)
-    assert [round(line["images_per_second"] * line["seconds"]) for line in Run.open(run).metrics][::3] == [12, 8]
+    assert [round(line["images_per_second"] * line["seconds"]) for line in Run.open(run).metrics][
+        ::3
+    ] == [12, 8]
     assert len(Run.open(run).metrics) == 4
     assert command("evaluate", "--run", run, "--ctx", "cpu").returncode == 0
     evaluation = json.loads((run / "evaluation_test.json").read_text())
     assert evaluation["images"] == 6 and str(target) in evaluation["data"]
     other = write_images(tmp_path / "other", classes=("anger", "joy"))
-    done = command("train", "--row", "pcnn", "--data", data, "--out", tmp_path / "no", *SMALL, *TRIED["pcnn"], "--target", other)
+    done = command(
+        "train",
+        "--row",
+        "pcnn",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "no",
+        *SMALL,
+        *TRIED["pcnn"],
+        "--target",
+        other,
+    )
     assert done.returncode == 2 and "has the classes anger, joy, but" in done.stderr
 
 
 def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
-    run = trained_row(command, "deepsentibank", data, tmp_path / "run", "--svm-kernel", "rbf", "--svm-c", "2", "--svm-class-weight", "none")
+    run = trained_row(
+        command,
+        "deepsentibank",
+        data,
+        tmp_path / "run",
+        "--svm-kernel",
+        "rbf",
+        "--svm-c",
+        "2",
+        "--svm-class-weight",
+        "none",
+    )
     opened = Run.open(run)
     assert opened.config["features"] == "fc7"
     arrays = read_params(opened.verified("svm.params"))
     assert arrays["mean"].shape == (1024,) and arrays["support_vectors"].dtype == np.float64
     predictor, paths = Predictor.of_run(opened, [mx.cpu()]), sorted((data / "test").glob("*/*.jpg"))
-    features = predictor.net.features(nd.stack(*[caffe_transform(64)(read_image(path)) for path in paths])).asnumpy()
+    features = predictor.net.features(
+        nd.stack(*[caffe_transform(64)(read_image(path)) for path in paths])
+    ).asnumpy()
     expected = SupportVectorMachine.from_arrays(arrays).probabilities(features)
-    trained_on = nd.stack(*[caffe_transform(64)(read_image(path)) for path in sorted((data / "train").glob("*/*.jpg"))])
-    assert_allclose(arrays["mean"], predictor.net.features(trained_on).asnumpy().mean(axis=0), rtol=1e-4, atol=1e-5)            # float32, 12 images
-    assert_allclose(predictor.of_files(paths, ["-"] * 4), expected, rtol=1e-6)                  # float64 of the same float32 features
-    assert sorted(path.name for path in run.iterdir() if path.suffix in (".params", ".png", ".pkl", ".joblib")) == [
-        "confusion.png", "last.params", "optimizer.params", "svm.params"]
-    done = command("train", "--row", "deepsentibank", "--data", data, "--out", tmp_path / "full", *FITTED, *TRIED["deepsentibank"],
-                   "--pretrained", run / "last.params")
+    trained_on = nd.stack(
+        *[
+            caffe_transform(64)(read_image(path))
+            for path in sorted((data / "train").glob("*/*.jpg"))
+        ]
+    )
+    # float32, 12 images
+    assert_allclose(
+        arrays["mean"],
+        predictor.net.features(trained_on).asnumpy().mean(axis=0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    # float64 of the same float32 features
+    assert_allclose(predictor.of_files(paths, ["-"] * 4), expected, rtol=1e-6)
+    assert sorted(
+        path.name for path in run.iterdir() if path.suffix in (".params", ".png", ".pkl", ".joblib")
+    ) == ["confusion.png", "last.params", "optimizer.params", "svm.params"]
+    done = command(
+        "train",
+        "--row",
+        "deepsentibank",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "full",
+        *FITTED,
+        *TRIED["deepsentibank"],
+        "--pretrained",
+        run / "last.params",
+    )
     assert done.returncode == 0, done.stderr
-    assert Run.open(tmp_path / "full").config["features"] == "fc8"               # a file with all 2,089 outputs
-    done = command("train", "--row", "deepsentibank", "--data", data, "--out", tmp_path / "zoo", "--pretrained", "zoo")
-    assert done.returncode == 2 and "the Gluon zoo has no CaffeNet: give --pretrained FILE" in done.stderr
+    # a file with all 2,089 outputs
+    assert Run.open(tmp_path / "full").config["features"] == "fc8"
+    done = command(
+        "train",
+        "--row",
+        "deepsentibank",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "zoo",
+        "--pretrained",
+        "zoo",
+    )
+    assert (
+        done.returncode == 2
+        and "the Gluon zoo has no CaffeNet: give --pretrained FILE" in done.stderr
+    )
 
 
 @pytest.mark.slow
@@ -367,25 +629,78 @@ def test_proposals_from_a_file(data, tmp_path, command):
     assert done.returncode == 2 and "awe/00.jpg" in done.stderr and "boxes.npz" in done.stderr
 
 
-@pytest.mark.parametrize("arguments, text", [
-    (("--row", "vgg16", "--taps", "released"), "--taps is not for --row vgg16, only for l_cil, shallow"),
-    (("--row", "alexnet", "--rounds", "2"), "--rounds is not for --row alexnet, only for pcnn"),
-    (("--row", "deepsentibank", "--optimizer", "adam"), "--optimizer is not for --row deepsentibank, only for alexnet"),
-    (("--row", "l_cil", "--svm-c", "2"), "--svm-c is not for --row l_cil, only for deepsentibank"),
-    (("--row", "vgg16", "--backbone", "alexnet"), "--backbone alexnet is not for --row vgg16: choose one of vgg16, vgg16_slim"),
-    (("--row", "l_cil", "--fusion", "add", "--style-width", "8", "--backbone", "resnet18_v2", "--pretrained", "none"), "give style_width 512, not 8"),
-    (("--row", "resnet50", "--proposals", "boxes.npz"), "--proposals is not for --row resnet50, only for ar"),
-    (("--row", "shallow", "--fusion", "add"), "--fusion is not for --row shallow, only for l_cil"),
-    (("--row", "vgg16", "--target", "somewhere"), "--target is not for --row vgg16, only for pcnn"),
-    (("--taps", "pool", "--row", "deepsentibank"), "--taps is not for --row deepsentibank, only for l_cil, shallow"),
-    (("--backbone", "vgg16"), "--backbone vgg16 is not for --row l_cil: choose one of resnet18_v2"),
-    (("--row", "vgg16", "--backbone", "vgg16_slim", "--pretrained", "zoo"), "the Gluon zoo has no ImageNet weights of vgg16_slim"),
-    (("--row", "resnet52",), "argument --row: invalid choice: 'resnet52'"),
-])
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (
+            ("--row", "vgg16", "--taps", "released"),
+            "--taps is not for --row vgg16, only for l_cil, shallow",
+        ),
+        (("--row", "alexnet", "--rounds", "2"), "--rounds is not for --row alexnet, only for pcnn"),
+        (
+            ("--row", "deepsentibank", "--optimizer", "adam"),
+            "--optimizer is not for --row deepsentibank, only for alexnet",
+        ),
+        (
+            ("--row", "l_cil", "--svm-c", "2"),
+            "--svm-c is not for --row l_cil, only for deepsentibank",
+        ),
+        (
+            ("--row", "vgg16", "--backbone", "alexnet"),
+            "--backbone alexnet is not for --row vgg16: choose one of vgg16, vgg16_slim",
+        ),
+        (
+            (
+                "--row",
+                "l_cil",
+                "--fusion",
+                "add",
+                "--style-width",
+                "8",
+                "--backbone",
+                "resnet18_v2",
+                "--pretrained",
+                "none",
+            ),
+            "give style_width 512, not 8",
+        ),
+        (
+            ("--row", "resnet50", "--proposals", "boxes.npz"),
+            "--proposals is not for --row resnet50, only for ar",
+        ),
+        (
+            ("--row", "shallow", "--fusion", "add"),
+            "--fusion is not for --row shallow, only for l_cil",
+        ),
+        (
+            ("--row", "vgg16", "--target", "somewhere"),
+            "--target is not for --row vgg16, only for pcnn",
+        ),
+        (
+            ("--taps", "pool", "--row", "deepsentibank"),
+            "--taps is not for --row deepsentibank, only for l_cil, shallow",
+        ),
+        (
+            ("--backbone", "vgg16"),
+            "--backbone vgg16 is not for --row l_cil: choose one of resnet18_v2",
+        ),
+        (
+            ("--row", "vgg16", "--backbone", "vgg16_slim", "--pretrained", "zoo"),
+            "the Gluon zoo has no ImageNet weights of vgg16_slim",
+        ),
+        (
+            (
+                "--row",
+                "resnet52",
+            ),
+            "argument --row: invalid choice: 'resnet52'",
+        ),
+    ],
+)
 def test_options_that_do_not_fit_the_row(data, tmp_path, capsys, arguments, text):
     try:
         code = mlr.train.main(["--data", str(data), "--out", str(tmp_path / "run"), *arguments])
-    except SystemExit as stop:                                                   # of argparse
+    except SystemExit as stop:  # of argparse
         code = stop.code
     errors = capsys.readouterr().err
     assert code == 2 and text in errors
@@ -399,7 +714,19 @@ def test_every_backbone_of_a_row_is_known():
 
 def test_wrong_proposals_are_found_before_training(data, tmp_path, command):
     (tmp_path / "boxes.npz").write_bytes(b"no boxes")
-    done = command("train", "--row", "ar", "--data", data, "--out", tmp_path / "run", *SMALL, *TRIED["ar"], "--proposals", tmp_path / "boxes.npz")
+    done = command(
+        "train",
+        "--row",
+        "ar",
+        "--data",
+        data,
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+        *TRIED["ar"],
+        "--proposals",
+        tmp_path / "boxes.npz",
+    )
     assert done.returncode == 2 and "boxes.npz is no .npz file" in done.stderr
     assert not (tmp_path / "run").exists()
 
@@ -412,13 +739,32 @@ def boxes_of(names, path):
     np.savez(path, **{name: np.array([[0, 0, 40, 40, 2]], float) for name in names})
 
 
-def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(data, tmp_path, monkeypatch, capsys):
-    """They are found by class and file, or by file alone; an image without any does not cost the others their answers."""
+def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(
+    data, tmp_path, monkeypatch, capsys
+):
+    """They are found by class and file, or by file alone; an image without any does not cost the
+    others their answers.
+    """
     monkeypatch.chdir(tmp_path)
     names = [f"{label}/{number:02d}.jpg" for label in ("awe", "fear") for number in range(2)]
     boxes_of(names, "boxes.npz")
     run = tmp_path / "run"
-    assert in_process(mlr.train, "--row", "ar", "--data", data, "--out", run, *SMALL, *TRIED["ar"], "--proposals", "boxes.npz") == 0
+    assert (
+        in_process(
+            mlr.train,
+            "--row",
+            "ar",
+            "--data",
+            data,
+            "--out",
+            run,
+            *SMALL,
+            *TRIED["ar"],
+            "--proposals",
+            "boxes.npz",
+        )
+        == 0
+    )
     monkeypatch.chdir("/")
     assert in_process(mlr.evaluate, "--run", run, "--ctx", "cpu") == 0
     capsys.readouterr()
@@ -435,7 +781,9 @@ def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(data, t
 def test_the_report_of_a_row_without_epochs(data, tmp_path, command):
     run = trained_row(command, "deepsentibank", data, tmp_path / "run")
     assert in_process(mlr.evaluate, "--run", run, "--report", "--ctx", "cpu") == 0
-    assert "This system is fitted at once, without epochs." in (run / "report_test.html").read_text()
+    assert (
+        "This system is fitted at once, without epochs." in (run / "report_test.html").read_text()
+    )
     shipped = tmp_path / "shipped"
     Run.open(run).ship(shipped)
     assert in_process(mlr.predict, "--run", shipped, "--ctx", "cpu", data / "test") == 0
@@ -443,15 +791,45 @@ def test_the_report_of_a_row_without_epochs(data, tmp_path, command):
 
 @pytest.mark.slow
 def test_the_best_epoch_of_a_transfer_is_one_of_the_targets(data, tmp_path):
-    """The target's labels are swapped, so that its balanced accuracy on valid stays below the source's."""
+    """The target's labels are swapped, so that its balanced accuracy on valid stays below the
+    source's.
+    """
     write_images(tmp_path / "target", classes=("fear", "awe"), train=4, valid=2, test=2)
     run = tmp_path / "run"
-    assert in_process(mlr.train, "--row", "pcnn", "--data", data, "--target", tmp_path / "target", "--out", run, *SMALL, "--backbone", "vgg16_slim",
-                      "--epochs", 6, "--learning-rate", "0.003") == 0
+    assert (
+        in_process(
+            mlr.train,
+            "--row",
+            "pcnn",
+            "--data",
+            data,
+            "--target",
+            tmp_path / "target",
+            "--out",
+            run,
+            *SMALL,
+            "--backbone",
+            "vgg16_slim",
+            "--epochs",
+            6,
+            "--learning-rate",
+            "0.003",
+        )
+        == 0
+    )
     lines = Run.open(run).metrics
     assert [line.get("target", False) for line in lines] == [False] * 8 + [True] * 2
-    assert max(line["valid_balanced_accuracy"] for line in lines[8:]) < 1 == max(line["valid_balanced_accuracy"] for line in lines[:8])
-    assert in_process(mlr.evaluate, "--run", run, "--split", "valid", "--parameters", "best", "--ctx", "cpu") == 0
+    assert (
+        max(line["valid_balanced_accuracy"] for line in lines[8:])
+        < 1
+        == max(line["valid_balanced_accuracy"] for line in lines[:8])
+    )
+    assert (
+        in_process(
+            mlr.evaluate, "--run", run, "--split", "valid", "--parameters", "best", "--ctx", "cpu"
+        )
+        == 0
+    )
     best = json.loads((run / "evaluation_valid-best.json").read_text())["balanced_accuracy"]
     assert best == max(line["valid_balanced_accuracy"] for line in lines[8:])
 
@@ -461,12 +839,42 @@ def test_the_best_epoch_of_a_transfer_is_one_of_the_targets(data, tmp_path):
 def test_a_target_without_valid_and_one_in_folds(data, tmp_path, splits):
     write_images(tmp_path / "target", train=4, valid=0, test=3)
     name = dict(zip(("train", "test"), splits))
-    entries = [Entry(str(path.relative_to(tmp_path / "target")), path.parts[-2], "", name[path.parts[-3]], 80, 64, sha256_of(path))
-               for path in sorted((tmp_path / "target").glob("*/*/*.jpg"))]
-    write_prepared(tmp_path / "prepared", {"root": str(tmp_path / "target"), "dataset": "csv"}, entries, [])
+    entries = [
+        Entry(
+            str(path.relative_to(tmp_path / "target")),
+            path.parts[-2],
+            "",
+            name[path.parts[-3]],
+            80,
+            64,
+            sha256_of(path),
+        )
+        for path in sorted((tmp_path / "target").glob("*/*/*.jpg"))
+    ]
+    write_prepared(
+        tmp_path / "prepared", {"root": str(tmp_path / "target"), "dataset": "csv"}, entries, []
+    )
     run = tmp_path / "run"
-    assert in_process(mlr.train, "--row", "pcnn", "--data", data, "--target", tmp_path / "prepared", "--out", run, *SMALL, "--backbone", "vgg16_slim",
-                      "--learning-rate", "0.001", *(("--fold", 2) if splits == ("1", "2") else ())) == 0
+    assert (
+        in_process(
+            mlr.train,
+            "--row",
+            "pcnn",
+            "--data",
+            data,
+            "--target",
+            tmp_path / "prepared",
+            "--out",
+            run,
+            *SMALL,
+            "--backbone",
+            "vgg16_slim",
+            "--learning-rate",
+            "0.001",
+            *(("--fold", 2) if splits == ("1", "2") else ()),
+        )
+        == 0
+    )
     assert "test_accuracy" in Run.open(run).metrics[-1]
     assert in_process(mlr.evaluate, "--run", run, "--ctx", "cpu") == 0
     assert json.loads((run / "evaluation_test.json").read_text())["images"] == 6

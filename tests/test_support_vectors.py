@@ -13,9 +13,22 @@ EIGHT, TWO = 8, 2
 
 
 def clouds(classes, images=160, features=12):
-    """Features (N, D) float32, as a network has them, of unequal classes that overlap, one feature constant; and labels (N,)."""
-    labels = np.concatenate([np.arange(classes), np.random.choice(classes, images, p=np.arange(1, classes + 1) * 2 / classes / (classes + 1))])
-    vectors = np.random.normal(size=(classes, features))[labels] * 20 + np.random.normal(0, 25, (len(labels), features)) + 50
+    """Features (N, D) float32, as a network has them, of unequal classes that overlap, one feature
+    constant; and labels (N,).
+    """
+    labels = np.concatenate(
+        [
+            np.arange(classes),
+            np.random.choice(
+                classes, images, p=np.arange(1, classes + 1) * 2 / classes / (classes + 1)
+            ),
+        ]
+    )
+    vectors = (
+        np.random.normal(size=(classes, features))[labels] * 20
+        + np.random.normal(0, 25, (len(labels), features))
+        + 50
+    )
     vectors[:, 3] = 7
     return vectors.astype(np.float32), labels
 
@@ -23,18 +36,27 @@ def clouds(classes, images=160, features=12):
 def scikit_learns(features, labels, kernel, c=1.0, class_weight="balanced"):
     """Return scikit-learn's own machine, and the function that standardises features for it."""
     scaler = StandardScaler().fit(features.astype(float))
-    machine = SVC(C=c, kernel=kernel, gamma=1 / features.shape[1], class_weight=class_weight, break_ties=True)
-    return machine.fit(scaler.transform(features.astype(float)), labels), lambda vectors: scaler.transform(vectors.astype(float))
+    machine = SVC(
+        C=c, kernel=kernel, gamma=1 / features.shape[1], class_weight=class_weight, break_ties=True
+    )
+    return machine.fit(
+        scaler.transform(features.astype(float)), labels
+    ), lambda vectors: scaler.transform(vectors.astype(float))
 
 
-@pytest.mark.parametrize("options", [{}, {"c": .05, "class_weight": None}], ids=["default", "options"])
+@pytest.mark.parametrize(
+    "options", [{}, {"c": 0.05, "class_weight": None}], ids=["default", "options"]
+)
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
 @pytest.mark.parametrize("classes", [TWO, 3, EIGHT])
 def test_scores_are_scikit_learns_also_after_saving(tmp_path, classes, kernel, options):
     features, labels = clouds(classes)
     machine = fit(features, labels, kernel, **options)
     path = str(tmp_path / "svm.params")
-    mx.nd.save(path, {name: mx.nd.array(array, dtype=array.dtype) for name, array in machine.arrays().items()})
+    mx.nd.save(
+        path,
+        {name: mx.nd.array(array, dtype=array.dtype) for name, array in machine.arrays().items()},
+    )
     restored = SupportVectorMachine.from_arrays(read_params(path), path)
     reference, standardised = scikit_learns(features, labels, kernel, **options)
     unseen = np.concatenate([clouds(classes)[0], features])
@@ -42,9 +64,13 @@ def test_scores_are_scikit_learns_also_after_saving(tmp_path, classes, kernel, o
     if classes == TWO:
         expected = np.stack([-expected, expected], axis=1)
     assert machine.scores(unseen).shape == (len(unseen), classes) and machine.classes == classes
-    assert_allclose(machine.scores(unseen), expected, rtol=0, atol=1e-11)              # float64, sums of hundreds of terms in another order
-    assert_array_equal(restored.scores(unseen), machine.scores(unseen))                # the same numbers: saved as float64
-    assert_array_equal(restored.scores(unseen).argmax(axis=1), reference.predict(standardised(unseen)))
+    # float64, sums of hundreds of terms in another order
+    assert_allclose(machine.scores(unseen), expected, rtol=0, atol=1e-11)
+    # the same numbers: saved as float64
+    assert_array_equal(restored.scores(unseen), machine.scores(unseen))
+    assert_array_equal(
+        restored.scores(unseen).argmax(axis=1), reference.predict(standardised(unseen))
+    )
 
 
 def test_many_rows_are_taken_in_parts(monkeypatch):
@@ -52,7 +78,8 @@ def test_many_rows_are_taken_in_parts(monkeypatch):
     machine = fit(features, labels, "rbf")
     whole = machine.scores(features)
     monkeypatch.setattr("mlr.inference.support_vectors.ROWS_AT_ONCE", 7)
-    assert_allclose(machine.scores(features), whole, rtol=0, atol=1e-12)               # float64, another blocking of the same sums
+    # float64, another blocking of the same sums
+    assert_allclose(machine.scores(features), whole, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("classes", [TWO, EIGHT])
@@ -61,41 +88,70 @@ def test_probabilities_rank_as_the_scores_do(classes):
     machine = fit(features, labels)
     probabilities = machine.probabilities(features)
     assert probabilities.shape == (len(features), classes)
-    assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-12)                  # float64
+    assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-12)  # float64
     assert_array_equal(probabilities.argmax(axis=1), machine.scores(features).argmax(axis=1))
     ratio = np.log(probabilities[:, 0] / probabilities[:, 1])
-    assert_allclose(ratio, machine.scores(features)[:, 0] - machine.scores(features)[:, 1], rtol=0, atol=1e-9)     # a quotient and a logarithm
+    # a quotient and a logarithm
+    assert_allclose(
+        ratio, machine.scores(features)[:, 0] - machine.scores(features)[:, 1], rtol=0, atol=1e-9
+    )
 
 
 def test_probabilities_of_a_high_score():
-    arrays = {"mean": np.zeros(1), "scale": np.ones(1), "intercepts": np.zeros(1), "weights": np.ones((1, 1))}
-    assert_array_equal(SupportVectorMachine.from_arrays(arrays).probabilities([[5000.]]), [[1, 0]])
+    arrays = {
+        "mean": np.zeros(1),
+        "scale": np.ones(1),
+        "intercepts": np.zeros(1),
+        "weights": np.ones((1, 1)),
+    }
+    assert_array_equal(SupportVectorMachine.from_arrays(arrays).probabilities([[5000.0]]), [[1, 0]])
 
 
 def test_the_votes_of_three_by_hand():
     """Pairs (0, 1), (0, 2), (1, 2) with decisions 1, -2, 3: a vote each, and sums -1, 2, -1."""
-    arrays = {"mean": np.zeros(1), "scale": np.ones(1), "intercepts": np.array([1., -2, 3]), "weights": np.zeros((3, 1))}
-    scores = SupportVectorMachine.from_arrays(arrays).scores([[0.]])
-    assert_allclose(scores, [[1 - 1 / 6, 1 + 2 / 9, 1 - 1 / 6]], rtol=1e-15, atol=0)   # float64
+    arrays = {
+        "mean": np.zeros(1),
+        "scale": np.ones(1),
+        "intercepts": np.array([1.0, -2, 3]),
+        "weights": np.zeros((3, 1)),
+    }
+    scores = SupportVectorMachine.from_arrays(arrays).scores([[0.0]])
+    assert_allclose(scores, [[1 - 1 / 6, 1 + 2 / 9, 1 - 1 / 6]], rtol=1e-15, atol=0)  # float64
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"kernel": "poly"}, "unknown kernel poly: choose one of linear, rbf"), ({"c": 0}, "must be above 0, not 0"), ({"c": np.inf}, "not inf"),
-    ({"labels": np.zeros(4, int)}, r"6 feature vectors need as many labels, not \(4,\)"),
-    ({"labels": np.zeros(6, int)}, "at least two, labelled from 0; there are images of 0$"),
-    ({"labels": np.array([0, 0, 2, 2, 3, 3])}, "there are images of 0, 2, 3$"),
-    ({"labels": np.array([1, 1, 1, 2, 2, 2])}, "there are images of 1, 2$"),
-    ({"features": np.ones(6)}, r"features are of shape \(6,\), not \(N, D\)"), ({"features": np.ones((6, 0))}, r"shape \(6, 0\)"),
-    ({"features": np.full((6, 2), np.nan)}, "NaN or infinite"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"kernel": "poly"}, "unknown kernel poly: choose one of linear, rbf"),
+        ({"c": 0}, "must be above 0, not 0"),
+        ({"c": np.inf}, "not inf"),
+        ({"labels": np.zeros(4, int)}, r"6 feature vectors need as many labels, not \(4,\)"),
+        ({"labels": np.zeros(6, int)}, "at least two, labelled from 0; there are images of 0$"),
+        ({"labels": np.array([0, 0, 2, 2, 3, 3])}, "there are images of 0, 2, 3$"),
+        ({"labels": np.array([1, 1, 1, 2, 2, 2])}, "there are images of 1, 2$"),
+        ({"features": np.ones(6)}, r"features are of shape \(6,\), not \(N, D\)"),
+        ({"features": np.ones((6, 0))}, r"shape \(6, 0\)"),
+        ({"features": np.full((6, 2), np.nan)}, "NaN or infinite"),
+    ],
+)
 def test_what_can_not_be_trained_on(change, message):
-    given = {"features": np.random.normal(size=(6, 2)), "labels": np.array([0, 1, 0, 1, 0, 1]), **change}
+    given = {
+        "features": np.random.normal(size=(6, 2)),
+        "labels": np.array([0, 1, 0, 1, 0, 1]),
+        **change,
+    }
     with pytest.raises(InputError, match=message):
         fit(**given)
 
 
-@pytest.mark.parametrize("features, message", [
-    (np.ones((3, 5)), r"shape \(3, 5\), not \(N, 12\)"), (np.full((3, 12), np.inf), "NaN or infinite"), (np.ones(12), r"shape \(12,\)")])
+@pytest.mark.parametrize(
+    "features, message",
+    [
+        (np.ones((3, 5)), r"shape \(3, 5\), not \(N, 12\)"),
+        (np.full((3, 12), np.inf), "NaN or infinite"),
+        (np.ones(12), r"shape \(12,\)"),
+    ],
+)
 def test_features_of_another_network(features, message):
     machine = fit(*clouds(TWO))
     for method in (machine.scores, machine.probabilities):
@@ -103,31 +159,53 @@ def test_features_of_another_network(features, message):
             method(features)
 
 
-@pytest.mark.parametrize("kernel, name, value, message", [
-    ("linear", "weights", None, "lacks coefficients, gamma, support_vectors, and has nothing too much"),
-    ("rbf", "gamma", None, "lacks gamma, and has nothing too much"),
-    ("linear", "gamma", np.ones(1), "lacks nothing, and has gamma too much"),
-    ("linear", "mean", np.ones(11), r"scale is float64 of shape \(12,\)"),
-    ("linear", "weights", np.ones((2, 12)), r"weights is float64 of shape \(2, 12\)"),
-    ("rbf", "coefficients", np.ones((3, 2)), r"coefficients is float64 of shape \(3, 2\)"),
-    ("rbf", "gamma", np.ones(2), r"gamma is float64 of shape \(2,\)"), ("rbf", "gamma", np.array(.1), r"gamma is float64 of shape \(\)"),
-    ("rbf", "gamma", np.zeros(1), "gamma holds a value that is not finite, or not above 0"),
-    ("linear", "scale", np.zeros(12), "scale holds a value that is not finite, or not above 0"),
-    ("linear", "intercepts", np.array([1, np.nan, 1]), "intercepts holds a value that is not finite;"),
-    ("linear", "intercepts", np.ones(3, int), r"intercepts is int64 of shape \(3,\)"),
-    ("linear", "intercepts", np.ones((3, 1)), r"intercepts is float64 of shape \(3, 1\)"),
-    ("linear", "intercepts", np.ones(0), r"intercepts is float64 of shape \(0,\)"),
-])
+@pytest.mark.parametrize(
+    "kernel, name, value, message",
+    [
+        (
+            "linear",
+            "weights",
+            None,
+            "lacks coefficients, gamma, support_vectors, and has nothing too much",
+        ),
+        ("rbf", "gamma", None, "lacks gamma, and has nothing too much"),
+        ("linear", "gamma", np.ones(1), "lacks nothing, and has gamma too much"),
+        ("linear", "mean", np.ones(11), r"scale is float64 of shape \(12,\)"),
+        ("linear", "weights", np.ones((2, 12)), r"weights is float64 of shape \(2, 12\)"),
+        ("rbf", "coefficients", np.ones((3, 2)), r"coefficients is float64 of shape \(3, 2\)"),
+        ("rbf", "gamma", np.ones(2), r"gamma is float64 of shape \(2,\)"),
+        ("rbf", "gamma", np.array(0.1), r"gamma is float64 of shape \(\)"),
+        ("rbf", "gamma", np.zeros(1), "gamma holds a value that is not finite, or not above 0"),
+        ("linear", "scale", np.zeros(12), "scale holds a value that is not finite, or not above 0"),
+        (
+            "linear",
+            "intercepts",
+            np.array([1, np.nan, 1]),
+            "intercepts holds a value that is not finite;",
+        ),
+        ("linear", "intercepts", np.ones(3, int), r"intercepts is int64 of shape \(3,\)"),
+        ("linear", "intercepts", np.ones((3, 1)), r"intercepts is float64 of shape \(3, 1\)"),
+        ("linear", "intercepts", np.ones(0), r"intercepts is float64 of shape \(0,\)"),
+    ],
+)
 def test_hostile_arrays(kernel, name, value, message):
     arrays = fit(*clouds(3), kernel).arrays()
     arrays[name] = value
     arrays = {name: array for name, array in arrays.items() if array is not None}
-    with pytest.raises(InputError, match="svm.params holds no support vector machine, or a damaged one: .*" + message):
+    with pytest.raises(
+        InputError,
+        match="svm.params holds no support vector machine, or a damaged one: .*" + message,
+    ):
         SupportVectorMachine.from_arrays(arrays, "svm.params")
 
 
 def test_a_number_of_decisions_that_no_number_of_classes_has():
-    arrays = {"mean": np.zeros(1), "scale": np.ones(1), "intercepts": np.ones(5), "weights": np.ones((5, 1))}
+    arrays = {
+        "mean": np.zeros(1),
+        "scale": np.ones(1),
+        "intercepts": np.ones(5),
+        "weights": np.ones((5, 1)),
+    }
     with pytest.raises(InputError, match="5 intercepts are of no number of pairs"):
         SupportVectorMachine.from_arrays(arrays)
 

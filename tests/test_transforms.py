@@ -27,14 +27,20 @@ def test_evaluation_is_a_square_resize_and_a_normalization(height, width):
     result = evaluation_transform()(image)
     assert result.shape == (3, 224, 224) and result.dtype == np.float32
     expected = mx.image.imresize(image, 224, 224, 1).asnumpy()
-    assert_allclose(result.asnumpy(), normalized(expected), atol=1e-6)       # float32 of numbers up to 3
+    # float32 of numbers up to 3
+    assert_allclose(result.asnumpy(), normalized(expected), atol=1e-6)
 
 
 def test_resize_is_bilinear_as_in_opencv():
     image = picture(50, 70)
     result = evaluation_transform(64)(image).asnumpy()
-    # Builds of OpenCV round the interpolation differently: a grey level is 1 / 255 / 0.224 = 0.0175.
-    assert_allclose(result, normalized(cv2.resize(image.asnumpy(), (64, 64), interpolation=cv2.INTER_LINEAR)), atol=0.018)
+    # Builds of OpenCV round the interpolation differently: a grey level is 1 / 255 / 0.224 =
+    # 0.0175.
+    assert_allclose(
+        result,
+        normalized(cv2.resize(image.asnumpy(), (64, 64), interpolation=cv2.INTER_LINEAR)),
+        atol=0.018,
+    )
 
 
 @pytest.mark.parametrize("size", [64, 224])
@@ -50,57 +56,79 @@ def test_training_is_random_and_repeatable(size, augmentation):
 
     assert draw(1).shape == (3, size, size)
     assert_array_equal(draw(1), draw(1))
-    assert np.abs(draw(1) - draw(2)).max() > .1
+    assert np.abs(draw(1) - draw(2)).max() > 0.1
 
 
 def test_training_flips_half_of_the_images():
-    """A picture that is black on the left and white on the right: a crop shows which side is which."""
+    """A picture that is black on the left and white on the right: a crop shows which side is
+    which.
+    """
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[:, 32:] = 255
     transform = training_transform(64, "gentle")
     flipped = 0
     for _ in range(100):
-        left, right = np.split(transform(nd.array(pixels, dtype="uint8")).asnumpy().mean(axis=(0, 1)), 2)
+        left, right = np.split(
+            transform(nd.array(pixels, dtype="uint8")).asnumpy().mean(axis=(0, 1)), 2
+        )
         flipped += left.mean() > right.mean()
-    assert 25 <= flipped <= 75                                               # five standard deviations about 50
+    # five standard deviations about 50
+    assert 25 <= flipped <= 75
 
 
 def test_the_end_of_both_presets_and_back():
     images = np.random.randint(0, 256, (2, 8, 8, 3))
     result = network_input(nd.array(images, dtype="uint8"))
     assert result.shape == (2, 3, 8, 8)
-    assert_allclose(result.asnumpy(), [normalized(image) for image in images], atol=1e-6)    # float32 of numbers up to 3
+    # float32 of numbers up to 3
+    assert_allclose(result.asnumpy(), [normalized(image) for image in images], atol=1e-6)
     assert_allclose(to_pixels(result[0]).asnumpy(), images[0] / 255, atol=1e-6)
 
 
 def test_a_square_anywhere():
-    """Each pixel of the picture is its place, so that a crop tells where it was taken; all places are equally likely."""
+    """Each pixel of the picture is its place, so that a crop tells where it was taken; all places
+    are equally likely.
+    """
     pixels = np.stack(np.meshgrid(range(12), range(12)), axis=-1)
     corners = set()
     for _ in range(300):
-        crop = random_crop(10)(nd.array(np.dstack([pixels, pixels[..., :1]]), dtype="uint8")).asnumpy()[..., :2]
+        crop = random_crop(10)(
+            nd.array(np.dstack([pixels, pixels[..., :1]]), dtype="uint8")
+        ).asnumpy()[..., :2]
         x, y = crop[0, 0]
-        assert_array_equal(crop, pixels[y:y + 10, x:x + 10])
+        assert_array_equal(crop, pixels[y : y + 10, x : x + 10])
         corners.add((x, y))
     assert corners == {(x, y) for x in range(3) for y in range(3)}
 
 
 @pytest.mark.parametrize("size, resized", [(64, 73), (224, 256)])
 def test_crop_changes_no_colour(size, resized):
-    """What it returns is a square of the resized image as the evaluation normalizes it, mirrored or not, both of them often."""
+    """What it returns is a square of the resized image as the evaluation normalizes it, mirrored or
+    not, both of them often.
+    """
     image = picture(resized, resized)
     whole, mirrored = normalized(image.asnumpy()), normalized(image.asnumpy()[:, ::-1])
     transform, seen = training_transform(size, "crop"), []
     for _ in range(30):
         result = transform(image).asnumpy()
-        places = [(flipped, y, x) for flipped, square in ((False, whole), (True, mirrored))
-                  for y, x in np.argwhere(np.abs(square[0] - result[0, 0, 0]) < 1e-5) if y + size <= resized and x + size <= resized
-                  and np.allclose(square[:, y:y + size, x:x + size], result, atol=1e-5)]            # float32 of numbers up to 3
+        places = [
+            (flipped, y, x)
+            for flipped, square in ((False, whole), (True, mirrored))
+            for y, x in np.argwhere(np.abs(square[0] - result[0, 0, 0]) < 1e-5)
+            if y + size <= resized
+            and x + size <= resized
+            # float32 of numbers up to 3
+            and np.allclose(square[:, y : y + size, x : x + size], result, atol=1e-5)
+        ]
         assert len(places) == 1
         seen += places
-    assert {flipped for flipped, _, _ in seen} == {False, True} and len({place[1:] for place in seen}) > 15
+    assert {flipped for flipped, _, _ in seen} == {False, True} and len(
+        {place[1:] for place in seen}
+    ) > 15
 
 
 def test_normalized_is_the_end_of_the_evaluation():
     image = picture(64, 64)
-    assert_array_equal(network_input(image.expand_dims(0))[0].asnumpy(), evaluation_transform(64)(image).asnumpy())
+    assert_array_equal(
+        network_input(image.expand_dims(0))[0].asnumpy(), evaluation_transform(64)(image).asnumpy()
+    )

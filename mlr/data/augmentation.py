@@ -1,11 +1,12 @@
-"""What follows the first resize in the presets, on NumPy arrays: the same steps as gluon's, an order of magnitude faster.
+"""What follows the first resize in the presets, on NumPy arrays: the same steps as gluon's, an
+order of magnitude faster.
 
-A pixel has 256 values, so brightness, contrast, lighting and normalisation change a table of 256 numbers, and the image goes through
-it once. Given the same draws the steps equal MXNet's operators pixel for pixel but for one grey level in a few of a thousand, as
-the mean brightness is summed more precisely here, and saturation is rounded otherwise. The draws have gluon's distributions, but
-are others.
+A pixel has 256 values, so brightness, contrast, lighting and normalisation change a table of 256
+numbers, and the image goes through it once. Given the same draws the steps equal MXNet's operators
+pixel for pixel but for one grey level in a few of a thousand, as the mean brightness is summed more
+precisely here, and saturation is rounded otherwise. The draws have gluon's distributions, but are
+others.
 """
-
 
 import math
 
@@ -16,26 +17,33 @@ from mlr import paper
 from mlr.data.transforms import AUGMENTATIONS
 
 LEVELS = np.arange(256, dtype=np.float32)
-GREY = (.299, .587, .114)   # of R, G, B, as in MXNet
-ATTEMPTS = 10               # at a crop that fits, before the central one is taken
-CUT = 1e-4 - .5             # MXNet drops fractions where OpenCV rounds; the first number is above rounding in float32
+GREY = (0.299, 0.587, 0.114)  # of R, G, B, as in MXNet
+ATTEMPTS = 10  # at a crop that fits, before the central one is taken
+# MXNet drops fractions where OpenCV rounds; the first number is above rounding in float32
+CUT = 1e-4 - 0.5
 # Of ImageNet's colours, the principal components (columns) times their deviations, as in MXNet.
-LIGHTING = np.array([[-.5675, .7192, .4009], [-.5808, -.0045, -.8140], [-.5836, -.6948, .4203]]) * [55.46, 4.794, 1.148]
+LIGHTING = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+) * [55.46, 4.794, 1.148]
 
 
 class Augmentation:
-    """The rest of `mlr.data.transforms.training_transform`, random: (H, W, 3) uint8 RGB -> (3, size, size) float32.
+    """The rest of `mlr.data.transforms.training_transform`, random: (H, W, 3) uint8 RGB -> (3,
+    size, size) float32.
 
-    size, augmentation: as there. Call it with the pixels, a NumPy RandomState, and the array to write into.
+    size, augmentation: as there. Call it with the pixels, a NumPy RandomState, and the array to
+    write into.
     """
 
     def __init__(self, size, augmentation="released"):
         self._size = size
-        self._area, self._jitter = (None, 0) if augmentation == "crop" else AUGMENTATIONS[augmentation]
+        self._area, self._jitter = (
+            (None, 0) if augmentation == "crop" else AUGMENTATIONS[augmentation]
+        )
 
     def __call__(self, pixels, rng, out):
         image = self._crop(pixels, rng)
-        if rng.random_sample() < .5:
+        if rng.random_sample() < 0.5:
             image = cv2.flip(image, 1)
         planes, levels = cv2.split(image), LEVELS
         if self._area is None:
@@ -48,17 +56,28 @@ class Augmentation:
     def _crop(self, pixels, rng):
         height, width = pixels.shape[:2]
         if self._area is None:
-            x, y, w, h = rng.randint(width - self._size + 1), rng.randint(height - self._size + 1), self._size, self._size
+            x, y, w, h = (
+                rng.randint(width - self._size + 1),
+                rng.randint(height - self._size + 1),
+                self._size,
+                self._size,
+            )
         else:
             x, y, w, h = draw_crop(width, height, self._size, self._area, rng)
-        part = pixels[y:y + h, x:x + w]
-        return part if (w, h) == (self._size,) * 2 else cv2.resize(part, (self._size,) * 2, interpolation=cv2.INTER_LINEAR)
+        part = pixels[y : y + h, x : x + w]
+        return (
+            part
+            if (w, h) == (self._size,) * 2
+            else cv2.resize(part, (self._size,) * 2, interpolation=cv2.INTER_LINEAR)
+        )
 
 
 def draw_crop(width, height, size, area, rng):
-    """Return the rectangle (x, y, width, height), in pixels, that gluon's RandomResizedCrop draws: all but rarely of `area`.
+    """Return the rectangle (x, y, width, height), in pixels, that gluon's RandomResizedCrop draws:
+    all but rarely of `area`.
 
-    area: lowest and highest part of the image's. size: of the central square that is taken where ten draws don't fit.
+    area: lowest and highest part of the image's. size: of the central square that is taken where
+    ten draws don't fit.
     """
     for _ in range(ATTEMPTS):
         pixels = rng.uniform(*area) * width * height
@@ -70,41 +89,62 @@ def draw_crop(width, height, size, area, rng):
 
 
 def evaluation(pixels, rng, out):
-    """The rest of `mlr.data.transforms.evaluation_transform`: (S, S, 3) uint8 RGB -> (3, S, S) float32, written into `out`. Draws nothing."""
+    """The rest of `mlr.data.transforms.evaluation_transform`: (S, S, 3) uint8 RGB -> (3, S, S)
+    float32, written into `out`. Draws nothing.
+    """
     to_network(cv2.split(pixels), LEVELS, out)
 
 
 def brightness(planes, levels, factor):
     """Multiply an image by a factor.
 
-    planes: R, G and B, (H, W) uint8 each. levels: (256,) float32, whole numbers, what each value in them stands for by now. Return both.
+    planes: R, G and B, (H, W) uint8 each. levels: (256,) float32, whole numbers, what each value in
+    them stands for by now. Return both.
     """
     return planes, _cut(levels * np.float32(factor))
 
 
 def contrast(planes, levels, factor):
-    """Multiply the differences of an image, as for `brightness`, from its mean brightness by a factor."""
+    """Multiply the differences of an image, as for `brightness`, from its mean brightness by a
+    factor.
+    """
     grey = sum(cv2.mean(plane)[0] * part for plane, part in zip(_applied(planes, levels), GREY))
     return planes, _cut(levels * np.float32(factor) + np.float32((1 - factor) * grey))
 
 
 def saturation(planes, levels, factor):
-    """Mix an image, as for `brightness`, with what MXNet takes for its grey, which is 0.114 of blue alone."""
+    """Mix an image, as for `brightness`, with what MXNet takes for its grey, which is 0.114 of blue
+    alone.
+    """
     planes = _applied(planes, levels)
-    return [cv2.addWeighted(plane, factor, planes[2], (1 - factor) * GREY[2], CUT) for plane in planes], LEVELS
+    return [
+        cv2.addWeighted(plane, factor, planes[2], (1 - factor) * GREY[2], CUT) for plane in planes
+    ], LEVELS
 
 
 def to_network(planes, levels, out, lighting=(0, 0, 0)):
-    """Write an image, as for `brightness`, as the network takes it, normalised, into (3, S, S) float32.
+    """Write an image, as for `brightness`, as the network takes it, normalised, into (3, S, S)
+    float32.
 
-    lighting: so many deviations along each principal component of ImageNet's colours are added first.
+    lighting: so many deviations along each principal component of ImageNet's colours are added
+    first.
     """
-    for plane, channel, shift, mean, std in zip(planes, out, LIGHTING @ lighting, paper.PIXEL_MEAN, paper.PIXEL_STD):
-        cv2.LUT(plane, (_cut(levels + np.float32(shift)) / 255 - np.float32(mean)) / np.float32(std), dst=channel)
+    for plane, channel, shift, mean, std in zip(
+        planes, out, LIGHTING @ lighting, paper.PIXEL_MEAN, paper.PIXEL_STD
+    ):
+        cv2.LUT(
+            plane,
+            (_cut(levels + np.float32(shift)) / 255 - np.float32(mean)) / np.float32(std),
+            dst=channel,
+        )
 
 
 def _applied(planes, levels):
-    return planes if levels is LEVELS else [cv2.LUT(plane, levels.astype(np.uint8)) for plane in planes]
+    return (
+        planes
+        if levels is LEVELS
+        else [cv2.LUT(plane, levels.astype(np.uint8)) for plane in planes]
+    )
 
 
 def _cut(values):

@@ -3,7 +3,6 @@
 For training and for `mlr prepare` alike.
 """
 
-
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional
 
@@ -21,8 +20,14 @@ from mlr.data.walk import (
 from mlr.errors import InputError
 
 SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "valid", "valid": "valid", "validation": "valid",
-    "test": "test", "testing": "test"}
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
 
 
 class ClassFolder(NamedTuple):
@@ -77,8 +82,10 @@ def split_folders(root: Path, needed: str = "train") -> Optional[Dict[str, Path]
                 found[top] = splits
         if found:
             top = the_only(found, "data set", root)
-            return {split: the_only(folders, f"split {split}", top)
-                    for split, folders in found[top].items()}
+            return {
+                split: the_only(folders, f"split {split}", top)
+                for split, folders in found[top].items()
+            }
     return None
 
 
@@ -92,26 +99,31 @@ def beside(folders: Iterable[Path]) -> List[LeftOut]:
     return [
         *(row for row in content.left_out if row.reason == HIDDEN),
         *(LeftOut(str(path), NO_CLASS) for path in content.images),
-        *(LeftOut(str(path), NO_SPLIT) for path in content.folders if path not in folders)]
+        *(LeftOut(str(path), NO_SPLIT) for path in content.folders if path not in folders),
+    ]
 
 
 def the_only(folders: Iterable[Path], what: str, root: Path) -> Path:
     """Return the only one of some folders. Raises InputError where there are several."""
     first, *others = folders
     if others:
-        raise InputError(f"{root} has several folders that may be its {what}: "
-                         f"{', '.join(map(str, (first, *others)))}; give the folder of one, or "
-                         "rename the others")
+        raise InputError(
+            f"{root} has several folders that may be its {what}: "
+            f"{', '.join(map(str, (first, *others)))}; give the folder of one, or "
+            "rename the others"
+        )
     return first
 
 
 def folder_of_classes(
-        root: Path, is_class: Callable[[str], object] = lambda name: True) -> Optional[Path]:
+    root: Path, is_class: Callable[[str], object] = lambda name: True
+) -> Optional[Path]:
     """Return the folder nearest to the root that has two or more folders of images, or None.
 
     is_class: tells of a folder's name whether it may be one. Raises InputError where there are
     several such folders.
     """
+
     def classes_in(top):
         return sum(bool(walk(path)[0]) for path in subfolders(top) if is_class(path.name))
 

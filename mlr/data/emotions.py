@@ -1,11 +1,7 @@
 """The emotion categories of the field and their binary sentiment."""
 
-
-
-
-
-
-# Mikels et al., "Emotional category data on images from the IAPS", Behavior Research Methods 37:626-630, 2005.
+# Mikels et al., "Emotional category data on images from the IAPS", Behavior Research Methods
+# 37:626-630, 2005.
 MIKELS = ("amusement", "anger", "awe", "contentment", "disgust", "excitement", "fear", "sadness")
 # Ekman, "An argument for basic emotions", Cognition and Emotion 6:169-200, 1992.
 EKMAN = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
@@ -14,33 +10,40 @@ SENTIMENTS = ("negative", "positive")
 POSITIVE = frozenset(("amusement", "awe", "contentment", "excitement", "joy", "surprise"))
 
 # What data sets call them on disk: short names, adjectives, plurals.
-FORMS = {form: name for name, forms in {
-    "amusement": "amuse amused amusing amusements",
-    "anger": "angry angers angered",
-    "awe": "awed awes awesome",
-    "contentment": "content contented contentments",
-    "disgust": "disgusted disgusting disgusts",
-    "excitement": "excit excite excited exciting excitements",
-    "fear": "fearful fears feared afraid scared",
-    "sadness": "sad saddened",
-    "joy": "joyful joyous joys happiness happy",
-    "surprise": "surprised surprising surprises",
-    "negative": "neg negatives",
-    "positive": "pos positives",
-}.items() for form in (name, *forms.split())}
+FORMS = {
+    form: name
+    for name, forms in {
+        "amusement": "amuse amused amusing amusements",
+        "anger": "angry angers angered",
+        "awe": "awed awes awesome",
+        "contentment": "content contented contentments",
+        "disgust": "disgusted disgusting disgusts",
+        "excitement": "excit excite excited exciting excitements",
+        "fear": "fearful fears feared afraid scared",
+        "sadness": "sad saddened",
+        "joy": "joyful joyous joys happiness happy",
+        "surprise": "surprised surprising surprises",
+        "negative": "neg negatives",
+        "positive": "pos positives",
+    }.items()
+    for form in (name, *forms.split())
+}
 
 
 def emotion_named(text):
-    """Return Mikels' or Ekman's emotion that a folder or a label names, in any case and form, or "" for none."""
+    """Return Mikels' or Ekman's emotion that a folder or a label names, in any case and form, or ""
+    for none.
+    """
     name = FORMS.get(text.strip().lower(), "")
     return "" if name in SENTIMENTS else name
 
 
 def sentiment_of(text):
-    """Return "positive" or "negative" for Mikels' eight or Ekman's six emotions, in any case and form, and for the two themselves.
+    """Return "positive" or "negative" for Mikels' eight or Ekman's six emotions, in any case and
+    form, and for the two themselves.
 
-    The mapping is that of the FI and EmotionROI protocols (Yang et al., IEEE TMM 20:2513-2525, 2018); for any other
-    name it is "".
+    The mapping is that of the FI and EmotionROI protocols (Yang et al., IEEE TMM 20:2513-2525,
+    2018); for any other name it is "".
     """
     name = FORMS.get(text.strip().lower(), "")
     if not name or name in SENTIMENTS:

@@ -1,4 +1,6 @@
-"""A look at every image of a data set before it is used: is it whole, how large, and is it there twice."""
+"""A look at every image of a data set before it is used: is it whole, how large, and is it there
+twice.
+"""
 
 import csv
 import hashlib
@@ -15,13 +17,15 @@ from mlr.data.images import decode, read_bytes
 from mlr.errors import InputError
 from mlr.runtime.cpu import usable_cores
 
-CHUNK = 256       # images at once, so that memory does not grow with their number
+CHUNK = 256  # images at once, so that memory does not grow with their number
 SIDE = re.compile("[0-9]{1,9}")
-THUMBNAIL = 64    # pixels; images with the same thumbnail are near-duplicates
+THUMBNAIL = 64  # pixels; images with the same thumbnail are near-duplicates
 
 
 class Examined(NamedTuple):
-    """What an image is, or why it can't be read. width, height: pixels, before any EXIF orientation; thumbnail: a hash of it."""
+    """What an image is, or why it can't be read. width, height: pixels, before any EXIF
+    orientation; thumbnail: a hash of it.
+    """
 
     width: int = 0
     height: int = 0
@@ -38,29 +42,40 @@ def examine(path):
     except InputError as error:
         return Examined(fault=str(error))
     height, width, _ = pixels.shape
-    thumbnail = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)[:, :, ::-1]  # BGR, as in journals of older versions
-    return Examined(width, height, hashlib.sha256(data).hexdigest(), hashlib.sha256(thumbnail.tobytes()).hexdigest()[:32])
+    # BGR, as in journals of older versions
+    thumbnail = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)[:, :, ::-1]
+    return Examined(
+        width,
+        height,
+        hashlib.sha256(data).hexdigest(),
+        hashlib.sha256(thumbnail.tobytes()).hexdigest()[:32],
+    )
 
 
 def examine_all(root, names, journal):
     """Yield an Examined for each image, in order, on all cores.
 
-    names: paths below `root`. journal: a file to which every result is added, so that after an interruption only the rest need be
-    decoded; an entry counts as long as the file's size and time are the same.
+    names: paths below `root`. journal: a file to which every result is added, so that after an
+    interruption only the rest need be decoded; an entry counts as long as the file's size and time
+    are the same.
     """
     known = _read_journal(journal)
     names = iter(tqdm(names, desc="reading images", unit=" images", leave=False, disable=None))
     with ThreadPoolExecutor(usable_cores()) as pool, open(
-            journal, "a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        journal, "a", newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
         writer = csv.writer(file, lineterminator="\n")
         while True:
             chunk = [(name, root / name, _stamp(root / name)) for name in islice(names, CHUNK)]
             if not chunk:
                 return
             new = [(name, path, stamp) for name, path, stamp in chunk if (name, stamp) not in known]
-            for (name, _, stamp), image in zip(new, pool.map(examine, [path for _, path, _ in new])):
+            for (name, _, stamp), image in zip(
+                new, pool.map(examine, [path for _, path, _ in new])
+            ):
                 known[name, stamp] = image
-                writer.writerow([name, stamp, *image, ""])  # the last field tells a whole line from a torn one
+                # the last field tells a whole line from a torn one
+                writer.writerow([name, stamp, *image, ""])
             file.flush()
             for name, _, stamp in chunk:
                 yield known.pop((name, stamp))
@@ -80,7 +95,11 @@ def _read_journal(path):
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:
                 for row in csv.reader(file):
-                    if len(row) == 3 + len(Examined._fields) and SIDE.fullmatch(row[2]) and SIDE.fullmatch(row[3]):
+                    if (
+                        len(row) == 3 + len(Examined._fields)
+                        and SIDE.fullmatch(row[2])
+                        and SIDE.fullmatch(row[3])
+                    ):
                         known[row[0], row[1]] = Examined(int(row[2]), int(row[3]), *row[4:-1])
             except csv.Error:  # damaged: what comes after is looked at again
                 pass

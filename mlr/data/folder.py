@@ -16,15 +16,18 @@ LAYOUT = "<data>/{train,valid,test}/<class>/<image>"
 class ImageFolder(LabelledImages):
     """The images of one split, in the order of class and file name.
 
-    root: the folder that holds a folder for each class. labels: "emotion", the class folders in alphabetical order; or
-    "sentiment", negative and positive, to which the folders' names, Mikels' or Ekman's emotions, are mapped. `folders` has the
-    names of the class folders. Raises InputError where the folder holds no classes, or no images.
+    root: the folder that holds a folder for each class. labels: "emotion", the class folders in
+    alphabetical order; or "sentiment", negative and positive, to which the folders' names, Mikels'
+    or Ekman's emotions, are mapped. `folders` has the names of the class folders. Raises InputError
+    where the folder holds no classes, or no images.
     """
 
     def __init__(self, root, labels="emotion"):
         root = Path(root)
         if not root.is_dir():
-            raise InputError(f"data folder {root} does not exist: expected {LAYOUT} (or --data demo)")
+            raise InputError(
+                f"data folder {root} does not exist: expected {LAYOUT} (or --data demo)"
+            )
         found = read_classes(root)
         if not found.folders:
             raise InputError(f"{root} has no class folders: expected {LAYOUT}")
@@ -32,26 +35,43 @@ class ImageFolder(LabelledImages):
         classes = self.folders if labels == "emotion" else list(SENTIMENTS)
         images = []
         for folder in found.folders:
-            label = classes.index(folder.path.name if labels == "emotion" else self._sentiment(folder.path))
+            label = classes.index(
+                folder.path.name if labels == "emotion" else self._sentiment(folder.path)
+            )
             images += [(path, label) for path in folder.images]
         left_out = in_subfolders(found) + found.left_out
         if not images:
-            raise InputError(f"{root} holds no images in its class folders: expected {LAYOUT}{'; ' + words_on(left_out) if left_out else ''}")
+            raise InputError(
+                f"{root} holds no images in its class folders: expected "
+                f"{LAYOUT}{'; ' + words_on(left_out) if left_out else ''}"
+            )
         paths, labels = map(list, zip(*images))
-        super().__init__(root, classes, paths, labels, [f"{path.parent.name}/{path.name}" for path in paths], left_out)
+        super().__init__(
+            root,
+            classes,
+            paths,
+            labels,
+            [f"{path.parent.name}/{path.name}" for path in paths],
+            left_out,
+        )
 
     @staticmethod
     def _sentiment(folder):
         if not sentiment_of(folder.name):
             raise InputError(
-                f"{folder} is none of the emotions that have a known sentiment ({', '.join(sorted({*MIKELS, *EKMAN}))}), and neither negative nor positive: rename it, or use --labels emotion")
+                f"{folder} is none of the emotions that have a known sentiment "
+                f"({', '.join(sorted({*MIKELS, *EKMAN}))}), and neither negative nor positive: "
+                "rename it, or use --labels emotion"
+            )
         return sentiment_of(folder.name)
 
 
 def read_folders(root, labels="emotion"):
-    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...}, of train, valid and test those that it has.
+    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...}, of train, valid and
+    test those that it has.
 
-    Raises InputError where train is missing, and where a split lacks a class folder or has one that train doesn't.
+    Raises InputError where train is missing, and where a split lacks a class folder or has one that
+    train doesn't.
     """
     folders = _split_folders(root, "train")
     splits = {split: ImageFolder(folders[split], labels) for split in SPLITS if split in folders}
@@ -62,24 +82,38 @@ def read_folders(root, labels="emotion"):
             names = set(there.folders) - set(absent.folders)
             if names:
                 raise InputError(
-                    f"class folder {', '.join(sorted(names))} is in {there.source} but not in {absent.source}: every split needs the same class folders (an empty one will do in valid and test)")
+                    f"class folder {', '.join(sorted(names))} is in {there.source} but not in "
+                    f"{absent.source}: every split needs the same class folders (an empty one "
+                    "will do in valid and test)"
+                )
     return splits
 
 
 def read_folder(root, split, labels="emotion"):
-    """Return the ImageFolder of one split of a data folder. Raises InputError where there is none."""
+    """Return the ImageFolder of one split of a data folder. Raises InputError where there is
+    none.
+    """
     return ImageFolder(_split_folders(root, split)[split], labels)
 
 
 def _split_folders(root, needed):
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)")
+        raise InputError(
+            f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)"
+        )
     folders = split_folders(root, needed)
     if folders:
         return folders
     classes = [folder.name for folder in subfolders(root) if content_of(folder).images]
     if needed == "train" and len(classes) > 1:
         out = root.resolve().name + "-split"
-        raise InputError(f"{root} is not split: it has folders of images ({', '.join(classes[:8])}), but none is train; to split it:\nmlr prepare --dataset folders --root {shlex.quote(str(root))} --out data/{shlex.quote(out)}\nand then train with --data data/{shlex.quote(out)}")
-    raise InputError(f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)")
+        raise InputError(
+            f"{root} is not split: it has folders of images ({', '.join(classes[:8])}), but none "
+            "is train; to split it:\nmlr prepare --dataset folders --root "
+            f"{shlex.quote(str(root))} --out data/{shlex.quote(out)}\nand then train with --data "
+            f"data/{shlex.quote(out)}"
+        )
+    raise InputError(
+        f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)"
+    )

@@ -15,28 +15,45 @@ SIGNATURES = (
     (0, b"MM\0+", "TIFF"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    *((8, brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")),
+    *(
+        (8, brand, "HEIC")
+        for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+    ),
     *((8, brand, "AVIF") for brand in (b"avif", b"avis")),
     *((0, b"P%d" % number, "PPM") for number in range(1, 7)),
 )
 
 
 def format_of(start):
-    """Return the name of the picture format that begins with these bytes, at least 32 of the file where it has them, or None."""
+    """Return the name of the picture format that begins with these bytes, at least 32 of the file
+    where it has them, or None.
+    """
     for offset, signature, name in SIGNATURES:
-        if start[offset:offset + len(signature)] != signature:
+        if start[offset : offset + len(signature)] != signature:
             continue
-        if name in ("HEIC", "AVIF") and start[4:8] != b"ftyp" or name == "WebP" and start[:4] != b"RIFF":
+        if (
+            name in ("HEIC", "AVIF")
+            and start[4:8] != b"ftyp"
+            or name == "WebP"
+            and start[:4] != b"RIFF"
+        ):
             continue
         if name == "HEIC" and (b"avif" in start[16:32] or b"avis" in start[16:32]):
             return "AVIF"  # its first brand, mif1 or msf1, is that of the container
-        if name == "PPM" and not start[2:3].isspace() or name == "BMP" and start[6:10] != b"\0\0\0\0":
+        if (
+            name == "PPM"
+            and not start[2:3].isspace()
+            or name == "BMP"
+            and start[6:10] != b"\0\0\0\0"
+        ):
             continue
         return name
     return None
 
 
 def format_of_file(path):
-    """Return the name of the picture format that a regular file is in, or None. Raises OSError where it can't be read."""
+    """Return the name of the picture format that a regular file is in, or None. Raises OSError
+    where it can't be read.
+    """
     with open(path, "rb") as file:
         return format_of(file.read(FIRST_BYTES))

@@ -1,10 +1,12 @@
 """From an image file to pixels, or to an error that names the file: the one reader of all commands.
 
-Pillow decodes: it says nothing on the standard error, and for JPEG and PNG its pixels are those of MXNet's imdecode, which the released
-code calls, with the exceptions that `image_of` hands to MXNet. What is in a file decides, not what its name ends with.
+Pillow decodes: it says nothing on the standard error, and for JPEG and PNG its pixels are those of
+MXNet's imdecode, which the released code calls, with the exceptions that `image_of` hands to MXNet.
+What is in a file decides, not what its name ends with.
 
-In every format orientation (EXIF) and transparency are ignored, 16 bits lose the lower 8, grey becomes three equal channels, and CMYK is
-converted as OpenCV does it. Of several pages or frames the first is the image.
+In every format orientation (EXIF) and transparency are ignored, 16 bits lose the lower 8, grey
+becomes three equal channels, and CMYK is converted as OpenCV does it. Of several pages or frames
+the first is the image.
 """
 
 import importlib
@@ -39,26 +41,43 @@ UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replac
 TRUNCATED = "image %s is truncated, likely an interrupted download: get it again or remove it"
 
 # A file of some kB can claim to be a picture that fills the memory.
-MOST_PIXELS = 2 ** 27  # 400 MB as RGB
-MOST_BYTES = 2 ** 28
-MOST_WORK = 16 * MOST_PIXELS  # a progressive JPEG of some MB can go over its pixels for hours; usual ones do it ten times
-READ_AT_ONCE = 2 ** 20    # bytes
-CONVERTED_AT_ONCE = 2 ** 18  # pixels: a copy of the whole would take five times as long, and as much memory again
+MOST_PIXELS = 2**27  # 400 MB as RGB
+MOST_BYTES = 2**28
+# a progressive JPEG of some MB can go over its pixels for hours; usual ones do it ten times
+MOST_WORK = 16 * MOST_PIXELS
+READ_AT_ONCE = 2**20  # bytes
+# pixels: a copy of the whole would take five times as long, and as much memory again
+CONVERTED_AT_ONCE = 2**18
 
-# The classes themselves: Image.open would ask every plugin that a program has registered, and warn of large pictures.
+# The classes themselves: Image.open would ask every plugin that a program has registered, and warn
+# of large pictures.
 READERS = {
-    "JPEG": JpegImagePlugin.JpegImageFile, "PNG": PngImagePlugin.PngImageFile, "WebP": WebPImagePlugin.WebPImageFile,
-    "GIF": GifImagePlugin.GifImageFile, "BMP": BmpImagePlugin.BmpImageFile, "TIFF": TiffImagePlugin.TiffImageFile,
-    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile, "PPM": PpmImagePlugin.PpmImageFile}
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+}
 # Those that not every Pillow reads: where a class for it may be, and what to install.
 PLUGINS = {
     "HEIC": ((("pillow_heif", "HeifImageFile"),), "pillow-heif"),
-    "AVIF": ((("PIL.AvifImagePlugin", "AvifImageFile"), ("pillow_avif.AvifImagePlugin", "AvifImageFile")), "pillow-avif-plugin")}
+    "AVIF": (
+        (
+            ("PIL.AvifImagePlugin", "AvifImageFile"),
+            ("pillow_avif.AvifImagePlugin", "AvifImageFile"),
+        ),
+        "pillow-avif-plugin",
+    ),
+}
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "CMYK")
 
-# Any JPEG marker but those inside of compressed data: FF 00 (a stuffed byte) and FF D0-D7 (restarts).
+# Any JPEG marker but those inside of compressed data: FF 00 (a stuffed byte) and FF D0-D7
+# (restarts).
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 JPEG_START, JPEG_END, JPEG_SCAN = 0xD8, 0xD9, 0xDA
@@ -73,7 +92,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 def read_bytes(path):
     """Return the content of an image file, which is read once, so that it may be a pipe.
 
-    Raises InputError for a file that can't be read, is empty, is in no format that is read here, ends too early or claims too much.
+    Raises InputError for a file that can't be read, is empty, is in no format that is read here,
+    ends too early or claims too much.
     """
     try:
         with open(path, "rb") as file:
@@ -84,24 +104,35 @@ def read_bytes(path):
 
 
 def content_of(file: BinaryIO, name) -> bytes:
-    """Return what is in a binary file, up to its end. Raises InputError where that is more than an image has, or text."""
+    """Return what is in a binary file, up to its end. Raises InputError where that is more than an
+    image has, or text.
+    """
     parts, size = [], 0
     while True:
         part = file.read(READ_AT_ONCE)
         if not part:
             return b"".join(parts)
         if not isinstance(part, bytes):
-            raise InputError(f"image {name} is a file that was opened as text: open it with mode \"rb\"")
+            raise InputError(
+                f'image {name} is a file that was opened as text: open it with mode "rb"'
+            )
         parts.append(part)
         size += len(part)
         if size > MOST_BYTES:
-            raise InputError(f"image {name} has more than {MOST_BYTES >> 20:d} MiB, likely not an image: remove it")
+            raise InputError(
+                f"image {name} has more than {MOST_BYTES >> 20:d} MiB, likely not an image: "
+                "remove it"
+            )
 
 
 def checked_content(data: bytes, name) -> bytes:
-    """Return the content of an image file, having looked at its structure; raises InputError as `read_bytes`. name: for messages."""
+    """Return the content of an image file, having looked at its structure; raises InputError as
+    `read_bytes`. name: for messages.
+    """
     if not data:
-        raise InputError(f"image {name} is empty, likely an interrupted copy: copy it again or remove it")
+        raise InputError(
+            f"image {name} is empty, likely an interrupted copy: copy it again or remove it"
+        )
     kind = format_of(data[:FIRST_BYTES])
     if not kind:
         raise InputError(UNDECODABLE % name)
@@ -126,14 +157,21 @@ def checked_content(data: bytes, name) -> bytes:
     if not pixels:
         raise InputError(UNDECODABLE % name)
     if pixels > MOST_PIXELS:
-        raise InputError(f"image {name} claims more than {MOST_PIXELS // 10 ** 6:d} million pixels, likely a damaged header or an attack: remove it")
+        raise InputError(
+            f"image {name} claims more than {MOST_PIXELS // 10**6:d} million pixels, likely a "
+            "damaged header or an attack: remove it"
+        )
     if pixels * work > MOST_WORK:
-        raise InputError(f"image {name} goes over its {pixels:d} pixels {work:d} times, likely an attack, as it takes for ever: remove it")
+        raise InputError(
+            f"image {name} goes over its {pixels:d} pixels {work:d} times, likely an attack, as "
+            "it takes for ever: remove it"
+        )
     return data
 
 
 def read_image(path):
-    """Return the pixels of an image file as NDArray (H, W, 3), uint8 RGB, decoded as in the released code.
+    """Return the pixels of an image file as NDArray (H, W, 3), uint8 RGB, decoded as in the
+    released code.
 
     Raises InputError, naming the file, where it can't be read, is no image at all, or is damaged.
     """
@@ -141,12 +179,15 @@ def read_image(path):
 
 
 def image_of(data, name):
-    """Return the pixels of the content of an image file, which was checked, as NDArray (H, W, 3), uint8 RGB.
+    """Return the pixels of the content of an image file, which was checked, as NDArray (H, W, 3),
+    uint8 RGB.
 
-    JPEGs whose chroma has half the rows and all columns (4:4:0, of cameras' turned pictures), or that leave out the last bits of a
-    progression, are smoothed since libjpeg-turbo 2.1: where Pillow has found no error, MXNet's older one decodes them, as released.
+    JPEGs whose chroma has half the rows and all columns (4:4:0, of cameras' turned pictures), or
+    that leave out the last bits of a progression, are smoothed since libjpeg-turbo 2.1: where
+    Pillow has found no error, MXNet's older one decodes them, as released.
     """
-    import mxnet as mx  # at the first image: mlr prepare looks at files, and starts four times as fast without
+    # at the first image: mlr prepare looks at files, and starts four times as fast without
+    import mxnet as mx
 
     pixels = decode(data, name)
     if format_of(data[:FIRST_BYTES]) == "JPEG" and _jpeg(data).smoothed:
@@ -157,58 +198,84 @@ def image_of(data, name):
 
 
 def checked_bytes(path):
-    """Return the content of an image file that decodes without error. Raises InputError, naming the file, otherwise."""
+    """Return the content of an image file that decodes without error. Raises InputError, naming the
+    file, otherwise.
+    """
     data = read_bytes(path)
     _loaded(data, path)
     return data
 
 
 def decode(data, name):
-    """Return the pixels (H, W, 3), uint8 RGB, of the content of an image file, which was checked. Raises InputError where it is damaged."""
+    """Return the pixels (H, W, 3), uint8 RGB, of the content of an image file, which was checked.
+    Raises InputError where it is damaged.
+    """
     image = _loaded(data, name)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, CONVERTED_AT_ONCE // image.width)
     for top in range(0, image.height, rows):
-        pixels[top:top + rows] = _rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+        pixels[top : top + rows] = _rgb(
+            image.crop((0, top, image.width, min(top + rows, image.height)))
+        )
     return pixels
 
 
 def _rgb(image):
     """Return levels (H, W, 3) or (H, W, 1), uint8, of a picture of Pillow's."""
     if image.mode == "CMYK":
-        ink = 255 - np.asarray(image).astype(np.uint16)                  # (H, W, 4), as JPEG files have it
+        # (H, W, 4), as JPEG files have it
+        ink = 255 - np.asarray(image).astype(np.uint16)
         black = ink[:, :, 3:]
-        return black - ((255 - ink[:, :, :3]) * black >> 8)              # OpenCV's formula
+        return black - ((255 - ink[:, :, :3]) * black >> 8)  # OpenCV's formula
     if image.mode == "I" or image.mode in SIXTEEN_BITS:
         return (np.asarray(image) >> 8)[:, :, None]
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
-    """Return the pixels (H, W, 3), uint8 RGB, of a picture that was opened or made with Pillow, its EXIF orientation ignored.
+    """Return the pixels (H, W, 3), uint8 RGB, of a picture that was opened or made with Pillow, its
+    EXIF orientation ignored.
 
     Raises InputError for one without levels from 0 to 255, or that can't be loaded.
     """
     try:
         image.load()
     except Exception as error:  # of damage Pillow raises nearly everything
-        raise InputError(f"the PIL image can't be loaded ({error}): is its file damaged, or closed already?") from None
+        raise InputError(
+            f"the PIL image can't be loaded ({error}): is its file damaged, or closed already?"
+        ) from None
     if image.mode not in EIGHT_BITS + SIXTEEN_BITS or not image.width or not image.height:
-        raise InputError("the PIL image is {:d} x {:d} of the mode {}, and its levels are unknown: convert it to RGB".format(*image.size, image.mode))
-    return np.ascontiguousarray(np.broadcast_to(_rgb(_opaque(image.copy())), (image.height, image.width, 3)).astype(np.uint8))
+        raise InputError(
+            (
+                "the PIL image is {:d} x {:d} of the mode {}, and its levels are unknown: "
+                "convert it "
+                "to RGB"
+            ).format(*image.size, image.mode)
+        )
+    return np.ascontiguousarray(
+        np.broadcast_to(_rgb(_opaque(image.copy())), (image.height, image.width, 3)).astype(
+            np.uint8
+        )
+    )
 
 
 def _opaque(image):
-    image.info.pop("transparency", None)  # of a palette or one colour: Pillow would warn of it, or make a channel of it
+    # of a palette or one colour: Pillow would warn of it, or make a channel of it
+    image.info.pop("transparency", None)
     return image
 
 
 def _opened(data, name):
-    """Return a picture of Pillow's whose header was read. Raises InputError, and Image.DecompressionBombError."""
+    """Return a picture of Pillow's whose header was read. Raises InputError, and
+    Image.DecompressionBombError.
+    """
     kind = format_of(data[:FIRST_BYTES])
     reader = READERS.get(kind) or _plugin(kind)
     if not reader:
-        raise InputError(f"image {name} is {'an' if kind[0] == 'A' else 'a'} {kind}, which this installation can't read: pip install {PLUGINS[kind][1]}, or convert it to JPEG")
+        raise InputError(
+            f"image {name} is {'an' if kind[0] == 'A' else 'a'} {kind}, which this installation "
+            f"can't read: pip install {PLUGINS[kind][1]}, or convert it to JPEG"
+        )
     if kind == "JPEG":
         data += END  # where only that is missing; what comes after the end does no harm
     elif kind == "PNG":
@@ -222,17 +289,25 @@ def _opened(data, name):
 
 
 def _loaded(data, name):
-    """Return a picture of Pillow's with its pixels, in a mode that `_rgb` converts. Raises InputError."""
+    """Return a picture of Pillow's with its pixels, in a mode that `_rgb` converts. Raises
+    InputError.
+    """
     image, kind = _opened(data, name), format_of(data[:FIRST_BYTES])
     try:
-        # Of these formats TIFF is the one that Pillow turns by itself; the copy has the sides of what was not turned.
+        # Of these formats TIFF is the one that Pillow turns by itself; the copy has the sides of
+        # what was not turned.
         turned = kind == "TIFF" and image.getexif().pop(ExifTags.Base.Orientation, None)
         image.load()
         image = image.copy() if turned else image
     except Exception as error:
         raise _damaged(kind, name, error) from None
-    if image.mode not in EIGHT_BITS + SIXTEEN_BITS and not (image.mode == "I" and kind in ("PNG", "PPM")):
-        raise InputError(f"image {name} is a {kind} of the mode {image.mode}, whose levels are unknown: save it with 8 or 16 bits a channel")
+    if image.mode not in EIGHT_BITS + SIXTEEN_BITS and not (
+        image.mode == "I" and kind in ("PNG", "PPM")
+    ):
+        raise InputError(
+            f"image {name} is a {kind} of the mode {image.mode}, whose levels are unknown: save "
+            "it with 8 or 16 bits a channel"
+        )
     return _opaque(image)
 
 
@@ -241,7 +316,10 @@ def _damaged(kind, name, error):
         return InputError(TRUNCATED % name)
     if kind in ("JPEG", "PNG"):
         return InputError(UNDECODABLE % name)
-    return InputError(f"image {name} can't be decoded, likely a truncated or damaged {kind}: get it again or remove it")
+    return InputError(
+        f"image {name} can't be decoded, likely a truncated or damaged {kind}: get it again or "
+        "remove it"
+    )
 
 
 @lru_cache(maxsize=None)
@@ -252,15 +330,18 @@ def _plugin(kind):
             plugin = importlib.import_module(module)
         except ImportError:
             continue
-        if getattr(plugin, "SUPPORTED", True):  # Pillow's own module is there without its library, too
+        # Pillow's own module is there without its library, too
+        if getattr(plugin, "SUPPORTED", True):
             return getattr(plugin, reader, None)
     return None
 
 
 class _Jpeg(NamedTuple):
-    """What the markers of a JPEG say. pixels: that it claims. scans: how often it goes over them. ended: whether it has an end marker.
+    """What the markers of a JPEG say. pixels: that it claims. scans: how often it goes over them.
+    ended: whether it has an end marker.
 
-    missing: for each component the coefficients, of 64, that no scan has had to the last bit. sampling: of each, (horizontal, vertical).
+    missing: for each component the coefficients, of 64, that no scan has had to the last bit.
+    sampling: of each, (horizontal, vertical).
     restarts: markers in the last scan.
     """
 
@@ -274,7 +355,9 @@ class _Jpeg(NamedTuple):
     @property
     def smoothed(self):
         widest, highest = (max(sides) for sides in zip((1, 1), *self.sampling.values()))
-        return any(self.missing.values()) or (widest, highest) in [(across, 2 * down) for across, down in self.sampling.values()]
+        return any(self.missing.values()) or (widest, highest) in [
+            (across, 2 * down) for across, down in self.sampling.values()
+        ]
 
 
 def _jpeg(data):
@@ -283,12 +366,24 @@ def _jpeg(data):
     while True:
         marker = JPEG_MARKER.search(data, position)
         kind = marker and data[marker.end() - 1]
-        if not marker or kind == JPEG_END or len(data) < marker.end() + 2 and kind not in (JPEG_START, 0x01):
-            return _Jpeg(pixels, max(1, scans), kind == JPEG_END, missing, sampling, len(JPEG_RESTART.findall(data, last_scan)))
+        if (
+            not marker
+            or kind == JPEG_END
+            or len(data) < marker.end() + 2
+            and kind not in (JPEG_START, 0x01)
+        ):
+            return _Jpeg(
+                pixels,
+                max(1, scans),
+                kind == JPEG_END,
+                missing,
+                sampling,
+                len(JPEG_RESTART.findall(data, last_scan)),
+            )
         position = marker.end()
         if kind in (JPEG_START, 0x01):
             continue
-        segment = data[position:position + struct.unpack(">H", data[position:position + 2])[0]]
+        segment = data[position : position + struct.unpack(">H", data[position : position + 2])[0]]
         position += max(2, len(segment))
         if kind in JPEG_FRAMES and len(segment) > 7:
             height, width, number = struct.unpack(">HHB", segment[3:8])
@@ -301,11 +396,14 @@ def _jpeg(data):
             names, limits = segment[3:-3:2], segment[-3:]
             if not progressive or len(limits) == 3 and not limits[2] & 15:
                 for name in names:
-                    missing.get(name, set()).difference_update(range(limits[0], limits[1] + 1) if progressive else range(64))
+                    missing.get(name, set()).difference_update(
+                        range(limits[0], limits[1] + 1) if progressive else range(64)
+                    )
 
 
 def _all_pixels_are_there(data, found):
-    """Tell whether a JPEG lacks nothing but its end marker: then its pixels are the same whatever comes behind what there is.
+    """Tell whether a JPEG lacks nothing but its end marker: then its pixels are the same whatever
+    comes behind what there is.
 
     found: its `_Jpeg`. An interrupted download can leave zeros to the full size.
     """
@@ -314,9 +412,13 @@ def _all_pixels_are_there(data, found):
     data = data.rstrip(b"\0\xff")
     chance = random.Random(0)
     noise = bytes(chance.randrange(255) for _ in range(256))
-    restarts = b"".join(bytes([0xFF, 0xD0 + (found.restarts + number) % 8]) + noise for number in range(8))
+    restarts = b"".join(
+        bytes([0xFF, 0xD0 + (found.restarts + number) % 8]) + noise for number in range(8)
+    )
     try:
-        pictures = [_loaded(data + behind + END, "").tobytes() for behind in (b"", noise + restarts)]
+        pictures = [
+            _loaded(data + behind + END, "").tobytes() for behind in (b"", noise + restarts)
+        ]
     except InputError:
         return False
     return pictures[0] == pictures[1]
@@ -324,18 +426,27 @@ def _all_pixels_are_there(data, found):
 
 @lru_cache(maxsize=4096)
 def _say_that_the_end_is_missing(name):
-    print(f"warning: image {name} has no end marker, but all its pixels, and is read: to mend it, save it anew", file=sys.stderr, flush=True)
+    print(
+        (
+            f"warning: image {name} has no end marker, but all its pixels, and is read: to mend "
+            "it, "
+            "save it anew"
+        ),
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _png(data):
-    """Return the pixels that a PNG claims, and the PNG without what is no part of its image; None where it is truncated.
+    """Return the pixels that a PNG claims, and the PNG without what is no part of its image; None
+    where it is truncated.
 
     What is left out are metadata, which libpng warns of, other frames, and transparency.
     """
     pixels = math.prod(struct.unpack(">II", data[16:24].ljust(8, b"\0")))
     position, kept = 8, [data[:8]]
     while position + 12 <= len(data):
-        start, (length, kind) = position, struct.unpack(">I4s", data[position:position + 8])
+        start, (length, kind) = position, struct.unpack(">I4s", data[position : position + 8])
         position += 12 + length
         if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
             kept.append(data[start:position])

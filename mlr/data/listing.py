@@ -1,4 +1,6 @@
-"""From the rows of a label file to the images that they speak of, and a reason for each that is left out."""
+"""From the rows of a label file to the images that they speak of, and a reason for each that is
+left out.
+"""
 
 import csv
 import os
@@ -15,7 +17,9 @@ TWO_LABELS = "two labels for one image"
 
 
 class Row(NamedTuple):
-    """An image and what its data set says of it. path: below the root, with forward slashes. split: "" where it says nothing."""
+    """An image and what its data set says of it. path: below the root, with forward slashes. split:
+    "" where it says nothing.
+    """
 
     path: str
     emotion: str
@@ -24,7 +28,9 @@ class Row(NamedTuple):
 
 
 class Listing:
-    """The images of a data set as its label files or folders list them. Attributes: `rows`, and `left_out` with the reasons."""
+    """The images of a data set as its label files or folders list them. Attributes: `rows`, and
+    `left_out` with the reasons.
+    """
 
     def __init__(self, root):
         self.root = Path(root)
@@ -37,9 +43,11 @@ class Listing:
         return [row for row in self._rows.values() if row]
 
     def add(self, path, emotion="", sentiment=None, split="", listed=None):
-        """Add an image, unless it is not there; listed: the row of a label file that names it, for left_out.csv.
+        """Add an image, unless it is not there; listed: the row of a label file that names it, for
+        left_out.csv.
 
-        sentiment: by default that of the emotion. Label files come from others: an image that one names must lie inside of the root.
+        sentiment: by default that of the emotion. Label files come from others: an image that one
+        names must lie inside of the root.
         """
         fault = self._fault(path, listed is not None)
         row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
@@ -60,7 +68,8 @@ class Listing:
         self.left_out.append(LeftOut(what, reason))
 
     def walk(self, folder=None, used=()):
-        """Return the paths below the root of the images in and below a folder, by default the root, and leave out what else is there.
+        """Return the paths below the root of the images in and below a folder, by default the root,
+        and leave out what else is there.
 
         used: files there that the data set needs, as its label file.
         """
@@ -94,9 +103,11 @@ class Listing:
 
 
 def text_lines(path):
-    """Yield the lines of a text file that are not blank; of any line ends, with or without a byte order mark, in UTF-8.
+    """Yield the lines of a text file that are not blank; of any line ends, with or without a byte
+    order mark, in UTF-8.
 
-    Bytes that are no UTF-8 stay as Python has them in file names. Raises InputError where it can't be read.
+    Bytes that are no UTF-8 stay as Python has them in file names. Raises InputError where it can't
+    be read.
     """
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -110,15 +121,19 @@ def text_lines(path):
 
 
 def csv_rows(path, **dialect):
-    """Yield the rows of a CSV file, its fields stripped. Raises InputError where it can't be read as one.
+    """Yield the rows of a CSV file, its fields stripped. Raises InputError where it can't be read
+    as one.
 
-    Fields are separated by commas or, where the first line has none, by tabs or semicolons, as spreadsheets write them.
+    Fields are separated by commas or, where the first line has none, by tabs or semicolons, as
+    spreadsheets write them.
     """
     lines = text_lines(path)
     first = next(lines, "")
     delimiter = next((mark for mark in ",\t;" if mark in first), ",")
     try:
-        for row in csv.reader(chain([first] if first else (), lines), **{"delimiter": delimiter, **dialect}):
+        for row in csv.reader(
+            chain([first] if first else (), lines), **{"delimiter": delimiter, **dialect}
+        ):
             yield [field.strip() for field in row]
     except csv.Error as error:
         raise InputError(f"{path} is no CSV file ({error}): save it as one, in UTF-8") from None

@@ -13,18 +13,25 @@ AHEAD = 2  # batches made while the network is at another
 
 
 class Batches:
-    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), the last one as small as it comes out.
+    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), the last one as
+    small as it comes out.
 
     To iterate is to begin an epoch at its first batch.
     """
 
     def __init__(self, images, batch_size, shuffle=False, part=None):
-        """images: a `mlr.data.labelled.LabelledImages` or what stands for one. shuffle: in a new order in each epoch.
+        """images: a `mlr.data.labelled.LabelledImages` or what stands for one. shuffle: in a new
+        order in each epoch.
 
-        part: number of images in a batch -> slice of it that this process makes, `mlr.training.distributed.Workers.part`; where it is empty, the
-        batch's first image is made.
+        part: number of images in a batch -> slice of it that this process makes,
+        `mlr.training.distributed.Workers.part`; where it is empty, the batch's first image is made.
         """
-        self._images, self._batch_size, self._shuffle, self._part = images, batch_size, shuffle, part or slice
+        self._images, self._batch_size, self._shuffle, self._part = (
+            images,
+            batch_size,
+            shuffle,
+            part or slice,
+        )
 
     def __len__(self):
         return -(-len(self._images) // self._batch_size)
@@ -39,7 +46,9 @@ class Batches:
         """
         number = len(self._images)
         order = np.random.permutation(number) if self._shuffle else np.arange(number)
-        self._chosen = [order[start:start + self._batch_size] for start in range(0, number, self._batch_size)]
+        self._chosen = [
+            order[start : start + self._batch_size] for start in range(0, number, self._batch_size)
+        ]
         return self._made(range(first, len(self)))
 
     def size(self, number):
@@ -47,7 +56,9 @@ class Batches:
         return min(self._batch_size, len(self._images) - number * self._batch_size)
 
     def names(self, number):
-        """Return the names of the images in a batch of the epoch that was begun last, over all processes."""
+        """Return the names of the images in a batch of the epoch that was begun last, over all
+        processes.
+        """
         return [self._images.names[index] for index in self._chosen[number]]
 
     def _places(self, number):
@@ -61,29 +72,41 @@ class Batches:
 
 
 class GluonBatches(Batches):
-    """Each image decoded and put through a preset of `mlr.data.transforms` when its batch is asked for, as in the released code."""
+    """Each image decoded and put through a preset of `mlr.data.transforms` when its batch is asked
+    for, as in the released code.
+    """
 
     def __init__(self, images, transform, batch_size, shuffle=False, part=None):
         super().__init__(images, batch_size, shuffle, part)
 
         def transformed(image):
             result = transform(image)
-            result.wait_to_read()  # or MXNet would keep the images of a batch, as large as they are, until it comes to them
+            # or MXNet would keep the images of a batch, as large as they are, until it comes to
+            # them
+            result.wait_to_read()
             return result
 
         self._transformed = images.transform_first(transformed)
 
     def _made(self, numbers):
-        return iter(gluon.data.DataLoader(self._transformed, batch_sampler=[
-            [self._chosen[number][place] for place in self._places(number)] for number in numbers]))
+        return iter(
+            gluon.data.DataLoader(
+                self._transformed,
+                batch_sampler=[
+                    [self._chosen[number][place] for place in self._places(number)]
+                    for number in numbers
+                ],
+            )
+        )
 
 
 class CachedBatches(Batches):
     """The same from a `mlr.data.pixels.CachedImages`, made in the background.
 
-    finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to write it, (3, size, size)
-    float32: a `mlr.data.augmentation.Augmentation`, or `mlr.data.augmentation.evaluation`. What it draws depends on NumPy's global generator
-    when an epoch begins, on the batch's number and the image's place in it, and on nothing else.
+    finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to
+    write it, (3, size, size) float32: a `mlr.data.augmentation.Augmentation`, or
+    `mlr.data.augmentation.evaluation`. What it draws depends on NumPy's global generator when an
+    epoch begins, on the batch's number and the image's place in it, and on nothing else.
     """
 
     def __init__(self, images, finish, size, batch_size, shuffle=False, part=None):
@@ -92,16 +115,23 @@ class CachedBatches(Batches):
         self._labels = np.array(images.labels, dtype=np.int64)
 
     def _made(self, numbers):
-        return self._in_the_background(numbers, self._chosen, np.random.randint(2 ** 32, dtype=np.uint32))
+        return self._in_the_background(
+            numbers, self._chosen, np.random.randint(2**32, dtype=np.uint32)
+        )
 
     def _in_the_background(self, numbers, chosen, seed):
         made = deque()
         with ThreadPoolExecutor(1) as worker:
             for number in numbers:
                 places = self._places(number)
-                rows, seeds = chosen[number][places.start:places.stop], np.random.RandomState([seed, number]).randint(
-                    2 ** 32, size=self.size(number), dtype=np.uint32)[places.start:places.stop]
-                # MXNet 1.5.1 is not safe in a thread beside the one that trains: the worker knows NumPy alone.
+                rows, seeds = (
+                    chosen[number][places.start : places.stop],
+                    np.random.RandomState([seed, number]).randint(
+                        2**32, size=self.size(number), dtype=np.uint32
+                    )[places.start : places.stop],
+                )
+                # MXNet 1.5.1 is not safe in a thread beside the one that trains: the worker knows
+                # NumPy alone.
                 images = mx.nd.empty((len(rows), 3, self._size, self._size))
                 filled = worker.submit(self._fill, _memory(images), rows, seeds)
                 made.append((filled, images, rows))
@@ -122,10 +152,12 @@ class CachedBatches(Batches):
 
 
 def _memory(array):
-    """Return the memory of a float32 NDArray that nothing has been written to, as a NumPy array, valid as long as the NDArray is.
+    """Return the memory of a float32 NDArray that nothing has been written to, as a NumPy array,
+    valid as long as the NDArray is.
 
-    Copying a batch takes half as long as making it. Lending NumPy's memory to MXNet instead, by DLPack, has MXNet's threads give
-    it back, and NumPy 1.23 does that without Python's lock: one training in some dozen ended in a segmentation fault.
+    Copying a batch takes half as long as making it. Lending NumPy's memory to MXNet instead, by
+    DLPack, has MXNet's threads give it back, and NumPy 1.23 does that without Python's lock: one
+    training in some dozen ended in a segmentation fault.
     """
     pointer = ctypes.POINTER(ctypes.c_float)()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))

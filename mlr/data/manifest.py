@@ -1,8 +1,10 @@
-"""A prepared data set: which images of somebody's folder make which split. The images themselves stay where they are.
+"""A prepared data set: which images of somebody's folder make which split. The images themselves
+stay where they are.
 
-    manifest.csv     a line an image: path below the root, emotion, sentiment, split or fold, width, height (pixels), sha256
-    left_out.csv     what of the root is in no split, and why
-    prepared.json    the root, how the splits were made, and counts
+manifest.csv     a line an image: path below the root, emotion, sentiment, split or fold, width,
+                 height (pixels), sha256
+left_out.csv     what of the root is in no split, and why
+prepared.json    the root, how the splits were made, and counts
 """
 
 import csv
@@ -23,7 +25,8 @@ MANIFEST, LEFT_OUT, DESCRIPTION = "manifest.csv", "left_out.csv", "prepared.json
 
 
 class Entry(NamedTuple):
-    """A line of manifest.csv. path: below the root, with forward slashes. emotion and sentiment: "" where there is none.
+    """A line of manifest.csv. path: below the root, with forward slashes. emotion and sentiment: ""
+    where there is none.
 
     split: train, valid or test, or the number of a fold from 1 up.
     """
@@ -38,21 +41,36 @@ class Entry(NamedTuple):
 
 
 def write_prepared(folder, description, entries, left_out):
-    """Write a prepared data set. description: a dict for prepared.json, to which the counts are added."""
+    """Write a prepared data set. description: a dict for prepared.json, to which the counts are
+    added.
+    """
     folder = Path(folder)
     counts = {}
     for entry in entries:
         counts.setdefault(entry.split, Counter())[entry.emotion or entry.sentiment] += 1
     write_file(folder / LEFT_OUT, _csv(LeftOut, left_out))
-    write_file(folder / DESCRIPTION, json.dumps(
-        {**description, "counts": counts, "left_out": Counter(row.reason for row in left_out)}, indent=2, sort_keys=True) + "\n")
+    write_file(
+        folder / DESCRIPTION,
+        json.dumps(
+            {**description, "counts": counts, "left_out": Counter(row.reason for row in left_out)},
+            indent=2,
+            sort_keys=True,
+        )
+        + "\n",
+    )
     write_file(folder / MANIFEST, _csv(Entry, entries))
 
 
 def folds_of(folder):
-    """Return the numbers of the folds of a prepared data set, [] where it has splits instead, or is an image folder."""
+    """Return the numbers of the folds of a prepared data set, [] where it has splits instead, or is
+    an image folder.
+    """
     path = Path(folder) / MANIFEST
-    return sorted({int(entry.split) for entry in read_entries(path) if entry.split not in SPLITS}) if path.is_file() else []
+    return (
+        sorted({int(entry.split) for entry in read_entries(path) if entry.split not in SPLITS})
+        if path.is_file()
+        else []
+    )
 
 
 def read_entries(path):
@@ -65,8 +83,13 @@ def read_entries(path):
         entries = [Entry(*row) for row in rows[1:]]
         for entry in entries:
             parts = PurePosixPath(entry.path)
-            if parts.is_absolute() or ".." in parts.parts or "\0" in entry.path or entry.sentiment not in ("", *SENTIMENTS) or not (
-                    entry.split in SPLITS or entry.split in FIVE_FOLDS):
+            if (
+                parts.is_absolute()
+                or ".." in parts.parts
+                or "\0" in entry.path
+                or entry.sentiment not in ("", *SENTIMENTS)
+                or not (entry.split in SPLITS or entry.split in FIVE_FOLDS)
+            ):
                 raise ValueError
         if not entries or len({entry.split in SPLITS for entry in entries}) > 1:
             raise ValueError

@@ -6,18 +6,20 @@ from collections import Counter
 import numpy as np
 
 RELEASED_VALID_RATIO = 0.2
-SHARES = {"train": .80, "valid": .05, "test": .15}          # the protocol of FI (You et al., AAAI 2016)
-SHARES_WITHOUT_VALID = {"train": .70, "test": .30}          # of EmotionROI
-FIVE_FOLDS = {str(fold): .2 for fold in range(1, 6)}        # of the small sets
+# the protocol of FI (You et al., AAAI 2016)
+SHARES = {"train": 0.80, "valid": 0.05, "test": 0.15}
+SHARES_WITHOUT_VALID = {"train": 0.70, "test": 0.30}  # of EmotionROI
+FIVE_FOLDS = {str(fold): 0.2 for fold in range(1, 6)}  # of the small sets
 
 
 def released_partition(labels):
     """Return "train" or "valid" for each label by the rule of the released model/DataPrepare.py.
 
-    labels: in the order of the folder, which is that of the file names here, as the released code takes whatever order the
-    file system has. The first n = floor(0.8 N) // K images of each of the K classes go to train, so that it is balanced, the
-    others to valid: none, of a class with n images or fewer. The released train_valid is all of them. Nothing is done about
-    near-duplicates, as there.
+    labels: in the order of the folder, which is that of the file names here, as the released code
+    takes whatever order the file system has. The first n = floor(0.8 N) // K images of each of the
+    K classes go to train, so that it is balanced, the others to valid: none, of a class with n
+    images or fewer. The released train_valid is all of them. Nothing is done about near-duplicates,
+    as there.
     """
     cap = math.floor((1 - RELEASED_VALID_RATIO) * len(labels)) // len(set(labels))
     seen, splits = Counter(), []
@@ -28,11 +30,13 @@ def released_partition(labels):
 
 
 def stratified_partition(labels, seed, shares=SHARES, groups=None):
-    """Return a split for each label: of every class its share of each split to within an image, and at least one, drawn by `seed`.
+    """Return a split for each label: of every class its share of each split to within an image, and
+    at least one, drawn by `seed`.
 
-    groups: a key for each label; what has the same key, as near-duplicate images do, goes to the same split, by the class of the
-    first. A class with fewer images than there are splits fills them from the first on. The draw is NumPy's RandomState, whose
-    streams stay the same in all its versions.
+    groups: a key for each label; what has the same key, as near-duplicate images do, goes to the
+    same split, by the class of the first. A class with fewer images than there are splits fills
+    them from the first on. The draw is NumPy's RandomState, whose streams stay the same in all its
+    versions.
     """
     members = {}
     for index, key in enumerate(range(len(labels)) if groups is None else groups):
@@ -42,9 +46,12 @@ def stratified_partition(labels, seed, shares=SHARES, groups=None):
         by_class.setdefault(labels[group[0]], []).append(group)
     names, splits, random = list(shares), [None] * len(labels), np.random.RandomState(seed)
     for label in sorted(by_class):
-        class_groups = [by_class[label][number] for number in random.permutation(len(by_class[label]))]
+        class_groups = [
+            by_class[label][number] for number in random.permutation(len(by_class[label]))
+        ]
         left = _sizes(sum(map(len, class_groups)), np.array(list(shares.values())))
-        for group in sorted(class_groups, key=len, reverse=True):  # large ones while there is room for them
+        # large ones while there is room for them
+        for group in sorted(class_groups, key=len, reverse=True):
             chosen = left.argmax()
             left[chosen] -= len(group)
             for index in group:
@@ -53,10 +60,12 @@ def stratified_partition(labels, seed, shares=SHARES, groups=None):
 
 
 def _sizes(count, shares):
-    """Return how many of `count` images each split gets: the largest remainders are rounded up, and none stays empty."""
+    """Return how many of `count` images each split gets: the largest remainders are rounded up, and
+    none stays empty.
+    """
     exact = count * shares
     sizes = np.floor(exact).astype(int)
-    sizes[np.argsort(sizes - exact, kind="stable")[:count - sizes.sum()]] += 1
+    sizes[np.argsort(sizes - exact, kind="stable")[: count - sizes.sum()]] += 1
     while count >= len(shares) and sizes.min() == 0:
         sizes[sizes.argmax()] -= 1
         sizes[sizes.argmin()] += 1

@@ -28,25 +28,37 @@ ABANDONED = 3600  # seconds after which nobody writes a partial file any more
 def cache_folder():
     """Return the folder of the caches: $MLR_CACHE, else mlr in the user's cache folder."""
     try:
-        return Path(os.environ.get("MLR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr")
+        return Path(
+            os.environ.get("MLR_CACHE")
+            or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr"
+        )
     except (RuntimeError, KeyError):  # of Python 3.8
-        raise InputError("there is no home folder for the pixel cache: name a folder in MLR_CACHE") from None
+        raise InputError(
+            "there is no home folder for the pixel cache: name a folder in MLR_CACHE"
+        ) from None
 
 
 class CachedImages(gluon.data.Dataset):
-    """The images of a split, resized to squares as the presets do it first. An item is an image (size, size, 3), uint8 RGB NDArray,
-    and its label, int.
+    """The images of a split, resized to squares as the presets do it first. An item is an image
+    (size, size, 3), uint8 RGB NDArray, and its label, int.
 
-    split: a LabelledImages. size: in pixels. At the first use they are decoded into one file of 3 size^2 bytes an image (192 KiB for
-    the released 256 px), which is named after the contents of the image files and their order: other images, another file. It gets
-    its name when it is whole, so that nothing is lost by an interruption but time. Behind the images it has their CRC-32, each of
-    which is checked when its image is used first. Raises InputError where there is no room for it, or it can't be written.
+    split: a LabelledImages. size: in pixels. At the first use they are decoded into one file of 3
+    size^2 bytes an image (192 KiB for the released 256 px), which is named after the contents of
+    the image files and their order: other images, another file. It gets its name when it is whole,
+    so that nothing is lost by an interruption but time. Behind the images it has their CRC-32, each
+    of which is checked when its image is used first. Raises InputError where there is no room for
+    it, or it can't be written.
 
     Attributes: `path`; `labels` and `names`, one an image; `rows`, the images' places in the file.
     """
 
     def __init__(self, split, size):
-        self.labels, self.names, self.rows, split = split.labels, split.names, split.rows, split.whole
+        self.labels, self.names, self.rows, split = (
+            split.labels,
+            split.names,
+            split.rows,
+            split.whole,
+        )
         self._shape = (len(split), size, size, 3)
         contents = "\n".join([str(self._shape), *split.digests])
         self.path = cache_folder() / (f"pixels-{hashlib.sha256(contents.encode()).hexdigest()}.npy")
@@ -56,7 +68,10 @@ class CachedImages(gluon.data.Dataset):
             try:
                 self._sums = self._write(split)
             except OSError as error:
-                raise InputError(f"can't write the pixel cache {self.path}: {error.strerror}. Name another folder in MLR_CACHE, or use --pipeline released") from None
+                raise InputError(
+                    f"can't write the pixel cache {self.path}: {error.strerror}. Name another "
+                    "folder in MLR_CACHE, or use --pipeline released"
+                ) from None
 
     def __len__(self):
         return len(self.labels)
@@ -65,26 +80,34 @@ class CachedImages(gluon.data.Dataset):
         return mx.nd.array(self.checked(self.pixels(), index), dtype=np.uint8), self.labels[index]
 
     def pixels(self):
-        """Return all images in the file, (N, size, size, 3) uint8, mapped: what is read of them stays in memory while the array does."""
+        """Return all images in the file, (N, size, size, 3) uint8, mapped: what is read of them
+        stays in memory while the array does.
+        """
         return np.load(str(self.path), mmap_mode="r")
 
     def checked(self, pixels, index):
         """Return one image of `pixels()`, (size, size, 3) uint8.
 
-        Raises InputError where it is not what was written, having removed the file, so that it is made anew.
+        Raises InputError where it is not what was written, having removed the file, so that it is
+        made anew.
         """
         row = self.rows[index]
         if not self._checked[row]:
             if zlib.crc32(pixels[row]) != self._sums[row]:
                 self.path.unlink(missing_ok=True)
                 raise InputError(
-                    f"the pixel cache {self.path} has changed since it was written, in the pixels of {self.names[index]}, likely by a "
-                    "failing disk: it has been removed. Start again, a training with --resume, and it is made anew")
+                    f"the pixel cache {self.path} has changed since it was written, in the "
+                    f"pixels of {self.names[index]}, likely by a "
+                    "failing disk: it has been removed. Start again, a training with --resume, "
+                    "and it is made anew"
+                )
             self._checked[row] = True
         return pixels[row]
 
     def _read_sums(self):
-        """Return the CRC-32 of each image, (N,) uint32, or None where the file is not there, or not whole, or of an older version."""
+        """Return the CRC-32 of each image, (N,) uint32, or None where the file is not there, or not
+        whole, or of an older version.
+        """
         size = 4 * len(self._checked)
         try:
             with open(self.path, "rb") as file:
@@ -99,19 +122,32 @@ class CachedImages(gluon.data.Dataset):
     def _write(self, split):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._remove_left_over()
-        needed, free = int(np.prod(self._shape)) + 4 * len(split), shutil.disk_usage(self.path.parent).free
+        needed, free = (
+            int(np.prod(self._shape)) + 4 * len(split),
+            shutil.disk_usage(self.path.parent).free,
+        )
         if needed > free:
-            raise InputError(f"the pixel cache of {split.source} needs {needed / 1e9:.1f} GB, and {self.path.parent} has {free / 1e9:.1f}: make room, name another folder in MLR_CACHE, or use --pipeline released")
+            raise InputError(
+                f"the pixel cache of {split.source} needs {needed / 1e9:.1f} GB, and "
+                f"{self.path.parent} has {free / 1e9:.1f}: make room, name another folder in "
+                "MLR_CACHE, or use --pipeline released"
+            )
         resize, sums = transforms.Resize(self._shape[1:3]), []
-        # Another process may be at it, too, on another machine or in another container with the same process number.
+        # Another process may be at it, too, on another machine or in another container with the
+        # same process number.
         descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name + ".")
         try:
-            with open(descriptor, "wb") as file, ThreadPoolExecutor(usable_cores()) as workers, tqdm(
-                    total=len(split), desc="caching pixels", unit=" images", leave=False, disable=None) as progress:
+            with open(descriptor, "wb") as file, ThreadPoolExecutor(
+                usable_cores()
+            ) as workers, tqdm(
+                total=len(split), desc="caching pixels", unit=" images", leave=False, disable=None
+            ) as progress:
                 file.write(self._header)
                 for start in range(0, len(split), AT_ONCE):
                     indices = range(start, min(start + AT_ONCE, len(split)))
-                    for image in workers.map(lambda index: resize(read_image(split.paths[index])).asnumpy(), indices):
+                    for image in workers.map(
+                        lambda index: resize(read_image(split.paths[index])).asnumpy(), indices
+                    ):
                         file.write(image)
                         sums.append(zlib.crc32(image))
                         progress.update()
@@ -138,7 +174,13 @@ class CachedImages(gluon.data.Dataset):
 def _npy_header(shape):
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        file, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape})
+        file,
+        {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
+            "fortran_order": False,
+            "shape": shape,
+        },
+    )
     return file.getvalue()
 
 

@@ -21,17 +21,24 @@ class ManifestSplit(LabelledImages):
         self._sha256 = [entry.sha256 for entry in entries]
 
     def checked_sha256(self, index):
-        """Return the SHA-256 of an image's file. Raises InputError where it is not the one that was decoded and listed."""
+        """Return the SHA-256 of an image's file. Raises InputError where it is not the one that was
+        decoded and listed.
+        """
         digest = hashlib.sha256(read_bytes(self.paths[index])).hexdigest()
         if digest != self._sha256[index]:
-            raise InputError(f"{self.paths[index]} has changed since mlr prepare: restore it, or prepare the data set again")
+            raise InputError(
+                f"{self.paths[index]} has changed since mlr prepare: restore it, or prepare the "
+                "data set again"
+            )
         return digest
 
 
 def read_splits(root, labels="emotion", fold=None):
-    """Return the splits of a data set, {name: LabelledImages}, of train, valid and test those that it has.
+    """Return the splits of a data set, {name: LabelledImages}, of train, valid and test those that
+    it has.
 
-    labels: "emotion" or "sentiment". fold: of a data set in folds, the one that is test. Raises InputError where it is none.
+    labels: "emotion" or "sentiment". fold: of a data set in folds, the one that is test. Raises
+    InputError where it is none.
     """
     if (Path(root) / MANIFEST).is_file():
         return read_manifest(root, labels, fold)
@@ -41,10 +48,11 @@ def read_splits(root, labels="emotion", fold=None):
 
 
 def read_manifest(folder, labels="emotion", fold=None):
-    """Return the splits of a prepared data set, {name: ManifestSplit}, of train, valid and test those that it has.
+    """Return the splits of a prepared data set, {name: ManifestSplit}, of train, valid and test
+    those that it has.
 
-    fold: of a data set in folds, the number of the one that is `test`, the others being `train`. Raises InputError where it is
-    none, or is damaged, or doesn't have such folds or labels.
+    fold: of a data set in folds, the number of the one that is `test`, the others being `train`.
+    Raises InputError where it is none, or is damaged, or doesn't have such folds or labels.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -53,41 +61,71 @@ def read_manifest(folder, labels="emotion", fold=None):
         root = Path(read_json(folder / DESCRIPTION)["root"])
         there = root.is_dir()
     except (InputError, KeyError, TypeError, OSError):
-        raise InputError(f"{folder / DESCRIPTION} is missing or damaged: prepare the data set again") from None
+        raise InputError(
+            f"{folder / DESCRIPTION} is missing or damaged: prepare the data set again"
+        ) from None
     if not there:
-        raise InputError(f"the images of {folder} are gone, there is no folder {shown(str(root))}: "
-                         "restore it, or prepare the data set again, from where they are now, for --data")
+        raise InputError(
+            f"the images of {folder} are gone, there is no folder {shown(str(root))}: "
+            "restore it, or prepare the data set again, from where they are now, for --data"
+        )
     for entry in entries:
         if not getattr(entry, labels):
-            raise InputError(f"{entry.path} in {path} has no {labels}: use --labels {'sentiment' if labels == 'emotion' else 'emotion'}")
-    classes = sorted({entry.emotion for entry in entries}) if labels == "emotion" else list(SENTIMENTS)
+            raise InputError(
+                f"{entry.path} in {path} has no {labels}: use --labels "
+                f"{'sentiment' if labels == 'emotion' else 'emotion'}"
+            )
+    classes = (
+        sorted({entry.emotion for entry in entries}) if labels == "emotion" else list(SENTIMENTS)
+    )
     if fold is not None and entries[0].split not in SPLITS and fold not in folds_of(folder):
-        raise InputError(f"{folder} has no fold {fold:d}: it has {', '.join(map(str, folds_of(folder)))}")
+        raise InputError(
+            f"{folder} has no fold {fold:d}: it has {', '.join(map(str, folds_of(folder)))}"
+        )
     chosen = {}
     for entry in entries:
         chosen.setdefault(_split_of(entry, fold, folder), []).append(entry)
     return {
-        name: ManifestSplit(f"{path}, {f'split {name}' if fold is None else f'{name} of fold {fold:d}'}", root, classes,
-                            chosen[name], [classes.index(getattr(entry, labels)) for entry in chosen[name]])
-        for name in SPLITS if name in chosen}
+        name: ManifestSplit(
+            f"{path}, {f'split {name}' if fold is None else f'{name} of fold {fold:d}'}",
+            root,
+            classes,
+            chosen[name],
+            [classes.index(getattr(entry, labels)) for entry in chosen[name]],
+        )
+        for name in SPLITS
+        if name in chosen
+    }
 
 
 def read_training_splits(root, labels="emotion", fold=None):
-    """Return the splits of a data set, as `read_splits`, and the one that is looked at after each epoch.
+    """Return the splits of a data set, as `read_splits`, and the one that is looked at after each
+    epoch.
 
-    That is valid; where there is none, test, as the released code has but one evaluation folder. Raises InputError where there is
-    nothing to train on or to evaluate on, and where a class has no training image, or there is but one.
+    That is valid; where there is none, test, as the released code has but one evaluation folder.
+    Raises InputError where there is nothing to train on or to evaluate on, and where a class has no
+    training image, or there is but one.
     """
     splits = read_splits(root, labels, fold)
     if "train" not in splits or len(splits) < 2:
-        raise InputError(f"{root} has only the split {', '.join(splits)}: training needs train, and valid or test")
+        raise InputError(
+            f"{root} has only the split {', '.join(splits)}: training needs train, and valid or "
+            "test"
+        )
     train = splits["train"]
     present = [name for name, count in zip(train.classes, train.counts) if count]
     if len(train.classes) < 2 or labels == "sentiment" and len(present) < 2:
-        raise InputError(f"all training images of {train.source} are of one class, {present[0]}: there is nothing to tell apart; add the folder or the rows of another class{', or use --labels emotion' if labels == 'sentiment' else ''}")
+        raise InputError(
+            f"all training images of {train.source} are of one class, {present[0]}: there is "
+            "nothing to tell apart; add the folder or the rows of another "
+            f"class{', or use --labels emotion' if labels == 'sentiment' else ''}"
+        )
     for name, count in zip(train.classes, train.counts):
         if not count:
-            raise InputError(f"class {name} has no image in {train.source}: add some, or remove the class from every split")
+            raise InputError(
+                f"class {name} has no image in {train.source}: add some, or remove the class "
+                "from every split"
+            )
     return splits, "valid" if "valid" in splits else "test"
 
 
@@ -110,8 +148,8 @@ def manifest_sha256(root):
 def fingerprint(splits):
     """Return the SHA-256 of the splits' file names and contents, having checked every image.
 
-    splits: {name: LabelledImages}. Raises InputError for the first image that is empty, truncated or damaged: better now than
-    after hours of training.
+    splits: {name: LabelledImages}. Raises InputError for the first image that is empty, truncated
+    or damaged: better now than after hours of training.
     """
     total = hashlib.sha256()
     for name, split in splits.items():
@@ -123,8 +161,12 @@ def fingerprint(splits):
 def _split_of(entry, fold, folder):
     if entry.split in SPLITS:
         if fold is not None:
-            raise InputError(f"{folder} is in train, valid and test, not in folds: leave out --fold")
+            raise InputError(
+                f"{folder} is in train, valid and test, not in folds: leave out --fold"
+            )
         return entry.split
     if fold is None:
-        raise InputError(f"{folder} is in folds: choose with --fold which one is the test, or take --folds all")
+        raise InputError(
+            f"{folder} is in folds: choose with --fold which one is the test, or take --folds all"
+        )
     return "test" if int(entry.split) == fold else "train"

@@ -14,15 +14,46 @@ from mlr.errors import InputError
 # A file of such a name is taken for an image whatever is in it, so that a damaged one is refused
 # by its name.
 EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
-    ".heic", ".heif", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm")
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".dib",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".j2k",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+)
 # Begin as TIFF does, often lie beside the JPEG of the same photograph, and no decoder here
 # develops them.
 RAW_EXTENSIONS = (
-    ".3fr", ".arw", ".cr2", ".dng", ".erf", ".iiq", ".kdc", ".nef", ".nrw", ".pef", ".sr2", ".srw")
+    ".3fr",
+    ".arw",
+    ".cr2",
+    ".dng",
+    ".erf",
+    ".iiq",
+    ".kdc",
+    ".nef",
+    ".nrw",
+    ".pef",
+    ".sr2",
+    ".srw",
+)
 # Of Synology, macOS, Linux and Windows.
 SYSTEM_NAMES = ("@eaDir", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
-DEPTH = 3            # folders below the root in which a layout is looked for
+DEPTH = 3  # folders below the root in which a layout is looked for
 LONGEST_EXAMPLE = 200
 
 HIDDEN, NO_IMAGE, RAW = "hidden or system file", "file that is no image", "raw file of a camera"
@@ -31,11 +62,16 @@ DEVICE, READ_ALREADY = "pipe or device", "folder that is read already"
 SUBFOLDER, NO_CLASS = "image in a subfolder", "image in no class folder"
 NO_SPLIT = "folder that is no split"
 SEVERAL = {
-    HIDDEN: "hidden or system files", NO_IMAGE: "files that are no images",
-    RAW: "raw files of a camera", UNREADABLE: "files that can't be read",
-    BROKEN_LINK: "links that lead nowhere", DEVICE: "pipes or devices",
-    READ_ALREADY: "folders that are read already", SUBFOLDER: "images in subfolders",
-    NO_CLASS: "images in no class folder", NO_SPLIT: "folders that are no split",
+    HIDDEN: "hidden or system files",
+    NO_IMAGE: "files that are no images",
+    RAW: "raw files of a camera",
+    UNREADABLE: "files that can't be read",
+    BROKEN_LINK: "links that lead nowhere",
+    DEVICE: "pipes or devices",
+    READ_ALREADY: "folders that are read already",
+    SUBFOLDER: "images in subfolders",
+    NO_CLASS: "images in no class folder",
+    NO_SPLIT: "folders that are no split",
 }
 # What lies beside the images of any data set, and is none of them.
 BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY, NO_SPLIT)
@@ -82,8 +118,11 @@ def subfolders(folder: Path) -> List[Path]:
 
     Raises InputError where it can't be read.
     """
-    return [Path(folder, entry.name) for entry in _entries(folder)
-            if not is_hidden(entry.name) and _is(entry.is_dir)]
+    return [
+        Path(folder, entry.name)
+        for entry in _entries(folder)
+        if not is_hidden(entry.name) and _is(entry.is_dir)
+    ]
 
 
 def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
@@ -141,7 +180,8 @@ def by_kind(left_out: Iterable[LeftOut]) -> List[str]:
     return [
         f"{len(found)} {kind if len(found) == 1 else SEVERAL.get(kind, kind)}, "
         f"such as {found[0][:LONGEST_EXAMPLE]}"
-        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))]
+        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def words_on(left_out: Sequence[LeftOut]) -> str:
@@ -156,7 +196,8 @@ def _entries(folder):
     except OSError as error:
         raise InputError(
             f"can't read folder {folder}, whose images would be missing: {error.strerror}; have "
-            "yourself given the right to read it, or move it elsewhere") from None
+            "yourself given the right to read it, or move it elsewhere"
+        ) from None
 
 
 def _fault(entry):

@@ -1,9 +1,10 @@
-"""An ONNX model in 8 bits, by ONNX Runtime's own tools: quantization after training, of weights by channel and of maps by tensor.
+"""An ONNX model in 8 bits, by ONNX Runtime's own tools: quantization after training, of weights by
+channel and of maps by tensor.
 
-What was chosen, and on which images, is in the README. Maps are unsigned, weights signed, which processors with VNNI instructions
-multiply exactly; older ones (AVX2 alone) add pairs of products in 16 bits, where large ones are cut off.
+What was chosen, and on which images, is in the README. Maps are unsigned, weights signed, which
+processors with VNNI instructions multiply exactly; older ones (AVX2 alone) add pairs of products in
+16 bits, where large ones are cut off.
 """
-
 
 import logging
 import tempfile
@@ -20,7 +21,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from mlr.exporting.onnx import IMAGES
 
 IMAGES_TO_CALIBRATE = 256
-BATCH = 32                          # a map's range is averaged over batches of it: narrower than that of all images, as rare extremes cost resolution
+# a map's range is averaged over batches of it: narrower than that of all images, as rare extremes
+# cost resolution
+BATCH = 32
 OPERATORS = ("Conv", "Gemm", "MaxPool", "GlobalAveragePool", "Add", "Relu")
 
 
@@ -36,45 +39,73 @@ class Reader(CalibrationDataReader):
 
 
 def quantized(model, images):
-    """Return a model of `mlr.exporting.onnx.onnx_model` quantized to 8 bits (QDQ), its ranges those that `images` (N, 3, S, S) have in it.
+    """Return a model of `mlr.exporting.onnx.onnx_model` quantized to 8 bits (QDQ), its ranges those
+    that `images` (N, 3, S, S) have in it.
 
-    Batch norms are folded into the convolutions before them; those that have none, as all before a ReLU in a ResNet v2, become convolutions of 1 x 1
-    in a group for each channel, the same function, so that maps stay in 8 bits from end to end. The last dense layer stays in float32.
+    Batch norms are folded into the convolutions before them; those that have none, as all before a
+    ReLU in a ResNet v2, become convolutions of 1 x 1 in a group for each channel, the same
+    function, so that maps stay in 8 bits from end to end. The last dense layer stays in float32.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = str(Path(folder) / "model.onnx")     # the tools take models in memory, too, but not all of them
+        # the tools take models in memory, too, but not all of them
+        path = str(Path(folder) / "model.onnx")
         onnx.save(model, path)
         quant_pre_process(path, path, skip_symbolic_shape=True)
         model = _with_convolutions_for_batch_norms(onnx.load(path))
         onnx.save(model, path)
         quantize_static(
-            path, path, Reader(images), quant_format=QuantFormat.QDQ, op_types_to_quantize=list(OPERATORS), per_channel=True,
-            nodes_to_exclude=[node.name for node in model.graph.node if node.op_type == "Gemm"][-1:],
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, extra_options={"CalibMovingAverage": True})
+            path,
+            path,
+            Reader(images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(OPERATORS),
+            per_channel=True,
+            nodes_to_exclude=[node.name for node in model.graph.node if node.op_type == "Gemm"][
+                -1:
+            ],
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"CalibMovingAverage": True},
+        )
         small = onnx.load(path)
-    del small.opset_import[:]                       # the tools list domains that nothing is of
+    del small.opset_import[:]  # the tools list domains that nothing is of
     small.opset_import.extend(entry for entry in model.opset_import if not entry.domain)
     return small
 
 
 def compared(original, model, split, transform):
-    """Return what quantization changed: the accuracy of both models on the images of a split, and for what part of these both say the same class.
+    """Return what quantization changed: the accuracy of both models on the images of a split, and
+    for what part of these both say the same class.
 
-    split: `mlr.data.labelled.LabelledImages`. transform: the evaluation preset, (H, W, 3) uint8 -> (3, S, S).
+    split: `mlr.data.labelled.LabelledImages`. transform: the evaluation preset, (H, W, 3) uint8 ->
+    (3, S, S).
     """
-    sessions = [onnxruntime.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"]) for one in (original, model)]
+    sessions = [
+        onnxruntime.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"])
+        for one in (original, model)
+    ]
     answers = []
     for start in range(0, len(split), BATCH):
         images = prepared(split, range(start, min(start + BATCH, len(split))), transform)
-        answers.append([session.run(None, {IMAGES: images})[0].argmax(axis=1) for session in sessions])
+        answers.append(
+            [session.run(None, {IMAGES: images})[0].argmax(axis=1) for session in sessions]
+        )
     before, after = np.concatenate(answers, axis=1)
-    return {"images": len(split), "accuracy_float32": float(np.mean(before == split.labels)), "accuracy_int8": float(np.mean(after == split.labels)),
-            "same_class": float(np.mean(before == after))}
+    return {
+        "images": len(split),
+        "accuracy_float32": float(np.mean(before == split.labels)),
+        "accuracy_int8": float(np.mean(after == split.labels)),
+        "same_class": float(np.mean(before == after)),
+    }
 
 
 def calibration_images(split, transform):
-    """Return some images of a split, drawn by a seed of its own, as the network takes them: (N, 3, S, S) float32 NumPy array, N up to 256."""
-    return prepared(split, np.random.RandomState(0).permutation(len(split))[:IMAGES_TO_CALIBRATE], transform)
+    """Return some images of a split, drawn by a seed of its own, as the network takes them: (N, 3,
+    S, S) float32 NumPy array, N up to 256.
+    """
+    return prepared(
+        split, np.random.RandomState(0).permutation(len(split))[:IMAGES_TO_CALIBRATE], transform
+    )
 
 
 def prepared(split, indices, transform):
@@ -84,23 +115,46 @@ def prepared(split, indices, transform):
 def _with_convolutions_for_batch_norms(model):
     """Replace each BatchNormalization of a map, with its constants, by a Conv."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*inferred.value_info, *inferred.input)}
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*inferred.value_info, *inferred.input)
+    }
     arrays = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "BatchNormalization" and ranks[node.input[0]] == 4:
-            gamma, beta, mean, variance = (numpy_helper.to_array(arrays[name]).astype(np.float64) for name in node.input[1:])
-            epsilon, = (attribute.f for attribute in node.attribute if attribute.name == "epsilon")
+            gamma, beta, mean, variance = (
+                numpy_helper.to_array(arrays[name]).astype(np.float64) for name in node.input[1:]
+            )
+            (epsilon,) = (
+                attribute.f for attribute in node.attribute if attribute.name == "epsilon"
+            )
             factor = gamma / np.sqrt(variance + epsilon)
-            constants = {node.name + "_factor": factor.reshape(-1, 1, 1, 1), node.name + "_shift": beta - factor * mean}
-            model.graph.initializer.extend(numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items())
-            node.CopyFrom(helper.make_node(
-                "Conv", [node.input[0], *constants], list(node.output), name=node.name, group=len(factor), kernel_shape=(1, 1)))
+            constants = {
+                node.name + "_factor": factor.reshape(-1, 1, 1, 1),
+                node.name + "_shift": beta - factor * mean,
+            }
+            model.graph.initializer.extend(
+                numpy_helper.from_array(array.astype(np.float32), name)
+                for name, array in constants.items()
+            )
+            node.CopyFrom(
+                helper.make_node(
+                    "Conv",
+                    [node.input[0], *constants],
+                    list(node.output),
+                    name=node.name,
+                    group=len(factor),
+                    kernel_shape=(1, 1),
+                )
+            )
     return model
 
 
 @contextmanager
 def _quiet():
-    """Leave out ONNX Runtime's advice on how to quantize, which is followed, and on constants, which it removes itself."""
+    """Leave out ONNX Runtime's advice on how to quantize, which is followed, and on constants,
+    which it removes itself.
+    """
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     onnxruntime.set_default_logger_severity(3)

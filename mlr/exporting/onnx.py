@@ -1,9 +1,9 @@
 """A Gluon network as an ONNX model: MXNet's own graph of symbols, converted operator by operator.
 
-CONVERSIONS has a function for each operator of MXNet, called with the `Graph` to add to, the `Node` to convert and the names of its
-inputs; it returns the name of its output. Semantics are those of the operators' documentation in MXNet 1.5.1 and of ONNX's opset 17.
+CONVERSIONS has a function for each operator of MXNet, called with the `Graph` to add to, the `Node`
+to convert and the names of its inputs; it returns the name of its output. Semantics are those of
+the operators' documentation in MXNet 1.5.1 and of ONNX's opset 17.
 """
-
 
 import ast
 import json
@@ -17,13 +17,15 @@ from onnx.reference import ReferenceEvaluator
 
 from mlr.errors import InputError
 
-OPSET, IR_VERSION = 17, 8                   # ONNX 1.12, 2022: what every runtime of today reads
+OPSET, IR_VERSION = 17, 8  # ONNX 1.12, 2022: what every runtime of today reads
 IMAGES = "images"
-END = np.iinfo(np.int64).max                # of a slice that goes to the end
+END = np.iinfo(np.int64).max  # of a slice that goes to the end
 
 
 class Node(NamedTuple):
-    """A node of MXNet's graph. attrs: parsed. shapes: of its inputs, and `shape` of its output; None for what depends on the batch's size."""
+    """A node of MXNet's graph. attrs: parsed. shapes: of its inputs, and `shape` of its output;
+    None for what depends on the batch's size.
+    """
 
     name: str
     op: str
@@ -33,7 +35,11 @@ class Node(NamedTuple):
 
     def fail(self, what):
         """Return the InputError that says what of the node has no conversion."""
-        return InputError(f"the network can't be written as ONNX: {what} of the node {self.name} (operator {self.op} of MXNet) has no conversion in mlr.exporting.onnx.CONVERSIONS; add one there, or take --format symbol or npz")
+        return InputError(
+            f"the network can't be written as ONNX: {what} of the node {self.name} (operator "
+            f"{self.op} of MXNet) has no conversion in mlr.exporting.onnx.CONVERSIONS; add one "
+            "there, or take --format symbol or npz"
+        )
 
     def only(self, **allowed):
         """Raise InputError where an attribute has another value than the one that is converted."""
@@ -43,7 +49,9 @@ class Node(NamedTuple):
 
 
 class Graph:
-    """An ONNX graph under construction. What depends on constants alone, not on images or parameters, is computed as it is added."""
+    """An ONNX graph under construction. What depends on constants alone, not on images or
+    parameters, is computed as it is added.
+    """
 
     def __init__(self):
         self.nodes, self.parameters, self.constants = [], {}, {}
@@ -56,12 +64,19 @@ class Graph:
         """Add a node with one output, return the output's name: that of the node."""
         node = helper.make_node(op, inputs, [name], name=name, **attributes)
         if all(value in self.constants for value in inputs):
-            return self.constant(name, ReferenceEvaluator(node, opsets={"": OPSET}).run(None, {value: self.constants[value] for value in inputs})[0])
+            return self.constant(
+                name,
+                ReferenceEvaluator(node, opsets={"": OPSET}).run(
+                    None, {value: self.constants[value] for value in inputs}
+                )[0],
+            )
         self.nodes.append(node)
         return name
 
     def proto(self, images, output, output_name, shape):
-        """Return the GraphProto of what the output needs. images: ValueInfoProto of the input. shape: of the output."""
+        """Return the GraphProto of what the output needs. images: ValueInfoProto of the input.
+        shape: of the output.
+        """
         needed, nodes = {output}, []
         for node in reversed(self.nodes):
             if node.output[0] in needed:
@@ -70,21 +85,35 @@ class Graph:
         for node in nodes:
             _rename(node, output, output_name)
         return helper.make_graph(
-            nodes, "mlr", [images], [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, shape)],
-            [numpy_helper.from_array(array, name) for name, array in {**self.parameters, **self.constants}.items() if name in needed])
+            nodes,
+            "mlr",
+            [images],
+            [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, shape)],
+            [
+                numpy_helper.from_array(array, name)
+                for name, array in {**self.parameters, **self.constants}.items()
+                if name in needed
+            ],
+        )
 
 
 def onnx_model(net, size, output="logits"):
     """Return a network with parameters as an ONNX ModelProto, for batches of any size N.
 
-    net: HybridBlock, images (N, 3, size, size) -> (N, K). output: the name of what it returns. The input is `images`, float32.
-    Parameters keep their structural names (backbone.stem.0.gamma). Raises InputError, naming the node, for an operator or an option of
-    one that is not converted.
+    net: HybridBlock, images (N, 3, size, size) -> (N, K). output: the name of what it returns. The
+    input is `images`, float32. Parameters keep their structural names (backbone.stem.0.gamma).
+    Raises InputError, naming the node, for an operator or an option of one that is not converted.
     """
     symbol = net(mx.sym.var(IMAGES))
-    names = {parameter.name: name for name, parameter in reversed(list(net._collect_params_with_prefix().items()))}
+    names = {
+        parameter.name: name
+        for name, parameter in reversed(list(net._collect_params_with_prefix().items()))
+    }
     graph, values, nodes = Graph(), [], _nodes(symbol, size, len(net.prefix))
-    graph.parameters = {names[parameter.name]: parameter.data(mx.cpu()).asnumpy() for parameter in net.collect_params().values()}
+    graph.parameters = {
+        names[parameter.name]: parameter.data(mx.cpu()).asnumpy()
+        for parameter in net.collect_params().values()
+    }
     for inputs, node in nodes:
         if node.op == "null":
             values.append(names.get(node.name, IMAGES))
@@ -93,11 +122,14 @@ def onnx_model(net, size, output="logits"):
     images = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, ("N", 3, size, size))
     return helper.make_model(
         graph.proto(images, values[-1], output, ("N", *nodes[-1][1].shape[1:])),
-        opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
 
 
 def add_preprocessing(model, steps):
-    """Put preprocessing before a model of `onnx_model`, whose input is then images (N, H, W, 3), uint8 RGB, of any H and W.
+    """Put preprocessing before a model of `onnx_model`, whose input is then images (N, H, W, 3),
+    uint8 RGB, of any H and W.
 
     steps: what `mlr.exporting.description.preprocessing_steps` returns.
     """
@@ -108,8 +140,12 @@ def add_preprocessing(model, steps):
     nodes = [*graph.nodes, *network.node]
     del network.node[:], network.input[:]
     network.node.extend(nodes)
-    network.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ("N", "H", "W", 3)))
-    network.initializer.extend(numpy_helper.from_array(array, name) for name, array in graph.constants.items())
+    network.input.append(
+        helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ("N", "H", "W", 3))
+    )
+    network.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in graph.constants.items()
+    )
 
 
 def serialized(model, metadata):
@@ -126,20 +162,42 @@ def _rename(node, old, new):
 
 
 def _nodes(symbol, size, prefix):
-    """Return the nodes of a graph in order, each as the numbers of its inputs and its `Node`. prefix: characters to leave out of names."""
+    """Return the nodes of a graph in order, each as the numbers of its inputs and its `Node`.
+    prefix: characters to leave out of names.
+    """
     described = json.loads(symbol.tojson())
     found = []
     # Two batches of different size tell which lengths depend on it.
-    one, two = ([tuple(shape) for shape in symbol.get_internals().infer_shape(**{IMAGES: (count, 3, size, size)})[1]] for count in (1, 2))
+    one, two = (
+        [
+            tuple(shape)
+            for shape in symbol.get_internals().infer_shape(**{IMAGES: (count, 3, size, size)})[1]
+        ]
+        for count in (1, 2)
+    )
     for node in described["nodes"]:
         name = node["name"] if node["op"] == "null" else node["name"][prefix:]
-        converted = Node(name, node["op"], {key: _parsed(text) for key, text in node.get("attrs", {}).items()}, [], None)
+        converted = Node(
+            name,
+            node["op"],
+            {key: _parsed(text) for key, text in node.get("attrs", {}).items()},
+            [],
+            None,
+        )
         # Only then every node has one output, and shapes are in the order of the nodes.
-        if node["op"] not in ("null", *CONVERSIONS) or any(output for _, output, *_ in node["inputs"]):
+        if node["op"] not in ("null", *CONVERSIONS) or any(
+            output for _, output, *_ in node["inputs"]
+        ):
             raise converted.fail("the output")
         found.append(([number for number, *_ in node["inputs"]], converted))
-    shapes = [tuple(length if length == other else None for length, other in zip(*pair)) for pair in zip(one, two)]
-    return [(inputs, node._replace(shapes=[shapes[number] for number in inputs], shape=shape)) for (inputs, node), shape in zip(found, shapes)]
+    shapes = [
+        tuple(length if length == other else None for length, other in zip(*pair))
+        for pair in zip(one, two)
+    ]
+    return [
+        (inputs, node._replace(shapes=[shapes[number] for number in inputs], shape=shape))
+        for (inputs, node), shape in zip(found, shapes)
+    ]
 
 
 def _parsed(text):
@@ -150,7 +208,10 @@ def _parsed(text):
 
 
 def _preprocess(graph, steps):
-    """Add what turns images (N, H, W, 3), uint8 RGB, into what the network takes; return its name."""
+    """Add what turns images (N, H, W, 3), uint8 RGB, into what the network takes; return its
+    name.
+    """
+
     def add(op, inputs, name, **attributes):
         return graph.add(op, inputs, "preprocessing_" + name, **attributes)
 
@@ -158,15 +219,44 @@ def _preprocess(graph, steps):
         return graph.constant("preprocessing_" + name, value, dtype)
 
     size, side = steps["image_size"], steps["resize"]
-    batch = add("Slice", [add("Shape", [IMAGES], "shape"), constant("first", [0], np.int64), constant("second", [1], np.int64)], "batch")
-    sizes = add("Concat", [batch, constant("side", [3, side, side], np.int64)], "sizes", axis=0)                # N, 3, side, side
-    pixels = add("Cast", [add("Transpose", [IMAGES], "channels_first", perm=(0, 3, 1, 2))], "float", to=TensorProto.FLOAT)
-    pixels = add("Resize", [pixels, "", "", sizes], "resize", mode="linear", coordinate_transformation_mode="half_pixel")
-    pixels = add("Round", [pixels], "round")                                # the presets resize to whole grey levels
+    batch = add(
+        "Slice",
+        [
+            add("Shape", [IMAGES], "shape"),
+            constant("first", [0], np.int64),
+            constant("second", [1], np.int64),
+        ],
+        "batch",
+    )
+    # N, 3, side, side
+    sizes = add("Concat", [batch, constant("side", [3, side, side], np.int64)], "sizes", axis=0)
+    pixels = add(
+        "Cast",
+        [add("Transpose", [IMAGES], "channels_first", perm=(0, 3, 1, 2))],
+        "float",
+        to=TensorProto.FLOAT,
+    )
+    pixels = add(
+        "Resize",
+        [pixels, "", "", sizes],
+        "resize",
+        mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )
+    # the presets resize to whole grey levels
+    pixels = add("Round", [pixels], "round")
     if side != size:
         start = (side - size) // 2
-        pixels = add("Slice", [pixels, constant("starts", [start] * 2, np.int64), constant("ends", [start + size] * 2, np.int64),
-                               constant("height_and_width", [2, 3], np.int64)], "crop")
+        pixels = add(
+            "Slice",
+            [
+                pixels,
+                constant("starts", [start] * 2, np.int64),
+                constant("ends", [start + size] * 2, np.int64),
+                constant("height_and_width", [2, 3], np.int64),
+            ],
+            "crop",
+        )
     if steps["channel_order"] == "BGR":
         pixels = add("Gather", [pixels, constant("order", [2, 1, 0], np.int64)], "bgr", axis=1)
     # (pixels * scale - mean) / std in two steps
@@ -177,26 +267,36 @@ def _preprocess(graph, steps):
 
 def _same(op):
     """An operator that ONNX has under another name, of the same inputs and without options."""
+
     def convert(graph, node, *inputs):
         return graph.add(op, inputs, node.name)
+
     return convert
 
 
 def _identity(graph, node, x):
-    node.only(mode="training")              # Dropout's
+    node.only(mode="training")  # Dropout's
     return x
 
 
 def _scalar(op, swapped=False):
     """An operator between an array and the number `scalar`, or the other way round."""
+
     def convert(graph, node, x):
         inputs = [x, graph.constant(node.name + "_scalar", node.attrs["scalar"])]
         return graph.add(op, inputs[::-1] if swapped else inputs, node.name)
+
     return convert
 
 
 def _activation(graph, node, x):
-    kinds = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softrelu": "Softplus", "softsign": "Softsign"}
+    kinds = {
+        "relu": "Relu",
+        "sigmoid": "Sigmoid",
+        "tanh": "Tanh",
+        "softrelu": "Softplus",
+        "softsign": "Softsign",
+    }
     if node.attrs["act_type"] not in kinds:
         raise node.fail(f"act_type={node.attrs['act_type']}")
     return graph.add(kinds[node.attrs["act_type"]], [x], node.name)
@@ -204,9 +304,14 @@ def _activation(graph, node, x):
 
 def _batch_norm(graph, node, x, gamma, beta, mean, variance):
     node.only(axis=1)
-    if node.attrs.get("fix_gamma", True):   # whatever gamma holds, it counts as 1
+    if node.attrs.get("fix_gamma", True):  # whatever gamma holds, it counts as 1
         gamma = graph.constant(gamma + "_fixed", np.ones_like(graph.parameters[gamma]))
-    return graph.add("BatchNormalization", [x, gamma, beta, mean, variance], node.name, epsilon=node.attrs.get("eps", 1e-3))
+    return graph.add(
+        "BatchNormalization",
+        [x, gamma, beta, mean, variance],
+        node.name,
+        epsilon=node.attrs.get("eps", 1e-3),
+    )
 
 
 def _convolution(graph, node, *inputs):
@@ -214,9 +319,15 @@ def _convolution(graph, node, *inputs):
     if not str(node.attrs.get("layout")).startswith(("NC", "None")):
         raise node.fail(f"layout={node.attrs['layout']}")
     return graph.add(
-        "Conv", inputs, node.name, kernel_shape=node.attrs["kernel"], strides=node.attrs.get("stride") or (1,) * sides,
-        dilations=node.attrs.get("dilate") or (1,) * sides, pads=(node.attrs.get("pad") or (0,) * sides) * 2,
-        group=node.attrs.get("num_group", 1))
+        "Conv",
+        inputs,
+        node.name,
+        kernel_shape=node.attrs["kernel"],
+        strides=node.attrs.get("stride") or (1,) * sides,
+        dilations=node.attrs.get("dilate") or (1,) * sides,
+        pads=(node.attrs.get("pad") or (0,) * sides) * 2,
+        group=node.attrs.get("num_group", 1),
+    )
 
 
 def _fully_connected(graph, node, x, weight, *bias):
@@ -224,13 +335,22 @@ def _fully_connected(graph, node, x, weight, *bias):
         x = graph.add("Flatten", [x], node.name + "_flat")
     if node.attrs.get("flatten", True) or len(node.shapes[0]) == 2:
         return graph.add("Gemm", [x, weight, *bias], node.name, transB=1)
-    product = graph.add("MatMul", [x, graph.add("Transpose", [weight], node.name + "_weight")], node.name + ("_product" if bias else ""))
+    product = graph.add(
+        "MatMul",
+        [x, graph.add("Transpose", [weight], node.name + "_weight")],
+        node.name + ("_product" if bias else ""),
+    )
     return graph.add("Add", [product, *bias], node.name) if bias else product
 
 
 def _pooling(graph, node, x):
-    """The padding at the end is worked out from the known sizes, which serves both of MXNet's ways of rounding them."""
-    kind, convention = node.attrs.get("pool_type", "max"), node.attrs.get("pooling_convention", "valid")
+    """The padding at the end is worked out from the known sizes, which serves both of MXNet's ways
+    of rounding them.
+    """
+    kind, convention = (
+        node.attrs.get("pool_type", "max"),
+        node.attrs.get("pooling_convention", "valid"),
+    )
     if kind not in ("max", "avg") or convention not in ("valid", "full"):
         raise node.fail(f"pool_type={kind}, pooling_convention={convention}")
     operator = {"max": "MaxPool", "avg": "AveragePool"}[kind]
@@ -239,27 +359,44 @@ def _pooling(graph, node, x):
     kernel = node.attrs["kernel"]
     if not str(node.attrs.get("layout")).startswith(("NC", "None")):
         raise node.fail(f"layout={node.attrs['layout']}")
-    stride, pad = node.attrs.get("stride") or (1,) * len(kernel), node.attrs.get("pad") or (0,) * len(kernel)
-    ends = tuple(max(0, (out - 1) * step + width - before - size) for size, out, width, step, before in zip(
-        node.shapes[0][2:], node.shape[2:], kernel, stride, pad))
+    stride, pad = (
+        node.attrs.get("stride") or (1,) * len(kernel),
+        node.attrs.get("pad") or (0,) * len(kernel),
+    )
+    ends = tuple(
+        max(0, (out - 1) * step + width - before - size)
+        for size, out, width, step, before in zip(
+            node.shapes[0][2:], node.shape[2:], kernel, stride, pad
+        )
+    )
     if any(end >= width for end, width in zip(ends, kernel)):
         raise node.fail("a window with nothing but padding in it")
     options = {}
     if kind == "avg":
         beyond = any(end > before for end, before in zip(ends, pad))
         counted = node.attrs.get("count_include_pad", True) and any(pad)
-        if counted and beyond:              # MXNet counts the padding, but not what rounding up adds to it
+        # MXNet counts the padding, but not what rounding up adds to it
+        if counted and beyond:
             raise node.fail("an average that counts its padding where sizes are rounded up")
         options = {"count_include_pad": int(counted)}
-    return graph.add(operator, [x], node.name, kernel_shape=kernel, strides=stride, pads=pad + ends, **options)
+    return graph.add(
+        operator, [x], node.name, kernel_shape=kernel, strides=stride, pads=pad + ends, **options
+    )
 
 
 def _local_response_norm(graph, node, x):
     attrs = node.attrs
-    if attrs["nsize"] % 2 == 0:             # MXNet then takes one channel more
+    if attrs["nsize"] % 2 == 0:  # MXNet then takes one channel more
         raise node.fail(f"nsize={attrs['nsize']:d}")
-    return graph.add("LRN", [x], node.name, size=attrs["nsize"], alpha=attrs.get("alpha", 1e-4), beta=attrs.get("beta", .75),
-                     bias=float(attrs.get("knorm", 2)))
+    return graph.add(
+        "LRN",
+        [x],
+        node.name,
+        size=attrs["nsize"],
+        alpha=attrs.get("alpha", 1e-4),
+        beta=attrs.get("beta", 0.75),
+        bias=float(attrs.get("knorm", 2)),
+    )
 
 
 def _reshape(graph, node, x):
@@ -267,7 +404,9 @@ def _reshape(graph, node, x):
     shape = node.attrs["shape"]
     if min(shape) < -1:
         raise node.fail(f"shape={shape}")
-    return graph.add("Reshape", [x, graph.constant(node.name + "_shape", shape, np.int64)], node.name)
+    return graph.add(
+        "Reshape", [x, graph.constant(node.name + "_shape", shape, np.int64)], node.name
+    )
 
 
 def _flatten(graph, node, x):
@@ -275,7 +414,12 @@ def _flatten(graph, node, x):
 
 
 def _transpose(graph, node, x):
-    return graph.add("Transpose", [x], node.name, perm=node.attrs.get("axes") or tuple(range(len(node.shape)))[::-1])
+    return graph.add(
+        "Transpose",
+        [x],
+        node.name,
+        perm=node.attrs.get("axes") or tuple(range(len(node.shape)))[::-1],
+    )
 
 
 def _concat(graph, node, *inputs):
@@ -283,15 +427,24 @@ def _concat(graph, node, *inputs):
 
 
 def _sliced(graph, node, x, begins, ends, axes):
-    bounds = [graph.constant(f"{node.name}_{name}", value, np.int64) for name, value in (
-        ("begins", [begin or 0 for begin in begins]), ("ends", [END if end is None else end for end in ends]), ("axes", axes))]
+    bounds = [
+        graph.constant(f"{node.name}_{name}", value, np.int64)
+        for name, value in (
+            ("begins", [begin or 0 for begin in begins]),
+            ("ends", [END if end is None else end for end in ends]),
+            ("axes", axes),
+        )
+    ]
     return graph.add("Slice", [x, *bounds], node.name)
 
 
 def _slice(graph, node, x):
     if any(step not in (None, 1) for step in node.attrs.get("step") or ()):
         raise node.fail(f"step={node.attrs['step']}")
-    begins, ends = ((bounds if isinstance(bounds, tuple) else (bounds,)) for bounds in (node.attrs["begin"], node.attrs["end"]))
+    begins, ends = (
+        (bounds if isinstance(bounds, tuple) else (bounds,))
+        for bounds in (node.attrs["begin"], node.attrs["end"])
+    )
     return _sliced(graph, node, x, begins, ends, range(len(begins)))
 
 
@@ -300,12 +453,21 @@ def _slice_axis(graph, node, x):
 
 
 def _filled(value):
-    """An array of the input's shape: where that doesn't depend on the size of the batch, a constant."""
+    """An array of the input's shape: where that doesn't depend on the size of the batch, a
+    constant.
+    """
+
     def convert(graph, node, x):
         if None not in node.shape:
             return graph.constant(node.name, np.full(node.shape, value))
         fill = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
-        return graph.add("ConstantOfShape", [graph.add("Shape", [x], node.name + "_shape")], node.name, value=fill)
+        return graph.add(
+            "ConstantOfShape",
+            [graph.add("Shape", [x], node.name + "_shape")],
+            node.name,
+            value=fill,
+        )
+
     return convert
 
 
@@ -315,21 +477,29 @@ def _reduce(op):
         axes = node.attrs.get("axis")
         axes = (axes,) if isinstance(axes, int) else axes or tuple(range(len(node.shapes[0])))
         options = {"keepdims": int(node.attrs.get("keepdims", False))}
-        if op == "ReduceSum":               # the one whose axes are an input in opset 17
-            return graph.add(op, [x, graph.constant(node.name + "_axes", axes, np.int64)], node.name, **options)
+        if op == "ReduceSum":  # the one whose axes are an input in opset 17
+            return graph.add(
+                op, [x, graph.constant(node.name + "_axes", axes, np.int64)], node.name, **options
+            )
         return graph.add(op, [x], node.name, axes=axes, **options)
+
     return convert
 
 
 def _batch_dot(graph, node, first, second):
     first, second = (
-        graph.add("Transpose", [x], f"{node.name}_{side}", perm=(0, 2, 1)) if node.attrs.get("transpose_" + letter, False) else x
-        for x, side, letter in ((first, "left", "a"), (second, "right", "b")))
+        graph.add("Transpose", [x], f"{node.name}_{side}", perm=(0, 2, 1))
+        if node.attrs.get("transpose_" + letter, False)
+        else x
+        for x, side, letter in ((first, "left", "a"), (second, "right", "b"))
+    )
     return graph.add("MatMul", [first, second], node.name)
 
 
 def _clip(graph, node, x):
-    bounds = [graph.constant(f"{node.name}_{name}", node.attrs["a_" + name]) for name in ("min", "max")]
+    bounds = [
+        graph.constant(f"{node.name}_{name}", node.attrs["a_" + name]) for name in ("min", "max")
+    ]
     return graph.add("Clip", [x, *bounds], node.name)
 
 
@@ -337,6 +507,7 @@ def _softmax(op):
     def convert(graph, node, x):
         node.only(temperature=None)
         return graph.add(op, [x], node.name, axis=node.attrs.get("axis", -1))
+
     return convert
 
 
@@ -346,9 +517,16 @@ def _take(graph, node, x, indices):
     if node.shapes[0][axis] is None:
         raise node.fail("indices into the batch")
     whole = graph.add("Cast", [indices], node.name + "_whole", to=TensorProto.INT64)
-    bounds = [graph.constant(f"{node.name}_{name}", value, np.int64) for name, value in (
-        ("first", 0), ("last", node.shapes[0][axis] - 1))]
-    return graph.add("Gather", [x, graph.add("Clip", [whole, *bounds], node.name + "_inside")], node.name, axis=axis)
+    bounds = [
+        graph.constant(f"{node.name}_{name}", value, np.int64)
+        for name, value in (("first", 0), ("last", node.shapes[0][axis] - 1))
+    ]
+    return graph.add(
+        "Gather",
+        [x, graph.add("Clip", [whole, *bounds], node.name + "_inside")],
+        node.name,
+        axis=axis,
+    )
 
 
 CONVERSIONS = {

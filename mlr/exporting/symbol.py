@@ -1,6 +1,5 @@
 """A network as MXNet's symbol and parameters."""
 
-
 import json
 import os
 import shutil
@@ -15,14 +14,19 @@ MODEL = "model"
 
 
 def save_symbol(net, size, about, folder):
-    """Write a hybridized network as MXNet's symbol and parameters into a new folder, whole or not at all.
+    """Write a hybridized network as MXNet's symbol and parameters into a new folder, whole or not
+    at all.
 
-    about: for model.json. Raises InputError where the rest of an interrupted export is beside it, and RunError where it can't be written.
+    about: for model.json. Raises InputError where the rest of an interrupted export is beside it,
+    and RunError where it can't be written.
     """
     staged = Path(folder).with_name(Path(folder).name + STAGED)
     if staged.exists():
-        raise InputError(f"{staged} exists already, likely the rest of an interrupted export: remove it")
-    net(mx.nd.zeros((1, 3, size, size))).wait_to_read()     # what is exported is the graph of the last call
+        raise InputError(
+            f"{staged} exists already, likely the rest of an interrupted export: remove it"
+        )
+    # what is exported is the graph of the last call
+    net(mx.nd.zeros((1, 3, size, size))).wait_to_read()
     staged.mkdir(parents=True)
     try:
         net.export(str(staged / MODEL))
@@ -32,6 +36,10 @@ def save_symbol(net, size, about, folder):
         os.rename(staged, folder)
         sync(Path(folder).parent)
     except (OSError, mx.MXNetError) as error:
-        raise RunError("{} can't be written, likely for want of room: {}".format(folder, str(error).partition("\n")[0])) from None
+        raise RunError(
+            "{} can't be written, likely for want of room: {}".format(
+                folder, str(error).partition("\n")[0]
+            )
+        ) from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)

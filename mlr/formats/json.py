@@ -1,17 +1,18 @@
 """JSON from elsewhere, read safely: it may be damaged, or made by somebody who means harm."""
 
-
 import json
 import math
 from pathlib import Path
 
 from mlr.errors import InputError
 
-MOST_BYTES = 2 ** 26
+MOST_BYTES = 2**26
 
 
 def read_json(path, remedy="restore it from a copy"):
-    """Return what a JSON file holds. Raises InputError, with what to do, where it is absent, damaged, or no JSON that a person would write."""
+    """Return what a JSON file holds. Raises InputError, with what to do, where it is absent,
+    damaged, or no JSON that a person would write.
+    """
     return parse_json(_text(path, remedy), path, remedy)
 
 
@@ -21,7 +22,9 @@ def read_json_lines(path, remedy="restore it from a copy"):
 
 
 def parse_json(text, source, remedy="restore it from a copy"):
-    """Return what a JSON text holds. source: where it comes from, for the InputError. NaN and infinity are no JSON."""
+    """Return what a JSON text holds. source: where it comes from, for the InputError. NaN and
+    infinity are no JSON.
+    """
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_short)
     except (ValueError, RecursionError) as error:
@@ -31,7 +34,10 @@ def parse_json(text, source, remedy="restore it from a copy"):
 def _text(path, remedy):
     try:
         if Path(path).stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} has more than {MOST_BYTES >> 20:d} MiB, likely another file under its name: {remedy}")
+            raise InputError(
+                f"{path} has more than {MOST_BYTES >> 20:d} MiB, likely another file under its "
+                f"name: {remedy}"
+            )
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}; {remedy}") from None

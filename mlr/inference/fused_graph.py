@@ -1,5 +1,6 @@
-"""A trained network as it answers fastest: the same function, its graph rewritten for prediction on a CPU."""
-
+"""A trained network as it answers fastest: the same function, its graph rewritten for prediction on
+a CPU.
+"""
 
 import json
 import os
@@ -14,16 +15,21 @@ BACKEND = "MKLDNN"
 
 
 def fused(net):
-    """Return a block that computes what `net` computes in evaluation mode, within rounding (1e-5 of the largest logit).
+    """Return a block that computes what `net` computes in evaluation mode, within rounding (1e-5 of
+    the largest logit).
 
-    net: an initialized HybridBlock of one input, images (N, 3, S, S); the block is (N, 3, S, S) -> the same output. On CPUs, where
-    MXNet was built with MKL-DNN, its subgraph backend puts batch norm, ReLU and sums into the convolutions before them, and the
-    Dense layer behind a Gram matrix reads the C (C + 1) / 2 entries that differ, half of its weights. Otherwise it is `net` itself.
-    The block shares the network's other parameters, but not that half: after further training make a new one.
+    net: an initialized HybridBlock of one input, images (N, 3, S, S); the block is (N, 3, S, S) ->
+    the same output. On CPUs, where MXNet was built with MKL-DNN, its subgraph backend puts batch
+    norm, ReLU and sums into the convolutions before them, and the Dense layer behind a Gram matrix
+    reads the C (C + 1) / 2 entries that differ, half of its weights. Otherwise it is `net` itself.
+    The block shares the network's other parameters, but not that half: after further training make
+    a new one.
     """
     parameters = net.collect_params()
     contexts = next(iter(parameters.values())).list_ctx()
-    if any(context.device_type != "cpu" for context in contexts) or not Features().is_enabled(BACKEND):
+    if any(context.device_type != "cpu" for context in contexts) or not Features().is_enabled(
+        BACKEND
+    ):
         return net
     images = mx.sym.var("data", dtype="float32")
     symbol, halves = with_half_of_gram(net(images), parameters)
@@ -37,9 +43,11 @@ def fused(net):
 
 
 def with_half_of_gram(symbol, parameters):
-    """Return the symbol with each Dense layer behind a Gram matrix on its distinct entries, and {name: NDArray} of what that adds.
+    """Return the symbol with each Dense layer behind a Gram matrix on its distinct entries, and
+    {name: NDArray} of what that adds.
 
-    The matrix is symmetric, so the entries (i, j) and (j, i) are one input, its weight the sum of the two.
+    The matrix is symmetric, so the entries (i, j) and (j, i) are one input, its weight the sum of
+    the two.
     parameters: {name: Parameter} of the symbol.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
@@ -53,18 +61,29 @@ def with_half_of_gram(symbol, parameters):
         elif node["op"] == "FullyConnected" and _is_gram(sources[0], nodes):
             entries, weights = distinct(parameters[sources[1]["name"]].list_data()[0].asnumpy())
             arrays = {sources[1]["name"] + "_distinct": weights, node["name"] + "_entries": entries}
-            added.update((name, mx.nd.array(array, dtype="float32")) for name, array in arrays.items())
-            half, where = (mx.sym.var(name, shape=array.shape, dtype="float32") for name, array in arrays.items())
-            made = mx.sym.FullyConnected(mx.sym.take(mx.sym.flatten(inputs[0]), where, axis=1), half, *inputs[2:], **options)
+            added.update(
+                (name, mx.nd.array(array, dtype="float32")) for name, array in arrays.items()
+            )
+            half, where = (
+                mx.sym.var(name, shape=array.shape, dtype="float32")
+                for name, array in arrays.items()
+            )
+            made = mx.sym.FullyConnected(
+                mx.sym.take(mx.sym.flatten(inputs[0]), where, axis=1), half, *inputs[2:], **options
+            )
         else:
-            made = getattr(mx.sym._internal if node["op"].startswith("_") else mx.sym, node["op"])(*inputs, **options)
+            made = getattr(mx.sym._internal if node["op"].startswith("_") else mx.sym, node["op"])(
+                *inputs, **options
+            )
         rebuilt.append(made)
     return made, added
 
 
 def distinct(weight):
-    """Return, for a Dense layer's weight (D, C * C) on symmetric matrices, the positions (C (C + 1) / 2,) and the weight (D, C (C + 1) / 2)."""
-    channels = int(round(weight.shape[1] ** .5))
+    """Return, for a Dense layer's weight (D, C * C) on symmetric matrices, the positions (C (C + 1)
+    / 2,) and the weight (D, C (C + 1) / 2).
+    """
+    channels = int(round(weight.shape[1] ** 0.5))
     rows, columns = np.triu_indices(channels)
     positions = rows * channels + columns
     weights = weight[:, positions] + weight[:, columns * channels + rows]
@@ -81,7 +100,9 @@ def _is_gram(node, nodes):
 
 @contextmanager
 def unlogged():
-    """Keep away the lines that MXNet 1.5.1's subgraph backend writes to the standard error, whatever the log level."""
+    """Keep away the lines that MXNet 1.5.1's subgraph backend writes to the standard error,
+    whatever the log level.
+    """
     try:
         kept = os.dup(2)
     except OSError:  # closed by who started the program

@@ -1,10 +1,11 @@
-"""Row AR: which regions of an image carry its sentiment, and what they and the whole image say together.
+"""Row AR: which regions of an image carry its sentiment, and what they and the whole image say
+together.
 
-J. Yang, D. She, M. Sun, M.-M. Cheng, P. L. Rosin, L. Wang, "Visual sentiment prediction based on automatic discovery of affective
-regions", IEEE Transactions on Multimedia 20:2513-2525, 2018. "Released" is their MATLAB code, AR_discovery. Boxes are as in
-`mlr.inference.proposals`. The network is a function of crops: nothing here trains, and nothing is random but by a seed.
+J. Yang, D. She, M. Sun, M.-M. Cheng, P. L. Rosin, L. Wang, "Visual sentiment prediction based on
+automatic discovery of affective regions", IEEE Transactions on Multimedia 20:2513-2525, 2018.
+"Released" is their MATLAB code, AR_discovery. Boxes are as in `mlr.inference.proposals`. The
+network is a function of crops: nothing here trains, and nothing is random but by a seed.
 """
-
 
 from typing import NamedTuple
 
@@ -19,14 +20,16 @@ from mlr import paper
 from mlr.errors import InputError
 from mlr.inference.proposals import Proposals, propose
 
-# Zero after this package's normalisation, to a level's rounding: R-CNN takes the mean away, and what is beyond the image is zero.
+# Zero after this package's normalisation, to a level's rounding: R-CNN takes the mean away, and
+# what is beyond the image is zero.
 FILL = tuple(round(255 * mean) for mean in paper.PIXEL_MEAN)
 
 
 def size_filter(boxes, aspect=paper.AR_ASPECT, sides=paper.AR_SIDES):
     """Return which boxes (M, 4) are neither too long nor too small nor too large, (M,) bool.
 
-    As released: the sides are x2 - x1 and y2 - y1, without the pixel that the overlaps add; the limits themselves pass.
+    As released: the sides are x2 - x1 and y2 - y1, without the pixel that the overlaps add; the
+    limits themselves pass.
     """
     lengths = np.asarray(boxes, float)[:, 2:] - np.asarray(boxes, float)[:, :2]
     shorter, longer = lengths.min(axis=1), lengths.max(axis=1)
@@ -34,24 +37,34 @@ def size_filter(boxes, aspect=paper.AR_ASPECT, sides=paper.AR_SIDES):
 
 
 def overlaps(boxes):
-    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels that i and j share, by those of i.
+    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels that i and j share, by
+    those of i.
 
-    As released (boxoverlap.m of its newest commit): sizes are x2 - x1 + 1, and W is not symmetric. A version that was deleted in
-    2018 divided by the pixels of the union.
+    As released (boxoverlap.m of its newest commit): sizes are x2 - x1 + 1, and W is not symmetric.
+    A version that was deleted in 2018 divided by the pixels of the union.
     """
     x1, y1, x2, y2 = np.asarray(boxes, float).T
-    shared = np.prod([np.clip(np.minimum.outer(last, last) - np.maximum.outer(first, first) + 1, 0, None)
-                      for first, last in ((x1, x2), (y1, y2))], axis=0)                       # (M, M)
+    shared = np.prod(
+        [
+            np.clip(np.minimum.outer(last, last) - np.maximum.outer(first, first) + 1, 0, None)
+            # (M, M)
+            for first, last in ((x1, x2), (y1, y2))
+        ],
+        axis=0,
+    )
     return shared / ((x2 - x1 + 1) * (y2 - y1 + 1))[:, None]
 
 
 def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0):
-    """Return the indices of at most `count` boxes that stand for all, (R,), the highest objectness first.
+    """Return the indices of at most `count` boxes that stand for all, (R,), the highest objectness
+    first.
 
-    Normalised cut, as released: from L = W + W^T of the overlaps, the `count` last left singular vectors of I - D^-1/2 L D^-1/2 (of a
-    symmetric matrix without negative eigenvalues those are the eigenvectors of the lowest), clustered by k-means, of 10 starts by
-    `seed`. Of each cluster the box of the highest objectness stays: the released code takes the first one in the list, whose
-    order was inferred to be that of objectness. k-means is scikit-learn's instead of MATLAB's, so clusters may differ from theirs.
+    Normalised cut, as released: from L = W + W^T of the overlaps, the `count` last left singular
+    vectors of I - D^-1/2 L D^-1/2 (of a symmetric matrix without negative eigenvalues those are the
+    eigenvectors of the lowest), clustered by k-means, of 10 starts by `seed`. Of each cluster the
+    box of the highest objectness stays: the released code takes the first one in the list, whose
+    order was inferred to be that of objectness. k-means is scikit-learn's instead of MATLAB's, so
+    clusters may differ from theirs.
 
     boxes: (M, 4). objectness: (M,). Of `count` different boxes or fewer all stay, each once.
     """
@@ -62,16 +75,21 @@ def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0):
         return order[different]
     overlap = overlaps(boxes[order])
     affinity = overlap + overlap.T
-    root = affinity.sum(axis=1) ** -.5
+    root = affinity.sum(axis=1) ** -0.5
     laplacian = np.eye(len(boxes)) - root[:, None] * affinity * root
-    with threadpool_limits(1):  # for so few boxes threads cost more than they give, a multiple where the cores are busy
-        vectors = eigh(laplacian, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False)[1]  # (M, count)
+    # for so few boxes threads cost more than they give, a multiple where the cores are busy
+    with threadpool_limits(1):
+        # (M, count)
+        vectors = eigh(
+            laplacian, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False
+        )[1]
         clusters = KMeans(count, n_init=paper.AR_REPLICATES, random_state=seed).fit(vectors).labels_
     return order[np.sort(np.unique(clusters, return_index=True)[1])]
 
 
 def sentiment_scores(probabilities):
-    """Return how sure the network is of each region: 1 less the entropy in nats, (R,), from 1 - ln K to 1.
+    """Return how sure the network is of each region: 1 less the entropy in nats, (R,), from 1 - ln
+    K to 1.
 
     probabilities: (R, K), rows that sum to 1; 0 ln 0 is 0.
     """
@@ -80,9 +98,11 @@ def sentiment_scores(probabilities):
 
 
 def affective_scores(sentiment, objectness, alpha=paper.AR_ALPHA):
-    """Return (1 - alpha) sentiment + alpha objectness, (R,), both scaled to [0, 1] over the regions of the image.
+    """Return (1 - alpha) sentiment + alpha objectness, (R,), both scaled to [0, 1] over the regions
+    of the image.
 
-    sentiment, objectness: (R,). Scores that are all equal count as 0: they tell no region from another.
+    sentiment, objectness: (R,). Scores that are all equal count as 0: they tell no region from
+    another.
     """
     return (1 - alpha) * _scaled(sentiment) + alpha * _scaled(objectness)
 
@@ -93,132 +113,208 @@ def _scaled(scores):
     return (scores - scores.min()) / extent if extent > 0 else np.zeros_like(scores)
 
 
-def fuse(image_probabilities, box_probabilities, objectness, top=paper.AR_TOP, alpha=paper.AR_ALPHA, beta=paper.AR_BETA):
-    """Return what image and regions say together, (K,), and the indices of the regions that were asked, best first.
+def fuse(
+    image_probabilities,
+    box_probabilities,
+    objectness,
+    top=paper.AR_TOP,
+    alpha=paper.AR_ALPHA,
+    beta=paper.AR_BETA,
+):
+    """Return what image and regions say together, (K,), and the indices of the regions that were
+    asked, best first.
 
-    (1 - beta) image + beta the mean over the `top` regions of the highest affective score; of fewer regions, over all.
+    (1 - beta) image + beta the mean over the `top` regions of the highest affective score; of fewer
+    regions, over all.
     image_probabilities: (K,). box_probabilities: (R, K), R > 0. objectness: (R,).
     """
     box_probabilities = np.asarray(box_probabilities, float)
     scores = affective_scores(sentiment_scores(box_probabilities), objectness, alpha)
     chosen = np.argsort(-scores, kind="stable")[:top]
-    return (1 - beta) * np.asarray(image_probabilities, float) + beta * box_probabilities[chosen].mean(axis=0), chosen
+    return (1 - beta) * np.asarray(image_probabilities, float) + beta * box_probabilities[
+        chosen
+    ].mean(axis=0), chosen
 
 
 def region_crops(pixels, boxes, size, context=paper.AR_CONTEXT, fill=FILL):
     """Return the crops of boxes, warped to a square, (R, size, size, 3) uint8.
 
-    R-CNN's (Girshick, Donahue, Darrell, Malik, CVPR 2014) with its mode warp, which is what the released code comes to: it asks for
-    "Square", and R-CNN knows "square". Each box is grown so that `context` pixels of the crop surround it; where the image
-    ends before, the crop is `fill`. As in R-CNN the centre is half a pixel to the right and below, halves are rounded away from
-    0 in pixels counted from 1, and the bilinear scaling does not smooth.
+    R-CNN's (Girshick, Donahue, Darrell, Malik, CVPR 2014) with its mode warp, which is what the
+    released code comes to: it asks for "Square", and R-CNN knows "square". Each box is grown so
+    that `context` pixels of the crop surround it; where the image ends before, the crop is `fill`.
+    As in R-CNN the centre is half a pixel to the right and below, halves are rounded away from 0 in
+    pixels counted from 1, and the bilinear scaling does not smooth.
 
-    pixels: (H, W, 3) uint8. boxes: (R, 4). fill: a colour in the order of the pixels (default: this package's mean of ImageNet,
-    RGB). Raises InputError for a context that leaves no room, and for a box that is not on the image.
+    pixels: (H, W, 3) uint8. boxes: (R, 4). fill: a colour in the order of the pixels (default: this
+    package's mean of ImageNet, RGB). Raises InputError for a context that leaves no room, and for a
+    box that is not on the image.
     """
     if not 0 <= 2 * context < size:
-        raise InputError(f"{context:d} pixels of context on both sides leave nothing of a crop of {size:d}: choose less than half")
+        raise InputError(
+            f"{context:d} pixels of context on both sides leave nothing of a crop of {size:d}: "
+            "choose less than half"
+        )
     boxes = np.asarray(boxes, float).reshape(-1, 4)
     height, width = pixels.shape[:2]
     half = (boxes[:, 2:] - boxes[:, :2] + 1) / 2
-    centre = boxes[:, :2] + 1 + half                                 # in pixels counted from 1
+    centre = boxes[:, :2] + 1 + half  # in pixels counted from 1
     grown = half * size / (size - 2 * context)
     corners = _rounded(np.hstack([centre - grown, centre + grown])).astype(int)
     crops = np.empty((len(boxes), size, size, 3), np.uint8)
     crops[:] = fill
     for crop, box, (x1, y1, x2, y2) in zip(crops, boxes, corners):
         if box[0] > width - 1 or box[1] > height - 1 or box[2] < 0 or box[3] < 0:
-            raise InputError(f"box {box.tolist()} is not on the image of {width:d} x {height:d} pixels: are the proposals another image's?")
+            raise InputError(
+                f"box {box.tolist()} is not on the image of {width:d} x {height:d} pixels: are "
+                "the proposals another image's?"
+            )
         left, columns = _placed(x1, x2, width, size)
         top, rows = _placed(y1, y2, height, size)
-        part = np.ascontiguousarray(pixels[max(y1, 1) - 1:y2, max(x1, 1) - 1:x2])
-        crop[top:top + rows, left:left + columns] = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR)
+        part = np.ascontiguousarray(pixels[max(y1, 1) - 1 : y2, max(x1, 1) - 1 : x2])
+        crop[top : top + rows, left : left + columns] = cv2.resize(
+            part, (columns, rows), interpolation=cv2.INTER_LINEAR
+        )
     return crops
 
 
 def _placed(first, last, length, size):
-    """Return where in the crop what is on the image starts, and how long it is, for a side from `first` to `last`, counted from 1."""
+    """Return where in the crop what is on the image starts, and how long it is, for a side from
+    `first` to `last`, counted from 1.
+    """
     scale = size / (last - first + 1)
     start = min(int(_rounded(max(0, 1 - first) * scale)), size - 1)
-    return start, max(1, min(int(_rounded((min(last, length) - max(first, 1) + 1) * scale)), size - start))
+    return start, max(
+        1, min(int(_rounded((min(last, length) - max(first, 1) + 1) * scale)), size - start)
+    )
 
 
 def _rounded(numbers):
     """Round halves away from 0, as MATLAB does and NumPy does not."""
-    return np.sign(numbers) * np.floor(np.abs(numbers) + .5)
+    return np.sign(numbers) * np.floor(np.abs(numbers) + 0.5)
 
 
 def ten_crops(pixels, resize=paper.RESIZE, size=paper.IMAGE_SIZE):
-    """Return four corners and the centre of the image as a square, then their mirror images, (10, size, size, 3) uint8.
+    """Return four corners and the centre of the image as a square, then their mirror images, (10,
+    size, size, 3) uint8.
 
-    The image is resized to resize x resize, its aspect ratio lost; bilinear, and smoothed where it shrinks, as MATLAB's imresize
-    does by default (recalled) and Pillow does, unlike OpenCV. The corners: top left, bottom left, top right, bottom right.
+    The image is resized to resize x resize, its aspect ratio lost; bilinear, and smoothed where it
+    shrinks, as MATLAB's imresize does by default (recalled) and Pillow does, unlike OpenCV. The
+    corners: top left, bottom left, top right, bottom right.
     """
     if size > resize:
-        raise InputError(f"no crop of {size:d} pixels fits into an image of {resize:d}: choose a smaller one")
-    square = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((resize, resize), Image.BILINEAR))
+        raise InputError(
+            f"no crop of {size:d} pixels fits into an image of {resize:d}: choose a smaller one"
+        )
+    square = np.asarray(
+        Image.fromarray(np.ascontiguousarray(pixels)).resize((resize, resize), Image.BILINEAR)
+    )
     last = resize - size
     middle = (last + 1) // 2
     places = [(x, y) for x in (0, last) for y in (0, last)] + [(middle, middle)]
-    crops = np.stack([square[y:y + size, x:x + size] for x, y in places])
+    crops = np.stack([square[y : y + size, x : x + size] for x, y in places])
     return np.concatenate([crops, crops[:, :, ::-1]])
 
 
 class Regions(NamedTuple):
     """What `AffectiveRegions` finds in an image, for R candidate regions."""
 
-    probabilities: np.ndarray        # (K,) of image and regions together
+    probabilities: np.ndarray  # (K,) of image and regions together
     image_probabilities: np.ndarray  # (K,) mean over ten crops of the image
-    boxes: np.ndarray                # (R, 4)
-    scores: np.ndarray               # (R,) affective score
-    objectness: np.ndarray           # (R,)
-    box_probabilities: np.ndarray    # (R, K)
-    chosen: np.ndarray               # indices of the regions that were asked, best first
-    proposed: int                    # boxes that passed the size filter; 0: the whole image is the one region
+    boxes: np.ndarray  # (R, 4)
+    scores: np.ndarray  # (R,) affective score
+    objectness: np.ndarray  # (R,)
+    box_probabilities: np.ndarray  # (R, K)
+    chosen: np.ndarray  # indices of the regions that were asked, best first
+    # boxes that passed the size filter; 0: the whole image is the one region
+    proposed: int
 
 
 class AffectiveRegions:
     """The prediction of AR with any network.
 
-    probabilities_of: function of crops (R, size, size, 3) uint8 in the order of the pixels that `predict` is given, returns (R, K).
-    size: of the crops, that the network takes. For another than 224 the square that ten crops are cut from, 256, and the context of the
-    regions, 16, are scaled with it.
-    proposals: "grid", "edgeboxes" with `model`, its file, or what `mlr.inference.proposals.read_proposals` returns.
+    probabilities_of: function of crops (R, size, size, 3) uint8 in the order of the pixels that
+    `predict` is given, returns (R, K).
+    size: of the crops, that the network takes. For another than 224 the square that ten crops are
+    cut from, 256, and the context of the regions, 16, are scaled with it.
+    proposals: "grid", "edgeboxes" with `model`, its file, or what
+    `mlr.inference.proposals.read_proposals` returns.
     seed: of k-means, the same for every image, so that no image depends on those before it.
 
-    The 2,000 proposals of the highest objectness are looked at. Where fewer than 20 pass the size filter, all are regions; where none
-    does, as in images below 29 pixels, the whole image is the one region. The released code stops at fewer than 100 proposals.
+    The 2,000 proposals of the highest objectness are looked at. Where fewer than 20 pass the size
+    filter, all are regions; where none does, as in images below 29 pixels, the whole image is the
+    one region. The released code stops at fewer than 100 proposals.
     """
 
-    def __init__(self, probabilities_of, size=paper.IMAGE_SIZE, proposals="grid", model=None, candidates=paper.AR_CANDIDATES,
-                 top=paper.AR_TOP, alpha=paper.AR_ALPHA, beta=paper.AR_BETA, seed=0):
-        self.probabilities_of, self.size, self.proposals, self.model = probabilities_of, size, proposals, model
-        self.candidates, self.top, self.alpha, self.beta, self.seed = candidates, top, alpha, beta, seed
+    def __init__(
+        self,
+        probabilities_of,
+        size=paper.IMAGE_SIZE,
+        proposals="grid",
+        model=None,
+        candidates=paper.AR_CANDIDATES,
+        top=paper.AR_TOP,
+        alpha=paper.AR_ALPHA,
+        beta=paper.AR_BETA,
+        seed=0,
+    ):
+        self.probabilities_of, self.size, self.proposals, self.model = (
+            probabilities_of,
+            size,
+            proposals,
+            model,
+        )
+        self.candidates, self.top, self.alpha, self.beta, self.seed = (
+            candidates,
+            top,
+            alpha,
+            beta,
+            seed,
+        )
 
     def predict(self, pixels, name=None):
-        """Return the `Regions` of an image, (H, W, 3) uint8; name: by which a file of proposals knows it.
+        """Return the `Regions` of an image, (H, W, 3) uint8; name: by which a file of proposals
+        knows it.
 
         Raises InputError where the proposals can't be had, or are not this image's.
         """
         boxes, objectness, proposed = self.candidate_regions(pixels, name)
         try:
-            crops = region_crops(pixels, boxes, self.size, round(self.size * paper.AR_CONTEXT / paper.IMAGE_SIZE))
+            crops = region_crops(
+                pixels, boxes, self.size, round(self.size * paper.AR_CONTEXT / paper.IMAGE_SIZE)
+            )
         except InputError as error:
             raise InputError(f"image {name}: {error}" if name else str(error)) from None
         whole = ten_crops(pixels, round(self.size * paper.RESIZE / paper.IMAGE_SIZE), self.size)
         image_probabilities = np.mean(self.probabilities_of(whole), axis=0, dtype=float)
         box_probabilities = np.asarray(self.probabilities_of(crops), float)
-        probabilities, chosen = fuse(image_probabilities, box_probabilities, objectness, self.top, self.alpha, self.beta)
+        probabilities, chosen = fuse(
+            image_probabilities, box_probabilities, objectness, self.top, self.alpha, self.beta
+        )
         scores = affective_scores(sentiment_scores(box_probabilities), objectness, self.alpha)
-        return Regions(probabilities, image_probabilities, boxes, scores, objectness, box_probabilities, chosen, proposed)
+        return Regions(
+            probabilities,
+            image_probabilities,
+            boxes,
+            scores,
+            objectness,
+            box_probabilities,
+            chosen,
+            proposed,
+        )
 
     def candidate_regions(self, pixels, name=None):
-        """Return boxes (R, 4), their objectness (R,), and of how many that passed the size filter they are the candidates."""
-        boxes, objectness = self.proposals[name] if isinstance(self.proposals, Proposals) else propose(pixels, self.proposals, self.model)
-        boxes, objectness = boxes[:paper.AR_PROPOSALS], objectness[:paper.AR_PROPOSALS]
+        """Return boxes (R, 4), their objectness (R,), and of how many that passed the size filter
+        they are the candidates.
+        """
+        boxes, objectness = (
+            self.proposals[name]
+            if isinstance(self.proposals, Proposals)
+            else propose(pixels, self.proposals, self.model)
+        )
+        boxes, objectness = boxes[: paper.AR_PROPOSALS], objectness[: paper.AR_PROPOSALS]
         passed = size_filter(boxes)
         boxes, objectness = boxes[passed], objectness[passed]
         if not len(boxes):
-            return np.array([[0., 0., pixels.shape[1] - 1, pixels.shape[0] - 1]]), np.zeros(1), 0
+            return np.array([[0.0, 0.0, pixels.shape[1] - 1, pixels.shape[0] - 1]]), np.zeros(1), 0
         kept = select_candidates(boxes, objectness, self.candidates, self.seed)
         return boxes[kept], objectness[kept], len(boxes)

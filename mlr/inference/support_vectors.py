@@ -1,5 +1,6 @@
-"""A support vector machine on features, as the binary results of DeepSentiBank in the literature have it; saved without a pickle."""
-
+"""A support vector machine on features, as the binary results of DeepSentiBank in the literature
+have it; saved without a pickle.
+"""
 
 import numpy as np
 from sklearn.metrics.pairwise import rbf_kernel
@@ -10,17 +11,24 @@ from mlr.errors import InputError
 
 # Shapes of the arrays that are kept, D features, P pairs of classes, V support vectors.
 COMMON = {"mean": "D", "scale": "D", "intercepts": "P"}
-SHAPES = {"linear": {**COMMON, "weights": "PD"}, "rbf": {**COMMON, "support_vectors": "VD", "coefficients": "PV", "gamma": "1"}}
+SHAPES = {
+    "linear": {**COMMON, "weights": "PD"},
+    "rbf": {**COMMON, "support_vectors": "VD", "coefficients": "PV", "gamma": "1"},
+}
 POSITIVE = ("scale", "gamma")
-ROWS_AT_ONCE = 1024     # of a kernel matrix, whose columns are the support vectors: there may be ten thousands
+# of a kernel matrix, whose columns are the support vectors: there may be ten thousands
+ROWS_AT_ONCE = 1024
 
 
 def fit(features, labels, kernel="linear", c=1.0, class_weight="balanced", seed=0):
-    """Return the `SupportVectorMachine` of features (N, D) and labels (N,), integers 0 to K - 1, each of which must occur.
+    """Return the `SupportVectorMachine` of features (N, D) and labels (N,), integers 0 to K - 1,
+    each of which must occur.
 
-    It is LIBSVM's, by scikit-learn, as papers report "LIBSVM" on the features of DeepSentiBank. Kernel and C they do not state, so these
-    are our choices: kernel "linear" or "rbf" with gamma 1 / D, LIBSVM's default; C 1; features standardised by the training set's mean and
-    deviation; class_weight "balanced" (None: as the images come). Raises InputError for what can't be trained on.
+    It is LIBSVM's, by scikit-learn, as papers report "LIBSVM" on the features of DeepSentiBank.
+    Kernel and C they do not state, so these are our choices: kernel "linear" or "rbf" with gamma 1
+    / D, LIBSVM's default; C 1; features standardised by the training set's mean and deviation;
+    class_weight "balanced" (None: as the images come). Raises InputError for what can't be trained
+    on.
     """
     if kernel not in SHAPES:
         raise InputError(f"unknown kernel {kernel}: choose one of {', '.join(SHAPES)}")
@@ -28,32 +36,48 @@ def fit(features, labels, kernel="linear", c=1.0, class_weight="balanced", seed=
         raise InputError(f"C of the support vector machine must be above 0, not {c}")
     features, labels = _checked_features(features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
-        raise InputError(f"{len(features):d} feature vectors need as many labels, not {labels.shape}")
+        raise InputError(
+            f"{len(features):d} feature vectors need as many labels, not {labels.shape}"
+        )
     classes = np.unique(labels)
     if len(classes) < 2 or not np.array_equal(classes, np.arange(len(classes))):
-        raise InputError(f"a support vector machine needs images of every class, at least two, labelled from 0; there are images of {', '.join(map(str, classes[:20])) or 'none'}")
+        raise InputError(
+            "a support vector machine needs images of every class, at least two, labelled from "
+            f"0; there are images of {', '.join(map(str, classes[:20])) or 'none'}"
+        )
     scaler = StandardScaler().fit(features)
-    machine = SVC(C=c, kernel=kernel, gamma="auto", class_weight=class_weight, random_state=seed).fit(scaler.transform(features), labels)
-    # scikit-learn has a positive decision mean the first class of a pair, but with two classes the second.
+    machine = SVC(
+        C=c, kernel=kernel, gamma="auto", class_weight=class_weight, random_state=seed
+    ).fit(scaler.transform(features), labels)
+    # scikit-learn has a positive decision mean the first class of a pair, but with two classes the
+    # second.
     sign = -1 if len(classes) == 2 else 1
     coefficients = sign * _pairwise(machine.dual_coef_, machine.n_support_)
     arrays = {"mean": scaler.mean_, "scale": scaler.scale_, "intercepts": sign * machine.intercept_}
     if kernel == "linear":
         arrays["weights"] = coefficients @ machine.support_vectors_
     else:
-        arrays.update(support_vectors=machine.support_vectors_, coefficients=coefficients, gamma=np.array([1 / features.shape[1]]))
+        arrays.update(
+            support_vectors=machine.support_vectors_,
+            coefficients=coefficients,
+            gamma=np.array([1 / features.shape[1]]),
+        )
     return SupportVectorMachine(arrays)
 
 
 def _pairs(classes):
-    """Return the first and the second class of each pair, in LIBSVM's order: (0, 1), (0, 2), ..., (1, 2), ..."""
+    """Return the first and the second class of each pair, in LIBSVM's order: (0, 1), (0, 2), ...,
+    (1, 2), ...
+    """
     return np.triu_indices(classes, 1)
 
 
 def _pairwise(dual, counts):
-    """Return for each of P pairs of classes the coefficients of all V support vectors (P, V), 0 where they are of neither class.
+    """Return for each of P pairs of classes the coefficients of all V support vectors (P, V), 0
+    where they are of neither class.
 
-    dual: (K - 1, V), LIBSVM's: row r of a vector of class k is for its pair with class r, or r + 1 from k on. counts: vectors a class.
+    dual: (K - 1, V), LIBSVM's: row r of a vector of class k is for its pair with class r, or r + 1
+    from k on. counts: vectors a class.
     """
     ends = np.cumsum(counts)
     firsts, seconds = _pairs(len(counts))
@@ -66,9 +90,11 @@ def _pairwise(dual, counts):
 
 
 class SupportVectorMachine:
-    """A trained support vector machine for K classes, made by `fit` or `from_arrays`. Its prediction is the highest of its scores.
+    """A trained support vector machine for K classes, made by `fit` or `from_arrays`. Its
+    prediction is the highest of its scores.
 
-    Each of the P = K (K - 1) / 2 pairs of classes has a decision, positive for the first of the two. Attributes: `classes`, K; `width`, D.
+    Each of the P = K (K - 1) / 2 pairs of classes has a decision, positive for the first of the
+    two. Attributes: `classes`, K; `width`, D.
     """
 
     def __init__(self, arrays, source="the arrays"):
@@ -77,27 +103,33 @@ class SupportVectorMachine:
         self.classes, self.width = _classes(len(arrays["intercepts"])), len(arrays["mean"])
 
     def scores(self, features):
-        """Return scores (N, K), float64, of features (N, D), equal to scikit-learn's decision function of the kind "ovr".
+        """Return scores (N, K), float64, of features (N, D), equal to scikit-learn's decision
+        function of the kind "ovr".
 
-        With K = 2 it has one value d, the second class's: they are -d and d. With more they are the votes of all pairs, and below 1/3
-        the sum of the decisions for a class, which tells apart classes with equal votes. Raises InputError for features of another D, and
-        where a decision is no number.
+        With K = 2 it has one value d, the second class's: they are -d and d. With more they are the
+        votes of all pairs, and below 1/3 the sum of the decisions for a class, which tells apart
+        classes with equal votes. Raises InputError for features of another D, and where a decision
+        is no number.
         """
         features = _checked_features(features, self.width)
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = (features - self._arrays["mean"]) / self._arrays["scale"]
-            decisions = self._decisions(scaled) if np.isfinite(scaled).all() else np.array(np.nan)     # (N, P)
+            # (N, P)
+            decisions = self._decisions(scaled) if np.isfinite(scaled).all() else np.array(np.nan)
         if not np.isfinite(decisions).all():
             raise _damaged(self._source, "it answers with NaN or infinity")
         if self.classes == 2:
             return np.hstack([decisions, -decisions])
-        firsts, seconds = (np.eye(self.classes)[of_pair] for of_pair in _pairs(self.classes))     # (P, K)
+        # (P, K)
+        firsts, seconds = (np.eye(self.classes)[of_pair] for of_pair in _pairs(self.classes))
         sums = decisions @ (firsts - seconds)
         votes = (decisions >= 0) @ firsts + (decisions < 0) @ seconds
         return votes + sums / (3 * (np.abs(sums) + 1))
 
     def probabilities(self, features):
-        """Return the softmax (N, K) of the scores: a ranking that adds up to 1, not calibrated, and no likelihood of being right."""
+        """Return the softmax (N, K) of the scores: a ranking that adds up to 1, not calibrated, and
+        no likelihood of being right.
+        """
         scores = self.scores(features)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
@@ -106,33 +138,68 @@ class SupportVectorMachine:
         arrays = self._arrays
         if "weights" in arrays:
             return features @ arrays["weights"].T + arrays["intercepts"]
-        parts = [features[start:start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE)]
-        return np.concatenate([
-            rbf_kernel(part, arrays["support_vectors"], arrays["gamma"][0]) @ arrays["coefficients"].T for part in parts]) + arrays["intercepts"]
+        parts = [
+            features[start : start + ROWS_AT_ONCE]
+            for start in range(0, len(features), ROWS_AT_ONCE)
+        ]
+        return (
+            np.concatenate(
+                [
+                    rbf_kernel(part, arrays["support_vectors"], arrays["gamma"][0])
+                    @ arrays["coefficients"].T
+                    for part in parts
+                ]
+            )
+            + arrays["intercepts"]
+        )
 
     def arrays(self):
-        """Return all of it, {name: array}, float64: mean (D,), scale (D,), intercepts (P,), and of a linear one weights (P, D), else
-        support_vectors (V, D), coefficients (P, V) and gamma (1,)."""
+        """Return all of it, {name: array}, float64: mean (D,), scale (D,), intercepts (P,), and of
+        a linear one weights (P, D), else support_vectors (V, D), coefficients (P, V) and gamma
+        (1,).
+        """
         return dict(self._arrays)
 
     @classmethod
     def from_arrays(cls, arrays, source="the arrays"):
-        """Return the machine of what `arrays` returned, NumPy arrays. source: the file's name, for the error.
+        """Return the machine of what `arrays` returned, NumPy arrays. source: the file's name, for
+        the error.
 
-        Raises InputError where anything is missing, too much, of a wrong shape or type, not finite, or a scale or gamma not above 0.
+        Raises InputError where anything is missing, too much, of a wrong shape or type, not finite,
+        or a scale or gamma not above 0.
         """
         shapes = SHAPES["linear" if "weights" in arrays else "rbf"]
         if set(shapes) != set(arrays):
-            raise _damaged(source, "it lacks {}, and has {} too much".format(*tuple(
-                ", ".join(sorted(names)) or "nothing" for names in (set(shapes) - set(arrays), set(arrays) - set(shapes)))))
+            raise _damaged(
+                source,
+                "it lacks {}, and has {} too much".format(
+                    *tuple(
+                        ", ".join(sorted(names)) or "nothing"
+                        for names in (set(shapes) - set(arrays), set(arrays) - set(shapes))
+                    )
+                ),
+            )
         sizes = {"1": 1}
         for name, letters in shapes.items():
             array = arrays[name]
-            wanted = tuple(sizes.setdefault(letter, size) for letter, size in zip(letters, array.shape))
-            if array.dtype.kind != "f" or array.ndim != len(letters) or array.shape != wanted or not array.size:
+            wanted = tuple(
+                sizes.setdefault(letter, size) for letter, size in zip(letters, array.shape)
+            )
+            if (
+                array.dtype.kind != "f"
+                or array.ndim != len(letters)
+                or array.shape != wanted
+                or not array.size
+            ):
                 raise _damaged(source, f"{name} is {array.dtype} of shape {array.shape}")
             if not np.isfinite(array).all() or (name in POSITIVE and not (array > 0).all()):
-                raise _damaged(source, f"{name} holds a value that is not finite{', or not above 0' if name in POSITIVE else ''}")
+                raise _damaged(
+                    source,
+                    (
+                        f"{name} holds a value that is not "
+                        f"finite{', or not above 0' if name in POSITIVE else ''}"
+                    ),
+                )
         if _classes(sizes["P"]) is None:
             raise _damaged(source, f"{sizes['P']:d} intercepts are of no number of pairs")
         return cls({name: arrays[name].astype(float) for name in shapes}, source)
@@ -147,11 +214,20 @@ def _classes(pairs):
 def _checked_features(features, width=None):
     features = np.asarray(features, dtype=float)
     if features.ndim != 2 or not features.size or width not in (None, features.shape[1]):
-        raise InputError(f"features are of shape {features.shape}, not (N, {width or 'D'}): they must come from the network that the machine was trained on")
+        raise InputError(
+            f"features are of shape {features.shape}, not (N, {width or 'D'}): they must come "
+            "from the network that the machine was trained on"
+        )
     if not np.isfinite(features).all():
-        raise InputError("features are NaN or infinite, likely of a network whose training diverged or whose weights don't fit: look at those")
+        raise InputError(
+            "features are NaN or infinite, likely of a network whose training diverged or whose "
+            "weights don't fit: look at those"
+        )
     return features
 
 
 def _damaged(source, what):
-    return InputError(f"{source} holds no support vector machine, or a damaged one: {what}; train again, or restore it from a copy")
+    return InputError(
+        f"{source} holds no support vector machine, or a damaged one: {what}; train again, or "
+        "restore it from a copy"
+    )

@@ -12,58 +12,94 @@ from mlr.model.caffenet import LAYERS
 from mlr.model.parameters import set_parameters
 from mlr.runtime.hashing import sha256_of, verify_checksum
 
-# conv1_weights, conv1/weight, conv1.weight, conv1_w, conv1_w_0; the classifier has other endings, too: fc8-t, fc8_sentibank.
-WEIGHT_NAME = re.compile(r"(conv[1-5]|fc[67]|fc8)(?:(?<=fc8)[-_][\w-]+?)?[_./](weights?|w|biases|bias|b)(?:_0)?")
+# conv1_weights, conv1/weight, conv1.weight, conv1_w, conv1_w_0; the classifier has other endings,
+# too: fc8-t, fc8_sentibank.
+WEIGHT_NAME = re.compile(
+    r"(conv[1-5]|fc[67]|fc8)(?:(?<=fc8)[-_][\w-]+?)?[_./](weights?|w|biases|bias|b)(?:_0)?"
+)
 
 
 def load_caffe_weights(net, path):
-    """Put weights from elsewhere into a `CaffeNet` whose parameters have their shapes; return a record of what was loaded.
+    """Put weights from elsewhere into a `CaffeNet` whose parameters have their shapes; return a
+    record of what was loaded.
 
-    path: an .npz file, of arrays such as conv1_weights, conv1_biases (also with / or . between, singular, or w and b); an .onnx file
-    with the names of the ONNX model zoo's CaffeNet, conv1_w_0 to fc8_b_0; or a .params file of this network. Kernels are OIHW, as in
-    Caffe, or HWIO, as in TensorFlow, whose fc6 then reads a map as (H, W, C); both is told by the shapes, and InputError raised where
-    they fit both. Channels of images are B, G, R in all.
+    path: an .npz file, of arrays such as conv1_weights, conv1_biases (also with / or . between,
+    singular, or w and b); an .onnx file with the names of the ONNX model zoo's CaffeNet, conv1_w_0
+    to fc8_b_0; or a .params file of this network. Kernels are OIHW, as in Caffe, or HWIO, as in
+    TensorFlow, whose fc6 then reads a map as (H, W, C); both is told by the shapes, and InputError
+    raised where they fit both. Channels of images are B, G, R in all.
 
-    The classifier is left out where it has not the network's number of outputs, or the file has none: the record's `classifier` says so.
-    Else all or nothing is set. Raises ParametersError, which names what is missing, unexpected or wrongly shaped, all in Caffe's names,
-    and InputError for files that can't be read. Nothing is ever unpickled.
+    The classifier is left out where it has not the network's number of outputs, or the file has
+    none: the record's `classifier` says so. Else all or nothing is set. Raises ParametersError,
+    which names what is missing, unexpected or wrongly shaped, all in Caffe's names, and InputError
+    for files that can't be read. Nothing is ever unpickled.
     """
     path, parameters = Path(path), net.caffe_parameters
     verify_checksum(path)
     if path.suffix.lower() == ".params":
         caffe_names = {parameter: name for name, parameter in parameters.items()}
-        own = {name: caffe_names[parameter] for name, parameter in net._collect_params_with_prefix().items()}
+        own = {
+            name: caffe_names[parameter]
+            for name, parameter in net._collect_params_with_prefix().items()
+        }
         arrays = {own.get(name, name): array for name, array in read_params(path).items()}
     elif path.suffix.lower() in (".npz", ".npy", ".onnx"):
         arrays = read_onnx(path) if path.suffix.lower() == ".onnx" else read_npz(path)
         arrays = _in_gluons_layout(_under_caffes_names(arrays, path), parameters, path)
     else:
-        raise InputError(f"{path}: weights are read from .npz, .onnx or .params files; a .caffemodel has to be converted first, where Caffe is installed, with numpy.savez, to arrays conv1_weights, conv1_biases and so on")
-    classifier = any(name.startswith("fc8.") and array.shape[:1] == parameters["fc8.bias"].shape for name, array in arrays.items())
+        raise InputError(
+            f"{path}: weights are read from .npz, .onnx or .params files; a .caffemodel has to "
+            "be converted first, where Caffe is installed, with numpy.savez, to arrays "
+            "conv1_weights, conv1_biases and so on"
+        )
+    classifier = any(
+        name.startswith("fc8.") and array.shape[:1] == parameters["fc8.bias"].shape
+        for name, array in arrays.items()
+    )
     if not classifier:
-        arrays, parameters = ({name: value for name, value in named.items() if not name.startswith("fc8.")} for named in (arrays, parameters))
+        arrays, parameters = (
+            {name: value for name, value in named.items() if not name.startswith("fc8.")}
+            for named in (arrays, parameters)
+        )
     set_parameters(parameters, arrays, path)
-    return {"source": str(path), "file": path.name, "sha256": sha256_of(path), "classifier": classifier}
+    return {
+        "source": str(path),
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "classifier": classifier,
+    }
 
 
 def _under_caffes_names(arrays, path):
-    """Return arrays under the names of `CaffeNet.caffe_parameters`; what has none of these keeps its own."""
+    """Return arrays under the names of `CaffeNet.caffe_parameters`; what has none of these keeps
+    its own.
+    """
     named, origins = {}, {}
     for origin, array in arrays.items():
         match = WEIGHT_NAME.fullmatch(origin)
         if not match and path.suffix.lower() == ".onnx" and array.dtype.kind in "iu":
-            continue                                                       # a shape that the graph reshapes to
+            # a shape that the graph reshapes to
+            continue
         name = f"{match[1]}.{'weight' if match[2][0] == 'w' else 'bias'}" if match else origin
         if name in named:
-            raise InputError(f"{path} holds {name} twice, as {origins[name]} and as {origin}: remove one")
+            raise InputError(
+                f"{path} holds {name} twice, as {origins[name]} and as {origin}: remove one"
+            )
         named[name], origins[name] = array, origin
     return named
 
 
 def _in_gluons_layout(arrays, parameters, path):
-    """Return arrays, under Caffe's names, as (O, I, H, W) and (out, in) wherever they fit that after a transposition."""
+    """Return arrays, under Caffe's names, as (O, I, H, W) and (out, in) wherever they fit that
+    after a transposition.
+    """
     outputs, inputs, *sides = parameters["conv1.weight"].shape
-    height_first = "conv1.weight" in arrays and arrays["conv1.weight"].shape == (*sides, inputs, outputs)  # 11 x 11 of 3 channels: no doubt
+    # 11 x 11 of 3 channels: no doubt
+    height_first = "conv1.weight" in arrays and arrays["conv1.weight"].shape == (
+        *sides,
+        inputs,
+        outputs,
+    )
     transposed = _dense_are_transposed(arrays, parameters, path)
     laid_out = {}
     for name, array in arrays.items():
@@ -76,16 +112,30 @@ def _in_gluons_layout(arrays, parameters, path):
     if height_first and fc6 is not None and fc6.shape == parameters["fc6.weight"].shape:
         channels = parameters["conv5.weight"].shape[0]
         side = math.isqrt(fc6.shape[1] // channels)
-        laid_out["fc6.weight"] = fc6.reshape(-1, side, side, channels).transpose(0, 3, 1, 2).reshape(fc6.shape)
+        laid_out["fc6.weight"] = (
+            fc6.reshape(-1, side, side, channels).transpose(0, 3, 1, 2).reshape(fc6.shape)
+        )
     return laid_out
 
 
 def _dense_are_transposed(arrays, parameters, path):
-    """Tell whether dense layers are (in, out), by the sizes of all, as some are square. The biases tell how many outputs each has."""
-    found = [(arrays[name].shape, (len(arrays[bias]), parameters[name].shape[1]))
-             for name, bias in ((layer + ".weight", layer + ".bias") for layer in LAYERS if layer.startswith("fc"))
-             if name in arrays and bias in arrays and arrays[bias].ndim == 1]
-    straight, transposed = (all(shape == wanted[::order] for shape, wanted in found) for order in (1, -1))
+    """Tell whether dense layers are (in, out), by the sizes of all, as some are square. The biases
+    tell how many outputs each has.
+    """
+    found = [
+        (arrays[name].shape, (len(arrays[bias]), parameters[name].shape[1]))
+        for name, bias in (
+            (layer + ".weight", layer + ".bias") for layer in LAYERS if layer.startswith("fc")
+        )
+        if name in arrays and bias in arrays and arrays[bias].ndim == 1
+    ]
+    straight, transposed = (
+        all(shape == wanted[::order] for shape, wanted in found) for order in (1, -1)
+    )
     if found and straight and transposed:
-        raise InputError(f"the dense layers of {path} are square, so that it can't be told whether they are (out, in) or (in, out): load it into a network for another image size, or of another width")
+        raise InputError(
+            f"the dense layers of {path} are square, so that it can't be told whether they are "
+            "(out, in) or (in, out): load it into a network for another image size, or of "
+            "another width"
+        )
     return transposed

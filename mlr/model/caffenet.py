@@ -1,4 +1,5 @@
-"""Row DeepSentiBank: the CaffeNet that names 2,089 adjective noun pairs, its preprocessing, and its weights from other frameworks.
+"""Row DeepSentiBank: the CaffeNet that names 2,089 adjective noun pairs, its preprocessing, and its
+weights from other frameworks.
 
 The table's number is of an SVM on the network's outputs, see `mlr.inference.support_vectors`.
 """
@@ -10,23 +11,28 @@ from mlr.errors import InputError
 from mlr.model.lrn import LocalResponseNorm
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-WIDTHS = (1, 2, 4, 8, 16)       # what leaves two equal groups of channels in every layer
+WIDTHS = (1, 2, 4, 8, 16)  # what leaves two equal groups of channels in every layer
 
 
 class CaffeNet(HybridBlock):
-    """CaffeNet (sentibank.prototxt): AlexNet with two groups in conv2, conv4 and conv5, and pooling before normalisation.
+    """CaffeNet (sentibank.prototxt): AlexNet with two groups in conv2, conv4 and conv5, and pooling
+    before normalisation.
 
-    classes: K. width: divides the channels and units of all layers but the last, 1, 2, 4, 8 or 16; other than 1 is ours, for CPUs.
-    image_size: S, 227 for the original's weights, from 64 up for others; the shape of fc6 follows from it.
-    Input: images (N, 3, S, S), float32, as `caffe_transform` makes them. Output: logits (N, K). What the original's SVM was fed, these or their
-    softmax, is not stated.
+    classes: K. width: divides the channels and units of all layers but the last, 1, 2, 4, 8 or 16;
+    other than 1 is ours, for CPUs.
+    image_size: S, 227 for the original's weights, from 64 up for others; the shape of fc6 follows
+    from it.
+    Input: images (N, 3, S, S), float32, as `caffe_transform` makes them. Output: logits (N, K).
+    What the original's SVM was fed, these or their softmax, is not stated.
 
-    Attributes: `caffe_parameters`, all parameters under Caffe's names, conv1.weight to fc8.bias; and, as of
-    `mlr.model.backbone.Backbone`, those of the features, for reading weights: `name_in_zoo`, though the zoo has none of it,
-    `structural_parameters` and `prefixed_parameters`.
+    Attributes: `caffe_parameters`, all parameters under Caffe's names, conv1.weight to fc8.bias;
+    and, as of `mlr.model.backbone.Backbone`, those of the features, for reading weights:
+    `name_in_zoo`, though the zoo has none of it, `structural_parameters` and `prefixed_parameters`.
     """
 
-    def __init__(self, classes=paper.SENTIBANK_CONCEPTS, width=1, image_size=paper.CAFFE_SIZE, **kwargs):
+    def __init__(
+        self, classes=paper.SENTIBANK_CONCEPTS, width=1, image_size=paper.CAFFE_SIZE, **kwargs
+    ):
         super().__init__(**kwargs)
         if classes < 2:
             raise InputError(f"classes must be at least 2, not {classes}")
@@ -34,28 +40,52 @@ class CaffeNet(HybridBlock):
             raise InputError(f"width must be one of {', '.join(map(str, WIDTHS))}, not {width}")
 
         def convolution(channels, size, stride=1, padding=0, groups=1):
-            return nn.Conv2D(channels // width, size, stride, padding, groups=groups, activation="relu")
+            return nn.Conv2D(
+                channels // width, size, stride, padding, groups=groups, activation="relu"
+            )
 
         def pool():
-            return nn.MaxPool2D(3, 2, ceil_mode=True)                      # Caffe rounds sizes up
+            return nn.MaxPool2D(3, 2, ceil_mode=True)  # Caffe rounds sizes up
 
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="")
-            self.features.add(                                             # (N, C, H, W) of S = 227 after each line
-                convolution(96, 11, stride=4), pool(), LocalResponseNorm(),             # (N, 96, 27, 27)
-                convolution(256, 5, padding=2, groups=2), pool(), LocalResponseNorm(),  # (N, 256, 13, 13)
-                convolution(384, 3, padding=1),                                         # (N, 384, 13, 13)
+            # (N, C, H, W) of S = 227 after each line
+            self.features.add(
+                # (N, 96, 27, 27)
+                convolution(96, 11, stride=4),
+                pool(),
+                LocalResponseNorm(),
+                # (N, 256, 13, 13)
+                convolution(256, 5, padding=2, groups=2),
+                pool(),
+                LocalResponseNorm(),
+                # (N, 384, 13, 13)
+                convolution(384, 3, padding=1),
                 convolution(384, 3, padding=1, groups=2),
-                convolution(256, 3, padding=1, groups=2), pool(), nn.Flatten(),         # (N, 9216)
-                nn.Dense(4096 // width, activation="relu"), nn.Dropout(paper.CAFFE_DROPOUT),
-                nn.Dense(4096 // width, activation="relu"), nn.Dropout(paper.CAFFE_DROPOUT))
+                convolution(256, 3, padding=1, groups=2),
+                pool(),
+                nn.Flatten(),  # (N, 9216)
+                nn.Dense(4096 // width, activation="relu"),
+                nn.Dropout(paper.CAFFE_DROPOUT),
+                nn.Dense(4096 // width, activation="relu"),
+                nn.Dropout(paper.CAFFE_DROPOUT),
+            )
             self.output = nn.Dense(classes)
-        weighted = [layer for layer in (*self.features, self.output) if isinstance(layer, (nn.Conv2D, nn.Dense))]
+        weighted = [
+            layer
+            for layer in (*self.features, self.output)
+            if isinstance(layer, (nn.Conv2D, nn.Dense))
+        ]
         self.caffe_parameters = {
-            f"{name}.{kind}": getattr(layer, kind) for name, layer in zip(LAYERS, weighted) for kind in ("weight", "bias")}
+            f"{name}.{kind}": getattr(layer, kind)
+            for name, layer in zip(LAYERS, weighted)
+            for kind in ("weight", "bias")
+        }
         self.name_in_zoo, self.image_size = "caffenet", image_size
         self.structural_parameters = self.features._collect_params_with_prefix("features")
-        self.prefixed_parameters = {p.name[len(self.prefix):]: p for p in self.structural_parameters.values()}
+        self.prefixed_parameters = {
+            p.name[len(self.prefix) :]: p for p in self.structural_parameters.values()
+        }
 
     def hybrid_forward(self, F, images):
         return self.output(self.features(images))

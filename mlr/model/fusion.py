@@ -11,8 +11,10 @@ FUSIONS = ("concat", "add", "multiply")
 class Fusion(HybridBlock):
     """Concatenation, batch norm and a linear classifier.
 
-    kind: "concat" as released; "add" or "multiply", element by element, need deep and style of one width and are for ablation.
-    Input: deep (N, D) and style (N, S); output: logits (N, classes). Raises InputError for another kind.
+    kind: "concat" as released; "add" or "multiply", element by element, need deep and style of one
+    width and are for ablation.
+    Input: deep (N, D) and style (N, S); output: logits (N, classes). Raises InputError for another
+    kind.
     """
 
     def __init__(self, classes, kind="concat", **kwargs):
@@ -26,7 +28,7 @@ class Fusion(HybridBlock):
 
     def hybrid_forward(self, F, deep, style):
         if self.kind == "concat":
-            both = F.concat(deep, style, dim=1)                          # (N, D + S)
+            both = F.concat(deep, style, dim=1)  # (N, D + S)
         else:
             both = deep + style if self.kind == "add" else deep * style  # (N, D), as D = S
-        return self.output(self.norm(both))                              # (N, classes)
+        return self.output(self.norm(both))  # (N, classes)

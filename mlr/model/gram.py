@@ -14,9 +14,12 @@ class Gram(HybridBlock):
         self._scale = scale
 
     def hybrid_forward(self, F, x):
-        x = F.reshape(x, shape=(0, 0, -1))                              # (N, C, HW): 0 keeps a dimension, -1 takes the rest
-        # C H W is counted, as a static graph can't ask for a shape. A transpose after the reshape would abort on mxnet-mkl.
-        size = _count(F, x, end=(1, None, 1)) * _count(F, x, end=(1, 1, None))                              # (1, 1, 1)
+        # (N, C, HW): 0 keeps a dimension, -1 takes the rest
+        x = F.reshape(x, shape=(0, 0, -1))
+        # C H W is counted, as a static graph can't ask for a shape. A transpose after the reshape
+        # would abort on mxnet-mkl.
+        # (1, 1, 1)
+        size = _count(F, x, end=(1, None, 1)) * _count(F, x, end=(1, 1, None))
         gram = F.broadcast_div(F.batch_dot(x, x, transpose_b=True), size)
         return gram if self._scale == 1 else gram * self._scale
 

@@ -1,13 +1,13 @@
 """Local response normalisation as Caffe computes it."""
 
-
 from mxnet.gluon import HybridBlock
 
 from mlr import paper
 
 
 class LocalResponseNorm(HybridBlock):
-    """Caffe's, across channels: x / (knorm + alpha / nsize * (sum of x^2 over nsize channels))^beta, to which MXNet's operator is equal.
+    """Caffe's, across channels: x / (knorm + alpha / nsize * (sum of x^2 over nsize
+    channels))^beta, to which MXNet's operator is equal.
 
     Input and output: (N, C, H, W), float32 only.
     """

@@ -8,35 +8,58 @@ from mxnet.gluon.parameter import DeferredInitializationError
 
 from mlr.errors import InputError, shown
 
-# Layers of `mlr.model.backbone.Backbone`, and which of the zoo's features are their first; how the released code calls these; and
+# Layers of `mlr.model.backbone.Backbone`, and which of the zoo's features are their first; how the
+# released code calls these; and
 # what stands beside features in the zoo's files, in runs and in the released code's files.
 LAYER_OF_BACKBONE = re.compile(r"(?<![^.])(stem\.|stage|head\.)(\d\d?)\.")
 FIRST_OF_BACKBONE = {"stem.": 0, "stage": 4, "head.": 9}
 RELEASED_FEATURES = "feature_extractor."
 BEYOND_FEATURES = "output.", "shallow.", "branch_", "styleVector."
 
-NAMES_SHOWN = 10        # of each kind in an error's message
+NAMES_SHOWN = 10  # of each kind in an error's message
 
 
 class ParametersError(InputError):
-    """Arrays that don't fit a network. Attributes: the names that are `missing`, `unexpected`, `wrongly_shaped`, `not_numbers`."""
+    """Arrays that don't fit a network. Attributes: the names that are `missing`, `unexpected`,
+    `wrongly_shaped`, `not_numbers`.
+    """
 
     def __init__(self, source, **faults):
         self.missing, self.unexpected = faults["missing"], faults["unexpected"]
-        self.wrongly_shaped, self.not_numbers = list(faults["wrongly_shaped"]), list(faults["not_numbers"])
+        self.wrongly_shaped, self.not_numbers = (
+            list(faults["wrongly_shaped"]),
+            list(faults["not_numbers"]),
+        )
         kinds = {
             "missing": self.missing,
             "unexpected": self.unexpected,
-            "wrongly shaped": ["{} {} instead of {}".format(name, *shapes) for name, shapes in faults["wrongly_shaped"].items()],
-            "with values that are no numbers": ["{} {}".format(*item) for item in faults["not_numbers"].items()],
+            "wrongly shaped": [
+                "{} {} instead of {}".format(name, *shapes)
+                for name, shapes in faults["wrongly_shaped"].items()
+            ],
+            "with values that are no numbers": [
+                "{} {}".format(*item) for item in faults["not_numbers"].items()
+            ],
         }
-        super().__init__("the parameters in {} don't fit the network: {}".format(source, "; ".join(
-            f"{len(names):d} {kind} ({', '.join(map(shown, names[:NAMES_SHOWN]))}{', ...' if len(names) > NAMES_SHOWN else ''})"
-            for kind, names in kinds.items() if names)))
+        super().__init__(
+            "the parameters in {} don't fit the network: {}".format(
+                source,
+                "; ".join(
+                    (
+                        f"{len(names):d} {kind} "
+                        f"({', '.join(map(shown, names[:NAMES_SHOWN]))}{', ...' if len(names) > NAMES_SHOWN else ''})"
+                    )
+                    for kind, names in kinds.items()
+                    if names
+                ),
+            )
+        )
 
 
 def infer_shapes(net):
-    """Let the parameters of a network take their shapes, from an image of its `image_size`, or of 64 px where no shape depends on it."""
+    """Let the parameters of a network take their shapes, from an image of its `image_size`, or of
+    64 px where no shape depends on it.
+    """
     size = getattr(net, "image_size", 64)
     net.infer_shape(mx.nd.zeros((1, 3, size, size)))
 
@@ -48,18 +71,25 @@ def materialize(net, ctx, initializer):
 
 
 def set_parameters(parameters, arrays, source, ctx=None):
-    """Put arrays, {name: NumPy array}, into parameters, {name: Parameter}, in their dtype: all or, with ParametersError, none.
+    """Put arrays, {name: NumPy array}, into parameters, {name: Parameter}, in their dtype: all or,
+    with ParametersError, none.
 
-    source: the file's name, for the error. ctx: where to create parameters that have a shape but were never initialized, a
-    context or a list (default: the current one). Integers, NaN and infinity are errors: no training ends in them well.
+    source: the file's name, for the error. ctx: where to create parameters that have a shape but
+    were never initialized, a context or a list (default: the current one). Integers, NaN and
+    infinity are errors: no training ends in them well.
     """
     common = [name for name in parameters if name in arrays]
     faults = {
         "missing": [name for name in parameters if name not in arrays],
         "unexpected": [name for name in arrays if name not in parameters],
-        "wrongly_shaped": {name: (arrays[name].shape, parameters[name].shape) for name in common
-                           if arrays[name].shape != parameters[name].shape},
-        "not_numbers": {name: what for name in common for what in [_not_numbers(arrays[name])] if what},
+        "wrongly_shaped": {
+            name: (arrays[name].shape, parameters[name].shape)
+            for name in common
+            if arrays[name].shape != parameters[name].shape
+        },
+        "not_numbers": {
+            name: what for name in common for what in [_not_numbers(arrays[name])] if what
+        },
     }
     if any(faults.values()):
         raise ParametersError(source, **faults)
@@ -71,11 +101,16 @@ def set_parameters(parameters, arrays, source, ctx=None):
 def parameter_arrays(parameters):
     """Return what to save of {name: Parameter}, {name: array}, once MXNet is idle.
 
-    Weights are the same on every device. Each device has its own running statistics of batch norm: their mean is taken, as Gluon does.
+    Weights are the same on every device. Each device has its own running statistics of batch norm:
+    their mean is taken, as Gluon does.
     Raises RuntimeError where they have no data yet.
     """
-    return {name: parameter.list_data()[0] if parameter.grad_req != "null" else
-            np.mean([value.asnumpy() for value in parameter.list_data()], axis=0) for name, parameter in parameters.items()}
+    return {
+        name: parameter.list_data()[0]
+        if parameter.grad_req != "null"
+        else np.mean([value.asnumpy() for value in parameter.list_data()], axis=0)
+        for name, parameter in parameters.items()
+    }
 
 
 def _not_numbers(array):
@@ -96,14 +131,25 @@ def _create(parameter, ctx):
 
 
 def untagged(arrays):
-    """Return arrays, {name: array}, without the tags arg: and aux: that MXNet's symbols and modules save names with."""
-    return {name[4:] if name.startswith(("arg:", "aux:")) else name: array for name, array in arrays.items()}
+    """Return arrays, {name: array}, without the tags arg: and aux: that MXNet's symbols and modules
+    save names with.
+    """
+    return {
+        name[4:] if name.startswith(("arg:", "aux:")) else name: array
+        for name, array in arrays.items()
+    }
 
 
 def _name_in_features(name):
-    """Return what the zoo calls a parameter that a run of the rows l_cil or shallow, or the released code, names otherwise.
+    """Return what the zoo calls a parameter that a run of the rows l_cil or shallow, or the
+    released code, names otherwise.
 
-    backbone.stage1.0.bn1.gamma is backbone.features.5.0.bn1.gamma, feature_extractor.0.gamma is features.0.gamma.
+    backbone.stage1.0.bn1.gamma is backbone.features.5.0.bn1.gamma, feature_extractor.0.gamma is
+    features.0.gamma.
     """
-    name = LAYER_OF_BACKBONE.sub(lambda layer: f"features.{FIRST_OF_BACKBONE[layer[1]] + int(layer[2]):d}.", name, count=1)
-    return "features." + name[len(RELEASED_FEATURES):] if name.startswith(RELEASED_FEATURES) else name
+    name = LAYER_OF_BACKBONE.sub(
+        lambda layer: f"features.{FIRST_OF_BACKBONE[layer[1]] + int(layer[2]):d}.", name, count=1
+    )
+    return (
+        "features." + name[len(RELEASED_FEATURES) :] if name.startswith(RELEASED_FEATURES) else name
+    )

@@ -13,9 +13,11 @@ from mlr.paper import (
 
 
 class ShallowBranch(HybridBlock):
-    """One "visual representation extractor" of the paper's figure: (max-pool,) Gram matrix, Dense, ReLU.
+    """One "visual representation extractor" of the paper's figure: (max-pool,) Gram matrix, Dense,
+    ReLU.
 
-    gram_scale: a factor on the Gram matrix, 1 as released. Input: a map (N, C, H, W); output: (N, width).
+    gram_scale: a factor on the Gram matrix, 1 as released. Input: a map (N, C, H, W); output: (N,
+    width).
     """
 
     def __init__(self, width, pool, gram_scale=1.0, **kwargs):
@@ -33,12 +35,20 @@ class ShallowBranch(HybridBlock):
 class ShallowRepresentation(HybridBlock):
     """A branch for every tapped map, their vectors concatenated and mixed.
 
-    taps: names of the tapped maps; every map but the stem's is max-pooled before its Gram matrix (released). widths: the
-    width of each branch. gram_scale: of each branch. Input: the tapped maps, each (N, C, H, W); output: the style (N, style_width).
+    taps: names of the tapped maps; every map but the stem's is max-pooled before its Gram matrix
+    (released). widths: the width of each branch. gram_scale: of each branch. Input: the tapped
+    maps, each (N, C, H, W); output: the style (N, style_width).
     """
 
-    def __init__(self, taps, widths=BRANCH_WIDTHS, style_width=STYLE_WIDTH, dropout=STYLE_DROPOUT, gram_scale=1.0,
-                 **kwargs):
+    def __init__(
+        self,
+        taps,
+        widths=BRANCH_WIDTHS,
+        style_width=STYLE_WIDTH,
+        dropout=STYLE_DROPOUT,
+        gram_scale=1.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         with self.name_scope():
             self.branches = nn.HybridSequential(prefix="")
@@ -48,8 +58,10 @@ class ShallowRepresentation(HybridBlock):
             self.mix.add(
                 nn.Dropout(dropout),
                 nn.Dense(style_width, activation="relu"),
-                nn.BatchNorm(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM))
+                nn.BatchNorm(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM),
+            )
 
     def hybrid_forward(self, F, *maps):
         vectors = [branch(x) for branch, x in zip(self.branches, maps)]
-        return self.mix(F.concat(*vectors, dim=1))                       # (N, sum of widths) -> (N, style_width)
+        # (N, sum of widths) -> (N, style_width)
+        return self.mix(F.concat(*vectors, dim=1))

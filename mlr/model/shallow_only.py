@@ -1,5 +1,6 @@
-"""The shallow branches alone, without the deep representation: an ablation, not a row of the table."""
-
+"""The shallow branches alone, without the deep representation: an ablation, not a row of the
+table.
+"""
 
 from mxnet.gluon import HybridBlock, nn
 
@@ -11,14 +12,25 @@ from mlr.paper import STYLE_DROPOUT
 class ShallowOnly(HybridBlock):
     """The shallow representation of a backbone's first maps and a linear classifier.
 
-    Arguments as of `mlr.model.network.MultiLevelNet`. What of the backbone lies above the last tap is left out.
+    Arguments as of `mlr.model.network.MultiLevelNet`. What of the backbone lies above the last tap
+    is left out.
     Input: images (N, 3, H, W), normalised; output: logits (N, K).
     """
 
-    def __init__(self, classes, backbone, taps, widths, style_width, gram_scale=1.0, dropout=STYLE_DROPOUT, **kwargs):
+    def __init__(
+        self,
+        classes,
+        backbone,
+        taps,
+        widths,
+        style_width,
+        gram_scale=1.0,
+        dropout=STYLE_DROPOUT,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.taps = tuple(taps)
-        self._maps = MAPS[:1 + max(map(MAPS.index, taps))]
+        self._maps = MAPS[: 1 + max(map(MAPS.index, taps))]
         with self.name_scope():
             whole = Backbone(backbone)
             for name in self._maps:
@@ -28,8 +40,15 @@ class ShallowOnly(HybridBlock):
         own = {parameter.name for parameter in self.collect_params().values()}
         self.name_in_zoo, named = backbone, (whole.structural_parameters, whole.prefixed_parameters)
         self.structural_parameters, self.prefixed_parameters = (
-            {name: parameter for name, parameter in parameters.items() if parameter.name in own} for parameters in named)
-        self.left_out = {name for parameters in named for name, parameter in parameters.items() if parameter.name not in own}
+            {name: parameter for name, parameter in parameters.items() if parameter.name in own}
+            for parameters in named
+        )
+        self.left_out = {
+            name
+            for parameters in named
+            for name, parameter in parameters.items()
+            if parameter.name not in own
+        }
 
     def hybrid_forward(self, F, images):
         maps = {}

@@ -1,17 +1,21 @@
 """A run folder: whole after a stop at any moment, verified when read (mlr/runs/committed.py).
 
-    config.json          resolved options, network, preprocessing, data, argv, versions, git commit
-    classes.json         class names in label order
-    metrics.jsonl        a line an epoch, and metrics.csv the same for spreadsheets
-    last.params          the parameters after the last epoch, best.params those of the best balanced accuracy on valid, if there is one
-    optimizer.params     momentum of every parameter, for --resume; what a step draws follows from the seed and its number
-    previous.params      and previous.optimizer.params, previous.metrics.jsonl: the same of the epoch before, for where one of the last is damaged
-    step.params          and step.optimizer.params, step.json: within an epoch, after a signal or with --checkpoint-every; gone at its end
-    SHA256SUMS           of all these
-    lock                 held by the process that trains
-    tensorboard/         where it was asked for, the metrics for TensorBoard: made anew from metrics.jsonl, so not in SHA256SUMS
+config.json          resolved options, network, preprocessing, data, argv, versions, git commit
+classes.json         class names in label order
+metrics.jsonl        a line an epoch, and metrics.csv the same for spreadsheets
+last.params          the parameters after the last epoch, best.params those of the best balanced
+                     accuracy on valid, if there is one
+optimizer.params     momentum of every parameter, for --resume; what a step draws follows from the
+                     seed and its number
+previous.params      and previous.optimizer.params, previous.metrics.jsonl: the same of the epoch
+                     before, for where one of the last is damaged
+step.params          and step.optimizer.params, step.json: within an epoch, after a signal or with
+                     --checkpoint-every; gone at its end
+SHA256SUMS           of all these
+lock                 held by the process that trains
+tensorboard/         where it was asked for, the metrics for TensorBoard: made anew from
+                     metrics.jsonl, so not in SHA256SUMS
 """
-
 
 import csv
 import io
@@ -44,7 +48,8 @@ from mlr.training import loop
 from mlr.training.optimizer import optimizer_arrays, restore_optimizer
 
 EVENTS = "tensorboard"
-EPOCH = "metrics.jsonl", "last.params", "optimizer.params"  # where it is, parameters, optimizer: what a training goes on from
+# where it is, parameters, optimizer: what a training goes on from
+EPOCH = "metrics.jsonl", "last.params", "optimizer.params"
 PREVIOUS = tuple("previous." + name.replace("last.", "") for name in EPOCH)
 STEP = "step.json", "step.params", "step.optimizer.params"
 
@@ -52,23 +57,31 @@ STEP = "step.json", "step.params", "step.optimizer.params"
 def refuse_existing(folder):
     """Raise InputError where a new run's folder exists already."""
     if Path(folder).exists():
-        raise InputError(f"run folder {folder} exists already: give another --out, remove it, or continue it with --resume")
+        raise InputError(
+            f"run folder {folder} exists already: give another --out, remove it, or continue it "
+            "with --resume"
+        )
 
 
 def refuse_unreadable(folder: Path, config: dict, classes: list) -> None:
     """Raise InputError where a run folder of this config and these classes could not be opened."""
     paths = [Path(folder) / name for name in ("config.json", "classes.json")]
     try:
-        config, classes = (parse_json(_json(value), path, "no run can be made of it")
-                           for value, path in zip((config, classes), paths))
+        config, classes = (
+            parse_json(_json(value), path, "no run can be made of it")
+            for value, path in zip((config, classes), paths)
+        )
         checked_classes(classes, checked_config(config, paths[0]), paths[1])
     except Refused as error:
-        raise InputError("no run can be made of this, as it could not be opened again: "
-                         f"{error.found}") from None
+        raise InputError(
+            f"no run can be made of this, as it could not be opened again: {error.found}"
+        ) from None
 
 
 class Run:
-    """A run folder. Attributes: `folder`, `config` and `classes` as in the files, `metrics` a list of dicts, one an epoch."""
+    """A run folder. Attributes: `folder`, `config` and `classes` as in the files, `metrics` a list
+    of dicts, one an epoch.
+    """
 
     def __init__(self, folder, config, classes, metrics=()):
         self.folder, self._files = Path(folder), CommittedFolder(folder)
@@ -89,7 +102,9 @@ class Run:
         filled = folder.with_name(f".{folder.name}.{os.getpid():d}")
         try:
             filled.mkdir()
-            CommittedFolder(filled).commit({"config.json": _json(config), "classes.json": _json(classes)})
+            CommittedFolder(filled).commit(
+                {"config.json": _json(config), "classes.json": _json(classes)}
+            )
             os.rename(str(filled), str(folder))
         except BaseException:
             shutil.rmtree(str(filled), ignore_errors=True)
@@ -99,16 +114,20 @@ class Run:
 
     @classmethod
     def open(cls, folder):
-        """Return the run in a folder. Raises InputError where there is none or a file is damaged."""
+        """Return the run in a folder. Raises InputError where there is none or a file is
+        damaged.
+        """
         run = cls._found(folder)
         run._read()
         return run
 
     @classmethod
     def resumed(cls, folder):
-        """Return the run in a folder, to go on with, locked, and, where its newest checkpoint is damaged, back at the one before.
+        """Return the run in a folder, to go on with, locked, and, where its newest checkpoint is
+        damaged, back at the one before.
 
-        Raises InputError where there is no run, another process trains in it, or no checkpoint is whole.
+        Raises InputError where there is no run, another process trains in it, or no checkpoint is
+        whole.
         """
         run = cls._found(folder)
         run.lock()
@@ -122,13 +141,17 @@ class Run:
 
     @classmethod
     def config_of(cls, folder):
-        """Return the config of the run in a folder, whatever else there may be damaged, with InputError as `open`."""
+        """Return the config of the run in a folder, whatever else there may be damaged, with
+        InputError as `open`.
+        """
         return cls._found(folder)._config()
 
     @classmethod
     def _found(cls, folder):
         if not (Path(folder) / SUMS).is_file():
-            raise InputError(f"{folder} is not a run folder (it has no {SUMS}): give the --out of a training")
+            raise InputError(
+                f"{folder} is not a run folder (it has no {SUMS}): give the --out of a training"
+            )
         return cls(folder, None, None)
 
     def _read(self):
@@ -143,7 +166,9 @@ class Run:
         return checked_config(read_json(path), path)
 
     def lock(self):
-        """Keep all others from training in this folder until `unlock`. Raises InputError where another was first."""
+        """Keep all others from training in this folder until `unlock`. Raises InputError where
+        another was first.
+        """
         self._files.lock()
 
     def unlock(self):
@@ -171,10 +196,16 @@ class Run:
     def parameters(self):
         """Return the number of trained parameters: without the running statistics of batch norm."""
         arrays = read_params(self.verified("last.params"))
-        return sum(array.size for name, array in arrays.items() if not name.endswith(("running_mean", "running_var")))
+        return sum(
+            array.size
+            for name, array in arrays.items()
+            if not name.endswith(("running_mean", "running_var"))
+        )
 
     def save_files(self, contents):
-        """Commit further files of the run. contents: {name: text, or a function that writes a path}."""
+        """Commit further files of the run. contents: {name: text, or a function that writes a
+        path}.
+        """
         self._files.commit(contents)
 
     def move(self, described: dict) -> None:
@@ -182,27 +213,41 @@ class Run:
 
         described: {"data" or "target": what config.json says of them, of which `folder` is new}.
         """
-        moved = {name: {**self.config[name], "folder": now["folder"]}
-                 for name, now in described.items()}
+        moved = {
+            name: {**self.config[name], "folder": now["folder"]} for name, now in described.items()
+        }
         if any(self.config[name] != now for name, now in moved.items()):
             self.config.update(moved)
             self.save_files({"config.json": _json(self.config)})
 
     def files_of(self, parameters: str) -> dict:
         """Return {name: SHA-256} of what a prediction by the "last" or "best" parameters is of."""
-        return {name: digest for name, digest in self._files.sums().items()
-                if name in (parameters + ".params", "svm.params")}
+        return {
+            name: digest
+            for name, digest in self._files.sums().items()
+            if name in (parameters + ".params", "svm.params")
+        }
 
     def save_epoch(self, net, trainer, metrics):
-        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's target."""
+        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with
+        `target` where it is of a transfer's target.
+        """
         moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
         checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / "metrics.jsonl")
         self.metrics.append(metrics)
-        contents = {"metrics.csv": _csv_lines(self.metrics), **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer))))}
-        on_valid = [line["valid_balanced_accuracy"] for line in self.metrics
-                    if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")]
+        contents = {
+            "metrics.csv": _csv_lines(self.metrics),
+            **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer)))),
+        }
+        on_valid = [
+            line["valid_balanced_accuracy"]
+            for line in self.metrics
+            if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")
+        ]
         if on_valid and on_valid[-1] >= max(on_valid):
-            contents["best.params"] = lambda path: link(self.folder / ("last.params" + STAGED), path)
+            contents["best.params"] = lambda path: link(
+                self.folder / ("last.params" + STAGED), path
+            )
         self._files.commit(contents, moved, removed=STEP)
         if self._events:
             self._events.add(metrics)
@@ -214,24 +259,34 @@ class Run:
         self._files.commit(dict(zip(STEP, (content, *_state(net, trainer)))))
 
     def write_events(self, wanted=False):
-        """Where it is wanted, or was of a run that goes on, write every epoch's metrics for TensorBoard, too, into tensorboard/.
+        """Where it is wanted, or was of a run that goes on, write every epoch's metrics for
+        TensorBoard, too, into tensorboard/.
 
         Raises InputError where tensorboardX is not installed, or tensorboard/ leads elsewhere.
         """
         if (self.folder / EVENTS).is_symlink():
-            raise InputError(f"{self.folder / EVENTS} is a link, and event files are replaced in it: put a folder in its place, or remove it")
+            raise InputError(
+                f"{self.folder / EVENTS} is a link, and event files are replaced in it: put a "
+                "folder in its place, or remove it"
+            )
         if wanted or (self.folder / EVENTS).exists():
             self._events = EventFile(self.folder / EVENTS, self.metrics)
 
     def restore(self, net, trainer):
-        """Put the last state that was committed into a materialized network and its trainer. Return the Progress within the epoch
-        that was under way, None where the last is that after an epoch, or there is none."""
+        """Put the last state that was committed into a materialized network and its trainer. Return
+        the Progress within the epoch that was under way, None where the last is that after an
+        epoch, or there is none.
+        """
         if not self.begun:
             return None
         where, parameters, optimizer = map(self.verified, STEP if self.has(STEP[0]) else EPOCH)
         set_parameters(net._collect_params_with_prefix(), read_params(parameters), parameters)
         restore_optimizer(trainer, read_params(optimizer), optimizer)
-        return loop.Progress(**checked_progress(read_json(where), where)) if self.has(STEP[0]) else None
+        return (
+            loop.Progress(**checked_progress(read_json(where), where))
+            if self.has(STEP[0])
+            else None
+        )
 
     def _repair(self):
         """Go back to a checkpoint that is whole."""
@@ -240,32 +295,67 @@ class Run:
             whole = self.has(PREVIOUS[0]) and not set(PREVIOUS) & set(damaged)
             names = " and ".join(str(self.folder / name) for name in damaged)
             if not whole:
-                raise InputError(f"{names}: missing, damaged or changed (SHA-256), and there is no whole checkpoint of the epoch before: restore it from a copy, or train again")
+                raise InputError(
+                    f"{names}: missing, damaged or changed (SHA-256), and there is no whole "
+                    "checkpoint of the epoch before: restore it from a copy, or train again"
+                )
             metrics = _metrics(self._files.find(PREVIOUS[0]))
-            _warn(f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch {len(metrics):d}")
-            self._files.commit({"metrics.csv": _csv_lines(metrics)}, dict(zip(PREVIOUS, EPOCH)), removed=(*PREVIOUS, *STEP))
+            _warn(
+                f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint "
+                f"before, after epoch {len(metrics):d}"
+            )
+            self._files.commit(
+                {"metrics.csv": _csv_lines(metrics)},
+                dict(zip(PREVIOUS, EPOCH)),
+                removed=(*PREVIOUS, *STEP),
+            )
         elif set(STEP) & set(damaged):
-            _warn("{}: missing, damaged or changed (SHA-256); going on from the checkpoint before, {}".format(" and ".join(str(self.folder / name) for name in damaged if name in STEP), "after the last epoch" if self.has(EPOCH[0]) else "the training's start"))
+            _warn(
+                (
+                    "{}: missing, damaged or changed (SHA-256); going on from the checkpoint "
+                    "before, "
+                    "{}"
+                ).format(
+                    " and ".join(str(self.folder / name) for name in damaged if name in STEP),
+                    "after the last epoch" if self.has(EPOCH[0]) else "the training's start",
+                )
+            )
             self._files.commit({}, removed=STEP)
         elif set(PREVIOUS) & set(damaged):
             self._files.commit({}, removed=PREVIOUS)
         if "best.params" in damaged:
-            _warn(f"{self.folder / 'best.params'} is missing, damaged or changed (SHA-256): the best epoch's parameters are lost, unless a later epoch is better")
+            _warn(
+                f"{self.folder / 'best.params'} is missing, damaged or changed (SHA-256): the "
+                "best epoch's parameters are lost, unless a later epoch is better"
+            )
             self._files.commit({}, removed=["best.params"])
         if "metrics.csv" in damaged and self._files.find("metrics.jsonl"):
-            self._files.commit({"metrics.csv": _csv_lines(_metrics(self._files.find("metrics.jsonl")))})
+            self._files.commit(
+                {"metrics.csv": _csv_lines(_metrics(self._files.find("metrics.jsonl")))}
+            )
 
     def ship(self, folder):
-        """Write what prediction needs into a new folder: without the best parameters and the optimizer's state."""
+        """Write what prediction needs into a new folder: without the best parameters and the
+        optimizer's state.
+        """
         shipped = Run.create(folder, self.config, self.classes)
         shipped.metrics = self.metrics
-        shipped.save_files({
-            "metrics.jsonl": _json_lines(self.metrics),
-            **{name: lambda path, name=name: shutil.copyfile(str(self.verified(name)), path)
-               for name in self._files.sums() if name.endswith(".params") and name not in ("best.params", *EPOCH[2:], *PREVIOUS, *STEP)}})
+        shipped.save_files(
+            {
+                "metrics.jsonl": _json_lines(self.metrics),
+                **{
+                    name: lambda path, name=name: shutil.copyfile(str(self.verified(name)), path)
+                    for name in self._files.sums()
+                    if name.endswith(".params")
+                    and name not in ("best.params", *EPOCH[2:], *PREVIOUS, *STEP)
+                },
+            }
+        )
 
     def load_network(self, ctx, parameters="last"):
-        """Return the trained network, hybridized, on the contexts. parameters: "last" or "best" (on valid)."""
+        """Return the trained network, hybridized, on the contexts. parameters: "last" or "best" (on
+        valid).
+        """
         net = new_network(self.config["network"])
         infer_shapes(net)
         path = self.verified(parameters + ".params")
@@ -276,21 +366,32 @@ class Run:
     def verified(self, name):
         """Return the path of a file of the run whose content is the one that was committed.
 
-        Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files without a word.
+        Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files
+        without a word.
         """
         if not self.has(name) and not name.endswith(".params"):
-            raise InputError(f"{self.folder / SUMS} lists no {name}, so it is damaged: restore it from a copy, or train again")
+            raise InputError(
+                f"{self.folder / SUMS} lists no {name}, so it is damaged: restore it from a "
+                "copy, or train again"
+            )
         if not self.has(name):
-            raise InputError(f"run folder {self.folder} has no {name}: {'its data has no split valid to choose an epoch by, or the system is fitted at once' if self.metrics else 'the training stopped before its first epoch ended'}")
+            raise InputError(
+                f"run folder {self.folder} has no {name}: "
+                f"{'its data has no split valid to choose an epoch by, or the system is fitted at once' if self.metrics else 'the training stopped before its first epoch ended'}"
+            )
         path = self._files.find(name)
         if not path:
             raise InputError(
-                f"{self.folder / name} is missing, damaged or changed (its SHA-256 is not the one in {SUMS}): restore it from a copy, or train again")
+                f"{self.folder / name} is missing, damaged or changed (its SHA-256 is not the "
+                f"one in {SUMS}): restore it from a copy, or train again"
+            )
         return path
 
 
 class Follower(Run):
-    """The run of a worker that is not the first of several: it reads what there is, and leaves all writing to the first."""
+    """The run of a worker that is not the first of several: it reads what there is, and leaves all
+    writing to the first.
+    """
 
     @classmethod
     def create(cls, folder, config, classes):
@@ -313,7 +414,8 @@ class Follower(Run):
 
 def _state(net, trainer):
     """Return what to write parameters and optimizer with, two functions of a path."""
-    # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait for it by itself.
+    # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait
+    # for it by itself.
     mx.nd.waitall()
     parameters = parameter_arrays(net._collect_params_with_prefix())
     optimizer = optimizer_arrays(trainer)
@@ -338,7 +440,9 @@ def _json_lines(rows):
 
 def _csv_lines(rows):
     text = io.StringIO()
-    table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    table = csv.DictWriter(
+        text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n"
+    )
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()

@@ -1,6 +1,5 @@
 """The results of all folds, in figures."""
 
-
 import json
 from pathlib import Path
 from statistics import mean, stdev
@@ -31,8 +30,19 @@ def save_folds(results: list, folder: Path, stem: str = "test") -> None:
     summary = {"of": [{name: result[name] for name in OF} for result in results]}
     for name in ("accuracy", "balanced_accuracy"):
         values = [result[name] for result in results]
-        summary[name] = {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None, "folds": values}
-        print("{} of {:d} folds: mean {:.3f}, standard deviation {}".format(name.replace("_", " "), len(values), summary[name]["mean"], "-" if len(values) == 1 else f"{summary[name]['std']:.3f}"))
+        summary[name] = {
+            "mean": mean(values),
+            "std": stdev(values) if len(values) > 1 else None,
+            "folds": values,
+        }
+        print(
+            "{} of {:d} folds: mean {:.3f}, standard deviation {}".format(
+                name.replace("_", " "),
+                len(values),
+                summary[name]["mean"],
+                "-" if len(values) == 1 else f"{summary[name]['std']:.3f}",
+            )
+        )
     path = Path(folder) / ("folds.json" if stem == "test" else f"folds_{stem}.json")
     write_file(path, json.dumps(summary, indent=2) + "\n")
     print(f"written: {path}")

@@ -1,6 +1,5 @@
 """What a result depends on beside options and data."""
 
-
 import os
 import platform
 import subprocess
@@ -19,7 +18,12 @@ def environment():
         "argv": sys.argv,
         "git_commit": _git_commit(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
-        "versions": {"python": platform.python_version(), "mlr": mlr.__version__, "mxnet": mx.__version__, "numpy": np.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "mlr": mlr.__version__,
+            "mxnet": mx.__version__,
+            "numpy": np.__version__,
+        },
     }
 
 
@@ -35,8 +39,13 @@ def _git_commit():
     environment = {name: value for name, value in os.environ.items() if name not in others}
 
     def git(*arguments):
-        return subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True,
-                              check=True, env=environment).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(top), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        ).stdout.strip()
 
     try:
         git("ls-files", "--error-unmatch", "setup.py", str(path.relative_to(top)))

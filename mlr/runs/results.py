@@ -1,6 +1,5 @@
 """From run folders to the table of results."""
 
-
 import csv
 import io
 import math
@@ -15,9 +14,15 @@ from mlr.formats.json import read_json
 from mlr.runs.folder import Run
 from mlr.runs.schema import REMEASURE, checked_evaluation
 
-SHIPPED_RESULTS = Path(__file__).parents[1] / "docs" / "results"  # of the demo, made by make results
+# of the demo, made by make results
+SHIPPED_RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
-METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "worst_recall": "worst class recall"}
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "worst_recall": "worst class recall",
+}
 
 
 def measured_on(config: dict) -> str:
@@ -62,30 +67,45 @@ def own_evaluation(run: Run, split: str = "test") -> dict:
         raise InputError(
             f"{run.folder} has no {path.name}, which mlr evaluate writes of the images that were "
             f"{split} in the training: measure the run, and where these images have changed since, "
-            "restore them before")
+            "restore them before"
+        )
     evaluation = checked_evaluation(read_json(path, REMEASURE), path)
     if stem_of(evaluation, of_own_images(run.config, evaluation)) != split:
         raise InputError(f"{path} is of other images or parameters than the run's own: {REMEASURE}")
     if evaluation["files"] != run.files_of("last"):
-        raise InputError(f"{path} is of parameters that the run no longer has, likely as its training "
-                         f"went on: {REMEASURE}")
+        raise InputError(
+            f"{path} is of parameters that the run no longer has, likely as its training "
+            f"went on: {REMEASURE}"
+        )
     return evaluation
 
 
 def outcome(folder, split="test"):
-    """Return what a finished and evaluated run says of itself, a dict of plain values. Raises InputError where a file of it is missing or damaged."""
+    """Return what a finished and evaluated run says of itself, a dict of plain values. Raises
+    InputError where a file of it is missing or damaged.
+    """
     run = Run.open(folder)
     evaluation = own_evaluation(run, split)
     if not all("seconds" in line for line in run.metrics):
-        raise InputError(f"{run.folder / 'metrics.jsonl'} tells no epoch's seconds: restore it from a copy, or train again")
+        raise InputError(
+            f"{run.folder / 'metrics.jsonl'} tells no epoch's seconds: restore it from a copy, "
+            "or train again"
+        )
     return {
-        "run": run.folder.name, "seed": run.config["options"]["seed"], **{name: evaluation[name] for name in (*METRICS, "majority_rate", "images")},
+        "run": run.folder.name,
+        "seed": run.config["options"]["seed"],
+        **{name: evaluation[name] for name in (*METRICS, "majority_rate", "images")},
         "classes": len(run.classes),
-        "seconds": sum(line["seconds"] for line in run.metrics), "parameters": run.parameters(),
-        "command": command_line(run.config["argv"]), "data_sha256": run.config["data"]["sha256"],
+        "seconds": sum(line["seconds"] for line in run.metrics),
+        "parameters": run.parameters(),
+        "command": command_line(run.config["argv"]),
+        "data_sha256": run.config["data"]["sha256"],
         "evaluated_sha256": evaluation["sha256"],
-        "manifest_sha256": run.config["data"]["manifest"] or "", "weights_sha256": run.sha256("last.params"),
-        "pretrained_sha256": run.config["pretrained"].get("sha256", ""), "threads": run.config["threads"], "versions": run.config["versions"],
+        "manifest_sha256": run.config["data"]["manifest"] or "",
+        "weights_sha256": run.sha256("last.params"),
+        "pretrained_sha256": run.config["pretrained"].get("sha256", ""),
+        "threads": run.config["threads"],
+        "versions": run.config["versions"],
     }
 
 
@@ -102,7 +122,9 @@ def command_line(argv):
 
 
 def summary(outcomes):
-    """Return {metric: (mean, standard deviation of a sample, None of one)} of the outcomes of one system's seeds."""
+    """Return {metric: (mean, standard deviation of a sample, None of one)} of the outcomes of one
+    system's seeds.
+    """
     found = {}
     for name in (*METRICS, "seconds"):
         values = [result[name] for result in outcomes]
@@ -111,30 +133,61 @@ def summary(outcomes):
 
 
 def markdown(tables, outcomes, heading, comparable):
-    """Return RESULTS.md. tables: {name: (title, {system's title: its run's name}, {system's title: the paper's accuracy in %})}.
+    """Return RESULTS.md. tables: {name: (title, {system's title: its run's name}, {system's title:
+    the paper's accuracy in %})}.
 
-    outcomes: {run's name: outcomes of its seeds}. heading: lines above. comparable: whether the paper's figures are of the same data.
+    outcomes: {run's name: outcomes of its seeds}. heading: lines above. comparable: whether the
+    paper's figures are of the same data.
     """
     lines = [*heading, ""]
     for title, systems, cited in tables.values():
         lines += [f"## {title}", ""]
         columns = ["system", *METRICS.values(), "training, s", "parameters, million"]
         if cited:
-            columns.insert(1, "paper, accuracy on FI" if comparable else "paper, accuracy on FI (other data: not comparable)")
+            columns.insert(
+                1,
+                "paper, accuracy on FI"
+                if comparable
+                else "paper, accuracy on FI (other data: not comparable)",
+            )
         lines += [_row(columns), _row(["---"] * len(columns))]
         for system, name in systems.items():
             found = summary(outcomes[name])
-            cells = [system, *(_spread(*found[metric], "%.3f") for metric in METRICS), _spread(*found["seconds"], "%.0f"),
-                     f"{outcomes[name][0]['parameters'] / 1e6:.2f}"]
+            cells = [
+                system,
+                *(_spread(*found[metric], "%.3f") for metric in METRICS),
+                _spread(*found["seconds"], "%.0f"),
+                f"{outcomes[name][0]['parameters'] / 1e6:.2f}",
+            ]
             if cited:
                 cells.insert(1, f"{cited[system]:.2f} %")
             lines.append(_row(cells))
         lines.append("")
-    lines += ["## Commands", "", _row(["run", "command", "data", "manifest", "pretrained", "weights"]), _row(["---"] * 6)]
+    lines += [
+        "## Commands",
+        "",
+        _row(["run", "command", "data", "manifest", "pretrained", "weights"]),
+        _row(["---"] * 6),
+    ]
     for name in outcomes:
         for result in outcomes[name]:
-            lines.append(_row([result["run"], f"`{result['command']}`", *(
-                result[key][:12] or "-" for key in ("data_sha256", "manifest_sha256", "pretrained_sha256", "weights_sha256"))]))
+            lines.append(
+                _row(
+                    [
+                        result["run"],
+                        f"`{result['command']}`",
+                        *(
+                            result[key][:12] or "-"
+                            for key in (
+                                "data_sha256",
+                                "manifest_sha256",
+                                "pretrained_sha256",
+                                "weights_sha256",
+                            )
+                        ),
+                    ]
+                )
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -150,7 +203,8 @@ def csv_table(outcomes):
 
 
 def read_csv(path):
-    """Return what `csv_table` wrote, {run's name: outcomes of its seeds}, with the numbers that `summary` needs.
+    """Return what `csv_table` wrote, {run's name: outcomes of its seeds}, with the numbers that
+    `summary` needs.
 
     Raises InputError where it is damaged.
     """
@@ -158,12 +212,18 @@ def read_csv(path):
     try:
         with open(path, newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file, strict=True):
-                numbers = {name: float(line[name]) for name in (*METRICS, "seconds", "majority_rate")}
+                numbers = {
+                    name: float(line[name]) for name in (*METRICS, "seconds", "majority_rate")
+                }
                 if not all(map(math.isfinite, numbers.values())):
                     raise ValueError
-                outcomes.setdefault(line["run"].rpartition("-seed")[0], []).append({**line, **numbers})
+                outcomes.setdefault(line["run"].rpartition("-seed")[0], []).append(
+                    {**line, **numbers}
+                )
     except (KeyError, TypeError, ValueError, AttributeError, csv.Error):
-        raise InputError(f"{path} is damaged, or no table of results: make it again, with mlr reproduce") from None
+        raise InputError(
+            f"{path} is damaged, or no table of results: make it again, with mlr reproduce"
+        ) from None
     return outcomes
 
 

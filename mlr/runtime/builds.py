@@ -1,6 +1,5 @@
 """Which builds of MXNet are installed, told without importing any."""
 
-
 import re
 from importlib import metadata
 
@@ -10,8 +9,8 @@ NAMES = re.compile(r"mxnet(-(mkl|native|cu\d+(mkl)?))?")
 def installed_builds():
     """Return {distribution: version} of the MXNet builds that are installed, "mxnet-mkl": "1.5.1".
 
-    Of more than one each has overwritten files of those before it, as all are the one module mxnet. Without one MXNet may still
-    be there, built from source.
+    Of more than one each has overwritten files of those before it, as all are the one module mxnet.
+    Without one MXNet may still be there, built from source.
     """
     builds = {}
     for distribution in metadata.distributions():

@@ -1,6 +1,5 @@
 """From the text of --ctx to MXNet contexts."""
 
-
 import re
 
 from mlr.errors import InputError
@@ -10,10 +9,13 @@ DEVICE = re.compile(r"^(cpu|gpu)(?:\((\d{1,4})\)|:?(\d{1,4}))?$")
 
 
 def parse_context(text=None):
-    """Return the list of mx.Context that `text` names, by default the first GPU that MXNet sees, else the CPU.
+    """Return the list of mx.Context that `text` names, by default the first GPU that MXNet sees,
+    else the CPU.
 
-    text: devices separated by commas: "cpu", "gpu(0)", "gpu(0),gpu(1)"; "gpu", "gpu0" and "gpu:0" are accepted too.
-    Raises InputError for anything else, for a device named twice, and for a GPU that MXNet does not see.
+    text: devices separated by commas: "cpu", "gpu(0)", "gpu(0),gpu(1)"; "gpu", "gpu0" and "gpu:0"
+    are accepted too.
+    Raises InputError for anything else, for a device named twice, and for a GPU that MXNet does not
+    see.
     """
     mx = require_mxnet()
     try:
@@ -26,14 +28,23 @@ def parse_context(text=None):
     for device in str(text).replace(" ", "").split(","):
         match = DEVICE.match(device)
         if not match:
-            raise InputError(f"unknown context \"{device}\" in \"{text}\": write cpu, gpu(0), or several as \"gpu(0),gpu(1)\"")
+            raise InputError(
+                f'unknown context "{device}" in "{text}": write cpu, gpu(0), or several as '
+                '"gpu(0),gpu(1)"'
+            )
         context = mx.Context(match.group(1), int(match.group(2) or match.group(3) or 0))
         if context in contexts:
-            raise InputError(f"context {context} is named twice in \"{text}\": name each device once")
+            raise InputError(f'context {context} is named twice in "{text}": name each device once')
         if context.device_type == "gpu" and context.device_id >= gpus:
             if gpus:
-                raise InputError(f"{context} is not there: MXNet sees {gpus:d} GPU(s), numbered from gpu(0)")
+                raise InputError(
+                    f"{context} is not there: MXNet sees {gpus:d} GPU(s), numbered from gpu(0)"
+                )
             raise InputError(
-                f"{context} is not there: MXNet {mx.__version__} sees no GPU. Use --ctx cpu; or, if the machine has an NVIDIA GPU and its driver, replace a CPU build: pip uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or 'mlr[modern-cu112]' (CUDA 11.2)")
+                f"{context} is not there: MXNet {mx.__version__} sees no GPU. Use --ctx cpu; or, "
+                "if the machine has an NVIDIA GPU and its driver, replace a CPU build: pip "
+                "uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or "
+                "'mlr[modern-cu112]' (CUDA 11.2)"
+            )
         contexts.append(context)
     return contexts

@@ -1,10 +1,11 @@
-"""What MXNet has to know of the processor before it loads: how many cores it may use, and which kernels of MKL to take.
+"""What MXNet has to know of the processor before it loads: how many cores it may use, and which
+kernels of MKL to take.
 
-MXNet takes half of the logical cores unless OMP_NUM_THREADS says otherwise, which is right on a machine with two threads
-a core and costs half of the speed on one without. The MKL in mxnet-mkl 1.5.1 takes its slowest kernels on a processor that is
-not Intel's, unless MKL_DEBUG_CPU_TYPE is 5, those for AVX2; later versions of MKL, and other builds, take no notice of it.
+MXNet takes half of the logical cores unless OMP_NUM_THREADS says otherwise, which is right on a
+machine with two threads a core and costs half of the speed on one without. The MKL in mxnet-mkl
+1.5.1 takes its slowest kernels on a processor that is not Intel's, unless MKL_DEBUG_CPU_TYPE is 5,
+those for AVX2; later versions of MKL, and other builds, take no notice of it.
 """
-
 
 import math
 import os
@@ -18,10 +19,12 @@ PERIOD = "100000"  # microseconds, the kernel's own where a control group names 
 
 
 def prepare_for_mxnet(environment=os.environ, system=Path("/")):
-    """Set what the user has not set himself; warn where MXNet has been loaded too early for the number of threads.
+    """Set what the user has not set himself; warn where MXNet has been loaded too early for the
+    number of threads.
 
-    environment: a dict to set them in. system: the root under which /sys and /proc are read. Of OMP_NUM_THREADS=4,2, threads by
-    level as OpenMP has it, MXNet gets the first; it aborts where it gets no whole number, and so gets none but ours.
+    environment: a dict to set them in. system: the root under which /sys and /proc are read. Of
+    OMP_NUM_THREADS=4,2, threads by level as OpenMP has it, MXNet gets the first; it aborts where it
+    gets no whole number, and so gets none but ours.
     """
     if "MKL_DEBUG_CPU_TYPE" not in environment and amd_with_avx2(system):
         environment["MKL_DEBUG_CPU_TYPE"] = AVX2_KERNELS
@@ -32,12 +35,20 @@ def prepare_for_mxnet(environment=os.environ, system=Path("/")):
     environment["OMP_NUM_THREADS"] = str(usable_cores(system=system))
     if "mxnet" in sys.modules:
         warnings.warn(
-            f"mxnet was imported before mlr, so it keeps its own number of CPU threads (half of the cores); import mlr first, or set OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} before Python starts",
-            RuntimeWarning, stacklevel=3)
+            (
+                "mxnet was imported before mlr, so it keeps its own number of CPU threads (half of "
+                "the cores); import mlr first, or set "
+                f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} before Python starts"
+            ),
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def given(name: str) -> str:
-    """Return an environment variable as it was when this process started, "" without it: importing mlr sets some in os.environ."""
+    """Return an environment variable as it was when this process started, "" without it: importing
+    mlr sets some in os.environ.
+    """
     for line in (_read(Path("/proc/self/environ")) or "").split("\0"):
         if line.startswith(name + "="):
             return line.partition("=")[2]
@@ -53,31 +64,45 @@ def amd_with_avx2(system=Path("/")):
 def usable_cores(cpus=None, system=Path("/")):
     """Return the number of physical cores that this process may use, at least 1.
 
-    cpus: the logical CPUs to count, by default those of the process's affinity mask. system: the root under which /sys
-    and /proc are read. Respects the CPU quota of control groups, version 1 and 2; where the kernel tells nothing of the
-    topology every logical CPU counts as a core.
+    cpus: the logical CPUs to count, by default those of the process's affinity mask. system: the
+    root under which /sys and /proc are read. Respects the CPU quota of control groups, version 1
+    and 2; where the kernel tells nothing of the topology every logical CPU counts as a core.
     """
     if cpus is None:
-        cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        cpus = (
+            os.sched_getaffinity(0)
+            if hasattr(os, "sched_getaffinity")
+            else range(os.cpu_count() or 1)
+        )
     cores = set()
     for cpu in cpus:
-        siblings = system / "sys/devices/system/cpu" / (f"cpu{cpu:d}") / "topology/thread_siblings_list"
+        siblings = (
+            system / "sys/devices/system/cpu" / (f"cpu{cpu:d}") / "topology/thread_siblings_list"
+        )
         cores.add(_read(siblings) or cpu)
     return max(1, math.ceil(min(len(cores), _cgroup_quota(system))))
 
 
 def _cgroup_quota(system):
-    """Return the CPU quota in cores, infinity without one: the tightest of the process's control groups and their parents."""
+    """Return the CPU quota in cores, infinity without one: the tightest of the process's control
+    groups and their parents.
+    """
     quota = math.inf
     for line in (_read(system / "proc/self/cgroup") or "").splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        # Inside a container the group's own path is often not mounted: the root then holds the container's limit.
-        for folder in [root / group.lstrip("/")] + [root / parent for parent in Path(group.lstrip("/")).parents]:
+        # Inside a container the group's own path is often not mounted: the root then holds the
+        # container's limit.
+        for folder in [root / group.lstrip("/")] + [
+            root / parent for parent in Path(group.lstrip("/")).parents
+        ]:
             if controllers:
-                limit = f"{_read(folder / 'cpu.cfs_quota_us') or -1} {_read(folder / 'cpu.cfs_period_us') or 1}"
+                limit = (
+                    f"{_read(folder / 'cpu.cfs_quota_us') or -1} "
+                    f"{_read(folder / 'cpu.cfs_period_us') or 1}"
+                )
             else:
                 limit = _read(folder / "cpu.max") or "max 1"
             quota = min(quota, _cores_of(limit))
@@ -85,9 +110,15 @@ def _cgroup_quota(system):
 
 
 def _cores_of(limit):
-    """Return the cores that a limit allows, "<quota> <period>" in microseconds, or the quota alone; infinity where it says no such thing."""
+    """Return the cores that a limit allows, "<quota> <period>" in microseconds, or the quota alone;
+    infinity where it says no such thing.
+    """
     allowed, period = [*limit.split(), PERIOD][:2]
-    return int(allowed) / int(period) if allowed.isdecimal() and period.isdecimal() and int(period) else math.inf
+    return (
+        int(allowed) / int(period)
+        if allowed.isdecimal() and period.isdecimal() and int(period)
+        else math.inf
+    )
 
 
 def _read(path):

@@ -1,6 +1,5 @@
 """Files that are either whole or not there."""
 
-
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +8,8 @@ STAGED = ".new"
 
 
 def write_file(path, content):
-    """Write a file so that a stop at any moment leaves the old one or the new one; create its folder if need be.
+    """Write a file so that a stop at any moment leaves the old one or the new one; create its
+    folder if need be.
 
     content: bytes, text, or a function that writes a file, given its path.
     """
@@ -20,7 +20,8 @@ def write_file(path, content):
 
 
 def stage(path, content):
-    """Write <path>.new, to be renamed to `path` when all else is ready, and return its path; content as in `write_file`.
+    """Write <path>.new, to be renamed to `path` when all else is ready, and return its path;
+    content as in `write_file`.
 
     Where that fails, or is interrupted, nothing is left of it. Raises OSError with the path in it.
     """
@@ -34,7 +35,8 @@ def stage(path, content):
         sync(staged)
     except BaseException as error:
         remove(staged)
-        if isinstance(error, OSError) and error.errno and not error.filename:  # as of a write that finds no room
+        # as of a write that finds no room
+        if isinstance(error, OSError) and error.errno and not error.filename:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     return staged
@@ -47,7 +49,8 @@ def remove(path):
 
 
 def link(source, path):
-    """Have a file under a second name, which must be free: without a copy where the file system knows links.
+    """Have a file under a second name, which must be free: without a copy where the file system
+    knows links.
 
     Both go on as they are when one is replaced, as `write_file` does it.
     """

@@ -1,12 +1,11 @@
 """Digests of files."""
 
-
 import hashlib
 from pathlib import Path
 
 from mlr.errors import InputError
 
-CHECKSUM = ".sha256"    # appended to a file's name: a line as sha256sum writes it
+CHECKSUM = ".sha256"  # appended to a file's name: a line as sha256sum writes it
 
 
 def verify_checksum(path):
@@ -16,7 +15,10 @@ def verify_checksum(path):
         return
     digest = listed.read_bytes()[:64].decode("ascii", "replace").lower()
     if digest != sha256_of(path):
-        raise InputError(f"{path} is damaged or changed: its SHA-256 is not the one in {listed}; restore it from a copy")
+        raise InputError(
+            f"{path} is damaged or changed: its SHA-256 is not the one in {listed}; restore it "
+            "from a copy"
+        )
 
 
 def sha256_of(path):

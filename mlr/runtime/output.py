@@ -1,5 +1,6 @@
-"""What a command prints: escaped where a terminal can't show it or would obey it, and what becomes of it where nobody takes it."""
-
+"""What a command prints: escaped where a terminal can't show it or would obey it, and what becomes
+of it where nobody takes it.
+"""
 
 import errno
 import os
@@ -10,42 +11,54 @@ from contextlib import contextmanager, suppress
 
 from mlr.errors import Interrupted, RunError
 
-# Control characters but tab and newline, separators of lines, what turns the direction of reading, and surrogates.
+# Control characters but tab and newline, separators of lines, what turns the direction of reading,
+# and surrogates.
 UNSHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-NO_TEXT = range(0xdc80, 0xdd00)  # by which Python stands for the bytes of a file's name that are no text
+# by which Python stands for the bytes of a file's name that are no text
+NO_TEXT = range(0xDC80, 0xDD00)
 
 
 class ReaderGone(Interrupted):
     """Nobody reads the output any more, as behind `| head`."""
 
     def __init__(self) -> None:
-        super().__init__("the reader of its output has gone; what was saved before is kept", signal.SIGPIPE)
+        super().__init__(
+            "the reader of its output has gone; what was saved before is kept", signal.SIGPIPE
+        )
 
 
 def printable(text: object) -> str:
-    """Return a text in which what can't be shown is escaped: a name may hold what a terminal takes for a command."""
+    """Return a text in which what can't be shown is escaped: a name may hold what a terminal takes
+    for a command.
+    """
     return UNSHOWN.sub(_escaped, str(text))
 
 
 def _escaped(found):
     number = ord(found[0])
-    return f"\\x{number - 0xdc00:02x}" if number in NO_TEXT else ascii(found[0])[1:-1]
+    return f"\\x{number - 0xDC00:02x}" if number in NO_TEXT else ascii(found[0])[1:-1]
 
 
 @contextmanager
 def guarded_streams():
-    """Return a context in which sys.stdout and sys.stderr take every text, and tell what can't be written.
+    """Return a context in which sys.stdout and sys.stderr take every text, and tell what can't be
+    written.
 
-    Raises, where something is printed or flushed, ReaderGone, or RunError as of a full disk; what sys.stderr can't take is dropped.
+    Raises, where something is printed or flushed, ReaderGone, or RunError as of a full disk; what
+    sys.stderr can't take is dropped.
     """
-    for number in range(3):  # a file that is opened later would get the number of a closed one, and what MXNet prints
+    # a file that is opened later would get the number of a closed one, and what MXNet prints
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
-        sys.stdout, sys.stderr = _Guarded(sys.stdout or nowhere, _tell), _Guarded(sys.stderr or nowhere, lambda error: None)
+        sys.stdout, sys.stderr = (
+            _Guarded(sys.stdout or nowhere, _tell),
+            _Guarded(sys.stderr or nowhere, lambda error: None),
+        )
         try:
             yield
         finally:
@@ -64,8 +77,11 @@ def flush() -> None:
 def _tell(error):
     if error.errno == errno.EPIPE:
         raise ReaderGone() from None
-    raise RunError(f"what it prints can't be written: {error.strerror or error}; see to where its output goes. "
-                   "What was saved before is kept") from None
+    raise RunError(
+        f"what it prints can't be written: {error.strerror or error}; see to where its output "
+        "goes. "
+        "What was saved before is kept"
+    ) from None
 
 
 class _Guarded:
@@ -96,7 +112,8 @@ class _Guarded:
         try:
             return function(*arguments)
         except OSError as error:
-            with suppress(OSError):  # or Python would try again at its end, complain, and exit with 120
+            # or Python would try again at its end, complain, and exit with 120
+            with suppress(OSError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)

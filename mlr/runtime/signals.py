@@ -1,6 +1,5 @@
 """Ctrl-C, SIGTERM and SIGHUP, as of a terminal that closes, at a moment of the program's choice."""
 
-
 import os
 import signal
 import threading
@@ -11,11 +10,13 @@ from mlr.runtime.output import flush
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 NAMES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
-CODES = {128 + number: number for number in SIGNALS}  # of a process that has saved and stopped: the signal
+# of a process that has saved and stopped: the signal
+CODES = {128 + number: number for number in SIGNALS}
 
 
 class Handled:
-    """Within it, a handler takes signals, but those that the process was started to ignore, as a shell's background job ignores SIGINT, and what nohup starts SIGHUP.
+    """Within it, a handler takes signals, but those that the process was started to ignore, as a
+    shell's background job ignores SIGINT, and what nohup starts SIGHUP.
 
     Outside of Python's main thread, which alone may handle signals, it does nothing.
     """
@@ -26,7 +27,11 @@ class Handled:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in self._numbers if signal.getsignal(number) != signal.SIG_IGN}
+            self._before = {
+                number: signal.getsignal(number)
+                for number in self._numbers
+                if signal.getsignal(number) != signal.SIG_IGN
+            }
         for number in self._before:
             signal.signal(number, self._handler)
         return self
@@ -37,7 +42,8 @@ class Handled:
 
 
 class Postponed(Handled):
-    """Within it, the first of SIGNALS is only remembered, as `signal`, and the next ends the process at once, but for SIGHUP.
+    """Within it, the first of SIGNALS is only remembered, as `signal`, and the next ends the
+    process at once, but for SIGHUP.
 
     A terminal that closes sends SIGHUP twice, by its shell and by the kernel.
     """
@@ -58,14 +64,20 @@ class Postponed(Handled):
 
 
 def terminable():
-    """Return a context in which SIGTERM and SIGHUP, where nobody else handles them, end what is done as Ctrl-C does, by an exception: so
-    nothing half-written is left."""
+    """Return a context in which SIGTERM and SIGHUP, where nobody else handles them, end what is
+    done as Ctrl-C does, by an exception: so nothing half-written is left.
+    """
+
     def terminate(number, _):
         if signal.SIGHUP in numbers:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # see Postponed
         raise Interrupted(NAMES[number], number)
 
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL
+    ]
     return Handled(terminate, numbers)
 
 

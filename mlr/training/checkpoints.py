@@ -1,15 +1,22 @@
 """Checkpoints within an epoch."""
 
-
 from mlr.errors import Interrupted
 from mlr.runtime.signals import NAMES
 
 
 class Checkpoints:
-    """Those within an epoch: every `every` steps, if that is not None, and when a signal was postponed."""
+    """Those within an epoch: every `every` steps, if that is not None, and when a signal was
+    postponed.
+    """
 
     def __init__(self, run, net, trainer, steps, every, postponed):
-        self._state, self._save, self._steps, self._every, self._postponed = (net, trainer), run.save_step, steps, every, postponed
+        self._state, self._save, self._steps, self._every, self._postponed = (
+            (net, trainer),
+            run.save_step,
+            steps,
+            every,
+            postponed,
+        )
 
     @property
     def stopping(self):
@@ -23,4 +30,10 @@ class Checkpoints:
         """Save the state within an epoch. Raises Interrupted where a signal asked for it."""
         self._save(*self._state, progress)
         if self.stopping:
-            raise Interrupted(f"{NAMES[self._postponed.signal]} in epoch {progress.epoch + 1:d}, after step {progress.step:d} of {self._steps:d}, and saved", self._postponed.signal)
+            raise Interrupted(
+                (
+                    f"{NAMES[self._postponed.signal]} in epoch {progress.epoch + 1:d}, after step "
+                    f"{progress.step:d} of {self._steps:d}, and saved"
+                ),
+                self._postponed.signal,
+            )

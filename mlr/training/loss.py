@@ -1,6 +1,5 @@
 """The losses of the released code: against class imbalance, cross entropy, and vote."""
 
-
 import numpy as np
 from mxnet.gluon.loss import Loss
 
@@ -11,12 +10,15 @@ from mlr.paper import FOCAL_GAMMA
 def inverse_frequency_weights(counts):
     """Return the class weights (K,), float64, proportional to 1 / counts and summing to 1.
 
-    counts: (K,) training images per class. With FI's counts this gives the released weights to within 0.003. Raises
-    InputError for a class without images.
+    counts: (K,) training images per class. With FI's counts this gives the released weights to
+    within 0.003. Raises InputError for a class without images.
     """
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 1 or not len(counts) or not np.all(counts > 0):
-        raise InputError(f"class counts must be a list of positive numbers, not {counts.tolist()}: every class needs a training image")
+        raise InputError(
+            f"class counts must be a list of positive numbers, not {counts.tolist()}: every "
+            "class needs a training image"
+        )
     inverse = 1 / counts
     return inverse / inverse.sum()
 
@@ -24,13 +26,16 @@ def inverse_frequency_weights(counts):
 class ClassImbalanceLoss(Loss):
     """The loss against class imbalance, L_cil; released model/utils.py, AugFocalLoss.
 
-    As released:  p = softmax(logits);  loss = w[y] * (1 - p[y])^gamma * CE(p, y), where CE applies softmax to p once more.
-    As written in the comment beside it:  loss = w[y] * (1 - p[y])^gamma * -ln p[y].
+    As released:  p = softmax(logits);  loss = w[y] * (1 - p[y])^gamma * CE(p, y), where CE applies
+    softmax to p once more. As written in the comment beside it:  loss = w[y] * (1 - p[y])^gamma *
+    -ln p[y].
 
-    class_weights: (K,) numbers, None for all 1. They are kept in double precision and take the dtype of the logits.
+    class_weights: (K,) numbers, None for all 1. They are kept in double precision and take the
+    dtype of the logits.
     gamma: the focusing exponent, >= 0.
 
-    Input: logits (N, K) and labels (N,) with integer values; output: loss (N,) in the dtype of the logits.
+    Input: logits (N, K) and labels (N,) with integer values; output: loss (N,) in the dtype of the
+    logits.
     """
 
     def __init__(self, class_weights=None, gamma=FOCAL_GAMMA, as_released=True, **kwargs):
@@ -46,21 +51,24 @@ class ClassImbalanceLoss(Loss):
         self._as_released = as_released
 
     def hybrid_forward(self, F, logits, labels):
-        probabilities = F.softmax(logits)                                                 # (N, K)
+        probabilities = F.softmax(logits)  # (N, K)
         log_likelihood = _log_softmax(F, probabilities if self._as_released else logits)  # (N, K)
-        # The bound is far below rounding; it keeps the gradient of x^gamma finite at x = 0 for gamma < 1.
-        doubt = F.clip(1 - F.pick(probabilities, labels), a_min=1e-30, a_max=1)           # (N,)
-        loss = -(doubt ** self._gamma) * F.pick(log_likelihood, labels)
+        # The bound is far below rounding; it keeps the gradient of x^gamma finite at x = 0 for
+        # gamma < 1.
+        doubt = F.clip(1 - F.pick(probabilities, labels), a_min=1e-30, a_max=1)  # (N,)
+        loss = -(doubt**self._gamma) * F.pick(log_likelihood, labels)
         if self._class_weights is None:
             return loss
-        # Built from scalars, which MXNet holds in double, so that the weights follow the dtype and the device of the logits.
-        ones = F.ones_like(F.slice_axis(logits, axis=1, begin=0, end=1))                 # (N, 1)
-        weights = F.concat(*[ones * weight for weight in self._class_weights], dim=1)    # (N, K)
+        # Built from scalars, which MXNet holds in double, so that the weights follow the dtype and
+        # the device of the logits.
+        ones = F.ones_like(F.slice_axis(logits, axis=1, begin=0, end=1))  # (N, 1)
+        weights = F.concat(*[ones * weight for weight in self._class_weights], dim=1)  # (N, K)
         return F.pick(weights, labels) * loss
 
 
 class VoteLoss(Loss):
-    """Sum over the batch of (logit of the true class - 1)^2; released model/utils.py, unused in the released run.
+    """Sum over the batch of (logit of the true class - 1)^2; released model/utils.py, unused in the
+    released run.
 
     Input: logits (N, K) and labels (N,); output: (1,).
     """
@@ -73,7 +81,8 @@ class VoteLoss(Loss):
 
 
 class CrossEntropyLoss(Loss):
-    """Cross entropy plus `vote` times the vote loss of the batch; released model/utils.py, `loss`, where vote is 0.
+    """Cross entropy plus `vote` times the vote loss of the batch; released model/utils.py, `loss`,
+    where vote is 0.
 
     Input: logits (N, K) and labels (N,); output: loss (N,).
     """
@@ -91,6 +100,8 @@ class CrossEntropyLoss(Loss):
 
 
 def _log_softmax(F, z):
-    """Logarithm of the softmax over axis 1; MXNet 1.9.1's own, of oneDNN, is off by 3e-6 in float32."""
+    """Logarithm of the softmax over axis 1; MXNet 1.9.1's own, of oneDNN, is off by 3e-6 in
+    float32.
+    """
     z = F.broadcast_sub(z, F.BlockGrad(F.max(z, axis=1, keepdims=True)))
     return F.broadcast_sub(z, F.log(F.sum(F.exp(z), axis=1, keepdims=True)))

@@ -1,6 +1,5 @@
 """Gluon's trainer, and its state as plain arrays."""
 
-
 import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
@@ -10,7 +9,9 @@ from mlr.training.distributed import Workers
 
 
 def set_learning_rate(trainer, rate, workers):
-    """Set the rate of a trainer, also of one whose optimizer is on the servers; these begin with new momentum where it changes."""
+    """Set the rate of a trainer, also of one whose optimizer is on the servers; these begin with
+    new momentum where it changes.
+    """
     changed = rate != trainer.learning_rate
     trainer.set_learning_rate(rate)
     if changed and not workers.wait_for_each_other and trainer._kv_initialized:
@@ -23,49 +24,76 @@ def set_learning_rate(trainer, rate, workers):
 def new_trainer(net, optimizer, options, factors=(), workers=None):
     """Return a gluon.Trainer for all parameters of an initialized network.
 
-    options: the optimizer's arguments. factors: {Parameter: what its learning rate is multiplied by}. workers: a `mlr.training.distributed.Workers`;
-    the trainer begins with the parameters of the first.
+    options: the optimizer's arguments. factors: {Parameter: what its learning rate is multiplied
+    by}. workers: a `mlr.training.distributed.Workers`; the trainer begins with the parameters of
+    the first.
     """
     workers = workers or Workers()
     optimizer, parameters = mx.optimizer.create(optimizer, **options), net.collect_params()
     for parameter in factors:
         parameter.lr_mult = factors[parameter]
     # The servers' copy of the optimizer knows parameters by number alone.
-    optimizer.set_lr_mult({number: factors[parameter] for number, parameter in enumerate(parameters.values()) if parameter in factors})
-    if all(context.device_type == "cpu" for parameter in parameters.values() for context in parameter.list_ctx()):
-        # The fused update of several parameters saves launches on a GPU; on a CPU its inner loop goes over the parameters.
+    optimizer.set_lr_mult(
+        {
+            number: factors[parameter]
+            for number, parameter in enumerate(parameters.values())
+            if parameter in factors
+        }
+    )
+    if all(
+        context.device_type == "cpu"
+        for parameter in parameters.values()
+        for context in parameter.list_ctx()
+    ):
+        # The fused update of several parameters saves launches on a GPU; on a CPU its inner loop
+        # goes over the parameters.
         optimizer.aggregate_num = 0
-    # Without update_on_kvstore the optimizer's state is at hand with several contexts and workers, too; dist_async knows it only so.
-    trainer = gluon.Trainer(parameters, optimizer, kvstore=workers.kvstore or "device", update_on_kvstore=not workers.wait_for_each_other)
+    # Without update_on_kvstore the optimizer's state is at hand with several contexts and workers,
+    # too; dist_async knows it only so.
+    trainer = gluon.Trainer(
+        parameters,
+        optimizer,
+        kvstore=workers.kvstore or "device",
+        update_on_kvstore=not workers.wait_for_each_other,
+    )
     if workers.wait_for_each_other:
-        # With several contexts the first use copies every parameter from the first to all; in the first step, where MXNet does it
+        # With several contexts the first use copies every parameter from the first to all; in the
+        # first step, where MXNet does it
         # by default, that would undo the update of batch norm's running statistics.
         trainer.allreduce_grads()
     return trainer
 
 
 def optimizer_arrays(trainer):
-    """Return what a trainer goes on with beside the parameters, {name: NDArray}; Gluon's own way of saving it is a pickle.
+    """Return what a trainer goes on with beside the parameters, {name: NDArray}; Gluon's own way of
+    saving it is a pickle.
 
-    "<parameter index>.<number>" are the optimizer's moments, "updates" is the number of steps so far. With several contexts
-    "running.<parameter index>.<context's number>" are batch norm's running statistics, which each context has its own of.
+    "<parameter index>.<number>" are the optimizer's moments, "updates" is the number of steps so
+    far. With several contexts "running.<parameter index>.<context's number>" are batch norm's
+    running statistics, which each context has its own of.
     """
     arrays = {"updates": nd.array([trainer._optimizer.num_update], dtype="int64")}
     for index, state in sorted(trainer._updaters[0].states.items()):
         for number, moment in enumerate(state if isinstance(state, tuple) else (state,)):
             arrays[f"{index:d}.{number:d}"] = moment
     if len(trainer._contexts) > 1:
-        arrays.update((f"running.{index:d}.{number:d}", value) for index, parameter in enumerate(trainer._params)
-                      if parameter.grad_req == "null" for number, value in enumerate(parameter.list_data()))
+        arrays.update(
+            (f"running.{index:d}.{number:d}", value)
+            for index, parameter in enumerate(trainer._params)
+            if parameter.grad_req == "null"
+            for number, value in enumerate(parameter.list_data())
+        )
     return arrays
 
 
 def restore_optimizer(trainer, arrays, source="the arrays"):
-    """Put back what `optimizer_arrays` returned, as NumPy arrays, into a trainer that has done no step yet.
+    """Put back what `optimizer_arrays` returned, as NumPy arrays, into a trainer that has done no
+    step yet.
 
-    The moments go to every context; running statistics only where there are as many contexts as there were. source: the file's name.
-    Raises InputError where anything is missing, too much, of another shape or type, or no number: MXNet would write beyond the end of a
-    moment that is too short.
+    The moments go to every context; running statistics only where there are as many contexts as
+    there were. source: the file's name.
+    Raises InputError where anything is missing, too much, of another shape or type, or no number:
+    MXNet would write beyond the end of a moment that is too short.
     """
     updates, moments, running = _checked_optimizer(trainer, dict(arrays), source)
     trainer._optimizer.begin_num_update = trainer._optimizer.num_update = updates
@@ -81,29 +109,57 @@ def restore_optimizer(trainer, arrays, source="the arrays"):
 
 
 def _checked_optimizer(trainer, arrays, source):
-    """Return the number of updates, {parameter's index: [moments]} and {parameter's index: [running statistics, one a context]}."""
+    """Return the number of updates, {parameter's index: [moments]} and {parameter's index: [running
+    statistics, one a context]}.
+    """
+
     def refuse(what):
-        raise InputError(f"{source} is not the optimizer's state of this training ({what}): restore it from a copy, or train again")
+        raise InputError(
+            f"{source} is not the optimizer's state of this training ({what}): restore it from a "
+            "copy, or train again"
+        )
 
     def take(name, like):
         array = arrays.pop(name, None)
-        if array is None or array.shape != like.shape or array.dtype != like.dtype or not np.isfinite(array).all():
-            refuse(f"{name} is {'missing' if array is None else f'{array.dtype} of shape {array.shape}'}, expected finite {np.dtype(like.dtype).name} of shape {like.shape}")
+        if (
+            array is None
+            or array.shape != like.shape
+            or array.dtype != like.dtype
+            or not np.isfinite(array).all()
+        ):
+            refuse(
+                f"{name} is "
+                f"{'missing' if array is None else f'{array.dtype} of shape {array.shape}'}, "
+                f"expected finite {np.dtype(like.dtype).name} of shape {like.shape}"
+            )
         return array
 
     updates = arrays.pop("updates", None)
-    if updates is None or updates.shape != (1,) or updates.dtype != np.int64 or not 0 <= updates[0] < 2 ** 31:
+    if (
+        updates is None
+        or updates.shape != (1,)
+        or updates.dtype != np.int64
+        or not 0 <= updates[0] < 2**31
+    ):
         refuse(f"its number of updates is {updates}")
     moments, running = {}, {}
-    contexts = sum(name.startswith("running.") for name in arrays) // (sum(parameter.grad_req == "null" for parameter in trainer._params) or 1)
-    on_servers = not any(name[:1].isdigit() for name in arrays)  # with dist_async, which keeps the moments to itself
+    contexts = sum(name.startswith("running.") for name in arrays) // (
+        sum(parameter.grad_req == "null" for parameter in trainer._params) or 1
+    )
+    # with dist_async, which keeps the moments to itself
+    on_servers = not any(name[:1].isdigit() for name in arrays)
     for index, parameter in enumerate(trainer._params):
         data = parameter.list_data()[0]
         if parameter.grad_req == "null":
-            running[index] = [take(f"running.{index:d}.{number:d}", data) for number in range(contexts)]
+            running[index] = [
+                take(f"running.{index:d}.{number:d}", data) for number in range(contexts)
+            ]
         elif not on_servers:
             state = trainer._optimizer.create_state_multi_precision(index, data)
-            moments[index] = [take(f"{index:d}.{number:d}", like) for number, like in enumerate(state if isinstance(state, tuple) else (state,))]
+            moments[index] = [
+                take(f"{index:d}.{number:d}", like)
+                for number, like in enumerate(state if isinstance(state, tuple) else (state,))
+            ]
     if arrays:
         refuse(f"it also has {shown(', '.join(arrays))}")
     return int(updates[0]), moments, running

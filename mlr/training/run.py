@@ -43,40 +43,72 @@ from mlr.viz.figures import save_confusion, save_curves
 
 
 def train_run(out, resolved, folder, ctx, tensorboard=False, checkpoint_every=None, workers=None):
-    """Train one system, in a new run folder or, where there is one, from its last checkpoint on; return the metrics at the end.
+    """Train one system, in a new run folder or, where there is one, from its last checkpoint on;
+    return the metrics at the end.
 
-    resolved: the options as in config.json; of a run that goes on the target may be where it is now. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
-    checkpoint_every: steps between checkpoints within an epoch, None for none. workers: the `mlr.training.distributed.Workers` of which this is one;
-    the first writes, and the others return None.
-    Raises InputError for data, weights or a run that don't fit, or a run that another process trains; RunError where the loss is no
-    longer a number; Interrupted after SIGINT or SIGTERM, with a checkpoint at the step that was finished.
+    resolved: the options as in config.json; of a run that goes on the target may be where it is
+    now. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
+    checkpoint_every: steps between checkpoints within an epoch, None for none. workers: the
+    `mlr.training.distributed.Workers` of which this is one; the first writes, and the others return
+    None.
+    Raises InputError for data, weights or a run that don't fit, or a run that another process
+    trains; RunError where the loss is no longer a number; Interrupted after SIGINT or SIGTERM, with
+    a checkpoint at the step that was finished.
     """
     with ExitStack() as at_the_end:
-        return _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_every, workers or Workers())
+        return _train_run(
+            at_the_end,
+            out,
+            resolved,
+            folder,
+            ctx,
+            tensorboard,
+            checkpoint_every,
+            workers or Workers(),
+        )
 
 
 def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_every, workers):
     run = resumed_run(out, workers)
     if run:
         at_the_end.callback(run.unlock)
-    resolved = {**resolved, **{name: str(Path(resolved[name]).resolve()) for name in ("proposals", "target")
-                               if resolved.get(name) and resolved[name] not in ("grid", *DRAWN)}}  # a run is also used from other folders
+    resolved = {
+        **resolved,
+        **{
+            name: str(Path(resolved[name]).resolve())
+            for name in ("proposals", "target")
+            # a run is also used from other folders
+            if resolved.get(name) and resolved[name] not in ("grid", *DRAWN)
+        },
+    }
     preset = Preset.of_run(resolved)
     if preset.batch_size < len(ctx):
-        raise InputError(f"a batch of {preset.batch_size:d} can't be split over {len(ctx):d} devices: give a larger --batch-size")
+        raise InputError(
+            f"a batch of {preset.batch_size:d} can't be split over {len(ctx):d} devices: give a "
+            "larger --batch-size"
+        )
     target_folder = data_folder(preset.target) if preset.target else None
     target_fold = resolved["fold"] if target_folder and folds_of(target_folder) else None
     if run and bool(run.config["options"]["fold"]) != bool(folds_of(folder) or target_fold):
         raise InputError(
             f"the images in {folder} are not those that {out} was trained on, which were "
-            f"{'' if resolved['fold'] else 'not '}in folds: restore them, or start a new run")
-    splits, evaluated = read_training_splits(folder, resolved["labels"], None if target_fold and not folds_of(folder) else resolved["fold"])
+            f"{'' if resolved['fold'] else 'not '}in folds: restore them, or start a new run"
+        )
+    splits, evaluated = read_training_splits(
+        folder,
+        resolved["labels"],
+        None if target_fold and not folds_of(folder) else resolved["fold"],
+    )
     classes = splits["train"].classes
     images, target = {"data": describe(folder, splits)}, None
     if target_folder:
         target = read_training_splits(target_folder, resolved["labels"], target_fold)
         if target[0]["train"].classes != classes:
-            raise InputError(f"--target {preset.target} has the classes {', '.join(target[0]['train'].classes)}, but {folder} has {', '.join(classes)}: both need the same")
+            raise InputError(
+                f"--target {preset.target} has the classes "
+                f"{', '.join(target[0]['train'].classes)}, but {folder} has "
+                f"{', '.join(classes)}: both need the same"
+            )
         images["target"] = describe(target_folder, target[0])
     for name, described in images.items():
         if run and run.config[name]["sha256"] != described["sha256"]:
@@ -84,7 +116,8 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
             raise InputError(
                 f"the images in {described['folder']} are not those that {out} was trained on "
                 f"(SHA-256 {described['sha256']}, and {before['sha256']} of those that were in "
-                f"{before['folder']}): restore them, or start a new run")
+                f"{before['folder']}): restore them, or start a new run"
+            )
 
     check_workers(workers, preset, images, splits[evaluated])
     if run:
@@ -93,15 +126,33 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     mx.random.seed(resolved["seed"])
     network = network_options(preset, len(classes))
     net = build_network(network, ctx)
-    pretrained = run.config["pretrained"] if run and run.begun else load_weights(net, preset.pretrained)
-    config = run.config if run else {
-        "options": resolved, "network": network, "preprocessing": preprocessing(preset.image_size), **images, "pretrained": pretrained,
-        **({"features": "fc8" if pretrained.get("classifier") else "fc7"} if preset.row == "deepsentibank" else {}),
-        "contexts": [str(context) for context in ctx], "workers": workers.number, **environment(),
-    }
+    pretrained = (
+        run.config["pretrained"] if run and run.begun else load_weights(net, preset.pretrained)
+    )
+    config = (
+        run.config
+        if run
+        else {
+            "options": resolved,
+            "network": network,
+            "preprocessing": preprocessing(preset.image_size),
+            **images,
+            "pretrained": pretrained,
+            **(
+                {"features": "fc8" if pretrained.get("classifier") else "fc7"}
+                if preset.row == "deepsentibank"
+                else {}
+            ),
+            "contexts": [str(context) for context in ctx],
+            "workers": workers.number,
+            **environment(),
+        }
+    )
     refuse_unreadable(out, config, classes)
-    predictor = Predictor(net, classes, config, ctx)  # it reads AR's proposals, which may be wrong: better before than after hours
-    if not run and preset.row in BY_GRADIENTS:  # here the pixel cache is made: it may find no room, and a run folder keeps its pipeline
+    # it reads AR's proposals, which may be wrong: better before than after hours
+    predictor = Predictor(net, classes, config, ctx)
+    # here the pixel cache is made: it may find no room, and a run folder keeps its pipeline
+    if not run and preset.row in BY_GRADIENTS:
         training_batches(config, preset, splits["train"])
         evaluation_batches(config, preset, splits[evaluated])
     resumed = run is not None
@@ -109,7 +160,13 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
         run = (Run if workers.first else Follower).create(out, config, classes)
         run.lock()
         at_the_end.callback(run.unlock)
-    trainer = new_trainer(net, preset.optimizer, optimizer_options(preset), new_layers(net, preset, run.config["pretrained"]), workers)
+    trainer = new_trainer(
+        net,
+        preset.optimizer,
+        optimizer_options(preset),
+        new_layers(net, preset, run.config["pretrained"]),
+        workers,
+    )
     progress = run.restore(net, trainer) if resumed else None
     run.write_events(tensorboard)
     if workers.first:
@@ -118,7 +175,18 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     if preset.row == "deepsentibank":
         train_support_vectors(run, preset, predictor, trainer, splits)
     else:
-        train_network(run, preset, predictor, trainer, splits, evaluated, target, progress, checkpoint_every, workers)
+        train_network(
+            run,
+            preset,
+            predictor,
+            trainer,
+            splits,
+            evaluated,
+            target,
+            progress,
+            checkpoint_every,
+            workers,
+        )
     if not workers.first:
         return None
 
@@ -129,16 +197,30 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     split = splits[evaluated]
     probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(split.labels, probabilities.argmax(axis=1), classes)
-    save_confusion(result, classes, f"{evaluated}, {result['images']:d} images", out / "confusion.png")
-    print(f"{evaluated}: accuracy {result['accuracy']:.3f}, balanced accuracy {result['balanced_accuracy']:.3f}; see {' and '.join( str(out / name) for name in ('curves.png', 'confusion.png') if (out / name).exists())}")
+    save_confusion(
+        result, classes, f"{evaluated}, {result['images']:d} images", out / "confusion.png"
+    )
+    print(
+        f"{evaluated}: accuracy {result['accuracy']:.3f}, balanced accuracy "
+        f"{result['balanced_accuracy']:.3f}; see "
+        f"{' and '.join(str(out / name) for name in ('curves.png', 'confusion.png') if (out / name).exists())}"
+    )
     sha256 = images["target" if target else "data"]["splits"][evaluated]
-    return {"split": evaluated, "fold": resolved["fold"], "sha256": sha256, "parameters": "last",
-            "files": run.files_of("last"), **result}
+    return {
+        "split": evaluated,
+        "fold": resolved["fold"],
+        "sha256": sha256,
+        "parameters": "last",
+        "files": run.files_of("last"),
+        **result,
+    }
 
 
 def resumed_run(out, workers):
-    """Return the run in a folder, to go on with, or None where there is no folder. The first of several workers looks and repairs."""
-    there, = workers.gather([float(workers.first and out.exists())])[0]
+    """Return the run in a folder, to go on with, or None where there is no folder. The first of
+    several workers looks and repairs.
+    """
+    (there,) = workers.gather([float(workers.first and out.exists())])[0]
     if not there:
         return None
     run = Run.resumed(out) if workers.first else None
@@ -151,19 +233,31 @@ def check_workers(workers, preset, images, evaluated):
     if workers.number == 1:
         return
     if preset.row in ("pcnn", "deepsentibank"):
-        raise InputError(f"--row {preset.row} can't be trained by several workers: it is not trained by gradients alone")
+        raise InputError(
+            f"--row {preset.row} can't be trained by several workers: it is not trained by "
+            "gradients alone"
+        )
     for what, number in (("a batch", preset.batch_size), ("an evaluation", len(evaluated))):
         if number < workers.number:
-            raise InputError(f"{what} of {number:d} images can't be split over {workers.number:d} workers: take fewer")
+            raise InputError(
+                f"{what} of {number:d} images can't be split over {workers.number:d} workers: "
+                "take fewer"
+            )
     digests = workers.gather([[int(described["sha256"][:6], 16) for described in images.values()]])
     if any((digest != digests[0]).any() for digest in digests):
-        raise InputError(f"the workers {', '.join( str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any())} have other images than worker 0: each needs the same data folder")
+        raise InputError(
+            "the workers "
+            f"{', '.join(str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any())} "
+            "have other images than worker 0: each needs the same data folder"
+        )
 
 
 def describe(folder, splits):
     """Return what config.json says of a data set, having checked every image."""
     return {
-        "folder": str(folder.resolve()), "sha256": fingerprint(splits), "manifest": manifest_sha256(folder),
+        "folder": str(folder.resolve()),
+        "sha256": fingerprint(splits),
+        "manifest": manifest_sha256(folder),
         "splits": {name: fingerprint({name: split}) for name, split in splits.items()},
         "counts": {name: split.counts for name, split in splits.items()},
     }
@@ -171,18 +265,29 @@ def describe(folder, splits):
 
 def announce(splits, evaluated, classes, folder, resolved, ctx, out):
     """Print what is about to be trained."""
-    print(f"{len(splits['train']):d} training and {len(splits[evaluated]):d} { {'valid': 'validation', 'test': 'test'}[evaluated]} images of {len(classes):d} classes from {folder}")
+    print(
+        f"{len(splits['train']):d} training and {len(splits[evaluated]):d} "
+        f"{ {'valid': 'validation', 'test': 'test'}[evaluated] } images of {len(classes):d} "
+        f"classes from {folder}"
+    )
     left_out = [row for split in splits.values() for row in split.left_out]
     if left_out:
         print(words_on(left_out))
     if evaluated == "test":
-        print("there is no split valid, so the accuracy after each epoch is of test, and no best epoch is kept")
+        print(
+            "there is no split valid, so the accuracy after each epoch is of test, and no best "
+            "epoch is kept"
+        )
     print(f"options: {', '.join('{} {}'.format(*item) for item in resolved.items())}")
     print(f"training on {', '.join(str(context) for context in ctx)}, run folder {out}", flush=True)
 
 
-def train_network(run, preset, predictor, trainer, splits, evaluated, target, progress, checkpoint_every, workers):
-    """Train a predictor's network by gradient descent, for PCNN in its stages. progress: where to go on within an epoch, or None."""
+def train_network(
+    run, preset, predictor, trainer, splits, evaluated, target, progress, checkpoint_every, workers
+):
+    """Train a predictor's network by gradient descent, for PCNN in its stages. progress: where to
+    go on within an epoch, or None.
+    """
     net, source, train_split, stages = predictor.net, splits, splits["train"], preset.stages()
     for number, epochs in enumerate(stages):
         if target and number == len(stages) - 1:
@@ -193,20 +298,45 @@ def train_network(run, preset, predictor, trainer, splits, evaluated, target, pr
         if len(run.metrics) >= epochs.stop:
             continue
         batches = training_batches(run.config, preset, train_split, workers.part)
-        own = Subset(splits[evaluated], range(len(splits[evaluated]))[workers.part(len(splits[evaluated]))])
-        with Postponed("stopping at the end of this step, with a checkpoint; once more, and it stops at once" if workers.first else None) as postponed:
+        own = Subset(
+            splits[evaluated], range(len(splits[evaluated]))[workers.part(len(splits[evaluated]))]
+        )
+        with Postponed(
+            "stopping at the end of this step, with a checkpoint; once more, and it stops at once"
+            if workers.first
+            else None
+        ) as postponed:
             loop.train(
-                batches, (evaluated, evaluation_batches(run.config, preset, own)), net, build_loss(preset, train_split.counts), trainer,
-                predictor.ctx, range(max(len(run.metrics), epochs.start), epochs.stop),
-                lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)), run.classes, run.config["options"]["seed"],
-                lambda line: run.save_epoch(net, trainer, {**line, "target": True} if splits is not source else line),
-                Checkpoints(run, net, trainer, len(batches), checkpoint_every, postponed) if workers.first else None, progress, workers)
-        if postponed.signal is not None and workers.first:  # it came after the last step, while the epoch was saved
-            raise Interrupted(f"{NAMES[postponed.signal]} after epoch {len(run.metrics):d}", postponed.signal)
+                batches,
+                (evaluated, evaluation_batches(run.config, preset, own)),
+                net,
+                build_loss(preset, train_split.counts),
+                trainer,
+                predictor.ctx,
+                range(max(len(run.metrics), epochs.start), epochs.stop),
+                lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)),
+                run.classes,
+                run.config["options"]["seed"],
+                lambda line: run.save_epoch(
+                    net, trainer, {**line, "target": True} if splits is not source else line
+                ),
+                Checkpoints(run, net, trainer, len(batches), checkpoint_every, postponed)
+                if workers.first
+                else None,
+                progress,
+                workers,
+            )
+        # it came after the last step, while the epoch was saved
+        if postponed.signal is not None and workers.first:
+            raise Interrupted(
+                f"{NAMES[postponed.signal]} after epoch {len(run.metrics):d}", postponed.signal
+            )
 
 
 def kept_images(run, round_, predictor, train_split):
-    """Return the images that PCNN's round keeps of the training set, as the run recorded it or, the first time, drawn and recorded."""
+    """Return the images that PCNN's round keeps of the training set, as the run recorded it or, the
+    first time, drawn and recorded.
+    """
     name = f"kept_{round_:d}.json"
     if run.has(name):
         kept = checked_kept(read_json(run.verified(name)), len(train_split), run.folder / name)
@@ -214,29 +344,63 @@ def kept_images(run, round_, predictor, train_split):
         probabilities = predictor.of_files(train_split.paths, train_split.names)
         seed = run.config["options"]["seed"] + round_  # NumPy's highest is one less
         kept = selection.select(probabilities, train_split.labels, seed).tolist()
-        run.save_files({name: json.dumps({"kept": kept, "names": [train_split.names[index] for index in kept]}) + "\n"})
-    print(f"round {round_:d}: {len(kept):d} of {len(train_split):d} training images kept, see {run.folder / name}", flush=True)
+        run.save_files(
+            {
+                name: json.dumps(
+                    {"kept": kept, "names": [train_split.names[index] for index in kept]}
+                )
+                + "\n"
+            }
+        )
+    print(
+        (
+            f"round {round_:d}: {len(kept):d} of {len(train_split):d} training images kept, see "
+            f"{run.folder / name}"
+        ),
+        flush=True,
+    )
     return Subset(train_split, kept)
 
 
 def train_support_vectors(run, preset, predictor, trainer, splits):
     """Fit the SVM of DeepSentiBank to the features of the training images."""
     if run.config["features"] == "fc7":
-        print("without the 2,089 concepts' weights the features are those of fc7, a stand-in for DeepSentiBank's", flush=True)
+        print(
+            (
+                "without the 2,089 concepts' weights the features are those of fc7, a stand-in for "
+                "DeepSentiBank's"
+            ),
+            flush=True,
+        )
     start, train_split = time.time(), splits["train"]
-    features = np.concatenate([
-        predictor.features(images) for images, _ in GluonBatches(train_split, predictor.transform, EVALUATION_BATCH)])
+    features = np.concatenate(
+        [
+            predictor.features(images)
+            for images, _ in GluonBatches(train_split, predictor.transform, EVALUATION_BATCH)
+        ]
+    )
     predictor.machine = machine = support_vectors.fit(
-        features, train_split.labels, preset.svm_kernel, preset.svm_c, None if preset.svm_class_weight == "none" else preset.svm_class_weight,
-        run.config["options"]["seed"])
+        features,
+        train_split.labels,
+        preset.svm_kernel,
+        preset.svm_c,
+        None if preset.svm_class_weight == "none" else preset.svm_class_weight,
+        run.config["options"]["seed"],
+    )
     accuracy = float(np.mean(machine.scores(features).argmax(axis=1) == train_split.labels))
     run.save_files({SVM: lambda path: write_params(path, machine.arrays())})
     if not run.metrics:
-        run.save_epoch(predictor.net, trainer, {"epoch": 1, "train_accuracy": accuracy, "seconds": time.time() - start})
+        run.save_epoch(
+            predictor.net,
+            trainer,
+            {"epoch": 1, "train_accuracy": accuracy, "seconds": time.time() - start},
+        )
 
 
 def build_network(network, ctx):
-    """Return a new network on the contexts, initialized as in the released code and made a static graph."""
+    """Return a new network on the contexts, initialized as in the released code and made a static
+    graph.
+    """
     net = new_network(network)
     materialize(net, ctx, mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
@@ -244,20 +408,33 @@ def build_network(network, ctx):
 
 
 def load_weights(net, source):
-    """Put pretrained weights into what of a network can take them; return a record of what was loaded."""
+    """Put pretrained weights into what of a network can take them; return a record of what was
+    loaded.
+    """
     if not isinstance(net, CaffeNet):
         return load_pretrained(getattr(net, "backbone", net), source)
     if source == "zoo":
-        raise InputError("the Gluon zoo has no CaffeNet: give --pretrained FILE, of DeepSentiBank (.npz) or of ImageNet (.onnx), or none")
+        raise InputError(
+            "the Gluon zoo has no CaffeNet: give --pretrained FILE, of DeepSentiBank (.npz) or "
+            "of ImageNet (.onnx), or none"
+        )
     return {"source": "none"} if source == "none" else load_caffe_weights(net, source)
 
 
 def new_layers(net, preset, pretrained):
-    """Return the parameters that learn at another rate, {Parameter: factor}: those that have no pretrained weights."""
+    """Return the parameters that learn at another rate, {Parameter: factor}: those that have no
+    pretrained weights.
+    """
     if preset.new_layers_rate == 1 or pretrained["source"] == "none":
         return {}
-    loaded = {parameter.name for parameter in getattr(net, "backbone", net).structural_parameters.values()}
-    return {parameter: preset.new_layers_rate for parameter in net.collect_params().values() if parameter.name not in loaded}
+    loaded = {
+        parameter.name for parameter in getattr(net, "backbone", net).structural_parameters.values()
+    }
+    return {
+        parameter: preset.new_layers_rate
+        for parameter in net.collect_params().values()
+        if parameter.name not in loaded
+    }
 
 
 def optimizer_options(preset):
@@ -271,6 +448,10 @@ def build_loss(preset, counts):
     if preset.loss == "cross_entropy":
         loss = CrossEntropyLoss()
     else:
-        loss = ClassImbalanceLoss(inverse_frequency_weights(counts), preset.gamma, as_released=preset.loss_form == "released")
+        loss = ClassImbalanceLoss(
+            inverse_frequency_weights(counts),
+            preset.gamma,
+            as_released=preset.loss_form == "released",
+        )
     loss.hybridize(static_alloc=True, static_shape=True)
     return loss

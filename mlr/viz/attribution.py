@@ -1,32 +1,38 @@
 """Which parts of an image, and which pairs of its channels, weigh for a class."""
 
-
 from mxnet import autograd, nd
 
 from mlr.model.backbone import MAPS
 
 
 def grad_cam(net, images, classes):
-    """Return the Grad-CAM map of each image for its class, (N, h, w) NumPy array, at least 0 (Selvaraju et al., ICCV 2017).
+    """Return the Grad-CAM map of each image for its class, (N, h, w) NumPy array, at least 0
+    (Selvaraju et al., ICCV 2017).
 
-    It is that of the deep map, the output of stage 4: its channels weighted by the mean gradient of the class's logit, added, the
-    negative part cut off. net: a MultiLevelNet. images: (N, 3, H, W), normalised. classes: (N,) class numbers.
+    It is that of the deep map, the output of stage 4: its channels weighted by the mean gradient of
+    the class's logit, added, the negative part cut off. net: a MultiLevelNet. images: (N, 3, H, W),
+    normalised. classes: (N,) class numbers.
     """
     maps, grams, _ = _representations(net, images)
     stage4 = maps["stage4"]
     stage4.attach_grad()
     with autograd.record(train_mode=False):
-        logit = nd.pick(_logits(net, net.backbone.head(stage4), grams), nd.array(classes, images.context))     # (N,)
+        # (N,)
+        logit = nd.pick(
+            _logits(net, net.backbone.head(stage4), grams), nd.array(classes, images.context)
+        )
     logit.backward(train_mode=False)
-    weights = stage4.grad.mean(axis=(2, 3), keepdims=True)                                # (N, C, 1, 1)
+    # (N, C, 1, 1)
+    weights = stage4.grad.mean(axis=(2, 3), keepdims=True)
     return nd.relu((weights * stage4).sum(axis=1)).asnumpy()
 
 
 def gram_contributions(net, images, classes):
-    """Return for each shallow branch what the pairs of channels contribute to the logit of each image's class.
+    """Return for each shallow branch what the pairs of channels contribute to the logit of each
+    image's class.
 
-    A list of (N, C, C) NumPy arrays, symmetric: Gram matrix times the logit's gradient by it, (a, b) and (b, a) shared out evenly.
-    Arguments as in `grad_cam`.
+    A list of (N, C, C) NumPy arrays, symmetric: Gram matrix times the logit's gradient by it, (a,
+    b) and (b, a) shared out evenly. Arguments as in `grad_cam`.
     """
     _, grams, deep = _representations(net, images)
     for gram in grams:
@@ -39,16 +45,23 @@ def gram_contributions(net, images, classes):
 
 
 def strongest_pairs(contribution, top):
-    """Return the pairs of channels that weigh most, [(a, b, contribution of both orders)], a <= b, the largest size first.
+    """Return the pairs of channels that weigh most, [(a, b, contribution of both orders)], a <= b,
+    the largest size first.
 
     contribution: (C, C), symmetric.
     """
-    pairs = [(a, b, float(contribution[a, b] * (1 if a == b else 2))) for a in range(len(contribution)) for b in range(a, len(contribution))]
+    pairs = [
+        (a, b, float(contribution[a, b] * (1 if a == b else 2)))
+        for a in range(len(contribution))
+        for b in range(a, len(contribution))
+    ]
     return sorted(pairs, key=lambda pair: -abs(pair[2]))[:top]
 
 
 def _representations(net, images):
-    """Return the backbone's maps by name, the branches' Gram matrices, (N, C, C) each, and the deep representation (N, D)."""
+    """Return the backbone's maps by name, the branches' Gram matrices, (N, C, C) each, and the deep
+    representation (N, D).
+    """
     *maps, deep = net.backbone(images)
     maps = dict(zip(MAPS, maps))
     grams = [branch.layers[:-1](maps[tap]) for tap, branch in zip(net.taps, net.shallow.branches)]
@@ -56,6 +69,8 @@ def _representations(net, images):
 
 
 def _logits(net, deep, grams):
-    """Return the logits (N, K) from the deep representation and the Gram matrices: what is left of the network."""
+    """Return the logits (N, K) from the deep representation and the Gram matrices: what is left of
+    the network.
+    """
     vectors = [branch.layers[-1](gram) for branch, gram in zip(net.shallow.branches, grams)]
     return net.fusion(deep, net.shallow.mix(nd.concat(*vectors, dim=1)))

@@ -1,5 +1,6 @@
-"""The structure of a network as a figure, drawn from the network itself: the paper's structure figure."""
-
+"""The structure of a network as a figure, drawn from the network itself: the paper's structure
+figure.
+"""
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from mxnet import nd
@@ -12,7 +13,8 @@ DEEP, SHALLOW, FUSION = BLUE, ORANGE, GREEN
 
 
 def structure(net, size):
-    """Return the boxes of a materialized MultiLevelNet and the arrows between them, for images of size x size.
+    """Return the boxes of a materialized MultiLevelNet and the arrows between them, for images of
+    size x size.
 
     boxes: {name: (column, row, text, colour)}, row 0 is the backbone's. arrows: [(name, name)].
     """
@@ -20,7 +22,12 @@ def structure(net, size):
     deep = net.backbone.head(maps["stage4"]).shape[1]
     boxes, arrows = {"image": (0, 0, f"image\n3 x {size:d} x {size:d}", "0.5")}, []
     for column, name in enumerate(MAPS, start=1):
-        boxes[name] = column, 0, "{}\n{:d} x {:d} x {:d}".format(*(name,) + maps[name].shape[1:]), DEEP
+        boxes[name] = (
+            column,
+            0,
+            "{}\n{:d} x {:d} x {:d}".format(*(name,) + maps[name].shape[1:]),
+            DEEP,
+        )
         arrows.append((["image", *MAPS][column - 1], name))
     boxes["deep"] = len(MAPS) + 1, 0, f"deep semantic\nrepresentation\n{deep:d}", DEEP
     arrows.append((MAPS[-1], "deep"))
@@ -30,16 +37,30 @@ def structure(net, size):
         width, channels = dense.weight.shape[0], maps[tap].shape[1]
         pool = "max-pool\n" if len(before) > 1 else ""
         boxes[f"branch {number:d}"] = (
-            MAPS.index(tap) + 1, 1, f"{pool}Gram matrix\n{channels:d} x {channels:d}\nDense {width:d}", SHALLOW)
+            MAPS.index(tap) + 1,
+            1,
+            f"{pool}Gram matrix\n{channels:d} x {channels:d}\nDense {width:d}",
+            SHALLOW,
+        )
         arrows.append((tap, f"branch {number:d}"))
         widths += width
     dropout, dense, _ = net.shallow.mix
-    boxes["style"] = 2, 2, f"concat {widths:d}\nDropout {dropout._rate:.1f}\nDense {dense.weight.shape[0]:d}", SHALLOW
+    boxes["style"] = (
+        2,
+        2,
+        f"concat {widths:d}\nDropout {dropout._rate:.1f}\nDense {dense.weight.shape[0]:d}",
+        SHALLOW,
+    )
     arrows += [(f"branch {number:d}", "style") for number in range(len(net.taps))]
     boxes["shallow"] = 4, 2, f"shallow visual\nrepresentation\n{dense.weight.shape[0]:d}", SHALLOW
     arrows.append(("style", "shallow"))
     classes, both = net.fusion.output.weight.shape
-    boxes["fusion"] = len(MAPS), 2, f"{net.fusion.kind} {both:d}\nbatch norm\nDense {classes:d}", FUSION
+    boxes["fusion"] = (
+        len(MAPS),
+        2,
+        f"{net.fusion.kind} {both:d}\nbatch norm\nDense {classes:d}",
+        FUSION,
+    )
     boxes["logits"] = len(MAPS) + 1, 2, f"logits\n{classes:d} emotions", FUSION
     arrows += [("deep", "fusion"), ("shallow", "fusion"), ("fusion", "logits")]
     return boxes, arrows
@@ -58,14 +79,33 @@ def plot_structure(boxes, arrows, axes):
     """Draw boxes and arrows as `structure` returns them."""
     patches = {}
     for name, (column, row, text, color) in boxes.items():
-        patches[name] = axes.add_patch(FancyBboxPatch(
-            (column - .41, -row - .3), .82, .6, boxstyle="round,pad=0.02", facecolor="white", edgecolor=color, linewidth=2))
+        patches[name] = axes.add_patch(
+            FancyBboxPatch(
+                (column - 0.41, -row - 0.3),
+                0.82,
+                0.6,
+                boxstyle="round,pad=0.02",
+                facecolor="white",
+                edgecolor=color,
+                linewidth=2,
+            )
+        )
         axes.text(column, -row, text, ha="center", va="center", fontsize=CAPTION + 1)
     for start, end in arrows:
-        axes.add_patch(FancyArrowPatch(
-            boxes[start][0:1] + (-boxes[start][1],), boxes[end][0:1] + (-boxes[end][1],), patchA=patches[start], patchB=patches[end],
-            arrowstyle="-|>", mutation_scale=14, color="0.3", shrinkA=0, shrinkB=0))
-    axes.set(xlim=(-.5, max(column for column, *_ in boxes.values()) + .5), ylim=(-2.4, .4))
+        axes.add_patch(
+            FancyArrowPatch(
+                boxes[start][0:1] + (-boxes[start][1],),
+                boxes[end][0:1] + (-boxes[end][1],),
+                patchA=patches[start],
+                patchB=patches[end],
+                arrowstyle="-|>",
+                mutation_scale=14,
+                color="0.3",
+                shrinkA=0,
+                shrinkB=0,
+            )
+        )
+    axes.set(xlim=(-0.5, max(column for column, *_ in boxes.values()) + 0.5), ylim=(-2.4, 0.4))
     axes.set_axis_off()
     return axes
 

@@ -1,12 +1,13 @@
-"""What the filters of a trained network respond to: the strongest ones for an image, and the patterns that excite them most.
+"""What the filters of a trained network respond to: the strongest ones for an image, and the
+patterns that excite them most.
 
-The paper's activation figure shows, by its caption, convolution filters "which produce an activation map with the highest
-activation", for the input image and the 1st to 4th convolutional block. Its recipe is unpublished. Here the blocks are the four
-stages of the ResNet, as its words suggest (inferred), a filter is a channel of a stage's output, and both readings of "shows a
-filter" are given: its activation map for the image, and its maximising pattern, found by gradient ascent from noise, as the same
-author's next paper does.
+The paper's activation figure shows, by its caption, convolution filters "which produce an
+activation map with the highest activation", for the input image and the 1st to 4th convolutional
+block. Its recipe is unpublished. Here the blocks are the four stages of the ResNet, as its words
+suggest (inferred), a filter is a channel of a stage's output, and both readings of "shows a filter"
+are given: its activation map for the image, and its maximising pattern, found by gradient ascent
+from noise, as the same author's next paper does.
 """
-
 
 from typing import NamedTuple
 
@@ -27,46 +28,52 @@ SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its l
 class Ascent(NamedTuple):
     """How a pattern is sought. Every regularisation may be switched off with 0.
 
-    steps: of the ascent. step: root mean square of one, in standard deviations of the pixels. jitter: pixels by which the image is
-    shifted at random before each step, so that the pattern doesn't cling to the grid of the strides. blur: standard deviation, in
-    pixels, of the Gaussian by which the image is smoothed every `blur_every` steps, against the checkerboard of high frequencies;
-    it fades out over the last third. total_variation: weight of the mean absolute difference of neighbouring pixels, relative to
-    the gradient's own size. noise: standard deviation of the start.
+    steps: of the ascent. step: root mean square of one, in standard deviations of the pixels.
+    jitter: pixels by which the image is shifted at random before each step, so that the pattern
+    doesn't cling to the grid of the strides. blur: standard deviation, in pixels, of the Gaussian
+    by which the image is smoothed every `blur_every` steps, against the checkerboard of high
+    frequencies; it fades out over the last third. total_variation: weight of the mean absolute
+    difference of neighbouring pixels, relative to the gradient's own size. noise: standard
+    deviation of the start.
     """
 
     steps: int = 200
-    step: float = .05
+    step: float = 0.05
     jitter: int = 4
-    blur: float = .6
+    blur: float = 0.6
     blur_every: int = 4
-    total_variation: float = .15
-    noise: float = .3
+    total_variation: float = 0.15
+    noise: float = 0.3
 
 
 def activation_maps(net, images):
     """Return the activation maps of the four blocks, {block: (N, C, H, W) NumPy array}.
 
-    net: a MultiLevelNet, hybridized or not, whose backbone returns its maps itself. images: (N, 3, H, W), normalised.
+    net: a MultiLevelNet, hybridized or not, whose backbone returns its maps itself. images: (N, 3,
+    H, W), normalised.
     """
     maps = dict(zip(MAPS, net.backbone(images)))
     return {block: maps[block].asnumpy() for block in BLOCKS}
 
 
 def strongest_filters(maps, top=1, measure="mean"):
-    """Return for each image the filters of the highest activation, the highest first, and these: (N, top) int, (N, top) float.
+    """Return for each image the filters of the highest activation, the highest first, and these:
+    (N, top) int, (N, top) float.
 
     maps: (N, C, H, W). measure: "mean" or "max" over a map.
     """
-    scores = MEASURES[measure](maps, axis=(2, 3))                                     # (N, C)
+    scores = MEASURES[measure](maps, axis=(2, 3))  # (N, C)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return order, np.take_along_axis(scores, order, axis=1)
 
 
 def strongest_with_patterns(net, images, top=1, measure="mean", seed=0, ascent=Ascent()):
-    """Return what `mlr.viz.figures.activation_figure` shows: the strongest filters of each image in each block, with their patterns.
+    """Return what `mlr.viz.figures.activation_figure` shows: the strongest filters of each image in
+    each block, with their patterns.
 
-    {block: for each image a list, the strongest first, of dicts filter, map (h, w), activation, pattern (S, S, 3) uint8, excited}.
-    Arguments as in `activation_maps`, `strongest_filters` and `maximising_patterns`; S is the side of the images, at least 128.
+    {block: for each image a list, the strongest first, of dicts filter, map (h, w), activation,
+    pattern (S, S, 3) uint8, excited}. Arguments as in `activation_maps`, `strongest_filters` and
+    `maximising_patterns`; S is the side of the images, at least 128.
     """
     size = max(SMALLEST_PATTERN, images.shape[-1])
     maps, found = activation_maps(net, images), {}
@@ -74,19 +81,28 @@ def strongest_with_patterns(net, images, top=1, measure="mean", seed=0, ascent=A
         filters, activations = strongest_filters(maps[block], top, measure)
         unique = sorted(set(filters.ravel().tolist()))  # images often share their strongest filter
         patterns, _, excited = maximising_patterns(net, block, unique, size, seed, ascent, measure)
-        found[block] = [[{
-            "filter": number, "map": maps[block][image, number], "activation": activations[image, rank],
-            "pattern": patterns[unique.index(number)], "excited": excited[unique.index(number)],
-        } for rank, number in enumerate(row)] for image, row in enumerate(filters.tolist())]
+        found[block] = [
+            [
+                {
+                    "filter": number,
+                    "map": maps[block][image, number],
+                    "activation": activations[image, rank],
+                    "pattern": patterns[unique.index(number)],
+                    "excited": excited[unique.index(number)],
+                }
+                for rank, number in enumerate(row)
+            ]
+            for image, row in enumerate(filters.tolist())
+        ]
     return found
 
 
 def maximising_patterns(net, block, filters, size, seed=0, ascent=Ascent(), measure="mean"):
     """Return the images that excite filters of a block most, and what they excite before and after.
 
-    filters: K channel numbers. size: side of the patterns, pixels. Returns patterns (K, size, size, 3), uint8 RGB, the activation
-    of the noise at the start (K,) and that of the patterns (K,). The network stays as it is; the same seed gives the same
-    patterns.
+    filters: K channel numbers. size: side of the patterns, pixels. Returns patterns (K, size, size,
+    3), uint8 RGB, the activation of the noise at the start (K,) and that of the patterns (K,). The
+    network stays as it is; the same seed gives the same patterns.
     """
     random = np.random.RandomState(seed)
     low, high = ((bound - np.array(paper.PIXEL_MEAN)) / paper.PIXEL_STD for bound in (0, 1))
@@ -107,21 +123,30 @@ def maximising_patterns(net, block, filters, size, seed=0, ascent=Ascent(), meas
             gradient -= ascent.total_variation * variation / (_size(variation) + 1e-12)
         images = inside(images + ascent.step * gradient)
         fade = min(1, 3 * (1 - number / ascent.steps))
-        if ascent.blur and number % ascent.blur_every == 0 and ascent.blur * fade > .1:
-            images = np.stack([
-                cv2.GaussianBlur(image.transpose(1, 2, 0), (0, 0), ascent.blur * fade).transpose(2, 0, 1) for image in images])
+        if ascent.blur and number % ascent.blur_every == 0 and ascent.blur * fade > 0.1:
+            images = np.stack(
+                [
+                    cv2.GaussianBlur(
+                        image.transpose(1, 2, 0), (0, 0), ascent.blur * fade
+                    ).transpose(2, 0, 1)
+                    for image in images
+                ]
+            )
         images = np.roll(images, -shift, axis=(2, 3))
     end = _activations(backbone, block, filters, images, measure)
-    pixels = images.transpose(0, 2, 3, 1) * paper.PIXEL_STD + paper.PIXEL_MEAN         # (K, size, size, 3)
+    # (K, size, size, 3)
+    pixels = images.transpose(0, 2, 3, 1) * paper.PIXEL_STD + paper.PIXEL_MEAN
     return np.round(255 * pixels).clip(0, 255).astype(np.uint8), start, end
 
 
 def frozen(backbone):
-    """Return a copy of a Backbone that computes in training mode what it does in evaluation, for gradients by its input.
+    """Return a copy of a Backbone that computes in training mode what it does in evaluation, for
+    gradients by its input.
 
-    MKL-DNN keeps what its max-pool needs for the way back in training mode only: in evaluation mode gradients are wrong, and others
-    each time. In training mode it is batch norm that has to be told to keep to its running statistics, which MKL-DNN's, of
-    mxnet-mkl 1.5.1, does wrongly on the way back; MXNet's own does it, which takes over for any axis but 1: here -3, the same one.
+    MKL-DNN keeps what its max-pool needs for the way back in training mode only: in evaluation mode
+    gradients are wrong, and others each time. In training mode it is batch norm that has to be told
+    to keep to its running statistics, which MKL-DNN's, of mxnet-mkl 1.5.1, does wrongly on the way
+    back; MXNet's own does it, which takes over for any axis but 1: here -3, the same one.
     """
     copy = Backbone(backbone.name_in_zoo)
     copy.initialize(ctx=next(iter(backbone.structural_parameters.values())).list_ctx()[0])
@@ -130,7 +155,13 @@ def frozen(backbone):
         original = backbone.structural_parameters[name]
         parameter.cast(original.dtype)
         parameter.set_data(original.list_data()[0])
-    copy.apply(lambda block: block._kwargs.update(axis=-3, use_global_stats=True) if isinstance(block, nn.BatchNorm) else None)
+    copy.apply(
+        lambda block: (
+            block._kwargs.update(axis=-3, use_global_stats=True)
+            if isinstance(block, nn.BatchNorm)
+            else None
+        )
+    )
     copy.hybridize()
     return copy
 
@@ -143,13 +174,14 @@ def _as_input(backbone, images):
 
 def _size(gradient):
     """Root mean square of each image's gradient, (K, 1, 1, 1)."""
-    return np.sqrt(np.mean(gradient ** 2, axis=(1, 2, 3), keepdims=True))
+    return np.sqrt(np.mean(gradient**2, axis=(1, 2, 3), keepdims=True))
 
 
 def _chosen(backbone, block, filters, images, measure):
     """The activation of each image's own filter, (K,)."""
-    maps = backbone(images)[MAPS.index(block)]                                          # (K, C, H, W)
-    scores = getattr(nd, measure)(maps, axis=(2, 3))                                    # (K, C)
+    # (K, C, H, W)
+    maps = backbone(images)[MAPS.index(block)]
+    scores = getattr(nd, measure)(maps, axis=(2, 3))  # (K, C)
     return nd.pick(scores, nd.array(filters, images.context))
 
 

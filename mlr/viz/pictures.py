@@ -1,14 +1,11 @@
 """Pictures to be looked at: as they are, as the network sees them, and small."""
 
-
-
-
-
 LONGEST = 1024  # pixels of a side that a figure shows; it would take some hundred bytes for each
 
 
 def read_pictures(paths, image_size, ctx):
-    """Return the images to be looked at, a list of (h, w, 3) uint8, `shrunk`, and as the network sees them, NDArray (N, 3, S, S).
+    """Return the images to be looked at, a list of (h, w, 3) uint8, `shrunk`, and as the network
+    sees them, NDArray (N, 3, S, S).
 
     Raises InputError, naming the file, for the first that is missing or damaged.
     """
@@ -26,17 +23,24 @@ def read_pictures(paths, image_size, ctx):
 
 
 def shrunk(pixels, longest):
-    """Return an image, (H, W, 3) uint8, scaled down where its longest side has more pixels than that."""
+    """Return an image, (H, W, 3) uint8, scaled down where its longest side has more pixels than
+    that.
+    """
     import cv2
 
     scale = longest / max(pixels.shape[:2])
     if scale >= 1:
         return pixels
-    return cv2.resize(pixels, tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1]), interpolation=cv2.INTER_AREA)
+    return cv2.resize(
+        pixels,
+        tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1]),
+        interpolation=cv2.INTER_AREA,
+    )
 
 
 def thumbnail(path, longest=200):
-    """Return an image, (h, w, 3) uint8 RGB, scaled down where its longest side has more pixels than that.
+    """Return an image, (h, w, 3) uint8 RGB, scaled down where its longest side has more pixels than
+    that.
 
     Raises InputError, naming the file, where it is missing or damaged.
     """

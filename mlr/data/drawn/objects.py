@@ -1,9 +1,9 @@
-"""Drawn objects: another task than the demo's, to pretrain on before it, as the paper pretrains on ImageNet.
+"""Drawn objects: another task than the demo's, to pretrain on before it, as the paper pretrains on
+ImageNet.
 
-What an object is follows from its shape and its surface alone; colours, place, size and turn are drawn evenly for all classes and say
-nothing. There is no emotion in it.
+What an object is follows from its shape and its surface alone; colours, place, size and turn are
+drawn evenly for all classes and say nothing. There is no emotion in it.
 """
-
 
 import math
 
@@ -19,12 +19,18 @@ COUNTS = {"train": 200, "valid": 20}  # of each class
 
 
 def draw_objects(folder, seed=SEED):
-    """Draw the objects into `folder`: {train,valid}/<surface>_<shape>/<nnnn>.jpg, the same for the same seed anywhere.
+    """Draw the objects into `folder`: {train,valid}/<surface>_<shape>/<nnnn>.jpg, the same for the
+    same seed anywhere.
 
-    A folder that holds them already is left as it is; one that holds anything else is refused with InputError.
+    A folder that holds them already is left as it is; one that holds anything else is refused with
+    InputError.
     """
-    draw(folder, {"seed": seed, "objects": list(CLASSES), **COUNTS, "size": SIZE},
-         {(split, name): count for split, count in COUNTS.items() for name in CLASSES}, paint_object)
+    draw(
+        folder,
+        {"seed": seed, "objects": list(CLASSES), **COUNTS, "size": SIZE},
+        {(split, name): count for split, count in COUNTS.items() for name in CLASSES},
+        paint_object,
+    )
 
 
 def paint_object(name, random):
@@ -40,11 +46,15 @@ def paint_object(name, random):
 def _outline(shape, random):
     """Return the corners of a shape somewhere on the canvas, (M, 2) int32."""
     corners = {"disc": 40, "box": 4, "triangle": 3, "star": 10}[shape]
-    radius = random.uniform(.28, .46) * SIZE
+    radius = random.uniform(0.28, 0.46) * SIZE
     angles = 2 * math.pi * (np.arange(corners) / corners + random.uniform())
-    radii = radius * (np.where(np.arange(corners) % 2, .42, 1) if shape == "star" else np.ones(corners))
-    centre = random.uniform(.4 * SIZE, .6 * SIZE, 2)
-    return np.round(centre + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.int32)
+    radii = radius * (
+        np.where(np.arange(corners) % 2, 0.42, 1) if shape == "star" else np.ones(corners)
+    )
+    centre = random.uniform(0.4 * SIZE, 0.6 * SIZE, 2)
+    return np.round(
+        centre + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    ).astype(np.int32)
 
 
 def _surface(surface, random):
@@ -54,17 +64,30 @@ def _surface(surface, random):
     if surface == "plain":
         return canvas
     spacing, angle = int(random.randint(8, 15)), random.uniform(0, math.pi)
-    along, across = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
+    along, across = (
+        np.array([math.cos(angle), math.sin(angle)]),
+        np.array([-math.sin(angle), math.cos(angle)]),
+    )
     for offset in range(-SIZE, SIZE, spacing):
         middle = SIZE / 2 + offset * across
         if surface == "striped":
-            ends = [tuple(np.round(middle + side * SIZE * along).astype(int).tolist()) for side in (-1, 1)]
+            ends = [
+                tuple(np.round(middle + side * SIZE * along).astype(int).tolist())
+                for side in (-1, 1)
+            ]
             cv2.line(canvas, *ends, figure, spacing // 2)
         else:
             for place in range(-SIZE, SIZE, spacing):
-                cv2.circle(canvas, tuple(np.round(middle + place * along).astype(int).tolist()), spacing // 3, figure, -1, cv2.LINE_AA)
+                cv2.circle(
+                    canvas,
+                    tuple(np.round(middle + place * along).astype(int).tolist()),
+                    spacing // 3,
+                    figure,
+                    -1,
+                    cv2.LINE_AA,
+                )
     return canvas
 
 
 def _any_color(random):
-    return rgb(random.uniform(0, 360), random.uniform(.1, .9), random.uniform(.15, .95))
+    return rgb(random.uniform(0, 360), random.uniform(0.1, 0.9), random.uniform(0.15, 0.95))

@@ -1,18 +1,20 @@
 """The demo data: abstract paintings, drawn here, whose colours and lines carry an emotion.
 
-In the spirit of the Abstract data set (Machajdik and Hanbury, "Affective image classification using features inspired by
-psychology and art theory", ACM Multimedia 2010), whose pictures have nothing but colour and texture. What each emotion
-looks like follows, freely, from
+In the spirit of the Abstract data set (Machajdik and Hanbury, "Affective image classification using
+features inspired by psychology and art theory", ACM Multimedia 2010), whose pictures have nothing
+but colour and texture. What each emotion looks like follows, freely, from
 
-- J. Itten, "The Art of Color", 1961: warm and cold hues, and what contrasts of saturation and brightness express;
-- P. Valdez and A. Mehrabian, "Effects of color on emotions", J. Exp. Psychology: General 123:394-409, 1994: pleasure
-  rises with brightness and saturation, arousal with saturation and with darkness;
-- Machajdik and Hanbury, section 3: horizontal lines are calm, vertical ones dignified, oblique ones dynamic; texture and
-  level of detail.
+- J. Itten, "The Art of Color", 1961: warm and cold hues, and what contrasts of saturation and
+  brightness express;
+- P. Valdez and A. Mehrabian, "Effects of color on emotions", J. Exp. Psychology: General
+  123:394-409, 1994: pleasure rises with brightness and saturation, arousal with saturation and with
+  darkness;
+- Machajdik and Hanbury, section 3: horizontal lines are calm, vertical ones dignified, oblique ones
+  dynamic; texture and level of detail.
 
-They are drawings that a program sorted, not a psychological experiment: nothing about people follows from a score on them.
+They are drawings that a program sorted, not a psychological experiment: nothing about people
+follows from a score on them.
 """
-
 
 import json
 import math
@@ -30,80 +32,108 @@ from mlr.errors import InputError
 from mlr.formats.json import read_json
 from mlr.paper import FI_COUNTS
 
-SIZE = 96           # pixels
+SIZE = 96  # pixels
 JPEG_QUALITY = 90
 TRAIN_IMAGES = 2400  # about, in the ratio of FI's classes
-VALID_IMAGES = 20    # of each emotion
-TEST_IMAGES = 60     # of each emotion
+VALID_IMAGES = 20  # of each emotion
+TEST_IMAGES = 60  # of each emotion
 SEED = 7
 DESCRIPTION = "demo.json"
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How an emotion is painted: mean and standard deviation of each trait, drawn anew for each painting."""
+    """How an emotion is painted: mean and standard deviation of each trait, drawn anew for each
+    painting.
+    """
 
-    hue: tuple          # degrees on the colour circle: 0 red, 60 yellow, 120 green, 240 blue
-    saturation: tuple   # 0 to 1
-    brightness: tuple   # 0 to 1
-    direction: tuple    # degrees of the lines: 0 horizontal, 90 vertical
-    frequency: tuple    # lines across the painting; the deviation is of its logarithm
-    jaggedness: tuple   # 0 waves, 1 zigzag
+    hue: tuple  # degrees on the colour circle: 0 red, 60 yellow, 120 green, 240 blue
+    saturation: tuple  # 0 to 1
+    brightness: tuple  # 0 to 1
+    direction: tuple  # degrees of the lines: 0 horizontal, 90 vertical
+    frequency: tuple  # lines across the painting; the deviation is of its logarithm
+    jaggedness: tuple  # 0 waves, 1 zigzag
 
 
 MANNERS = {
-    "amusement": Manner((48, 26), (.70, .12), (.80, .10), (80, 12), (6, .18), (.05, .06)),
-    "anger": Manner((4, 22), (.72, .12), (.48, .11), (75, 8), (4, .18), (.95, .06)),
-    "awe": Manner((212, 32), (.55, .13), (.66, .12), (90, 8), (3, .18), (.05, .06)),
-    "contentment": Manner((95, 36), (.48, .13), (.70, .11), (0, 8), (3.5, .18), (.05, .06)),
-    "disgust": Manner((76, 32), (.52, .13), (.46, .11), (90, 45), (12, .15), (.35, .12)),
-    "excitement": Manner((28, 34), (.76, .12), (.74, .11), (40, 8), (8, .18), (.95, .06)),
-    "fear": Manner((245, 36), (.42, .13), (.36, .11), (80, 10), (6, .18), (.95, .06)),
-    "sadness": Manner((222, 32), (.34, .12), (.46, .11), (0, 8), (6, .18), (.05, .06)),
+    "amusement": Manner((48, 26), (0.70, 0.12), (0.80, 0.10), (80, 12), (6, 0.18), (0.05, 0.06)),
+    "anger": Manner((4, 22), (0.72, 0.12), (0.48, 0.11), (75, 8), (4, 0.18), (0.95, 0.06)),
+    "awe": Manner((212, 32), (0.55, 0.13), (0.66, 0.12), (90, 8), (3, 0.18), (0.05, 0.06)),
+    "contentment": Manner((95, 36), (0.48, 0.13), (0.70, 0.11), (0, 8), (3.5, 0.18), (0.05, 0.06)),
+    "disgust": Manner((76, 32), (0.52, 0.13), (0.46, 0.11), (90, 45), (12, 0.15), (0.35, 0.12)),
+    "excitement": Manner((28, 34), (0.76, 0.12), (0.74, 0.11), (40, 8), (8, 0.18), (0.95, 0.06)),
+    "fear": Manner((245, 36), (0.42, 0.13), (0.36, 0.11), (80, 10), (6, 0.18), (0.95, 0.06)),
+    "sadness": Manner((222, 32), (0.34, 0.12), (0.46, 0.11), (0, 8), (6, 0.18), (0.05, 0.06)),
 }
 
 
 def draw_demo_data(folder, seed=SEED, train=TRAIN_IMAGES):
-    """Draw the demo data set into `folder`: {train,valid,test}/<emotion>/<nnnn>.jpg, the same for the same seed anywhere.
+    """Draw the demo data set into `folder`: {train,valid,test}/<emotion>/<nnnn>.jpg, the same for
+    the same seed anywhere.
 
-    train: about how many training images. A folder that holds it already is left as it is; one that holds anything
-    else is refused with InputError.
+    train: about how many training images. A folder that holds it already is left as it is; one that
+    holds anything else is refused with InputError.
     """
     fi_images = sum(FI_COUNTS.values())
     counts = {
         (split, emotion): round(train * FI_COUNTS[emotion] / fi_images) if count is None else count
-        for split, count in (("train", None), ("valid", VALID_IMAGES), ("test", TEST_IMAGES)) for emotion in MIKELS}
-    draw(folder, {"seed": seed, "train": train, "valid": VALID_IMAGES, "test": TEST_IMAGES, "size": SIZE}, counts,
-         lambda emotion, random: paint(MANNERS[emotion], random))
+        for split, count in (("train", None), ("valid", VALID_IMAGES), ("test", TEST_IMAGES))
+        for emotion in MIKELS
+    }
+    draw(
+        folder,
+        {"seed": seed, "train": train, "valid": VALID_IMAGES, "test": TEST_IMAGES, "size": SIZE},
+        counts,
+        lambda emotion, random: paint(MANNERS[emotion], random),
+    )
 
 
 def draw(folder, description, counts, painter):
-    """Draw a data set into a folder, unless it is there already; one that is there in part, as after an interruption, is finished.
+    """Draw a data set into a folder, unless it is there already; one that is there in part, as
+    after an interruption, is finished.
 
-    description: what the drawing depends on, with a seed, for demo.json. counts: {(split, class): images}. painter: a function of a
-    class and a RandomState, returns an image (H, W, 3) uint8 RGB. Several processes may draw the same at once, as each writes the same
-    files. Raises InputError for a folder that holds anything else, and leaves it as it is.
+    description: what the drawing depends on, with a seed, for demo.json. counts: {(split, class):
+    images}. painter: a function of a class and a RandomState, returns an image (H, W, 3) uint8 RGB.
+    Several processes may draw the same at once, as each writes the same files. Raises InputError
+    for a folder that holds anything else, and leaves it as it is.
     """
     marker, described = folder / DESCRIPTION, (json.dumps(description) + "\n").encode()
     found = marker.read_bytes() if marker.is_file() else b""
     if not described.startswith(found) or found == described:
         if read_json(marker, "remove the folder, and it is drawn anew") == description:
             return
-        raise InputError(f"{folder} holds a demo data set drawn with other options: give another folder, or remove it")
+        raise InputError(
+            f"{folder} holds a demo data set drawn with other options: give another folder, or "
+            "remove it"
+        )
     paintings = {
-        folder / split / name / (f"{number:04d}.jpg"): (split, name, number) for (split, name), count in counts.items() for number in range(count)}
+        folder / split / name / (f"{number:04d}.jpg"): (split, name, number)
+        for (split, name), count in counts.items()
+        for number in range(count)
+    }
 
     def painting(path):
         split, name, number = paintings[path]
-        random = np.random.RandomState(zlib.crc32((f"{description['seed']:d}:{split}:{name}:{number:d}").encode()))
+        random = np.random.RandomState(
+            zlib.crc32((f"{description['seed']:d}:{split}:{name}:{number:d}").encode())
+        )
         pixels = painter(name, random)
-        return cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+        return cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[
+            1
+        ].tobytes()
 
     there = [path for path in paintings if os.path.lexists(path)]
-    others = [path for path in sorted(folder.rglob("*")) if not (path.is_dir() or is_hidden(path.name) or path in paintings or path == marker)]
+    others = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not (path.is_dir() or is_hidden(path.name) or path in paintings or path == marker)
+    ]
     others += (path for path in there if not painting(path).startswith(path.read_bytes()))
     if others:
-        raise InputError(f"{folder} exists and is no demo data set, not even one in part: {others[0]} is not of it; give another folder, or move yours")
+        raise InputError(
+            f"{folder} exists and is no demo data set, not even one in part: {others[0]} is not "
+            "of it; give another folder, or move yours"
+        )
     for path in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
         content = painting(path)
         if not path.is_file() or path.read_bytes() != content:
@@ -112,7 +142,9 @@ def draw(folder, description, counts, painter):
 
 
 def _write(path, content):
-    """Write a file that others may write or read meanwhile. Unlike `mlr.runtime.files.write_file` it doesn't wait for the disk, 3,000 times."""
+    """Write a file that others may write or read meanwhile. Unlike `mlr.runtime.files.write_file`
+    it doesn't wait for the disk, 3,000 times.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{os.getpid():d}")
     staged.write_bytes(content)
@@ -120,16 +152,19 @@ def _write(path, content):
 
 
 def paint(manner, random):
-    """Return one painting, (SIZE, SIZE, 3) uint8 RGB. random: a RandomState, whose streams NumPy keeps for ever."""
+    """Return one painting, (SIZE, SIZE, 3) uint8 RGB. random: a RandomState, whose streams NumPy
+    keeps for ever.
+    """
     hue = random.normal(*manner.hue)
-    saturation = np.clip(random.normal(*manner.saturation), .05, 1)
-    brightness = np.clip(random.normal(*manner.brightness), .10, .95)
+    saturation = np.clip(random.normal(*manner.saturation), 0.05, 1)
+    brightness = np.clip(random.normal(*manner.brightness), 0.10, 0.95)
 
-    def color(hue_spread=14, brightness_spread=.16):
+    def color(hue_spread=14, brightness_spread=0.16):
         return rgb(
             hue + random.normal(0, hue_spread),
-            saturation + random.normal(0, .10),
-            brightness + random.normal(0, brightness_spread))
+            saturation + random.normal(0, 0.10),
+            brightness + random.normal(0, brightness_spread),
+        )
 
     canvas = wash(color(), color(), random)
     for _ in range(random.randint(1, 3)):
@@ -142,51 +177,72 @@ def paint(manner, random):
 def wash(first, second, random):
     """Return a canvas that runs from one colour to another in a random direction."""
     angle = random.uniform(0, 2 * math.pi)
-    y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) - .5
-    along = np.clip(x * math.cos(angle) + y * math.sin(angle) + .5, 0, 1)[:, :, None]
+    y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) - 0.5
+    along = np.clip(x * math.cos(angle) + y * math.sin(angle) + 0.5, 0, 1)[:, :, None]
     return np.round((1 - along) * first + along * second).astype(np.uint8)
 
 
 def _strokes(canvas, manner, color, random):
     """Cover the canvas with lines of the manner's direction, frequency and jaggedness."""
     angle = math.radians(random.normal(*manner.direction) * random.choice((-1, 1)))
-    spacing = SIZE / np.clip(manner.frequency[0] * math.exp(random.normal(0, manner.frequency[1])), 2, 20)
+    spacing = SIZE / np.clip(
+        manner.frequency[0] * math.exp(random.normal(0, manner.frequency[1])), 2, 20
+    )
     jaggedness = np.clip(random.normal(*manner.jaggedness), 0, 1)
     period = (5 - 3.2 * jaggedness) * spacing
-    amplitude = (.3 + .6 * jaggedness) * spacing
+    amplitude = (0.3 + 0.6 * jaggedness) * spacing
     forward = np.array([math.cos(angle), -math.sin(angle)])
     sideways = np.array([math.sin(angle), math.cos(angle)])
-    for offset in np.arange(-SIZE * .75, SIZE * .75, spacing):
-        along = np.arange(-SIZE * .75, SIZE * .75, 2)
+    for offset in np.arange(-SIZE * 0.75, SIZE * 0.75, spacing):
+        along = np.arange(-SIZE * 0.75, SIZE * 0.75, 2)
         phase = (along / period + random.uniform()) % 1
         wave = np.sin(2 * math.pi * phase)
-        zigzag = 4 * np.abs(phase - .5) - 1
-        shift = offset + random.normal(0, .15 * spacing) + amplitude * ((1 - jaggedness) * wave + jaggedness * zigzag)
+        zigzag = 4 * np.abs(phase - 0.5) - 1
+        shift = (
+            offset
+            + random.normal(0, 0.15 * spacing)
+            + amplitude * ((1 - jaggedness) * wave + jaggedness * zigzag)
+        )
         points = SIZE / 2 + along[:, None] * forward + shift[:, None] * sideways
-        cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)], False, scalar(color()),
-                      max(1, int(round(random.uniform(.2, .5) * spacing))), cv2.LINE_AA, 4)
+        cv2.polylines(
+            canvas,
+            [np.round(points * 16).astype(np.int32)],
+            False,
+            scalar(color()),
+            max(1, int(round(random.uniform(0.2, 0.5) * spacing))),
+            cv2.LINE_AA,
+            4,
+        )
 
 
 def _distract(canvas, random):
     """Put a shape of any colour anywhere: it says nothing of the emotion."""
-    color = scalar(rgb(random.uniform(0, 360), random.uniform(.2, .9), random.uniform(.2, .9)))
+    color = scalar(rgb(random.uniform(0, 360), random.uniform(0.2, 0.9), random.uniform(0.2, 0.9)))
     x, y = (int(value) for value in random.randint(0, SIZE, 2))
     width, height = (int(value) for value in random.randint(SIZE // 12, SIZE // 5, 2))
     shape = random.randint(3)
     if shape == 0:
-        cv2.ellipse(canvas, (x, y), (width, height), random.randint(180), 0, 360, color, -1, cv2.LINE_AA)
+        cv2.ellipse(
+            canvas, (x, y), (width, height), random.randint(180), 0, 360, color, -1, cv2.LINE_AA
+        )
     elif shape == 1:
         cv2.rectangle(canvas, (x - width, y - height), (x + width, y + height), color, -1)
     else:
-        corners = np.array([[x - width, y + height], [x + width, y + height], [x, y - height]], np.int32)
+        corners = np.array(
+            [[x - width, y + height], [x + width, y + height], [x, y - height]], np.int32
+        )
         cv2.fillPoly(canvas, [corners], color, cv2.LINE_AA)
 
 
 def rgb(hue, saturation, brightness):
-    """Return an RGB colour, (3,) integers from 0 to 255. hue: degrees, any; the others are clipped to 0..1."""
+    """Return an RGB colour, (3,) integers from 0 to 255. hue: degrees, any; the others are clipped
+    to 0..1.
+    """
     saturation, brightness = np.clip([saturation, brightness], 0, 1)
     sector = (np.array([5, 3, 1]) + hue / 60) % 6
-    return np.round(255 * brightness * (1 - saturation * np.clip(np.minimum(sector, 4 - sector), 0, 1))).astype(int)
+    return np.round(
+        255 * brightness * (1 - saturation * np.clip(np.minimum(sector, 4 - sector), 0, 1))
+    ).astype(int)
 
 
 def scalar(color):

@@ -16,7 +16,9 @@ from mlr.data.partition import FIVE_FOLDS, SHARES, SHARES_WITHOUT_VALID
 
 
 class DataSet(NamedTuple):
-    """How a data set is read, and what it is split into where its layout has no lists: shares, or five folds."""
+    """How a data set is read, and what it is split into where its layout has no lists: shares, or
+    five folds.
+    """
 
     read: Callable
     shares: dict

@@ -8,7 +8,9 @@ from mlr.data.listing import Listing
 
 
 def read_artphoto(root):
-    """ArtPhoto (Machajdik, Hanbury, ACM MM 2010): testImages_artphoto/<emotion>_<anything>.jpg, sadness as sad."""
+    """ArtPhoto (Machajdik, Hanbury, ACM MM 2010): testImages_artphoto/<emotion>_<anything>.jpg,
+    sadness as sad.
+    """
     top = _top(root, "testImages_artphoto", "testImages_artphoto/<emotion>_<name>.jpg")
     listing = Listing(root)
     for path in listing.walk(top / "testImages_artphoto"):

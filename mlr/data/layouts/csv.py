@@ -10,9 +10,11 @@ LABEL_FILE = "label.csv"
 
 
 def read_csv(root):
-    """label.csv of rows `id,label` without a header, images <id>.<extension> anywhere below (released model/DataPrepare.py).
+    """label.csv of rows `id,label` without a header, images <id>.<extension> anywhere below
+    (released model/DataPrepare.py).
 
-    An id may be given with its extension, and as a path below the folder. The labels are taken as they stand.
+    An id may be given with its extension, and as a path below the folder. The labels are taken as
+    they stand.
     """
     listing = Listing(root)
     labels = {}

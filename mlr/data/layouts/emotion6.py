@@ -8,10 +8,11 @@ from mlr.data.listing import Listing, csv_rows
 
 
 def read_emotion6(root):
-    """Emotion6 (Peng, Chen, Sadovnik, Gallagher, CVPR 2015): images/<keyword>/<file>, and ground_truth.txt.
+    """Emotion6 (Peng, Chen, Sadovnik, Gallagher, CVPR 2015): images/<keyword>/<file>, and
+    ground_truth.txt.
 
-    Its columns: file, valence, arousal, and the shares of votes for Ekman's six and neutral. The emotion is the one with the most
-    votes; ties and neutral images are left out.
+    Its columns: file, valence, arousal, and the shares of votes for Ekman's six and neutral. The
+    emotion is the one with the most votes; ties and neutral images are left out.
     """
     top = _top(root, "ground_truth.txt", "images/<emotion>/<file> and ground_truth.txt")
     listing = Listing(root)
@@ -27,5 +28,9 @@ def read_emotion6(root):
         elif _elected(names, votes) in ("tie", "neutral"):
             listing.leave_out(text, _elected(names, votes))
         else:
-            listing.add(_below(root, top / "images") + row[0].lstrip("/"), _elected(names, votes), listed=text)
+            listing.add(
+                _below(root, top / "images") + row[0].lstrip("/"),
+                _elected(names, votes),
+                listed=text,
+            )
     return listing

@@ -26,32 +26,53 @@ SPLIT_WORD = re.compile(f"({'|'.join(SPLIT_NAMES)})(set|lists?|img|images?|data|
 
 
 def read_fi(root):
-    """Flickr and Instagram (You, Luo, Jin, Yang, AAAI 2016), in whichever of these layouts is found first:
+    """Flickr and Instagram (You, Luo, Jin, Yang, AAAI 2016), in whichever of these layouts is found
+    first:
 
-    - fi_{train,val,test}img_label.txt with lines `<path> <number>`, emotions in alphabetical order (inferred); where there are only
-      the binary lists fi_{train,val,test}img_label_c2.txt, 0 is negative and 1 positive
+    - fi_{train,val,test}img_label.txt with lines `<path> <number>`, emotions in alphabetical order
+      (inferred); where there are only the binary lists fi_{train,val,test}img_label_c2.txt, 0 is
+      negative and 1 positive
     - Images/<name> and {Train,Val,Test}Images.txt with lines `<label>/<name>`
-    - {train,val,test}/<emotion>/<image>, emotions also by the short names amuse, content, excit, sad
-    - <emotion>/<image>, the release of its authors, also inside of emotion_dataset/, or as EmoSet's image/ beside its annotation/
+    - {train,val,test}/<emotion>/<image>, emotions also by the short names amuse, content, excit,
+      sad
+    - <emotion>/<image>, the release of its authors, also inside of emotion_dataset/, or as EmoSet's
+      image/ beside its annotation/
     - label.csv with rows `id,label`, as of the released code
-    - a CSV file of rows `name,emotion,sentiment` without a header, one for each split where their names say so
+    - a CSV file of rows `name,emotion,sentiment` without a header, one for each split where their
+      names say so
     """
-    for read in (_fi_number_lists, _fi_name_lists, _fi_split_folders, _fi_folders, _fi_label_csv, _fi_tables):
+    for read in (
+        _fi_number_lists,
+        _fi_name_lists,
+        _fi_split_folders,
+        _fi_folders,
+        _fi_label_csv,
+        _fi_tables,
+    ):
         listing = read(Path(root))
         if listing:
             return listing
-    raise InputError("none of the layouts of FI is below {}: expected one of\n{}".format(root, read_fi.__doc__.split("\n\n")[1]))
+    raise InputError(
+        "none of the layouts of FI is below {}: expected one of\n{}".format(
+            root, read_fi.__doc__.split("\n\n")[1]
+        )
+    )
 
 
 def _fi_number_lists(root):
     for pattern, two in (("fi_%simg_label.txt", False), ("fi_%simg_label_c2.txt", True)):
-        lists = {split: _find(root, pattern % name) for name, split in (("train", "train"), ("val", "valid"), ("test", "test"))}
+        lists = {
+            split: _find(root, pattern % name)
+            for name, split in (("train", "train"), ("val", "valid"), ("test", "test"))
+        }
         lists = {split: path for split, path in lists.items() if path}
         if not lists:
             continue
         listing = Listing(root)
         for split, path in lists.items():
-            base = _base(root, path.parent, (_name_and_number(line)[0] for line in text_lines(path)))
+            base = _base(
+                root, path.parent, (_name_and_number(line)[0] for line in text_lines(path))
+            )
             for line in text_lines(path):
                 name, number = _name_and_number(line)
                 names = SENTIMENTS if two else MIKELS
@@ -66,7 +87,10 @@ def _fi_number_lists(root):
 
 
 def _fi_name_lists(root):
-    lists = {split: _find(root, f"{name}Images.txt") for name, split in (("Train", "train"), ("Val", "valid"), ("Test", "test"))}
+    lists = {
+        split: _find(root, f"{name}Images.txt")
+        for name, split in (("Train", "train"), ("Val", "valid"), ("Test", "test"))
+    }
     lists = {split: path for split, path in lists.items() if path}
     if not lists:
         return None
@@ -86,7 +110,9 @@ def _fi_name_lists(root):
 
 def _fi_split_folders(root):
     splits = split_folders(root)
-    if not splits or not all(any(emotion_named(path.name) for path in subfolders(folder)) for folder in splits.values()):
+    if not splits or not all(
+        any(emotion_named(path.name) for path in subfolders(folder)) for folder in splits.values()
+    ):
         return None
     listing = Listing(root)
     for split, folder in splits.items():
@@ -136,7 +162,9 @@ def _fi_tables(root):
 
 
 def _emotion(text):
-    """Return the emotion of Mikels that a label names, or counts in alphabetical order from 0 (inferred), "" for none."""
+    """Return the emotion of Mikels that a label names, or counts in alphabetical order from 0
+    (inferred), "" for none.
+    """
     text = text.strip()
     if NUMBER.fullmatch(text):
         return MIKELS[int(text)] if int(text) < len(MIKELS) else ""

@@ -1,9 +1,8 @@
 """The data sets of the field, as their authors and those who pass them on lay them out on disk.
 
-Every reader takes the folder that the user has and returns a Listing. What is marked inferred was seen in the code of others or
-follows from counts, and is not documented by a data set's authors.
+Every reader takes the folder that the user has and returns a Listing. What is marked inferred was
+seen in the code of others or follows from counts, and is not documented by a data set's authors.
 """
-
 
 import os
 from pathlib import Path
@@ -27,7 +26,9 @@ def _plain(name):
 
 
 def _name_and_number(line):
-    """Return the two of a line `<name> <number>`, between which there are blanks or tabs; the name may have blanks, too."""
+    """Return the two of a line `<name> <number>`, between which there are blanks or tabs; the name
+    may have blanks, too.
+    """
     name, *number = line.strip().rsplit(None, 1)
     return name, "".join(number)
 
@@ -40,7 +41,12 @@ def _folders(root):
 
 def _tables(root):
     """Return the CSV files as far down as a layout may lie."""
-    return sorted(path for folder in _folders(root) for path in folder.iterdir() if path.suffix.lower() == ".csv" and not is_hidden(path.name))
+    return sorted(
+        path
+        for folder in _folders(root)
+        for path in folder.iterdir()
+        if path.suffix.lower() == ".csv" and not is_hidden(path.name)
+    )
 
 
 def _find(root, name):
@@ -62,17 +68,22 @@ def _below(root, folder):
 
 
 def _base(root, folder, names):
-    """Return below which folder, relative to the root, the first of the names that exists anywhere lies; `folder` where none does."""
+    """Return below which folder, relative to the root, the first of the names that exists anywhere
+    lies; `folder` where none does.
+    """
     candidates = [folder, *(path for path in _folders(root) if path != folder)]
     for _, name in zip(range(20), names):
         for candidate in candidates:
-            if not Path(name).is_absolute() and os.path.isfile(candidate / name.strip()):  # False of a name that is too long, too
+            # False of a name that is too long, too
+            if not Path(name).is_absolute() and os.path.isfile(candidate / name.strip()):
                 return _below(root, candidate)
     return _below(root, folder)
 
 
 def _add_folders(listing, top, split="", name_of=emotion_named):
-    """Add the images in and below <top>/<class>/. name_of: makes the label of a folder's name, "" where it is to be left out."""
+    """Add the images in and below <top>/<class>/. name_of: makes the label of a folder's name, ""
+    where it is to be left out.
+    """
     classes = read_classes(top)
     for folder in classes.folders:
         for path in map(listing.below, folder.images + folder.below):

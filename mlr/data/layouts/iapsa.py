@@ -7,10 +7,14 @@ from mlr.errors import InputError
 
 
 def read_iapsa(root):
-    """IAPSa (Mikels et al. 2005), which is given out on request only: a CSV file of rows `file,emotion`, files below its folder."""
+    """IAPSa (Mikels et al. 2005), which is given out on request only: a CSV file of rows
+    `file,emotion`, files below its folder.
+    """
     tables = _tables(root)
     if len(tables) != 1:
-        raise InputError(f"{root} has {len(tables):d} CSV files: expected one, of rows file,emotion")
+        raise InputError(
+            f"{root} has {len(tables):d} CSV files: expected one, of rows file,emotion"
+        )
     listing = Listing(root)
     base = None
     for number, row in enumerate(csv_rows(tables[0])):
@@ -19,6 +23,9 @@ def read_iapsa(root):
             if base is None:
                 base = _base(root, tables[0].parent, [row[0]])
             listing.add(base + row[0], emotion, listed=",".join(row))
-        elif number or [field.lower() for field in row] not in (["file", "label"], ["file", "emotion"]):
+        elif number or [field.lower() for field in row] not in (
+            ["file", "label"],
+            ["file", "emotion"],
+        ):
             listing.leave_out(",".join(row), "not file,emotion")
     return listing

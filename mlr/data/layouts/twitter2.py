@@ -8,9 +8,11 @@ from mlr.data.listing import Listing, csv_rows
 
 
 def read_twitter2(root):
-    """Twitter II (Borth, Ji, Chen, Breuel, Chang, ACM MM 2013), as repackaged: groundTruthLabel.txt and partition{1..5}/<n>.jpg.
+    """Twitter II (Borth, Ji, Chen, Breuel, Chang, ACM MM 2013), as repackaged: groundTruthLabel.txt
+    and partition{1..5}/<n>.jpg.
 
-    Columns Image and Sentiment, with a header. Most rows have no image in the copies that are about.
+    Columns Image and Sentiment, with a header. Most rows have no image in the copies that are
+    about.
     """
     top = _top(root, "groundTruthLabel.txt", "groundTruthLabel.txt and partition1/ to partition5/")
     listing = Listing(root)
