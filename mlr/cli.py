@@ -7,13 +7,9 @@ import sys
 from pathlib import Path
 
 from mlr.errors import InputError, Interrupted, RunError
+from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.output import ReaderGone, flush, guarded_streams
 from mlr.runtime.signals import leave, terminable
-
-DRAWN = ("demo", "demo-objects")  # the names in mlr.data.drawn, which --help does not load
-SHIPPED_RUN = Path(__file__).parents[1] / "checkpoints" / "demo"
-if not SHIPPED_RUN.is_dir():  # not a checkout, but installed from a wheel
-    SHIPPED_RUN = Path(__file__).parent / "shipped"
 
 
 class Parser(argparse.ArgumentParser):

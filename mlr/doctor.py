@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from mlr import cli
 from mlr.errors import InputError, RunError
+from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.builds import installed_builds, version_numbers
 from mlr.runtime.cpu import given, usable_cores
 from mlr.runtime.installation import EXTRAS
@@ -276,7 +277,7 @@ def probe():
     except InputError as error:
         answer["cache_error"] = str(error)
     try:
-        answer["checkpoint"] = str(Run.open(cli.SHIPPED_RUN).verified("last.params").parent)
+        answer["checkpoint"] = str(Run.open(SHIPPED_RUN).verified("last.params").parent)
     except InputError as error:
         answer["checkpoint_error"] = str(error)
     print(json.dumps(answer), flush=True)

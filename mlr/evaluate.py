@@ -1,11 +1,13 @@
 """python -m mlr.evaluate: measure a run on a split of the data."""
 
+import argparse
 import hashlib
 import json
 import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from mlr import cli
 from mlr.errors import InputError
@@ -13,8 +15,17 @@ from mlr.runs.folds import save_folds
 from mlr.runtime.files import write_file
 from mlr.runtime.installation import require_mxnet
 
+if TYPE_CHECKING:
+    import mxnet as mx
+    import numpy as np
 
-def parser():
+    from mlr.data.labelled import LabelledImages
+    from mlr.inference.predictor import Predictor
+    from mlr.runs.folder import Run
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = cli.Parser("evaluate", __doc__)
     cli.add_run(parser)
     parser.add_argument(
@@ -49,7 +60,8 @@ def parser():
     return parser
 
 
-def evaluate(options):
+def evaluate(options: argparse.Namespace) -> None:
+    """Measure a run, or each of its folds."""
     if options.report:
         check_page(Path(options.report), options.folds)
     require_mxnet()
@@ -81,7 +93,7 @@ def evaluate(options):
         evaluate_run(run, options, ctx, options.fold)
 
 
-def check_page(path, folds):
+def check_page(path: Path, folds: Optional[str]) -> None:
     """Raise InputError, before hours of work, where the report can't be written into a file of that
     name.
     """
@@ -100,18 +112,18 @@ def check_page(path, folds):
         )
 
 
-def refuse_unfinished(run, folders, options):
+def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespace) -> None:
     """Raise InputError where there are folds of the data whose training has not ended.
 
     folders: the run folders that are there.
     """
     from mlr.data.manifest import folds_of
-    from mlr.runs.folder import Run
+    from mlr.methods import finished, open_run
 
-    runs = [Run.open(folder) for folder in folders]
-    finished = {found.config["options"]["fold"]: found.finished for found in runs}
-    folds = {*finished, *folds_of(images_folder(runs[0].config, options))}
-    left = [str(fold) for fold in sorted(folds) if not finished.get(fold)]
+    runs = [open_run(folder) for folder in folders]
+    done = {found.config["options"]["fold"]: finished(found) for found in runs}
+    folds = {*done, *folds_of(images_folder(runs[0].config, options))}
+    left = [str(fold) for fold in sorted(folds) if not done.get(fold)]
     if left:
         raise InputError(
             f"the training of {run} is not at its end, fold {', '.join(left)} is missing: go on, "
@@ -119,7 +131,7 @@ def refuse_unfinished(run, folders, options):
         )
 
 
-def images_folder(config, options):
+def images_folder(config: Dict[str, Any], options: argparse.Namespace) -> Path:
     """Return the folder of the images to measure a run on: --data, or that of its training."""
     from mlr.data.drawn import DRAWN, data_folder
     from mlr.runs.results import measured_on
@@ -136,24 +148,55 @@ def images_folder(config, options):
     return folder
 
 
-def evaluate_run(folder, options, ctx, fold=None):
+def evaluate_run(
+    folder: Path, options: argparse.Namespace, ctx: "List[mx.Context]", fold: Optional[int] = None
+) -> Tuple[Dict[str, Any], bool]:
     """Measure one run, print and write the result; return it, and whether it is of the run's
     images.
 
     fold: of the data, None for the one that the run was trained for.
     """
+    from mlr.methods import open_run, predictor_of
+    from mlr.runs.results import of_own_images, stem_of
+    from mlr.runs.schema import checked_evaluation
+    from mlr.viz.figures import save_confusion
+    from mlr.viz.report import most_confident, save_report, save_sheet
+
+    run = open_run(folder)
+    split, described = images_of(run, options, fold)
+    predictor = predictor_of(run, ctx, options.parameters)
+    evaluation, probabilities = measured(run, predictor, split, options, described)
+    own = of_own_images(run.config, evaluation)
+    stem = stem_of(evaluation, own)
+    title = f"{options.split}, {evaluation['images']} images"
+    right, wrong = most_confident(probabilities, split.labels, split.paths, run.classes)
+    result, confusion, sheet = (
+        run.folder / name
+        for name in (f"evaluation_{stem}.json", f"confusion_{stem}.png", f"predictions_{stem}.png")
+    )
+    write_file(result, json.dumps(checked_evaluation(evaluation, result), indent=2) + "\n")
+    print_result(evaluation, own)
+    save_confusion(evaluation, run.classes, title, confusion)
+    save_sheet(right, wrong, f"{title}: the most confident predictions", sheet)
+    print(f"written: {result}, {confusion}, {sheet}", flush=True)
+    if options.report is not None:
+        page = Path(options.report or run.folder / f"report_{stem}.html")
+        save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
+        print(f"written: {page}")
+    return evaluation, own
+
+
+def images_of(
+    run: "Run", options: argparse.Namespace, fold: Optional[int]
+) -> "Tuple[LabelledImages, Dict[str, Any]]":
+    """Return the images to measure a run on, and what the evaluation says of them.
+
+    Raises InputError where their classes are not the run's.
+    """
     from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, manifest_sha256, read_split
     from mlr.data.walk import words_on
-    from mlr.inference.predictor import Predictor
-    from mlr.runs.folder import Run
-    from mlr.runs.results import of_own_images, stem_of
-    from mlr.runs.schema import checked_evaluation
-    from mlr.training.metrics import classification_metrics
-    from mlr.viz.figures import save_confusion
-    from mlr.viz.report import class_rows, most_confident, save_report, save_sheet
 
-    run = Run.open(folder)
     trained, data = run.config["options"], images_folder(run.config, options)
     fold = fold or (trained["fold"] if folds_of(data) else None)
     split = read_split(data, options.split, trained["labels"], fold)
@@ -164,54 +207,53 @@ def evaluate_run(folder, options, ctx, fold=None):
         )
     if split.left_out:
         print(words_on(split.left_out))
-    sha256 = fingerprint({options.split: split})
-    predictor, labels = Predictor.of_run(run, ctx, options.parameters), split.labels
-    probabilities = predictor.of_files(split.paths, split.names)
-    result = classification_metrics(labels, probabilities.argmax(axis=1), run.classes)
-
-    evaluation = {
+    return split, {
         "data": split.source,
         "folder": str(data.resolve()),
         "split": options.split,
-        "sha256": sha256,
+        "sha256": fingerprint({options.split: split}),
         "manifest": manifest_sha256(data),
         "fold": fold,
-        "parameters": options.parameters,
-        "files": run.files_of(options.parameters),
-        **result,
     }
-    own = of_own_images(run.config, evaluation)
-    stem = stem_of(evaluation, own)
-    title = f"{options.split}, {result['images']:d} images"
-    right, wrong = most_confident(probabilities, labels, split.paths, run.classes)
-    written = [
-        run.folder / (name % stem)
-        for name in ("evaluation_%s.json", "confusion_%s.png", "predictions_%s.png")
-    ]
-    write_file(written[0], json.dumps(checked_evaluation(evaluation, written[0]), indent=2) + "\n")
-    print(f"{'class'!s:<14} {'images'!s:>8} {'recall'!s:>8} {'precision'!s:>9}")
-    for row in class_rows(result):
-        print("{!s:<14} {!s:>8} {!s:>8} {!s:>9}".format(*row))
+
+
+def measured(
+    run: "Run",
+    predictor: "Predictor",
+    split: "LabelledImages",
+    options: argparse.Namespace,
+    described: Dict[str, Any],
+) -> "Tuple[Dict[str, Any], np.ndarray]":
+    """Return the evaluation of a run on images, and the probabilities (N, K) that it is of."""
+    from mlr.training.metrics import classification_metrics
+
+    probabilities = predictor.of_files(split.paths, split.names)
+    result = classification_metrics(split.labels, probabilities.argmax(axis=1), run.classes)
+    parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
+    return {**described, **parameters, **result}, probabilities
+
+
+def print_result(evaluation: Dict[str, Any], own: bool) -> None:
+    """Print recall and precision of each class, and the accuracy."""
+    from mlr.viz.report import class_rows
+
+    print(f"{'class':<14} {'images':>8} {'recall':>8} {'precision':>9}")
+    for name, images, recall, precision in class_rows(evaluation):
+        print(f"{name:<14} {images:>8} {recall:>8} {precision:>9}")
     print(
-        f"accuracy {result['accuracy']:.3f}, balanced accuracy {result['balanced_accuracy']:.3f} "
-        f"on {result['images']:d} images of {split.source}"
+        f"accuracy {evaluation['accuracy']:.3f}, balanced accuracy "
+        f"{evaluation['balanced_accuracy']:.3f} on {evaluation['images']} images of "
+        f"{evaluation['data']}"
     )
     if not own:
         print(
-            f"these are not the images that were {options.split} in the training: what is said of "
-            "them is kept apart"
+            f"these are not the images that were {evaluation['split']} in the training: what is "
+            "said of them is kept apart"
         )
-    save_confusion(result, run.classes, title, written[1])
-    save_sheet(right, wrong, title + ": the most confident predictions", written[2])
-    print(f"written: {', '.join(map(str, written))}", flush=True)
-    if options.report is not None:
-        page = Path(options.report or run.folder / (f"report_{stem}.html"))
-        save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
-        print(f"written: {page}")
-    return evaluation, own
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; return the exit code."""
     return cli.run(parser(), evaluate, argv)
 
 

@@ -82,15 +82,16 @@ def export(options):
     import mxnet as mx
 
     from mlr.exporting.arrays import npz_of
-    from mlr.exporting.description import description, exported_part
+    from mlr.exporting.description import description
     from mlr.exporting.symbol import save_symbol
-    from mlr.runs.folder import Run
+    from mlr.methods import load_network, method_of, open_run
 
-    run = Run.open(options.run)
-    net = run.load_network([mx.cpu()], options.parameters)
-    part, output, meaning = exported_part(net, run.config)
+    run = open_run(options.run)
+    method, net = method_of(run.config), load_network(run, [mx.cpu()], options.parameters)
+    part, output, meaning = method.exported(net, run.config)
+    steps = method.preprocessing(run.config).steps()
     about, size = (
-        {**description(run, options.parameters), "output": meaning},
+        {**description(run, steps, options.parameters), "output": meaning},
         run.config["preprocessing"]["image_size"],
     )
     if options.format == "onnx":
@@ -134,7 +135,7 @@ def quantized_model(run, model, data):
     from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, read_splits
     from mlr.exporting.int8 import calibration_images, compared, quantized
-    from mlr.inference.predictor import evaluation_transform
+    from mlr.methods import method_of
 
     folder, trained = data_folder(data), run.config["options"]
     splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
@@ -144,7 +145,11 @@ def quantized_model(run, model, data):
             "train, and measured on test or valid"
         )
     measured = "test" if "test" in splits else "valid"
-    train, split, transform = splits["train"], splits[measured], evaluation_transform(run.config)
+    train, split, transform = (
+        splits["train"],
+        splits[measured],
+        method_of(run.config).preprocessing(run.config).evaluation(),
+    )
     if split.classes != run.classes:
         raise InputError(
             f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "

@@ -31,7 +31,8 @@ def parser():
 def predict(options):
     require_mxnet()
     from mlr.data.walk import words_on
-    from mlr.inference.predictor import find_images, load
+    from mlr.inference.reading import find_images
+    from mlr.methods import load
 
     if options.images.count("-") > 1:
         raise InputError(

@@ -5,9 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from mlr import cli
-from mlr.cli import DRAWN
+from mlr.options.training import DRAWN
 from mlr.errors import InputError
-from mlr.options.presets import BOUNDS
+from mlr.options.training import definitions
 
 # The names of mlr.data.layouts.finding, which --help does not load.
 DATASETS = {
@@ -63,7 +63,7 @@ def parser():
     )
     parser.add_argument(
         "--seed",
-        type=cli.number(int, *BOUNDS["seed"]),
+        type=definitions()["seed"].parse,
         metavar="N",
         help="of the drawing (default: 7) or the split (default: 0)",
     )

@@ -1,30 +1,49 @@
-"""python -m mlr.reproduce: train every system of the results table with several seeds, and write
+"""python -m mlr.reproduce: train every method of the results table with several seeds, and write
 the table.
 """
 
-import os
+import argparse
 import shlex
 import shutil
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
 
-from mlr import cli, paper
-from mlr.cli import DRAWN
-from mlr.errors import InputError, Interrupted, RunError
-from mlr.methods.experiments import PRETRAINING, SIZES, TABLES, presets_of, tables
+from mlr import cli
+from mlr.errors import InputError, Interrupted
+from mlr.methods import METHODS
+from mlr.methods.method import Experiment, Method
+from mlr.options.option import flag
+from mlr.options.training import DRAWN
+from mlr.runtime.commands import Run, Runner
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.files import STAGED, write_file
 from mlr.runtime.installation import require_mxnet
 from mlr.runtime.output import ReaderGone
 
 SUMS, TRAINED = "SHA256SUMS", "confusion.png"  # files of a run, in the order in which they appear
-SLOW = ("ar", "pcnn", "vgg16")
-CITED = {title: accuracy for title, accuracy in paper.ROWS.values()}
+PUBLISHED = {name: method for name, method in METHODS.items() if method.published is not None}
+# How much of the demo is done: epochs of pretraining on drawn objects (0: none), and of each method.
+SIZES = {"small": (12, 5), "tiny": (0, 1)}
+MAIN_TABLE = "methods"
+
+Tables = Dict[str, Tuple[str, Dict[str, str]]]  # {name: (title, {system: its run's name})}
 
 
-def parser():
+def tables_of(methods: Dict[str, Method], demo: bool) -> Dict[str, Tuple[str, List[Experiment]]]:
+    """Return the tables, {name: (title, experiments)}, of the methods that are wanted."""
+    systems = [Experiment(method.title, {"method": name}) for name, method in methods.items()]
+    tables = {MAIN_TABLE: ("The methods of the results table", systems)}
+    for method in methods.values():
+        tables.update(method.experiments(demo))
+    return tables
+
+
+TABLES = tuple(tables_of(PUBLISHED, True))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = cli.Parser("reproduce", __doc__)
     parser.add_argument(
         "--data",
@@ -36,23 +55,21 @@ def parser():
         ),
     )
     parser.add_argument(
-        "--rows",
+        "--methods",
         nargs="+",
-        default=["all"],
-        choices=("all", *paper.ROWS),
-        metavar="ROW",
-        help=(f"all, or some of {', '.join(paper.ROWS)} (default: all)"),
+        choices=("all", *PUBLISHED),
+        metavar="METHOD",
+        help=f"all, or some of {', '.join(PUBLISHED)} (default: all)",
     )
+    parser.add_argument("--rows", nargs="+", choices=("all", *PUBLISHED), help=argparse.SUPPRESS)
     parser.add_argument(
         "--tables",
         nargs="+",
         default=TABLES,
-        choices=TABLES,
+        choices=(*TABLES, "rows"),  # what 0.1.0 called the main one
         metavar="TABLE",
-        help=(
-            f"some of {', '.join(TABLES)}; ablations and class imbalance are of l_cil (default: "
-            "all, without l_cil: rows)"
-        ),
+        help=f"some of {', '.join(TABLES)}; all but {MAIN_TABLE} are of one method, and left out "
+        "without it (default: all)",
     )
     parser.add_argument(
         "--seeds",
@@ -83,12 +100,12 @@ def parser():
     parser.add_argument(
         "--caffenet",
         metavar="FILE|none",
-        help="weights of DeepSentiBank or of CaffeNet, for the row deepsentibank; not for demo",
+        help="weights of DeepSentiBank or of CaffeNet, for the method deepsentibank; not for demo",
     )
     parser.add_argument(
         "--proposals",
         metavar="FILE",
-        help="boxes for the row ar, as for mlr train (default: the package's own)",
+        help="boxes for the method ar, as for mlr train (default: the package's own)",
     )
     parser.add_argument(
         "--jobs",
@@ -102,46 +119,24 @@ def parser():
     return parser
 
 
-def reproduce(options):
+def reproduce(options: argparse.Namespace) -> None:
+    """Train and measure what is wanted, and write the tables."""
+    methods = wanted_methods(options)
     demo = options.data == "demo"
-    rows = list(paper.ROWS) if "all" in options.rows else options.rows
-    if demo and options.caffenet:
-        raise InputError("--caffenet is not for demo, which draws what it pretrains on")
-    for name, value, fits, what in (
-        ("size", options.size != "small", demo, "--data demo"),
-        ("caffenet", options.caffenet, "deepsentibank" in rows, "the row deepsentibank"),
-        ("proposals", options.proposals, "ar" in rows, "the row ar"),
-    ):
-        if value and not fits:
-            raise InputError(f"--{name} has no effect, it is only for {what}: leave it out")
-    if not demo and "deepsentibank" in rows and not options.caffenet:
-        raise InputError(
-            "the row deepsentibank needs --caffenet FILE, weights of DeepSentiBank (.npz) or of "
-            "ImageNet's CaffeNet (.onnx); "
-            "or give --caffenet none, for features of random weights, or leave the row out of "
-            "--rows"
-        )
+    refuse_without_effect(options, methods, demo)
     require_mxnet()
     out, cores = Path(options.out or f"runs/reproduce-{Path(options.data).name}"), usable_cores()
     jobs = options.jobs or (cores if demo else 1)
-    wanted, runs = plan(rows, options, out)
+    wanted, runs = plan(methods, options, out)
     if not runs:
         raise InputError(
-            f"--tables {' '.join(options.tables)} are of l_cil, which --rows leaves out: add it, "
-            "or take the table rows"
+            f"--tables {' '.join(options.tables)} are of methods that --methods leaves out: add "
+            f"them, or take the table {MAIN_TABLE}"
         )
-    trainings = [
-        (out / (f"{name}-seed{seed:d}"), [*common(options), *arguments, "--seed", str(seed)])
-        for seed in range(options.seeds)
-        for name, arguments in runs.items()
-    ]
-    # the longest first, so that no core waits at the end
-    trainings.sort(key=lambda training: not training[0].name.startswith(SLOW))
-    first = (
-        [(out / name, arguments) for name, arguments in pretrainings(rows, options)] if demo else []
-    )
+    first = pretrainings(methods, options, out) if demo else []
+    trainings = seeded(runs, options, out)
     for folder, arguments in first + trainings:
-        check(folder, arguments)
+        refuse_other_options(folder, arguments)
     if demo:
         draw_data(DRAWN if first else DRAWN[:1])
     runner = Runner(out / "logs", jobs, max(1, cores // jobs), len(first) + len(trainings))
@@ -150,79 +145,129 @@ def reproduce(options):
         runner.run_all(train_and_evaluate, trainings)
     except ReaderGone as gone:
         raise Interrupted(f"{gone}, in {out}; the same command goes on", gone.signal) from None
-    write_results(
-        out,
-        options,
-        wanted,
-        {name: [out / (f"{name}-seed{seed:d}") for seed in range(options.seeds)] for name in runs},
-    )
+    folders = {
+        name: [run_folder(out, name, seed) for seed in range(options.seeds)] for name in runs
+    }
+    write_results(out, options, wanted, folders)
 
 
-def plan(rows, options, out):
-    """Return the tables, {name: (title, {system: run})}, and the runs, {name: arguments of mlr
-    train}; equal systems share a run.
-    """
-    presets, wanted, runs = presets_of(options.data), {}, {}
-    for table, (title, experiments) in tables(presets, rows).items():
+def wanted_methods(options: argparse.Namespace) -> Dict[str, Method]:
+    """Return the methods that are wanted, in the order of the results table."""
+    if options.rows:
+        if options.methods:
+            raise InputError("--rows and --methods: give --methods")
+        print("mlr reproduce: --rows is now called --methods, and goes with 0.2.0", file=sys.stderr)
+        options.methods, options.rows = options.rows, None
+    options.tables = [MAIN_TABLE if name == "rows" else name for name in options.tables]
+    names = options.methods or ["all"]
+    return {name: each for name, each in PUBLISHED.items() if "all" in names or name in names}
+
+
+def refuse_without_effect(
+    options: argparse.Namespace, methods: Dict[str, Method], demo: bool
+) -> None:
+    """Raise InputError for options that have no effect, or that are missing."""
+    reading = [name for name, method in methods.items() if method.needs_weights]
+    asking = [name for name, method in methods.items() if "proposals" in method.options]
+    if demo and options.caffenet:
+        raise InputError("--caffenet is not for demo, which draws what it pretrains on")
+    for name, value, fits, what in (
+        ("size", options.size != "small", demo, "--data demo"),
+        ("caffenet", options.caffenet, reading, "the method deepsentibank"),
+        ("proposals", options.proposals, asking, "the method ar"),
+    ):
+        if value and not fits:
+            raise InputError(f"--{name} has no effect, it is only for {what}: leave it out")
+    if reading and not demo and not options.caffenet:
+        raise InputError(
+            f"the method {reading[0]} needs --caffenet FILE, weights of DeepSentiBank (.npz) or of "
+            "ImageNet's CaffeNet (.onnx); or give --caffenet none, for features of random weights, "
+            "or leave the method out of --methods"
+        )
+
+
+def plan(
+    methods: Dict[str, Method], options: argparse.Namespace, out: Path
+) -> Tuple[Tables, Dict[str, List[str]]]:
+    """Return the tables, and the runs, {name: arguments of mlr train}; equal systems share one."""
+    demo = options.data == "demo"
+    wanted: Tables = {}
+    runs: Dict[str, List[str]] = {}
+    for table, (title, experiments) in tables_of(methods, demo).items():
         if table not in options.tables:
             continue
-        wanted[table] = title, {}
+        systems = {}
         for experiment in experiments:
-            name, arguments = experiment.run(
-                presets, settings_of(experiment.options["row"], options, out)
-            )
-            runs[name] = arguments
-            wanted[table][1][experiment.title] = name
+            method = METHODS[experiment.options["method"]]
+            name, arguments = experiment.run(method, demo, settings_of(method, options, out))
+            runs[name], systems[experiment.title] = arguments, name
+        wanted[table] = title, systems
     return wanted, runs
 
 
-def settings_of(row, options, out):
-    """Return the options of mlr train that a row has beside its preset."""
-    settings = {"proposals": options.proposals} if row == "ar" and options.proposals else {}
+def settings_of(method: Method, options: argparse.Namespace, out: Path) -> Dict[str, Any]:
+    """Return the options of mlr train that a method has beside its defaults."""
+    settings: Dict[str, Any] = {}
+    if options.proposals and "proposals" in method.options:
+        settings["proposals"] = options.proposals
     if options.data != "demo":
-        return {**settings, "pretrained": options.caffenet} if row == "deepsentibank" else settings
+        return {**settings, "pretrained": options.caffenet} if method.needs_weights else settings
     pretraining, settings["epochs"] = SIZES[options.size]
     if pretraining:
-        (name,) = (name for name, (rows, _) in PRETRAINING.items() if row in rows)
-        settings["pretrained"] = str(out / ("pretrained-" + name) / "last.params")
+        settings["pretrained"] = str(pretrained_folder(out, method) / "last.params")
     return settings
 
 
-def pretrainings(rows, options):
-    """Return the trainings on drawn objects that the demo's rows start from, [(name, arguments of
-    mlr train)].
-    """
+def pretrained_folder(out: Path, method: Method) -> Path:
+    """Return the run folder of the network that a method starts from on the demo."""
+    name, _ = method.demo_pretraining
+    return out / f"pretrained-{name}"
+
+
+def pretrainings(methods: Dict[str, Method], options: argparse.Namespace, out: Path) -> List[Run]:
+    """Return the trainings on drawn objects that the demo's methods start from."""
     epochs, _ = SIZES[options.size]
-    return [
-        (
-            "pretrained-" + name,
-            [
-                "--data",
-                "demo-objects",
-                *(part for key, value in training.items() for part in ("--" + key, value)),
-                "--epochs",
-                str(epochs),
-                *device(options),
-            ],
-        )
-        for name, (served, training) in PRETRAINING.items()
-        if epochs and set(served) & set(rows)
+    if not epochs:
+        return []
+    found = {}
+    for method in methods.values():
+        _, training = method.demo_pretraining
+        given = [part for name, value in training.items() for part in (flag(name), str(value))]
+        found[pretrained_folder(out, method)] = [
+            "--data", "demo-objects", *given, "--epochs", str(epochs), *device(options),
+        ]  # fmt: skip
+    return list(found.items())
+
+
+def seeded(runs: Dict[str, List[str]], options: argparse.Namespace, out: Path) -> List[Run]:
+    """Return the trainings of all seeds, the longest first, so that no core waits at the end."""
+    common = ["--data", options.data, "--labels", labels_of(options), *device(options)]
+    costs = {name: METHODS[arguments[1]].cost for name, arguments in runs.items()}
+    trainings = [
+        (costs[name], run_folder(out, name, seed), [*common, *arguments, "--seed", str(seed)])
+        for seed in range(options.seeds)
+        for name, arguments in runs.items()
     ]
+    trainings.sort(key=lambda training: training[0] <= 1)
+    return [(folder, arguments) for _, folder, arguments in trainings]
 
 
-def common(options):
-    return ["--data", options.data, "--labels", labels_of(options), *device(options)]
+def run_folder(out: Path, name: str, seed: int) -> Path:
+    """Return the run folder of a run's seed."""
+    return out / f"{name}-seed{seed}"
 
 
-def labels_of(options):
+def labels_of(options: argparse.Namespace) -> str:
+    """Return the labels: by default the demo's emotions, and else the paper's two sentiments."""
     return options.labels or ("emotion" if options.data == "demo" else "sentiment")
 
 
-def device(options):
+def device(options: argparse.Namespace) -> List[str]:
+    """Return what the commands are given of devices."""
     return ["--ctx", options.ctx] if options.ctx else []
 
 
-def draw_data(names):
+def draw_data(names: Tuple[str, ...]) -> None:
     """Draw the demo's data before trainings that run at once would."""
     from mlr.data.drawn import data_folder
 
@@ -230,12 +275,12 @@ def draw_data(names):
         data_folder(name)
 
 
-def check(folder, arguments):
+def refuse_other_options(folder: Path, arguments: List[str]) -> None:
     """Raise InputError where a run's folder holds one that was made by other options."""
-    from mlr.runs.folder import Run
+    from mlr.runs.folder import Run as RunFolder
 
     if (folder / SUMS).is_file():
-        made_by = Run.open(folder).config["argv"][1:-2]
+        made_by = RunFolder.open(folder).config["argv"][1:-2]
         if made_by != ["train", *arguments]:
             raise InputError(
                 f"{folder} was made by other options (mlr {' '.join(made_by)}): give another "
@@ -243,7 +288,7 @@ def check(folder, arguments):
             )
 
 
-def train(runner, folder, arguments):
+def train(runner: Runner, folder: Path, arguments: List[str]) -> None:
     """Train a run, unless it is finished; go on where it was interrupted."""
     if (folder / SUMS).is_file():
         if not (folder / TRAINED).is_file():
@@ -254,114 +299,34 @@ def train(runner, folder, arguments):
         runner.command(folder, "train", *arguments, "--out", str(folder))
 
 
-def train_and_evaluate(runner, folder, arguments):
+def train_and_evaluate(runner: Runner, folder: Path, arguments: List[str]) -> None:
     """Train a run and measure it on test, unless that is done, and of the run as it is now."""
     train(runner, folder, arguments)
     if not measured(folder):
         runner.command(folder, "evaluate", "--run", str(folder), *device_of(arguments))
 
 
-def measured(folder):
+def measured(folder: Path) -> bool:
     """Tell whether a run folder holds the run's own evaluation on test."""
-    from mlr.runs.folder import Run
+    from mlr.methods import open_run
     from mlr.runs.results import own_evaluation
 
     try:
-        return bool(own_evaluation(Run.open(folder)))
+        return bool(own_evaluation(open_run(folder)))
     except InputError:  # of a run that is damaged, mlr evaluate says more
         return False
 
 
-def device_of(arguments):
+def device_of(arguments: List[str]) -> List[str]:
+    """Return the --ctx in the arguments of a command, if there is one."""
     return arguments[arguments.index("--ctx") :][:2] if "--ctx" in arguments else []
 
 
-class Runner:
-    """Runs the package's own commands as a user would type them, several at once, each in a process
-    of its own.
-    """
-
-    def __init__(self, logs, jobs, threads, total):
-        """logs: folder for what they print. threads: for each. total: how many runs there will be,
-        for the progress.
-        """
-        self._logs, self._jobs, self._total = logs, jobs, total
-        # or an error would come before what was printed
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
-        self._running, self._stopped, self._done = set(), False, 0
-
-    def run_all(self, work, runs):
-        """Do `work(runner, folder, arguments)` for all runs. Where one fails, or at Ctrl-C, the
-        others are interrupted, too.
-        """
-        with ThreadPoolExecutor(self._jobs) as pool:
-            futures = {pool.submit(work, self, *run): run[0] for run in runs}
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    self._done += 1
-                    print(f"[{self._done:d}/{self._total:d}] {futures[future].name}", flush=True)
-            except BaseException:
-                self._stopped = True
-                for process in list(self._running):
-                    # what is in the background of a shell would not hear an interruption; a
-                    # checkpoint stays whole
-                    process.terminate()
-                raise
-
-    def command(self, folder, *arguments):
-        """Run `mlr ARGUMENTS`. Raises RunError where it fails."""
-        if self._stopped:
-            return
-        log = self._logs / (folder.name + ".log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "a") as file:
-            print(f"$ mlr {shlex.join(arguments)}", file=file, flush=True)
-            start = file.tell()
-            process = subprocess.Popen(
-                [sys.executable, "-m", "mlr", *arguments],
-                env=self._environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                # or Ctrl-C in a terminal would be a second signal beside `terminate`, and end it
-                # without a checkpoint
-                start_new_session=True,
-            )
-            self._running.add(process)
-            if self._stopped:  # while the process was started, so that `run_all` did not see it
-                process.terminate()
-            code = process.wait()
-            self._running.remove(process)
-        if code and not self._stopped:
-            # at once: this thread would begin the next run before `run_all` hears of it
-            self._stopped = True
-            raise RunError(
-                f"mlr {arguments[0]} ended with exit code {code:d}: {error_in(log, start)} (all "
-                f"of it: {log})"
-            )
-
-
-def error_in(log, start):
-    """Return the line of a log, from a byte on, that says why a command ended: MXNet may print
-    behind it.
-    """
-    lines = [
-        line
-        for line in log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
-        if line.strip()
-    ]
-    return next(
-        (line for line in reversed(lines) if ": error: " in line),
-        lines[-1] if lines else "it said nothing",
-    )
-
-
-def write_results(out, options, wanted, folders):
-    """Write RESULTS.md, results.csv and results.png. folders: {run's name: run folders of its
-    seeds}.
-    """
-    from mlr.runs.results import csv_table, markdown, of_fi, outcome, summary
-    from mlr.viz.figures import new_figure, plot_results, save_figure
+def write_results(
+    out: Path, options: argparse.Namespace, wanted: Tables, folders: Dict[str, List[Path]]
+) -> None:
+    """Write RESULTS.md, results.csv and results.png. folders: {run's name: those of its seeds}."""
+    from mlr.runs.results import csv_table, markdown, of_fi, outcome
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
@@ -370,75 +335,58 @@ def write_results(out, options, wanted, folders):
             f"the runs in {out} are of different images, likely as {options.data} has changed "
             "between them: give another --out"
         )
-    majority = of_all[0]["majority_rate"]
+    first = of_all[0]
     heading = [
         f"# Results on {options.data}",
         "",
         f"`{command_of(options)}`",
         "",
-        (
-            f"{of_all[0]['images']:d} test images; always saying the most frequent class is "
-            "right in "
-            f"{majority:.3f} of them. Mean and standard deviation of {options.seeds:d} seeds. "
-            "MXNet "
-            f"{of_all[0]['versions']['mxnet']}, {of_all[0]['threads']} threads a training."
-        ),
+        f"{first['images']} test images; always saying the most frequent class is right in "
+        f"{first['majority_rate']:.3f} of them. Mean and standard deviation of {options.seeds} "
+        f"seeds. MXNet {first['versions']['mxnet']}, {first['threads']} threads a training.",
     ]
-    write_file(
-        out / "RESULTS.md",
-        markdown(
-            {
-                table: (title, systems, CITED if table == "rows" else None)
-                for table, (title, systems) in wanted.items()
-            },
-            outcomes,
-            heading,
-            of_fi(options.data) and labels_of(options) == "sentiment",
-        ),
-    )
+    published = {method.title: method.published for method in PUBLISHED.values()}
+    tables = {
+        table: (title, systems, published if table == MAIN_TABLE else None)
+        for table, (title, systems) in wanted.items()
+    }
+    comparable = of_fi(options.data) and labels_of(options) == "sentiment"
+    write_file(out / "RESULTS.md", markdown(tables, outcomes, heading, comparable))
     write_file(out / "results.csv", csv_table(outcomes))
-    figure, axes = new_figure(
-        10,
-        sum(1.2 + 0.35 * len(systems) for _, systems in wanted.values()),
-        rows=len(wanted),
-        heights=[1 + len(systems) for _, systems in wanted.values()],
-    )
+    draw_results(wanted, outcomes, out / "results.png")
+    names = "RESULTS.md", "results.csv", "results.png"
+    print(f"written: {', '.join(str(out / name) for name in names)}")
+
+
+def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path: Path) -> None:
+    """Draw a panel of bars for each table into a file."""
+    from mlr.runs.results import summary
+    from mlr.viz.figures import new_figure, plot_results, save_figure
+
+    height = sum(1.2 + 0.35 * len(systems) for _, systems in wanted.values())
+    heights = [1 + len(systems) for _, systems in wanted.values()]
+    figure, axes = new_figure(10, height, rows=len(wanted), heights=heights)
+    classes = next(iter(outcomes.values()))[0]["classes"]
     for (panel,), (title, systems) in zip(axes, wanted.values()):
         found = {
             system: summary(outcomes[name])["balanced_accuracy"] for system, name in systems.items()
         }
-        plot_results(found, 1 / of_all[0]["classes"], panel).set_title(title)
-    save_figure(figure, out / "results.png")
-    print(
-        "written: "
-        f"{', '.join(str(out / name) for name in ('RESULTS.md', 'results.csv', 'results.png'))}"
-    )
+        plot_results(found, 1 / classes, panel).set_title(title)
+    save_figure(figure, path)
 
 
-def command_of(options):
+def command_of(options: argparse.Namespace) -> str:
     """Return the command that has these options."""
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if value not in (None, parser().get_default(name))
-    }
-    return shlex.join(
-        [
-            "mlr",
-            "reproduce",
-            *(
-                part
-                for name, value in given.items()
-                for part in (
-                    "--" + name,
-                    *map(str, value if isinstance(value, (list, tuple)) else [value]),
-                )
-            ),
-        ]
-    )
+    words = ["mlr", "reproduce"]
+    for name, value in vars(options).items():
+        if value not in (None, parser().get_default(name)):
+            words.append(f"--{name}")
+            words += map(str, value if isinstance(value, (list, tuple)) else [value])
+    return shlex.join(words)
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; return the exit code."""
     return cli.run(parser(), reproduce, argv)
 
 

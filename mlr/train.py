@@ -1,19 +1,23 @@
-"""python -m mlr.train: train the multi-level network, or another system of the results table, on a
-data folder or on the demo data.
+"""python -m mlr.train: train the multi-level network, or another method, on a data folder or on the
+demo data.
 """
 
+import argparse
 import os
 import shlex
 import sys
 import traceback
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Dict, List, Optional
 
-from mlr import cli, paper
-from mlr.cli import DRAWN
+from mlr import cli
 from mlr.errors import InputError, Interrupted
-from mlr.options.presets import BACKBONES, BOUNDS, DEMO, RELEASED, ROWS, Preset, rows_of
+from mlr.methods import METHODS, Method, method_named
+from mlr.options.command_line import add_options, read_options, written
+from mlr.options.option import flag
+from mlr.options.training import DRAWN, TrainingOptions, definitions
 from mlr.runs.folds import save_folds
 from mlr.runs.tensorboard import require_tensorboard
 from mlr.runtime.installation import require_mxnet
@@ -21,271 +25,149 @@ from mlr.runtime.signals import leave
 from mlr.training.distributed import KINDS, Workers, in_a_job, serve
 
 MOVED = ("data", "target")  # what a resumed run may find in another folder than before
-# no options of the run
-OF_THE_MACHINE = (
-    "out",
-    "resume",
-    "ctx",
-    "tensorboard",
-    "cuda_graphs",
-    "checkpoint_every",
-    "kvstore",
-)
 CUDA_GRAPHS = "MXNET_ENABLE_CUDA_GRAPHS"
 WITH_CUDA_GRAPHS = 1, 8
 
-PRESET_OPTIONS = {
-    "row": dict(
-        choices=ROWS,
-        help="; ".join(f"{row}: {title}" for row, (title, _) in paper.ROWS.items())
-        + ("; shallow: the shallow branches of L_cil alone"),
-    ),
-    "backbone": dict(
-        choices=sorted({name for names in BACKBONES.values() for name in names}),
-        metavar="NAME",
-        help=(
-            "network; slim ones have fewer channels; "
-            + "; ".join(f"{row}: {', '.join(names)}" for row, names in BACKBONES.items())
-        ),
-    ),
-    "pretrained": dict(
-        metavar="zoo|FILE|none",
-        help=(
-            "ImageNet weights of the backbone; FILE: .params, also a run's, or .onnx; .npz for a "
-            "CaffeNet"
-        ),
-    ),
-    "taps": dict(
-        choices=("released", "by-width", *paper.TAPS),
-        help=(
-            "maps under the shallow branches: stem, pool, stage1; or stem, stage1, stage2; or "
-            "one alone"
-        ),
-    ),
-    "fusion": dict(
-        choices=("concat", "add", "multiply"),
-        help="of deep and shallow representation; add and multiply need equal widths",
-    ),
-    "style_width": dict(
-        type=cli.number(int, *BOUNDS["style_width"]),
-        metavar="N",
-        help="width of the shallow representation",
-    ),
-    "gram_scale": dict(
-        type=cli.number(float, 0, above=True), metavar="F", help="factor on the Gram matrices"
-    ),
-    "image_size": dict(
-        type=cli.number(int, *BOUNDS["image_size"]),
-        metavar="PX",
-        help="side of the square that the network sees",
-    ),
-    "augmentation": dict(
-        choices=("released", "gentle", "crop"),
-        help=(
-            "crops of 8 to 100 %% of the area and jitter 0.4; or 75 to 100 %% and 0.1; or a "
-            "square anywhere, as Caffe does"
-        ),
-    ),
-    "pipeline": dict(
-        choices=("cached", "released"),
-        help=(
-            "decode each image once, into ~/.cache/mlr or $MLR_CACHE, or in every epoch, in "
-            "gluon's own chain"
-        ),
-    ),
-    "loss": dict(choices=("class_imbalance", "cross_entropy"), help="loss"),
-    "loss_form": dict(
-        choices=("released", "written"),
-        help="class imbalance with softmax twice, as released, or as its comment says",
-    ),
-    "gamma": dict(
-        type=cli.number(float, 0), metavar="G", help="focusing exponent of the class imbalance loss"
-    ),
-    "batch_size": dict(
-        type=cli.number(int, *BOUNDS["batch_size"]),
-        metavar="N",
-        help="images a step, over all devices",
-    ),
-    "epochs": dict(
-        type=cli.number(int, *BOUNDS["epochs"]),
-        metavar="N",
-        help="passes over the training images; pcnn: before its first selection",
-    ),
-    "optimizer": dict(choices=("sgd", "adam"), help="SGD with momentum 0.9, or Adam"),
-    "learning_rate": dict(
-        type=cli.number(float, 0, above=True), metavar="LR", help="learning rate"
-    ),
-    "new_layers_rate": dict(
-        type=cli.number(float, 0, above=True),
-        metavar="F",
-        help="times the learning rate, for layers without pretrained weights",
-    ),
-    "weight_decay": dict(type=cli.number(float, 0), metavar="W", help="on all parameters"),
-    "schedule": dict(
-        choices=("step", "step-ar", "cosine"),
-        help=(
-            "halve at epochs 10, 20, 30, 40, 50; or a tenth every 7 epochs; or an epoch of "
-            "warm-up, then down to 0"
-        ),
-    ),
-    "rounds": dict(
-        type=cli.number(int, *BOUNDS["rounds"]), metavar="N", help="of selection and fine-tuning"
-    ),
-    "target": dict(
-        metavar="DIR",
-        help="data of the same classes to transfer to, and to evaluate on, at the end",
-    ),
-    "proposals": dict(
-        metavar="grid|FILE",
-        help=(
-            "regions: the package's own; boxes with scores in FILE.npz or .mat; or the model "
-            "file of OpenCV's edge boxes"
-        ),
-    ),
-    "svm_kernel": dict(choices=("linear", "rbf"), help="kernel"),
-    "svm_c": dict(type=cli.number(float, 0, above=True), metavar="C", help="penalty C"),
-    "svm_class_weight": dict(
-        choices=("balanced", "none"), help="weight classes against imbalance, or not"
-    ),
-}
 
-
-def parser():
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = cli.Parser("train", __doc__)
-    parser.add_argument(
-        "--data",
-        metavar="DIR|demo",
-        help=(
-            "folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote "
-            "(default: demo, drawn into data/demo); with --resume, "
-            "where the same images are now"
-        ),
+    groups: Dict[str, Any] = {}
+    add_options(parser, {name: defaults_of(name) for name in definitions()}, groups)
+    groups["data"].add_argument(
+        "--folds",
+        choices=("all",),
+        help="all: every fold in turn, <out>/fold-K each; mean and standard deviation",
     )
-    cli.add_context(parser)
-    parser.add_argument(
+    groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.2.0
+    run, machine = groups["run"], groups["machine"]
+    run.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options in YAML or JSON, also a run's config.json; the command line goes before them",
+    )
+    run.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the options that a training would have, as a file for --config, and end",
+    )
+    run.add_argument(
         "--out",
         metavar="DIR",
         help="run folder, must not exist yet (default: runs/<data>-<date>-<time>)",
     )
-    parser.add_argument(
-        "--labels",
-        choices=("emotion", "sentiment"),
-        help=(
-            "the class folders, or negative and positive, to which emotions are mapped (default: "
-            "emotion)"
-        ),
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out; options that are given must be the run's, but for --data "
+        "and --target, which may say where the same images are now",
     )
-    cli.add_folds(parser)
-    parser.add_argument(
-        "--seed",
-        type=cli.number(int, *BOUNDS["seed"]),
-        metavar="N",
-        help="of initial parameters, order, augmentation and dropout (default: 0)",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="continue the run in --out with its own options"
-    )
-    parser.add_argument(
-        "--kvstore",
-        choices=KINDS,
-        help=(
-            "train with the other workers of a job, by MXNet's parameter server: see mlr launch "
-            "and docs/SEVERAL_MACHINES.md"
-        ),
-    )
-    parser.add_argument(
+    run.add_argument(
         "--checkpoint-every",
         type=cli.number(int, 1),
         metavar="N",
-        help=(
-            "write a checkpoint every N steps, too, so that a crash loses less than an epoch "
-            "(default: after each epoch, and when stopped by "
-            "Ctrl-C, SIGTERM or SIGHUP)"
-        ),
+        help="write a checkpoint every N steps, too, so that a crash loses less than an epoch "
+        "(default: after each epoch, and when stopped by Ctrl-C, SIGTERM or SIGHUP)",
     )
-    parser.add_argument(
+    run.add_argument(
         "--tensorboard",
         action="store_true",
-        help=(
-            "write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run "
-            "that has it keeps it with --resume)"
-        ),
+        help="write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run "
+        "that has it keeps it with --resume)",
     )
-    parser.add_argument(
+    cli.add_context(machine)
+    machine.add_argument(
+        "--kvstore",
+        choices=KINDS,
+        help="train with the other workers of a job, by MXNet's parameter server: see mlr launch "
+        "and docs/SEVERAL_MACHINES.md",
+    )
+    machine.add_argument(
         "--cuda-graphs",
         action="store_true",
-        help=(
-            f"on a GPU launch each step as one CUDA graph: sets {CUDA_GRAPHS}=1, which MXNet "
-            "knows from 1.8 on; not run here, for lack of a GPU"
-        ),
+        help=f"on a GPU launch each step as one CUDA graph: sets {CUDA_GRAPHS}=1, which MXNet "
+        "knows from 1.8 on; not run here, for lack of a GPU",
     )
-    for field in fields(Preset):
-        described = dict(PRESET_OPTIONS[field.name])
-        rows = rows_of(field.name)
-        shown = "l_cil" if "l_cil" in rows else rows[0]
-        described["help"] = "{}{} (default: {}; demo: {})".format(
-            f"for {', '.join(rows)}: " if len(rows) < len(ROWS) - 1 else "",
-            described["help"],
-            getattr(RELEASED[shown], field.name),
-            getattr(DEMO[shown], field.name),
-        )
-        parser.add_argument("--" + field.name.replace("_", "-"), **described)
-    parser.epilog = "Other rows have other defaults: {}.".format(
-        "; ".join(
-            (
-                f"{row}: "
-                f"{', '.join(f'{name} {value}' for name, value in preset.options().items() if name != 'row' and value != getattr(RELEASED['l_cil'], name))}"
-            )
-            for row, preset in RELEASED.items()
-            if row not in ("l_cil", "shallow")
-        )
-    )
+    parser.epilog = f"Other methods have other defaults: {other_defaults()}."
     return parser
 
 
-def resolve(options):
-    """Return the options of a new run, as they go into its config.json: what was given, over the
-    preset of the data.
+def defaults_of(name: str) -> str:
+    """Return what the help of an option says of its defaults, and of the methods that have it."""
+    having = [method for method in METHODS.values() if name in method.options]
+    shown = next((method for method in having if method.name == TrainingOptions.method), having[0])
+    released, demo = getattr(shown.released, name), getattr(shown.demo, name)
+    only = ", ".join(method.name for method in having)
+    prefix = f"; for {only}" if len(having) < len(METHODS) - 1 else ""
+    if name in ("data", "labels", "fold", "seed"):
+        return f" (default: {'none' if released is None else released})"
+    if name == "method":
+        titles = "; ".join(f"{method.name}: {method.title}" for method in METHODS.values())
+        return f": {titles} (default: {released})"
+    if name == "backbone":
+        networks = "; ".join(f"{method.name}: {', '.join(method.backbones)}" for method in having)
+        return f"; {networks} (default: {released}; demo: {demo})"
+    return f"{prefix} (default: {released}; demo: {demo})"
+
+
+def other_defaults() -> str:
+    """Return, for the end of the help, what methods take by default where it differs."""
+    usual = TrainingOptions()
+    described = []
+    for method in METHODS.values():
+        differing = [
+            f"{name} {value}"
+            for name, value in method.plain(method.released).items()
+            if name != "method" and value != getattr(usual, name)
+        ]
+        if differing:
+            described.append(f"{method.name}: {', '.join(differing)}")
+    return "; ".join(described)
+
+
+def given_options(options: argparse.Namespace) -> Dict[str, Any]:
+    """Return the options of the run that were given, {name: value}: the command line's over those
+    of --config.
     """
-    data, row = options.data or "demo", options.row or "l_cil"
-    given = {
-        field.name: getattr(options, field.name)
-        for field in fields(Preset)
-        if getattr(options, field.name) is not None
-    }
+    if options.row is not None:
+        if options.method not in (None, options.row):
+            raise InputError(f"--row {options.row} and --method {options.method}: give --method")
+        print("mlr train: --row is now called --method, and goes with 0.2.0", file=sys.stderr)
+        options.method = options.row
+    typed = {name: getattr(options, name) for name in definitions()}
+    typed = {name: value for name, value in typed.items() if value is not None}
+    return {**(read_options(Path(options.config)) if options.config else {}), **typed}
+
+
+def resolve(given: Dict[str, Any]) -> "tuple[Method, TrainingOptions]":
+    """Return the method and the options of a new run: what was given, over the method's defaults.
+
+    Raises InputError for options that the method does not have, and a backbone that is not its.
+    """
+    method = method_named(given.get("method", TrainingOptions.method))
     for name in given:
-        if row not in rows_of(name):
-            raise InputError(
-                f"--{name.replace('_', '-')} is not for --row {row}, only for "
-                f"{', '.join(rows_of(name))}"
-            )
-    preset = replace((DEMO if data in DRAWN else RELEASED)[row], **given)
-    if preset.backbone not in BACKBONES[row]:
+        if name not in method.options:
+            having = ", ".join(each.name for each in METHODS.values() if name in each.options)
+            raise InputError(f"{flag(name)} is not for --method {method.name}, only for {having}")
+    on_drawn_data = given.get("data", TrainingOptions.data) in DRAWN
+    options = replace(method.demo if on_drawn_data else method.released, **given)
+    if options.backbone not in method.backbones:
         raise InputError(
-            f"--backbone {preset.backbone} is not for --row {row}: choose one of "
-            f"{', '.join(BACKBONES[row])}"
+            f"--backbone {options.backbone} is not for --method {method.name}: choose one of "
+            f"{', '.join(method.backbones)}"
         )
-    return {
-        "data": data,
-        "labels": options.labels or "emotion",
-        "fold": options.fold,
-        "seed": options.seed or 0,
-        **preset.options(),
-    }
+    return method, options
 
 
-def train(options):
-    given = [
-        name
-        for name, value in vars(options).items()
-        if value is not None and name not in OF_THE_MACHINE
-    ]
-    kept = [name for name in given if name not in MOVED]
-    if options.resume and kept:
-        raise InputError(
-            "a resumed run keeps its own options: leave out "
-            f"--{', --'.join(kept).replace('_', '-')}"
-        )
+def train(options: argparse.Namespace) -> None:
+    """Train as the command line says."""
+    given = given_options(options)
+    if options.folds and given.get("fold") is not None:
+        raise InputError("--fold and --folds: give one of them")
+    if options.print_config:
+        method, resolved = resolve(given)
+        print(written(method.plain(resolved)), end="")
+        return
     if options.resume and not options.out:
         raise InputError("--resume needs --out, the run folder to continue")
     if options.cuda_graphs:
@@ -293,54 +175,82 @@ def train(options):
     require_mxnet()
     if options.tensorboard:
         require_tensorboard()
+    (resume if options.resume else begin)(options, given)
+
+
+def begin(options: argparse.Namespace, given: Dict[str, Any]) -> None:
+    """Train in a new run folder."""
     from mlr.data.drawn import data_folder
+    from mlr.runs.folder import refuse_existing_run
+
+    method, resolved = resolve(given)
+    name = Path(resolved.data).resolve().name
+    out = Path(options.out or f"runs/{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}")
+    refuse_existing_run(out)
+    train_all(options, out, method, resolved, data_folder(resolved.data), options.folds is not None)
+
+
+def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
+    """Go on with the run in --out."""
+    from mlr.methods import method_of
+    from mlr.options.training import options_of
+    from mlr.runs.folder import Run
+    from mlr.runs.folds import fold_folder
+
+    out = Path(options.out)
+    in_folds = fold_folder(out, 1).exists()
+    config = Run.config_of(fold_folder(out, 1) if in_folds else out)
+    resolved = options_of(config)
+    for name, value in given.items():
+        kept = getattr(resolved, name)
+        if name not in MOVED and value != kept and not (in_folds and name == "fold"):
+            raise InputError(
+                f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed run "
+                "keeps its options: leave it out, or start a new run"
+            )
+    folder = images_of(config, "data", given.get("data"), out)
+    if given.get("target") or resolved.target:
+        target = images_of(config, "target", given.get("target"), out)
+        resolved = replace(resolved, target=str(target))
+    train_all(options, out, method_of(config), resolved, folder, in_folds)
+
+
+def train_all(
+    options: argparse.Namespace,
+    out: Path,
+    method: Method,
+    resolved: TrainingOptions,
+    folder: Path,
+    in_folds: bool,
+) -> None:
+    """Train the run, or one of each fold."""
     from mlr.data.manifest import folds_of
-    from mlr.runs.folder import Run, refuse_existing
     from mlr.runs.folds import fold_folder
     from mlr.runtime.context import parse_context
     from mlr.training.run import train_run
+    from mlr.training.session import Machine
 
-    ctx = parse_context(options.ctx)
-    if options.resume:
-        out = Path(options.out)
-        in_folds = fold_folder(out, 1).exists()
-        config = Run.config_of(fold_folder(out, 1) if in_folds else out)
-        resolved, folder = config["options"], found(config, "data", options.data, out)
-        if options.target or resolved.get("target"):
-            resolved = {**resolved, "target": str(found(config, "target", options.target, out))}
-    else:
-        out = Path(
-            options.out
-            or f"runs/{Path(options.data or 'demo').name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
-        )
-        refuse_existing(out)
-        in_folds, resolved = options.folds is not None, resolve(options)
-        folder = data_folder(resolved["data"])
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
-    workers = Workers(options.kvstore)
+    folds: List[Optional[int]] = list(folds_of(folder)) if in_folds else []
+    if in_folds and not folds:
+        raise InputError(f"{folder} is not in folds: leave out --folds")
+    machine = Machine(
+        parse_context(options.ctx),
+        Workers(options.kvstore),
+        options.tensorboard,
+        options.checkpoint_every,
+    )
     try:
         if not in_folds:
-            train_run(
-                out, resolved, folder, ctx, options.tensorboard, options.checkpoint_every, workers
-            )
-            workers.close()
+            train_run(out, method, resolved, folder, machine)
+            machine.workers.close()
             return
-        folds = folds_of(folder)
-        if not folds:
-            raise InputError(f"{folder} is not in folds: leave out --folds")
-        results = [
-            train_run(
-                fold_folder(out, fold),
-                {**resolved, "fold": fold},
-                folder,
-                ctx,
-                options.tensorboard,
-                options.checkpoint_every,
-            )
+        evaluations = [
+            train_run(fold_folder(out, fold), method, replace(resolved, fold=fold), folder, machine)
             for fold in folds
         ]
-        save_folds(results, out, results[0]["split"])
+        save_folds(evaluations, out, evaluations[0]["split"])
     except KeyboardInterrupt as error:
         if not out.exists():
             raise
@@ -350,25 +260,27 @@ def train(options):
         ) from None
 
 
-def found(config, name, given, out):
-    """Return the folder of the data or the target of a run that is resumed.
-
-    It is the one that is given, or where it was in the training.
+def images_of(config: Dict[str, Any], name: str, given: Optional[str], out: Path) -> Path:
+    """Return the folder of the data or the target of a run that is resumed: the one that is given,
+    or where it was in the training.
     """
     from mlr.data.drawn import data_folder
 
     if not config["options"].get(name):
-        raise InputError(f"{out} was trained without --{name}: leave it out")
-    folder = data_folder(given) if given else Path(config[name]["folder"])
+        raise InputError(f"{out} was trained without {flag(name)}: leave it out")
+    recorded = Path(config[name]["folder"])
+    # The same command line again: a relative path may not be meant from where it is typed now.
+    again = given == config["options"][name] and recorded.is_dir()
+    folder = data_folder(given) if given and not again else recorded
     if not folder.is_dir():
         raise InputError(
-            f"{folder}, the folder of the images that {out} was trained on, is not there: "
-            f"give --{name}, the folder where they are now"
+            f"{folder}, the folder of the images that {out} was trained on, is not there: give "
+            f"{flag(name)}, the folder where they are now"
         )
     return folder
 
 
-def enable_cuda_graphs():
+def enable_cuda_graphs() -> None:
     """Have MXNet, which must not be loaded yet, launch its static graphs as CUDA graphs, or say
     that this version can't.
     """
@@ -377,17 +289,16 @@ def enable_cuda_graphs():
     for name, version in installed_builds().items():
         if version_numbers(version) < WITH_CUDA_GRAPHS:
             print(
-                (
-                    f"{name} {version} has no CUDA graphs, they came with 1.8: the static graph "
-                    "(static_alloc, static_shape) is what there is, and is used"
-                ),
+                f"{name} {version} has no CUDA graphs, they came with 1.8: the static graph "
+                "(static_alloc, static_shape) is what there is, and is used",
                 flush=True,
             )
             return
     os.environ[CUDA_GRAPHS] = "1"
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; return the exit code."""
     serve()
     try:
         code = cli.run(parser(), train, argv)
@@ -396,11 +307,11 @@ def main(argv=None):
             raise
         traceback.print_exc()
         code = 1
-    # at a regular end MXNet would wait for the other workers, which wait for this one
+    # At a regular end MXNet would wait for the other workers, which wait for this one.
     if code and in_a_job():
         leave(code)
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(cli.leave_if_stopped(main()))
+    sys.exit(main())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from mlr import cli
 from mlr.errors import InputError
-from mlr.inference.proposals import name_of
-from mlr.options.presets import BOUNDS
+from mlr.options.training import definitions
 from mlr.runtime.installation import require_mxnet
-from mlr.viz.pictures import LONGEST, read_pictures, shrunk
 
 FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # of channels, listed for each branch
+SEEDS = definitions()["seed"].lowest, definitions()["seed"].highest
+LARGEST_IMAGE = definitions()["image_size"].highest
 OF_VIEWS = {
     "label": ("grad-cam", "gram"),
     **dict.fromkeys(
@@ -28,7 +28,7 @@ VIEWS = {
     "grad-cam": "where the deep map speaks for the class",
     "gram": "which pairs of channels of the shallow branches weigh for the class",
     "regions": (
-        "for a run of the row ar: the eight regions that are asked, numbered from the highest score"
+        "the eight affective regions that are asked, numbered from the highest score"
     ),
 }
 
@@ -70,7 +70,7 @@ def parser():
     )
     parser.add_argument(
         "--seed",
-        type=cli.number(int, *BOUNDS["seed"]),
+        type=cli.number(int, *SEEDS),
         metavar="N",
         help="for filters: of the noise that patterns start from (default: 0)",
     )
@@ -82,13 +82,13 @@ def parser():
     )
     parser.add_argument(
         "--jitter",
-        type=cli.number(int, 0, BOUNDS["image_size"][1]),
+        type=cli.number(int, 0, LARGEST_IMAGE),
         metavar="PX",
         help="for filters: random shift before each step (default: 4; 0: off)",
     )
     parser.add_argument(
         "--blur",
-        type=cli.number(float, 0, BOUNDS["image_size"][1]),
+        type=cli.number(float, 0, LARGEST_IMAGE),
         metavar="PX",
         help="for filters: smoothing while ascending (default: 0.6; 0: off)",
     )
@@ -118,43 +118,49 @@ def visualize(options):
                 "another --view"
             )
     require_mxnet()
-    from mlr.inference.predictor import Predictor, row_of
-    from mlr.runs.folder import Run
+    from mlr.methods import METHODS, method_of, open_run, predictor_of
     from mlr.runtime.context import parse_context
     from mlr.viz.figures import save_figure
 
     ctx = parse_context(options.ctx)[0]
-    run = Run.open(options.run)
+    run = open_run(options.run)
     if options.label is not None and options.label not in run.classes:
         raise InputError(
             f"the run has no class {options.label}: choose one of {', '.join(run.classes)}"
         )
-    row = row_of(run.config)
-    if (options.view == "regions") != (row == "ar") or row not in ("ar", "l_cil"):
+    method = method_of(run.config)
+    if options.view not in method.views:
+        having = ", ".join(each.name for each in METHODS.values() if options.view in each.views)
+        instead = f"give --view {' or '.join(method.views)}, or " if method.views else "give "
         raise InputError(
-            f"--view {options.view} can't be drawn of {options.run}, a run of the row {row}: "
-            f"{ {'ar': 'give --view regions', 'l_cil': 'regions are of the row ar, choose another --view'}.get(row, 'give one of the row l_cil or ar') }"
+            f"--view {options.view} can't be drawn of {options.run}, a run of the method "
+            f"{method.name}: {instead}a run of {having}"
         )
-    if row == "ar":
-        save_figure(
-            draw_regions(Predictor.of_run(run, [ctx], options.parameters), options.image), out
-        )
-        print(f"{VIEWS['regions'].partition(':')[0]}: {out}")
-        return
-    pictures, images = read_pictures(options.image, run.config["preprocessing"]["image_size"], ctx)
-    net = run.load_network([ctx], options.parameters)
-    draw = {"filters": draw_filters, "grad-cam": draw_grad_cam, "gram": draw_gram}[options.view]
-    save_figure(draw(run, net, pictures, images, options), out)
+    draw = {
+        "filters": draw_filters,
+        "grad-cam": draw_grad_cam,
+        "gram": draw_gram,
+        "regions": draw_regions,
+    }[options.view]
+    save_figure(draw(predictor_of(run, [ctx], options.parameters), options), out)
     print(f"{VIEWS[options.view].partition(':')[0]}: {out}")
 
 
-def draw_filters(run, net, pictures, images, options):
+def images_seen(predictor, paths):
+    """Return images to be looked at and as the network sees them: see `read_pictures`."""
+    from mlr.viz.pictures import read_pictures
+
+    return read_pictures(paths, predictor.answer.size, predictor.answer.ctx[0])
+
+
+def draw_filters(predictor, options):
     """Return the figure of the strongest filters: two rows for each image and rank, maps above
     patterns.
     """
     from mlr.viz.figures import activation_figure
     from mlr.viz.filters import Ascent, strongest_with_patterns
 
+    pictures, images = images_seen(predictor, options.image)
     given = {
         name: getattr(options, name)
         for name in Ascent._fields
@@ -163,7 +169,7 @@ def draw_filters(run, net, pictures, images, options):
     return activation_figure(
         pictures,
         strongest_with_patterns(
-            net,
+            predictor.net,
             images,
             options.top or 1,
             options.measure or "mean",
@@ -173,19 +179,24 @@ def draw_filters(run, net, pictures, images, options):
     )
 
 
-def draw_grad_cam(run, net, pictures, images, options):
+def draw_grad_cam(predictor, options):
+    """Return the figure of images beside where the deep map speaks for their class."""
     from mlr.viz.attribution import grad_cam
     from mlr.viz.figures import grad_cam_figure
 
-    classes, names = chosen_classes(run, net, images, options.label)
-    return grad_cam_figure(pictures, grad_cam(net, images, classes), names)
+    pictures, images = images_seen(predictor, options.image)
+    classes, names = chosen_classes(predictor, images, options.label)
+    return grad_cam_figure(pictures, grad_cam(predictor.net, images, classes), names)
 
 
-def draw_gram(run, net, pictures, images, options):
+def draw_gram(predictor, options):
+    """Return the figure of images beside which pairs of channels weigh for their class."""
     from mlr.viz.attribution import gram_contributions, strongest_pairs
     from mlr.viz.figures import gram_figure
 
-    classes, names = chosen_classes(run, net, images, options.label)
+    net = predictor.net
+    pictures, images = images_seen(predictor, options.image)
+    classes, names = chosen_classes(predictor, images, options.label)
     contributions = gram_contributions(net, images, classes)
     pairs = [[strongest_pairs(matrix, PAIRS) for matrix in branch] for branch in contributions]
     return gram_figure(
@@ -193,19 +204,25 @@ def draw_gram(run, net, pictures, images, options):
     )
 
 
-def draw_regions(predictor, paths):
+def draw_regions(predictor, options):
     """Return the figure of images beside their regions, with what the image alone says and what it
     says with them.
     """
     import numpy as np
 
     from mlr.data.images import read_image
+    from mlr.inference.proposals import name_of
     from mlr.viz.figures import new_figure, plot_picture, plot_regions
+    from mlr.viz.pictures import LONGEST, shrunk
 
+    paths = options.image
     figure, axes = new_figure(7, 3.4 * len(paths), 2, len(paths))
     for path, (left, right) in zip(paths, axes):
         pixels = read_image(path).asnumpy()
-        found, picture = predictor.regions.predict(pixels, name_of(path)), shrunk(pixels, LONGEST)
+        found, picture = (
+            predictor.answer.regions.predict(pixels, name_of(path)),
+            shrunk(pixels, LONGEST),
+        )
         boxes = found.boxes[found.chosen] * (
             np.tile(picture.shape[1::-1], 2) / np.tile(pixels.shape[1::-1], 2)
         )
@@ -220,15 +237,15 @@ def draw_regions(predictor, paths):
     return figure
 
 
-def chosen_classes(run, net, images, label):
+def chosen_classes(predictor, images, label):
     """Return for each image the number and the name of its class: the one asked for, or the
     predicted one.
     """
     if label is None:
-        classes = net(images).argmax(axis=1).asnumpy().astype(int).tolist()
+        classes = predictor.net(images).argmax(axis=1).asnumpy().astype(int).tolist()
     else:
-        classes = [run.classes.index(label)] * len(images)
-    return classes, [run.classes[number] for number in classes]
+        classes = [predictor.classes.index(label)] * len(images)
+    return classes, [predictor.classes[number] for number in classes]
 
 
 def main(argv=None):

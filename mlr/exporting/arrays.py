@@ -2,20 +2,23 @@
 
 import io
 import json
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Union
 
 import mxnet as mx
 import numpy as np
+from mxnet import gluon
 
 from mlr.errors import InputError
 from mlr.formats.npz import read_npz
-from mlr.model.networks import new_network
 from mlr.model.parameters import infer_shapes, set_parameters
+from mlr.runs.schema import upgraded
 
 # characters of a network's options, and pixels of its images, that are taken for earnest
 LONGEST, LARGEST = 2000, 4096
 
 
-def npz_of(net, config, about):
+def npz_of(net: gluon.HybridBlock, config: Mapping[str, Any], about: Mapping[str, Any]) -> bytes:
     """Return the bytes of an .npz file of a network's parameters and what goes with them. config:
     of the run. about: its `description`.
     """
@@ -36,47 +39,43 @@ def npz_of(net, config, about):
     return file.getvalue()
 
 
-def import_npz(path, ctx=None):
-    """Return the network, hybridized, that an .npz file of `mlr export --format npz` holds, its
-    parameters equal to the bit.
+def network_of(
+    path: Union[str, Path],
+    build: Callable[[Dict[str, Any]], gluon.HybridBlock],
+    ctx: Union[None, mx.Context, List[mx.Context]] = None,
+) -> gluon.HybridBlock:
+    """Return the network, hybridized, that an .npz file of `npz_of` holds.
 
-    ctx: a context or a list (default: the current one). Raises InputError for a file that is
-    damaged, holds objects, describes no network of this package, or has parameters that don't fit
-    it. Nothing in it is run, whoever made it.
+    build: makes the network of the config in the file; other arguments and errors as of
+    `mlr.import_npz`.
     """
     arrays = read_npz(path)
-    options = _network_options(arrays.get("config"), path)
+    config = _config_in(arrays.get("config"), path)
     try:
-        net = new_network(options)
+        net = build(config)
         infer_shapes(net)
     except Exception as error:  # of arguments that were never meant, Gluon raises nearly everything
+        why = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            (
-                "{} describes no network that this package can build ({}): get it again, or export "
-                "it anew"
-            ).format(path, str(error).partition("\n")[0] or type(error).__name__)
+            f"{path} describes no network that this package can build ({why}): get it again, or "
+            "export it anew"
         ) from None
-    set_parameters(
-        net._collect_params_with_prefix(),
-        {name: array for name, array in arrays.items() if "." in name},
-        path,
-        ctx,
-    )
+    parameters = {name: array for name, array in arrays.items() if "." in name}
+    set_parameters(net._collect_params_with_prefix(), parameters, path, ctx)
     net.hybridize(static_alloc=True, static_shape=True)
     return net
 
 
-def _network_options(text, path):
-    """Return what the text of a config.json says of its network, small enough to be built by way of
-    trial.
-    """
+def _config_in(text: Any, path: Union[str, Path]) -> Dict[str, Any]:
+    """Return the config.json in a file, with a network small enough to be built by way of trial."""
     try:
-        options = json.loads(text.item())["network"]
-        if len(json.dumps(options)) > LONGEST or options.get("image_size", 0) > LARGEST:
+        config = upgraded(json.loads(text.item()), path)
+        network = config["network"]
+        if len(json.dumps(network)) > LONGEST or network.get("image_size", 0) > LARGEST:
             raise ValueError("a network too large")
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise InputError(
             f"{path} holds no network of mlr export --format npz: its `config` is missing or "
             "damaged; get it again, or export it anew"
         ) from None
-    return options
+    return config

@@ -1,0 +1,138 @@
+"""The systems of the results table: a file each, found here; nothing else knows them by name.
+
+A file of this package that defines a `mlr.methods.method.Method` adds it.
+"""
+
+import os
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
+
+from mlr import paper
+from mlr.errors import InputError
+from mlr.methods.method import Method
+from mlr.options.training import options_of
+from mlr.runs.shipped import SHIPPED_RUN
+
+if TYPE_CHECKING:
+    import mxnet as mx
+    from mxnet.gluon import HybridBlock
+
+    from mlr.inference.predictor import Predictor
+    from mlr.inference.reading import PathLike
+    from mlr.runs.folder import Run
+
+
+def _found() -> Dict[str, Method]:
+    """Return the methods by name, in the order of the results table, and then the others."""
+    modules = [import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__)]
+    found = {
+        value.name: value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Method)
+    }
+    table = list(paper.PUBLISHED)
+    places = {name: table.index(name) if name in table else len(table) for name in found}
+    return {name: found[name] for name in sorted(found, key=lambda name: (places[name], name))}
+
+
+METHODS = _found()
+
+
+def method_named(name: str) -> Method:
+    """Return a method. Raises InputError where there is none of that name."""
+    if name not in METHODS:
+        raise InputError(f"there is no method {name}: choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def method_of(config: Mapping[str, Any]) -> Method:
+    """Return the method of a run, by its config.json."""
+    return method_named(config["options"]["method"])
+
+
+def finished(run: "Run") -> bool:
+    """Tell whether all epochs of a run are done."""
+    stages = method_of(run.config).stages(options_of(run.config))
+    return len(run.metrics) >= stages[-1].stop
+
+
+def open_run(folder: "PathLike") -> "Run":
+    """Return the run in a folder. Raises InputError where there is none, a file is damaged, or
+    parts of it contradict each other.
+    """
+    from mlr.runs.folder import Run
+
+    run = Run.open(folder)
+    method_of(run.config).check(run.config, run.classes, run.folder / "config.json")
+    return run
+
+
+def load_network(
+    run: "Run", ctx: "Union[mx.Context, List[mx.Context]]", parameters: str = "last"
+) -> "HybridBlock":
+    """Return a run's network, hybridized, on the contexts.
+
+    parameters: "last", after the last epoch, or "best", of the best balanced accuracy on valid.
+    """
+    from mlr.formats.params import read_params
+    from mlr.model.parameters import infer_shapes, set_parameters
+
+    net = method_of(run.config).build(run.config["network"])
+    infer_shapes(net)
+    path = run.verified(f"{parameters}.params")
+    set_parameters(net._collect_params_with_prefix(), read_params(path), path, ctx)
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def predictor_of(run: "Run", ctx: "List[mx.Context]", parameters: str = "last") -> "Predictor":
+    """Return what predicts as a run does. Raises InputError where its files are damaged."""
+    from mlr.inference.predictor import Predictor
+
+    method = method_of(run.config)
+    answer = method.answer(load_network(run, ctx, parameters), run.config, ctx)
+    method.read_answer(answer, run)
+    answer.fuse(f"the network of {run.folder}, {parameters}.params,")
+    return Predictor(answer, run.classes)
+
+
+def load(
+    run: "PathLike" = SHIPPED_RUN,
+    ctx: "Optional[Union[str, mx.Context]]" = None,
+    parameters: str = "last",
+) -> "Predictor":
+    """Return a run as a function from images to predictions.
+
+    run: the folder, the --out of a training (default: the demo's run that ships with the package).
+    ctx: a context, or text as in --ctx, "gpu(0)" or "gpu(0),gpu(1)" (default: the first GPU that
+    MXNet sees, else the CPU). parameters: "last", after the last epoch, or "best", of the best
+    balanced accuracy on valid.
+
+    Raises InputError for a folder that is no run or is damaged, parameters that it has not, and a
+    context that is not there.
+    """
+    from mlr.inference.predictor import on_mxnets_thread
+    from mlr.runtime.context import parse_context
+
+    if parameters not in ("last", "best"):
+        raise InputError(f'parameters are "last" or "best", not {parameters!r}')
+    if not isinstance(run, (str, os.PathLike)):
+        raise InputError(f"a run is the path of its folder, not a {type(run).__name__}")
+    return on_mxnets_thread(lambda: predictor_of(open_run(run), parse_context(ctx), parameters))
+
+
+def import_npz(
+    path: "PathLike", ctx: "Optional[Union[mx.Context, List[mx.Context]]]" = None
+) -> "HybridBlock":
+    """Return the network, hybridized, that an .npz file of `mlr export --format npz` holds, its
+    parameters equal to the bit.
+
+    ctx: a context or a list (default: the current one). Raises InputError for a file that is
+    damaged, holds objects, describes no network of this package, or has parameters that don't fit
+    it. Nothing in it is run, whoever made it.
+    """
+    from mlr.exporting.arrays import network_of
+
+    return network_of(path, lambda config: method_of(config).build(config["network"]), ctx)

@@ -1,9 +1,15 @@
-"""The network of each row, from what config.json says of it."""
+"""A network from its description in config.json, and its pretrained weights."""
 
-from mlr import paper
+from typing import Any, Dict, Mapping
+
+from mxnet.gluon import HybridBlock
+
+from mlr.errors import InputError
+from mlr.model.caffe_weights import load_caffe_weights
 from mlr.model.caffenet import CaffeNet
 from mlr.model.finetuned import FineTuned
 from mlr.model.network import MultiLevelNet
+from mlr.model.pretrained import load_pretrained
 from mlr.model.shallow_only import ShallowOnly
 
 KINDS = {
@@ -13,49 +19,28 @@ KINDS = {
     "caffenet": CaffeNet,
 }
 
-# Of each, by how much the width of its layers is divided.
-CAFFENETS = {"caffenet": 1, "caffenet_slim": paper.NARROW}
 
-# Which maps the shallow branches read, and how wide each branch is.
-TAPS = {
-    "released": (paper.TAPS, paper.BRANCH_WIDTHS),
-    "by-width": (paper.TAPS_BY_WIDTH, paper.BRANCH_WIDTHS),
-    **{tap: ((tap,), (width,)) for tap, width in zip(paper.TAPS, paper.BRANCH_WIDTHS)},
-}
+def new_network(description: Mapping[str, Any]) -> HybridBlock:
+    """Return the network of a description, without parameters.
+
+    description: `kind`, one of KINDS, and the arguments of that class.
+    """
+    arguments = dict(description)
+    return KINDS[arguments.pop("kind")](**arguments)
 
 
-def network_options(preset, classes):
-    """Return what config.json says of a preset's network, for `new_network`. classes: K."""
-    if preset.row in ("l_cil", "shallow"):
-        taps, widths = TAPS[preset.taps]
-        style = {
-            "taps": taps,
-            "widths": widths,
-            "style_width": preset.style_width,
-            "gram_scale": preset.gram_scale,
-        }
-        network = {"classes": classes, "backbone": preset.backbone, **style}
-        return (
-            {"kind": "shallow_only", **network}
-            if preset.row == "shallow"
-            else {"kind": "multi_level", **network, "fusion": preset.fusion}
+def load_weights(net: HybridBlock, source: str) -> Dict[str, Any]:
+    """Put pretrained weights into what of a network can take them; return a record of them.
+
+    source: as of `mlr.model.pretrained.load_pretrained`. Raises InputError where they don't fit.
+    """
+    if source == "none":
+        return {"source": "none"}
+    if not isinstance(net, CaffeNet):
+        return load_pretrained(getattr(net, "backbone", net), source)
+    if source == "zoo":
+        raise InputError(
+            "the Gluon zoo has no CaffeNet: give --pretrained FILE, of DeepSentiBank (.npz) or of "
+            "ImageNet (.onnx), or none"
         )
-    if preset.backbone in CAFFENETS:
-        return {
-            "kind": "caffenet",
-            "classes": paper.SENTIBANK_CONCEPTS if preset.row == "deepsentibank" else classes,
-            "width": CAFFENETS[preset.backbone],
-            "image_size": preset.image_size,
-        }
-    return {
-        "kind": "fine_tuned",
-        "classes": classes,
-        "backbone": preset.backbone,
-        "image_size": preset.image_size,
-    }
-
-
-def new_network(options):
-    """Return the network that `network_options` described, without parameters."""
-    options = dict(options)
-    return KINDS[options.pop("kind", "multi_level")](**options)
+    return load_caffe_weights(net, source)

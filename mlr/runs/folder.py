@@ -1,4 +1,5 @@
-"""A run folder: whole after a stop at any moment, verified when read (mlr/runs/committed.py).
+"""A run folder, as it is read: every file verified (mlr/runs/committed.py). `mlr.runs.writing` is
+how it is written.
 
 config.json          resolved options, network, preprocessing, data, argv, versions, git commit
 classes.json         class names in label order
@@ -17,44 +18,26 @@ tensorboard/         where it was asked for, the metrics for TensorBoard: made a
                      metrics.jsonl, so not in SHA256SUMS
 """
 
-import csv
-import io
-import json
-import os
-import shutil
-import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
-import mxnet as mx
+import numpy as np
 
 from mlr.errors import InputError
-from mlr.formats.json import parse_json, read_json, read_json_lines
-from mlr.formats.params import read_params, write_params
-from mlr.model.networks import new_network
-from mlr.model.parameters import infer_shapes, parameter_arrays, set_parameters
-from mlr.options.presets import BY_GRADIENTS, Preset
+from mlr.formats.json import read_json, read_json_lines
+from mlr.formats.params import read_params
 from mlr.runs.committed import SUMS, CommittedFolder
-from mlr.runs.schema import (
-    Refused,
-    checked_classes,
-    checked_config,
-    checked_metrics,
-    checked_progress,
-)
-from mlr.runs.tensorboard import EventFile
-from mlr.runtime.files import STAGED, link, sync
-from mlr.training import loop
-from mlr.training.optimizer import optimizer_arrays, restore_optimizer
+from mlr.runs.schema import checked_classes, checked_config, checked_metrics, checked_progress
 
 EVENTS = "tensorboard"
-# where it is, parameters, optimizer: what a training goes on from
+# Where it is, parameters, optimizer: what a training goes on from.
 EPOCH = "metrics.jsonl", "last.params", "optimizer.params"
 PREVIOUS = tuple("previous." + name.replace("last.", "") for name in EPOCH)
 STEP = "step.json", "step.params", "step.optimizer.params"
+BEST = "best.params"
 
 
-def refuse_existing(folder):
+def refuse_existing_run(folder: Union[str, Path]) -> None:
     """Raise InputError where a new run's folder exists already."""
     if Path(folder).exists():
         raise InputError(
@@ -63,307 +46,105 @@ def refuse_existing(folder):
         )
 
 
-def refuse_unreadable(folder: Path, config: dict, classes: list) -> None:
-    """Raise InputError where a run folder of this config and these classes could not be opened."""
-    paths = [Path(folder) / name for name in ("config.json", "classes.json")]
-    try:
-        config, classes = (
-            parse_json(_json(value), path, "no run can be made of it")
-            for value, path in zip((config, classes), paths)
-        )
-        checked_classes(classes, checked_config(config, paths[0]), paths[1])
-    except Refused as error:
-        raise InputError(
-            f"no run can be made of this, as it could not be opened again: {error.found}"
-        ) from None
-
-
 class Run:
-    """A run folder. Attributes: `folder`, `config` and `classes` as in the files, `metrics` a list
-    of dicts, one an epoch.
+    """What is in a run folder; nothing of it is written.
+
+    Attributes: `folder`; `config` and `classes` as in the files; `metrics`, a list of dicts, one an
+    epoch.
     """
 
-    def __init__(self, folder, config, classes, metrics=()):
+    def __init__(
+        self,
+        folder: Union[str, Path],
+        config: Dict[str, Any],
+        classes: List[str],
+        metrics: Iterable[Dict[str, Any]] = (),
+    ):
         self.folder, self._files = Path(folder), CommittedFolder(folder)
         self.config, self.classes, self.metrics = config, classes, list(metrics)
-        self._events = None
 
     @classmethod
-    def create(cls, folder, config, classes):
-        """Return a new run in a folder that must not exist yet, else InputError.
+    def open(cls, folder: Union[str, Path]) -> "Run":
+        """Return the run in a folder. Raises InputError where there is none or a file is damaged.
 
-        That is raised, too, where the run could not be opened again.
-        """
-        refuse_existing(folder)
-        refuse_unreadable(folder, config, classes)
-        folder = Path(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # A folder that is there is a run: it is filled under another name.
-        filled = folder.with_name(f".{folder.name}.{os.getpid():d}")
-        try:
-            filled.mkdir()
-            CommittedFolder(filled).commit(
-                {"config.json": _json(config), "classes.json": _json(classes)}
-            )
-            os.rename(str(filled), str(folder))
-        except BaseException:
-            shutil.rmtree(str(filled), ignore_errors=True)
-            raise
-        sync(folder.parent)
-        return cls(folder, config, classes)
-
-    @classmethod
-    def open(cls, folder):
-        """Return the run in a folder. Raises InputError where there is none or a file is
-        damaged.
+        Whether its parts fit each other is checked by `mlr.methods.open_run`.
         """
         run = cls._found(folder)
         run._read()
         return run
 
     @classmethod
-    def resumed(cls, folder):
-        """Return the run in a folder, to go on with, locked, and, where its newest checkpoint is
-        damaged, back at the one before.
+    def config_of(cls, folder: Union[str, Path]) -> Dict[str, Any]:
+        """Return the config of the run in a folder, whatever else there may be damaged.
 
-        Raises InputError where there is no run, another process trains in it, or no checkpoint is
-        whole.
-        """
-        run = cls._found(folder)
-        run.lock()
-        try:
-            run._repair()
-            run._read()
-        except BaseException:
-            run.unlock()
-            raise
-        return run
-
-    @classmethod
-    def config_of(cls, folder):
-        """Return the config of the run in a folder, whatever else there may be damaged, with
-        InputError as `open`.
+        Raises InputError as `open`.
         """
         return cls._found(folder)._config()
 
     @classmethod
-    def _found(cls, folder):
+    def _found(cls, folder: Union[str, Path]) -> "Run":
         if not (Path(folder) / SUMS).is_file():
             raise InputError(
                 f"{folder} is not a run folder (it has no {SUMS}): give the --out of a training"
             )
-        return cls(folder, None, None)
+        return cls(folder, {}, [])
 
-    def _read(self):
+    def _read(self) -> None:
         self.config = self._config()
         path = self.verified("classes.json")
-        self.classes = checked_classes(read_json(path), self.config, path)
-        if self.has("metrics.jsonl"):
-            self.metrics = _metrics(self.verified("metrics.jsonl"))
+        self.classes = checked_classes(read_json(path), path)
+        if self.has(EPOCH[0]):
+            self.metrics = metrics_in(self.verified(EPOCH[0]))
 
-    def _config(self):
+    def _config(self) -> Dict[str, Any]:
         path = self.verified("config.json")
         return checked_config(read_json(path), path)
 
-    def lock(self):
-        """Keep all others from training in this folder until `unlock`. Raises InputError where
-        another was first.
-        """
-        self._files.lock()
-
-    def unlock(self):
-        self._files.unlock()
-
     @property
-    def finished(self) -> bool:
-        """Whether all its epochs are done."""
-        preset = Preset.of_run(self.config["options"])
-        return len(self.metrics) >= (preset.stages()[-1].stop if preset.row in BY_GRADIENTS else 1)
-
-    @property
-    def begun(self):
+    def begun(self) -> bool:
         """Whether there is a checkpoint."""
         return bool(self.metrics) or self.has(STEP[0])
 
-    def has(self, name):
+    def has(self, name: str) -> bool:
         """Tell whether a file was committed."""
         return self._files.has(name)
 
-    def sha256(self, name):
+    def sha256(self, name: str) -> str:
         """Return the SHA-256 of a committed file."""
         return self._files.sums()[name]
 
-    def parameters(self):
-        """Return the number of trained parameters: without the running statistics of batch norm."""
-        arrays = read_params(self.verified("last.params"))
-        return sum(
-            array.size
-            for name, array in arrays.items()
-            if not name.endswith(("running_mean", "running_var"))
-        )
-
-    def save_files(self, contents):
-        """Commit further files of the run. contents: {name: text, or a function that writes a
-        path}.
-        """
-        self._files.commit(contents)
-
-    def move(self, described: dict) -> None:
-        """Commit where the images of the training are now.
-
-        described: {"data" or "target": what config.json says of them, of which `folder` is new}.
-        """
-        moved = {
-            name: {**self.config[name], "folder": now["folder"]} for name, now in described.items()
-        }
-        if any(self.config[name] != now for name, now in moved.items()):
-            self.config.update(moved)
-            self.save_files({"config.json": _json(self.config)})
-
-    def files_of(self, parameters: str) -> dict:
+    def files_of(self, parameters: str) -> Dict[str, str]:
         """Return {name: SHA-256} of what a prediction by the "last" or "best" parameters is of."""
+        checkpoints = {*EPOCH, *PREVIOUS, *STEP, BEST} - {f"{parameters}.params"}
         return {
             name: digest
             for name, digest in self._files.sums().items()
-            if name in (parameters + ".params", "svm.params")
+            if name.endswith(".params") and name not in checkpoints
         }
 
-    def save_epoch(self, net, trainer, metrics):
-        """Commit the state after an epoch. metrics: this epoch's line of metrics.jsonl; with
-        `target` where it is of a transfer's target.
+    def parameters(self) -> int:
+        """Return the number of trained parameters: without the running statistics of batch norm."""
+        arrays = read_params(self.verified("last.params"))
+        running = "running_mean", "running_var"
+        return sum(array.size for name, array in arrays.items() if not name.endswith(running))
+
+    def checkpoint(
+        self,
+    ) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray], Optional[Dict[str, Any]]]:
+        """Return the last state that was committed: parameters, optimizer, and where it is within
+        an epoch, the fields of a `mlr.training.loop.Progress`, None at the end of one.
         """
-        moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
-        checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / "metrics.jsonl")
-        self.metrics.append(metrics)
-        contents = {
-            "metrics.csv": _csv_lines(self.metrics),
-            **dict(zip(EPOCH, (_json_lines(self.metrics), *_state(net, trainer)))),
-        }
-        on_valid = [
-            line["valid_balanced_accuracy"]
-            for line in self.metrics
-            if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")
-        ]
-        if on_valid and on_valid[-1] >= max(on_valid):
-            contents["best.params"] = lambda path: link(
-                self.folder / ("last.params" + STAGED), path
-            )
-        self._files.commit(contents, moved, removed=STEP)
-        if self._events:
-            self._events.add(metrics)
+        within = self.has(STEP[0])
+        where, parameters, optimizer = map(self.verified, STEP if within else EPOCH)
+        progress = checked_progress(read_json(where), where) if within else None
+        return read_params(parameters), read_params(optimizer), progress
 
-    def save_step(self, net, trainer, progress):
-        """Commit the state within an epoch, at a `mlr.training.loop.Progress`."""
-        content = _json(asdict(progress))
-        checked_progress(json.loads(content), self.folder / STEP[0])
-        self._files.commit(dict(zip(STEP, (content, *_state(net, trainer)))))
+    def checkpoint_files(self) -> Tuple[Path, Path]:
+        """Return the files of the last state's parameters and optimizer, for errors."""
+        _, parameters, optimizer = STEP if self.has(STEP[0]) else EPOCH
+        return self.folder / parameters, self.folder / optimizer
 
-    def write_events(self, wanted=False):
-        """Where it is wanted, or was of a run that goes on, write every epoch's metrics for
-        TensorBoard, too, into tensorboard/.
-
-        Raises InputError where tensorboardX is not installed, or tensorboard/ leads elsewhere.
-        """
-        if (self.folder / EVENTS).is_symlink():
-            raise InputError(
-                f"{self.folder / EVENTS} is a link, and event files are replaced in it: put a "
-                "folder in its place, or remove it"
-            )
-        if wanted or (self.folder / EVENTS).exists():
-            self._events = EventFile(self.folder / EVENTS, self.metrics)
-
-    def restore(self, net, trainer):
-        """Put the last state that was committed into a materialized network and its trainer. Return
-        the Progress within the epoch that was under way, None where the last is that after an
-        epoch, or there is none.
-        """
-        if not self.begun:
-            return None
-        where, parameters, optimizer = map(self.verified, STEP if self.has(STEP[0]) else EPOCH)
-        set_parameters(net._collect_params_with_prefix(), read_params(parameters), parameters)
-        restore_optimizer(trainer, read_params(optimizer), optimizer)
-        return (
-            loop.Progress(**checked_progress(read_json(where), where))
-            if self.has(STEP[0])
-            else None
-        )
-
-    def _repair(self):
-        """Go back to a checkpoint that is whole."""
-        damaged = [name for name in self._files.sums() if not self._files.find(name)]
-        if set(EPOCH) & set(damaged):
-            whole = self.has(PREVIOUS[0]) and not set(PREVIOUS) & set(damaged)
-            names = " and ".join(str(self.folder / name) for name in damaged)
-            if not whole:
-                raise InputError(
-                    f"{names}: missing, damaged or changed (SHA-256), and there is no whole "
-                    "checkpoint of the epoch before: restore it from a copy, or train again"
-                )
-            metrics = _metrics(self._files.find(PREVIOUS[0]))
-            _warn(
-                f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint "
-                f"before, after epoch {len(metrics):d}"
-            )
-            self._files.commit(
-                {"metrics.csv": _csv_lines(metrics)},
-                dict(zip(PREVIOUS, EPOCH)),
-                removed=(*PREVIOUS, *STEP),
-            )
-        elif set(STEP) & set(damaged):
-            _warn(
-                (
-                    "{}: missing, damaged or changed (SHA-256); going on from the checkpoint "
-                    "before, "
-                    "{}"
-                ).format(
-                    " and ".join(str(self.folder / name) for name in damaged if name in STEP),
-                    "after the last epoch" if self.has(EPOCH[0]) else "the training's start",
-                )
-            )
-            self._files.commit({}, removed=STEP)
-        elif set(PREVIOUS) & set(damaged):
-            self._files.commit({}, removed=PREVIOUS)
-        if "best.params" in damaged:
-            _warn(
-                f"{self.folder / 'best.params'} is missing, damaged or changed (SHA-256): the "
-                "best epoch's parameters are lost, unless a later epoch is better"
-            )
-            self._files.commit({}, removed=["best.params"])
-        if "metrics.csv" in damaged and self._files.find("metrics.jsonl"):
-            self._files.commit(
-                {"metrics.csv": _csv_lines(_metrics(self._files.find("metrics.jsonl")))}
-            )
-
-    def ship(self, folder):
-        """Write what prediction needs into a new folder: without the best parameters and the
-        optimizer's state.
-        """
-        shipped = Run.create(folder, self.config, self.classes)
-        shipped.metrics = self.metrics
-        shipped.save_files(
-            {
-                "metrics.jsonl": _json_lines(self.metrics),
-                **{
-                    name: lambda path, name=name: shutil.copyfile(str(self.verified(name)), path)
-                    for name in self._files.sums()
-                    if name.endswith(".params")
-                    and name not in ("best.params", *EPOCH[2:], *PREVIOUS, *STEP)
-                },
-            }
-        )
-
-    def load_network(self, ctx, parameters="last"):
-        """Return the trained network, hybridized, on the contexts. parameters: "last" or "best" (on
-        valid).
-        """
-        net = new_network(self.config["network"])
-        infer_shapes(net)
-        path = self.verified(parameters + ".params")
-        set_parameters(net._collect_params_with_prefix(), read_params(path), path, ctx)
-        net.hybridize(static_alloc=True, static_shape=True)
-        return net
-
-    def verified(self, name):
+    def verified(self, name: str) -> Path:
         """Return the path of a file of the run whose content is the one that was committed.
 
         Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files
@@ -375,10 +156,12 @@ class Run:
                 "copy, or train again"
             )
         if not self.has(name):
-            raise InputError(
-                f"run folder {self.folder} has no {name}: "
-                f"{'its data has no split valid to choose an epoch by, or the system is fitted at once' if self.metrics else 'the training stopped before its first epoch ended'}"
+            why = (
+                "its data has no split valid to choose an epoch by, or the system is fitted at once"
+                if self.metrics
+                else "the training stopped before its first epoch ended"
             )
+            raise InputError(f"run folder {self.folder} has no {name}: {why}")
         path = self._files.find(name)
         if not path:
             raise InputError(
@@ -388,61 +171,6 @@ class Run:
         return path
 
 
-class Follower(Run):
-    """The run of a worker that is not the first of several: it reads what there is, and leaves all
-    writing to the first.
-    """
-
-    @classmethod
-    def create(cls, folder, config, classes):
-        return cls(folder, config, classes)
-
-    def lock(self):
-        pass
-
-    unlock = lock
-
-    def save_files(self, contents):
-        pass
-
-    def save_epoch(self, net, trainer, metrics):
-        self.metrics.append(metrics)
-
-    def write_events(self, wanted=False):
-        pass
-
-
-def _state(net, trainer):
-    """Return what to write parameters and optimizer with, two functions of a path."""
-    # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait
-    # for it by itself.
-    mx.nd.waitall()
-    parameters = parameter_arrays(net._collect_params_with_prefix())
-    optimizer = optimizer_arrays(trainer)
-    return lambda path: write_params(path, parameters), lambda path: write_params(path, optimizer)
-
-
-def _warn(text):
-    print("warning: " + text, file=sys.stderr, flush=True)
-
-
-def _json(value):
-    return json.dumps(value, indent=2) + "\n"
-
-
-def _metrics(path):
+def metrics_in(path: Path) -> List[Dict[str, Any]]:
+    """Return what metrics.jsonl holds, checked."""
     return checked_metrics(read_json_lines(path), path)
-
-
-def _json_lines(rows):
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def _csv_lines(rows):
-    text = io.StringIO()
-    table = csv.DictWriter(
-        text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n"
-    )
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()

@@ -33,7 +33,7 @@ def _git_commit():
     None where it is installed without one, be it into somebody's repository.
     """
     path = Path(__file__).resolve()
-    top = path.parents[1]
+    top = path.parents[2]
     # A hook of somebody's repository sets the variables that say which one is meant.
     others = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"
     environment = {name: value for name, value in os.environ.items() if name not in others}

@@ -15,7 +15,7 @@ from mlr.runs.folder import Run
 from mlr.runs.schema import REMEASURE, checked_evaluation
 
 # of the demo, made by make results
-SHIPPED_RESULTS = Path(__file__).parents[1] / "docs" / "results"
+SHIPPED_RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 METRICS = {
     "accuracy": "accuracy",

@@ -2,26 +2,25 @@
 come from somebody who means harm.
 """
 
-from typing import Callable, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple
 
 from mlr import paper
 from mlr.errors import InputError, shown
-from mlr.model.networks import network_options
-from mlr.options.presets import BACKBONES, BOUNDS, ROWS, Preset
+from mlr.options.option import LARGEST, LONGEST
+from mlr.options.training import definitions
 
-LONGEST = 4096  # characters of a path, a name or an argument: Linux's own limit
+FORMAT = 2  # of config.json; runs of 0.1.0 have none
 MOST_CLASSES = 10000
-LARGEST = 1e300  # of a number that has no other bounds
 REMEASURE = "measure the run again, with mlr evaluate"
 CAUSE = "it was not written by this package, or is damaged: restore it from a copy, or train again"
-
-
-class Refused(InputError):
-    """What no file of a run may hold. Attribute: `found`, what and where, without a cause."""
-
-    def __init__(self, found, cause=CAUSE):
-        super().__init__(f"{found}; {cause}")
-        self.found = found
+# What config.json of 0.1.0 did not say yet.
+NETWORK_BEFORE = {
+    "kind": "multi_level",
+    "taps": paper.TAPS,
+    "widths": paper.BRANCH_WIDTHS,
+    "gram_scale": 1.0,
+    "fusion": "concat",
+}
 
 
 class Rule(NamedTuple):
@@ -70,49 +69,15 @@ TEXT = Rule(
 )
 PART = number(0, 1)
 
-PRESET = {  # options that runs from before there were such may lack
-    "row": one_of(*ROWS),
-    "backbone": TEXT,
-    "pretrained": TEXT,
-    "taps": one_of("released", "by-width", *paper.TAPS),
-    "fusion": one_of("concat", "add", "multiply"),
-    "style_width": whole(*BOUNDS["style_width"]),
-    "gram_scale": number(0, above=True),
-    "image_size": whole(*BOUNDS["image_size"]),
-    "augmentation": one_of("released", "gentle", "crop"),
-    "pipeline": one_of("cached", "released"),
-    "loss": one_of("class_imbalance", "cross_entropy"),
-    "loss_form": one_of("released", "written"),
-    "gamma": number(0),
-    "batch_size": whole(*BOUNDS["batch_size"]),
-    "epochs": whole(*BOUNDS["epochs"]),
-    "optimizer": one_of("sgd", "adam"),
-    "learning_rate": number(0, above=True),
-    "new_layers_rate": number(0, above=True),
-    "weight_decay": number(0),
-    "schedule": one_of("step", "step-ar", "cosine"),
-    "rounds": whole(*BOUNDS["rounds"]),
-    "target": or_none(TEXT),
-    "proposals": TEXT,
-    "svm_kernel": one_of("linear", "rbf"),
-    "svm_c": number(0, above=True),
-    "svm_class_weight": one_of("balanced", "none"),
-}
 DATA = {"folder": TEXT, "sha256": TEXT, "manifest": or_none(TEXT)}
 HASHES = Rule(
     lambda value: isinstance(value, dict) and all(map(TEXT.holds, value.values())),
     "an object of SHA-256 by name",
 )
-FOLD = or_none(whole(1, 1000))
 CONFIG = {
-    "options": {
-        "data": TEXT,
-        "labels": one_of("emotion", "sentiment"),
-        "fold": FOLD,
-        "seed": whole(*BOUNDS["seed"]),
-    },
-    "network": {"classes": whole(2, MOST_CLASSES)},
-    "preprocessing": {"image_size": whole(*BOUNDS["image_size"])},
+    "options": {},
+    "network": {"kind": TEXT, "classes": whole(2, MOST_CLASSES)},
+    "preprocessing": {"image_size": whole(1, 10**5)},
     "data": DATA,
     "pretrained": {"source": TEXT},
     "contexts": list_of(TEXT),
@@ -121,21 +86,16 @@ CONFIG = {
     "threads": or_none(TEXT),
     "versions": {"mxnet": TEXT},
 }
-# What networks were before config.json said it.
-NETWORK_BEFORE = {
-    "kind": "multi_level",
-    "taps": paper.TAPS,
-    "widths": paper.BRANCH_WIDTHS,
-    "gram_scale": 1.0,
-    "fusion": "concat",
-}
 EVALUATION = {
-    **dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "worst_recall"), PART),
-    "majority_rate": PART,
+    **dict.fromkeys(
+        ("accuracy", "balanced_accuracy", "macro_f1", "worst_recall", "majority_rate"), PART
+    ),
     "images": whole(1, 10**9),
     "split": one_of("train", "valid", "test"),
-    **DATA,
-    "fold": FOLD,
+    "folder": TEXT,
+    "sha256": TEXT,
+    "manifest": or_none(TEXT),
+    "fold": or_none(whole(1, 1000)),
     "parameters": one_of("last", "best"),
     "files": HASHES,
 }
@@ -143,73 +103,81 @@ PROGRESS = {
     "epoch": whole(0, 10**9),
     "step": whole(0, 10**9),
     "loss": number(-LARGEST),
-    "hits": number(0),
+    "correct": number(0),
     "images": whole(0, 10**12),
     "seconds": number(0),
 }
 
 
-def checked_config(config, path):
-    """Return what config.json holds. Raises InputError where anything that this package reads of it
-    is missing, of a wrong type, out of range or unknown, or where its parts contradict each other:
-    the network is the one that the options describe.
+class Refused(InputError):
+    """Something that no file of a run may hold.
 
-    path: the file's, for the error. What it doesn't know is left alone.
+    Attribute: `found`, what and where, without the cause, which depends on who made it.
     """
+
+    def __init__(self, found: str, cause: str = CAUSE):
+        super().__init__(f"{found}; {cause}")
+        self.found = found
+
+
+def checked_config(config: Any, path: Any) -> Dict[str, Any]:
+    """Return what config.json holds, in the present format.
+
+    Raises Refused where anything that this package reads of it is missing, of a wrong type, out of
+    range or unknown. Whether its parts fit each other, the run's method knows:
+    `mlr.methods.method.Method.check`. path: the file's, for the error. What the package doesn't
+    know of it is left alone.
+    """
+    _check(config, {"options": {}, "network": {}}, path)
+    config = upgraded(config, path)
     _check(config, CONFIG, path)
-    options, network = config["options"], config["network"]
-    _check(
-        options, {name: rule for name, rule in PRESET.items() if name in options}, path, "options."
-    )
+    options, known = config["options"], definitions()
+    for name, value in options.items():
+        if name not in known:
+            raise refused(path, f"options.{name}", value, "no such option")
+        if not known[name].holds(value):
+            raise refused(path, f"options.{name}", value, known[name].expected)
+    _check(options, {"data": TEXT, "method": TEXT, "seed": number(0)}, path, "options.")
     described = ("data", "target") if options.get("target") else ("data",)
     _check(config, dict.fromkeys(described, DATA), path)
     for name in described:
-        if "splits" in config[name]:
-            _check(config[name], {"splits": HASHES}, path, name + ".")
-    _check(
-        config["pretrained"],
-        {"sha256": TEXT} if "sha256" in config["pretrained"] else {},
-        path,
-        "pretrained.",
-    )
-    preset = Preset.of_run(options)
-    _check(
-        options,
-        {"backbone": one_of(*BACKBONES[preset.row])} if "backbone" in options else {},
-        path,
-        "options.",
-    )
-    _check(
-        config, {"features": one_of("fc7", "fc8")} if preset.row == "deepsentibank" else {}, path
-    )
-    _check(config, {"preprocessing": {"image_size": one_of(preset.image_size)}}, path)
-    said = {**NETWORK_BEFORE, **network} if preset.row == "l_cil" else network
-    wanted = network_options(preset, network["classes"])
-    for name in (*wanted, *said):
-        given, value = said.get(name), wanted.get(name)
-        if name not in said or name not in wanted or _plain(given) != _plain(value):
-            raise _refused(path, f"network.{name}", given, f"{value}, by its options")
+        splits = {"splits": HASHES} if "splits" in config[name] else {}
+        _check(config[name], splits, path, f"{name}.")
+    digest = {"sha256": TEXT} if "sha256" in config["pretrained"] else {}
+    _check(config["pretrained"], digest, path, "pretrained.")
     return config
 
 
-def checked_classes(classes, config, path):
-    """Return what classes.json holds: as many different names as the network of a checked config
-    has outputs. Raises InputError otherwise.
-    """
-    count = config["network"]["classes"]
-    if Preset.of_run(config["options"]).row == "deepsentibank":  # its network names concepts
-        count = (
-            len(classes)
-            if isinstance(classes, list) and 2 <= len(classes) <= MOST_CLASSES
-            else "2 or more"
+def upgraded(config: Dict[str, Any], path: Any) -> Dict[str, Any]:
+    """Return a config.json in the present format: 0.1.0 wrote none, and called a method a row."""
+    number_ = config.get("format", 1)
+    if type(number_) is not int or number_ not in (1, FORMAT):
+        raise Refused(
+            f"{path}: format is {shown(ascii(number_), 80)}, and this version of mlr reads 1 and "
+            f"{FORMAT}",
+            "upgrade mlr",
         )
+    if number_ == FORMAT:
+        return config
+    options = dict(config["options"])
+    options["method"] = options.pop("row", "l_cil")
+    if "augmentation" in options:
+        options.setdefault("pipeline", "released")  # the only one, before there was another
+    network = dict(config["network"])
+    if network.get("kind", "multi_level") == "multi_level":
+        network = {**NETWORK_BEFORE, **network}
+    return {**config, "format": FORMAT, "options": options, "network": network}
+
+
+def checked_classes(classes: Any, path: Any) -> List[str]:
+    """Return what classes.json holds, different names. Raises Refused otherwise."""
     if (
         not isinstance(classes, list)
-        or len(classes) != count
+        or not 2 <= len(classes) <= MOST_CLASSES
         or not all(TEXT.holds(name) and name for name in classes)
         or len(set(classes)) != len(classes)
     ):
-        raise _refused(path, "the list of classes", classes, f"{count} different names")
+        raise refused(path, "the list of classes", classes, "at least two different names")
     return classes
 
 
@@ -236,9 +204,11 @@ def checked_progress(progress, path):
     """Return what step.json holds, the fields of a `mlr.training.loop.Progress`. Raises InputError
     otherwise.
     """
+    if isinstance(progress, dict) and "hits" in progress:  # as 0.1.0 wrote it
+        progress = {"correct" if name == "hits" else name: progress[name] for name in progress}
     _check(progress, PROGRESS, path)
     if set(progress) != set(PROGRESS):
-        raise _refused(path, "it", progress, ", ".join(PROGRESS))
+        raise refused(path, "it", progress, ", ".join(PROGRESS))
     return progress
 
 
@@ -248,7 +218,7 @@ def checked_kept(kept, images, path):
     """
     _check(kept, {"kept": list_of(whole(0, images - 1))}, path)
     if not kept["kept"] or len(set(kept["kept"])) != len(kept["kept"]):
-        raise _refused(path, "kept", kept["kept"], "different numbers, at least one")
+        raise refused(path, "kept", kept["kept"], "different numbers, at least one")
     return kept["kept"]
 
 
@@ -266,13 +236,13 @@ def checked_evaluation(evaluation, path):
 def _check(value, rules, path, prefix=""):
     """rules: {name: Rule, or a dict of rules for what is inside}."""
     if not isinstance(value, dict):
-        raise _refused(
+        raise refused(
             path, prefix.rstrip("., ") or "it", value, f"an object with {', '.join(rules)}"
         )
     for name, rule in rules.items():
         inside = isinstance(rule, dict)
         if name not in value:
-            raise _refused(
+            raise refused(
                 path,
                 prefix + name,
                 None,
@@ -281,11 +251,11 @@ def _check(value, rules, path, prefix=""):
         if inside:
             _check(value[name], rule, path, prefix + name + ".")
         elif not rule.holds(value[name]):
-            raise _refused(path, prefix + name, value[name], rule.expected)
+            raise refused(path, prefix + name, value[name], rule.expected)
 
 
-def _plain(value):
-    """JSON has no tuples, and no difference of 1 and 1.0; True is no number."""
+def plain(value: Any) -> Any:
+    """Return a value as JSON compares it: JSON has no tuples, and no difference of 1 and 1.0; True is no number."""
     return (
         list(value)
         if isinstance(value, tuple)
@@ -295,5 +265,6 @@ def _plain(value):
     )
 
 
-def _refused(path, name, value, expected):
+def refused(path: Any, name: str, value: Any, expected: Any) -> Refused:
+    """Return the error of a value that is not what it must be."""
     return Refused(f"{path}: {shown(name, 80)} is {shown(ascii(value), 80)}, expected {expected}")

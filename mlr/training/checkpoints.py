@@ -1,7 +1,40 @@
-"""Checkpoints within an epoch."""
+"""The state of a training as arrays: saved within an epoch and after it, and restored."""
+
+from dataclasses import asdict
+from typing import Any, Dict, Optional, Tuple
+
+import mxnet as mx
+from mxnet import gluon
 
 from mlr.errors import Interrupted
-from mlr.runtime.signals import NAMES
+from mlr.model.parameters import parameter_arrays, set_parameters
+from mlr.runs.folder import Run
+from mlr.runs.writing import RunWriter
+from mlr.runtime.signals import NAMES, Postponed
+from mlr.training.loop import Progress
+from mlr.training.optimizer import optimizer_arrays, restore_optimizer
+
+
+def state_of(net: gluon.HybridBlock, trainer: gluon.Trainer) -> Tuple[Dict[str, Any], ...]:
+    """Return the arrays of the parameters and of the optimizer, each by name."""
+    # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait
+    # for it by itself.
+    mx.nd.waitall()
+    return parameter_arrays(net._collect_params_with_prefix()), optimizer_arrays(trainer)
+
+
+def restore(run: Run, net: gluon.HybridBlock, trainer: gluon.Trainer) -> Optional[Progress]:
+    """Put the last state that was committed into a materialized network and its trainer.
+
+    Return where it is within an epoch, None after one, or where nothing was committed yet.
+    """
+    if not run.begun:
+        return None
+    parameters, optimizer, progress = run.checkpoint()
+    parameters_file, optimizer_file = run.checkpoint_files()
+    set_parameters(net._collect_params_with_prefix(), parameters, parameters_file)
+    restore_optimizer(trainer, optimizer, optimizer_file)
+    return Progress(**progress) if progress else None
 
 
 class Checkpoints:
@@ -9,31 +42,34 @@ class Checkpoints:
     postponed.
     """
 
-    def __init__(self, run, net, trainer, steps, every, postponed):
-        self._state, self._save, self._steps, self._every, self._postponed = (
-            (net, trainer),
-            run.save_step,
-            steps,
-            every,
-            postponed,
-        )
+    def __init__(
+        self,
+        run: RunWriter,
+        net: gluon.HybridBlock,
+        trainer: gluon.Trainer,
+        steps: int,
+        every: Optional[int],
+        postponed: Postponed,
+    ):
+        """steps: of an epoch, for the message."""
+        self._run, self._net, self._trainer = run, net, trainer
+        self._steps, self._every, self._postponed = steps, every, postponed
 
     @property
-    def stopping(self):
+    def stopping(self) -> bool:
+        """Whether a signal asked for an end."""
         return self._postponed.signal is not None
 
-    def due(self, step):
+    def due(self, step: int) -> bool:
         """Tell whether to save after a step, by the number of steps that are done in its epoch."""
-        return self.stopping or self._every and step % self._every == 0
+        return self.stopping or bool(self._every and step % self._every == 0)
 
-    def save_step(self, progress):
+    def save_step(self, progress: Progress) -> None:
         """Save the state within an epoch. Raises Interrupted where a signal asked for it."""
-        self._save(*self._state, progress)
+        self._run.save_step(state_of(self._net, self._trainer), asdict(progress))
         if self.stopping:
             raise Interrupted(
-                (
-                    f"{NAMES[self._postponed.signal]} in epoch {progress.epoch + 1:d}, after step "
-                    f"{progress.step:d} of {self._steps:d}, and saved"
-                ),
+                f"{NAMES[self._postponed.signal]} in epoch {progress.epoch + 1}, after step "
+                f"{progress.step} of {self._steps}, and saved",
                 self._postponed.signal,
             )

@@ -5,24 +5,28 @@ import math
 import random
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple
 
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, nd
+from mxnet import autograd, gluon, nd
 from tqdm import tqdm
 
+from mlr.data.loader import Batches
 from mlr.errors import RunError
 from mlr.inference.forward import predict, split_batch
 from mlr.training.distributed import Workers
 from mlr.training.metrics import classification_metrics
 from mlr.training.optimizer import set_learning_rate
 
+Batch = Tuple[nd.NDArray, nd.NDArray]  # images (N, ...), labels (N,)
+
 
 @dataclass
 class Progress:
-    """Where in an epoch a training is, counted from 0: `step` batches are done, with `loss` and
-    `hits` summed over their `images`.
+    """Where in an epoch a training is, counted from 0: `step` batches are done, with `loss` and the
+    number of `correct` predictions summed over their `images`.
 
     The sums are over all workers that wait for each other; with dist_async they are each worker's
     own.
@@ -31,110 +35,162 @@ class Progress:
     epoch: int
     step: int = 0
     loss: float = 0.0
-    hits: float = 0.0
+    correct: float = 0.0
     images: int = 0
     seconds: float = 0.0
+
+
+class Saves(Protocol):
+    """What saves within an epoch, as `mlr.training.checkpoints.Checkpoints`."""
+
+    stopping: bool
+
+    def due(self, step: int) -> bool:
+        """Tell whether to save after a step, by the number of steps that are done."""
+
+    def save_step(self, progress: Progress) -> None:
+        """Save; may raise Interrupted."""
+
+
+@dataclass
+class Learner:
+    """A network as it is trained: with its loss, (logits, labels) -> (N,), and its trainer, on a
+    list of contexts over which every batch is split; one of several workers, perhaps.
+
+    As in all of Gluon's data-parallel training, batch norm sees one context's part of the batch at
+    a time.
+    """
+
+    net: gluon.HybridBlock
+    loss: Callable[[nd.NDArray, nd.NDArray], nd.NDArray]
+    trainer: gluon.Trainer
+    ctx: List[mx.Context]
+    workers: Workers = field(default_factory=Workers)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is looked at after each epoch: the batches of a split, valid or test, of K classes."""
+
+    split: str
+    batches: Iterable[Batch]
+    classes: List[str]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The epochs to do, counted from 0, the learning rate of each, and the seed of all draws."""
+
+    epochs: range
+    learning_rate_at: Callable[[int], float]
+    seed: int
 
 
 class NotFinite(Exception):
     """A number in training that is none: of which `step`, and in words, `what`."""
 
-    def __init__(self, step, what):
+    def __init__(self, step: int, what: str):
         super().__init__(what)
         self.step, self.what = step, what
 
 
 def train(
-    train_batches,
-    evaluation,
-    net,
-    loss,
-    trainer,
-    ctx,
-    epochs,
-    learning_rate_at,
-    classes,
-    seed,
-    after_epoch,
-    checkpoints=None,
-    progress=None,
-    workers=None,
-):
+    learner: Learner,
+    batches: Batches,
+    evaluation: Evaluation,
+    schedule: Schedule,
+    after_epoch: Callable[[Dict[str, Any]], None],
+    checkpoints: Optional[Saves] = None,
+    progress: Optional[Progress] = None,
+) -> None:
     """Train, and after each epoch evaluate, call `after_epoch(metrics)` and print one line.
 
-    train_batches: `mlr.data.loader.Batches`. evaluation: the name of a split, valid or test, and
-    its batches. epochs: the epochs to do, counted from 0, as a range. learning_rate_at: epoch ->
-    learning rate. classes: K names. metrics: a dict of numbers, its epoch counted from 1.
-    checkpoints: has `due(step)`, asked after each step and each batch of the evaluation, and
-    `save_step(progress)`, called where it said yes. progress: where to go on within an epoch.
-    workers: a `mlr.training.distributed.Workers`, of which each calls this with its own part of
-    batches and evaluation.
+    metrics: a dict of numbers, its epoch counted from 1. checkpoints: asked after each step and
+    each batch of the evaluation. progress: where to go on within an epoch. Each of several workers
+    calls this with its own part of batches and evaluation.
 
     What a step draws follows from seed, epoch and step alone, so it is the same whether or not the
     steps before it ran just now (and, with several workers, from the worker's rank).
     Raises RunError where a loss, a gradient or a logit is no longer a finite number.
     """
-    (split, evaluation_batches), workers = evaluation, workers or Workers()
-    for epoch in epochs:
+    for epoch in schedule.epochs:
         if not progress or progress.epoch != epoch:
             progress = Progress(epoch)
-        set_learning_rate(trainer, learning_rate_at(epoch), workers)
-        seed_generators(seed, epoch)
-        batches = _seeded(train_batches.epoch(progress.step), seed, progress, workers.rank)
-        shown = tqdm(
-            batches,
-            f"epoch {epoch + 1:d}/{epochs.stop:d}",
-            len(train_batches),
-            initial=progress.step,
-            unit=" batches",
-            leave=False,
-            disable=None if workers.first else True,
-        )
-        try:
-            mean_loss, accuracy, images = train_epoch(
-                net, shown, loss, trainer, ctx, progress, checkpoints, workers, train_batches.size
-            )
-        except NotFinite as error:
-            raise RunError(
-                f"{error.what} in epoch {epoch + 1:d}, step {error.step + 1:d} of "
-                f"{len(train_batches):d}, at the images "
-                f"{', '.join(train_batches.names(error.step))}. The likely cause is a learning "
-                "rate that is too high: lower it, in a new run (what was saved before is kept)"
-            ) from None
-        logits, labels = (
-            np.concatenate(workers.gather(part))
-            for part in predict(net, _watched(evaluation_batches, checkpoints, progress), ctx)
-        )
-        if not np.isfinite(logits).all():
-            raise RunError(
-                f"the network's answers to images of {split} are no finite numbers after epoch "
-                f"{epoch + 1:d}: its running statistics have likely overflowed; lower the "
-                "learning rate, in a new run (what was saved before is kept)"
-            )
-        result = classification_metrics(labels, logits.argmax(axis=1), classes)
+        set_learning_rate(learner.trainer, schedule.learning_rate_at(epoch), learner.workers)
+        seed_generators(schedule.seed, epoch)
+        mean_loss, accuracy, images = _one_epoch(learner, batches, schedule, checkpoints, progress)
+        result = _evaluated(learner, evaluation, checkpoints, progress)
+        speed = images / progress.seconds
         metrics = {
             "epoch": epoch + 1,
             "loss": mean_loss,
             "train_accuracy": accuracy,
-            split + "_accuracy": result["accuracy"],
-            split + "_balanced_accuracy": result["balanced_accuracy"],
+            f"{evaluation.split}_accuracy": result["accuracy"],
+            f"{evaluation.split}_balanced_accuracy": result["balanced_accuracy"],
             "seconds": progress.seconds,
-            "images_per_second": images / progress.seconds,
-            "learning_rate": trainer.learning_rate,
+            "images_per_second": speed,
+            "learning_rate": learner.trainer.learning_rate,
         }
         after_epoch(metrics)  # before it is printed: the reader may have gone
-        if workers.first:
+        if learner.workers.first:
             print(
-                (
-                    f"epoch {epoch + 1:d}, loss {mean_loss:.4f}, train acc {accuracy:.3f}, {split} "
-                    f"acc {result['accuracy']:.3f}, {progress.seconds:.1f} sec, "
-                    f"{images / progress.seconds:.1f} images/s, lr {trainer.learning_rate:.3g}"
-                ),
+                f"epoch {epoch + 1}, loss {mean_loss:.4f}, train acc {accuracy:.3f}, "
+                f"{evaluation.split} acc {result['accuracy']:.3f}, {progress.seconds:.1f} sec, "
+                f"{speed:.1f} images/s, lr {learner.trainer.learning_rate:.3g}",
                 flush=True,
             )
 
 
-def seed_generators(*numbers):
+def _one_epoch(
+    learner: Learner,
+    batches: Batches,
+    schedule: Schedule,
+    checkpoints: Optional[Saves],
+    progress: Progress,
+) -> Tuple[float, float, int]:
+    """Return as `train_epoch`. Raises RunError, which names the images, for what is not finite."""
+    shown = tqdm(
+        _seeded(batches.epoch(progress.step), schedule.seed, progress, learner.workers.rank),
+        f"epoch {progress.epoch + 1}/{schedule.epochs.stop}",
+        len(batches),
+        initial=progress.step,
+        unit=" batches",
+        leave=False,
+        disable=None if learner.workers.first else True,
+    )
+    try:
+        return train_epoch(learner, shown, progress, checkpoints, batches.size)
+    except NotFinite as error:
+        raise RunError(
+            f"{error.what} in epoch {progress.epoch + 1}, step {error.step + 1} of "
+            f"{len(batches)}, at the images {', '.join(batches.names(error.step))}. The likely "
+            "cause is a learning rate that is too high: lower it, in a new run (what was saved "
+            "before is kept)"
+        ) from None
+
+
+def _evaluated(
+    learner: Learner,
+    evaluation: Evaluation,
+    checkpoints: Optional[Saves],
+    progress: Progress,
+) -> Dict[str, Any]:
+    """Return the metrics of the evaluation, over all workers."""
+    watched = _watched(evaluation.batches, checkpoints, progress)
+    logits, labels = (
+        np.concatenate(learner.workers.gather(part))
+        for part in predict(learner.net, watched, learner.ctx)
+    )
+    if not np.isfinite(logits).all():
+        raise RunError(
+            f"the network's answers to images of {evaluation.split} are no finite numbers after "
+            f"epoch {progress.epoch + 1}: its running statistics have likely overflowed; lower the "
+            "learning rate, in a new run (what was saved before is kept)"
+        )
+    return classification_metrics(labels, logits.argmax(axis=1), evaluation.classes)
+
+
+def seed_generators(*numbers: int) -> None:
     """Seed every random generator by whole numbers: those of Python, NumPy and MXNet."""
     number = zlib.crc32(":".join(map(str, numbers)).encode()) & 0x7FFFFFFF
     random.seed(number)
@@ -142,7 +198,7 @@ def seed_generators(*numbers):
     mx.random.seed(number)
 
 
-def _seeded(batches, seed, progress, rank):
+def _seeded(batches: Iterator[Batch], seed: int, progress: Progress, rank: int) -> Iterator[Batch]:
     """Yield the batches of an epoch that are left, the generators seeded for what making each and
     training on it draw.
     """
@@ -155,7 +211,9 @@ def _seeded(batches, seed, progress, rank):
         yield batch
 
 
-def _watched(batches, checkpoints, progress):
+def _watched(
+    batches: Iterable[Batch], checkpoints: Optional[Saves], progress: Progress
+) -> Iterator[Batch]:
     """Yield batches, and save where it was asked to: an evaluation may be long."""
     for batch in batches:
         yield batch
@@ -164,109 +222,113 @@ def _watched(batches, checkpoints, progress):
 
 
 def train_epoch(
-    net, batches, loss, trainer, ctx, progress=None, checkpoints=None, workers=None, sizes=None
-):
+    learner: Learner,
+    batches: Iterable[Batch],
+    progress: Optional[Progress] = None,
+    checkpoints: Optional[Saves] = None,
+    sizes: Optional[Callable[[int], int]] = None,
+) -> Tuple[float, float, int]:
     """Train on the batches of an epoch that are left; return the mean loss and the accuracy over
     all its images, and their number.
 
-    batches: images (N, ...) and labels (N,). loss: (logits, labels) -> (N,). ctx: list of contexts,
-    over which every batch is split. As in all of Gluon's data-parallel training, batch norm sees
-    one context's part of the batch at a time.
-    progress, checkpoints, workers: as in `train`. sizes: step -> number of images in the batch over
-    all workers, for several.
-    Raises NotFinite.
+    progress, checkpoints: as in `train`. sizes: step -> number of images in the batch over all
+    workers, for several. Raises NotFinite.
     """
-    progress, workers = progress or Progress(0), workers or Workers()
+    workers, progress = learner.workers, progress or Progress(0)
     if not (workers.first or workers.wait_for_each_other):  # what was restored is the first's
-        progress.loss, progress.hits, progress.images = 0.0, 0.0, 0
+        progress.loss, progress.correct, progress.images = 0.0, 0.0, 0
     start = time.time() - progress.seconds
-    sums = nd.array([progress.loss, progress.hits], ctx[0])
-    gradients = [
-        parameter.grad(ctx[0])
-        for parameter in net.collect_params().values()
-        if parameter.grad_req != "null"
-    ]
+    sums = nd.array([progress.loss, progress.correct], learner.ctx[0])
+    trained = [each for each in learner.net.collect_params().values() if each.grad_req != "null"]
+    gradients = [parameter.grad(learner.ctx[0]) for parameter in trained]
     unchecked = None
     for images, labels in batches:
-        size = sizes(progress.step) if workers.number > 1 else len(images)
-        # a worker that a small batch has no image for does another's, and leaves it out
+        size = sizes(progress.step) if sizes and workers.number > 1 else len(images)
+        # A worker that a small batch has no image for does another's, and leaves it out.
         own = len(images) if workers.rank < size else 0
-        parts = split_batch(images, labels, ctx)
-        with autograd.record():
-            logits = [net(x) for x, _, _ in parts]
-            losses = [loss(z, y) * (share * bool(own)) for z, (_, y, share) in zip(logits, parts)]
-        if workers.wait_for_each_other:
-            autograd.backward(losses)
-            trainer.step(size)
-        else:  # the optimizer on the servers keeps the first batch size that it is told
-            autograd.backward(
-                losses, [nd.full(part.shape, 1 / size, part.context, part.dtype) for part in losses]
-            )
-            trainer.step(1)
-        of_step = nd.zeros(2, ctx[0])
-        for z, part_losses, (_, y, share) in zip(logits, losses, parts):
-            hits = (z.argmax(axis=1) == y) * (share * bool(own))
-            of_step += (
-                nd.concat(part_losses.sum(), hits.sum(), dim=0)
-                .astype("float32")
-                .as_in_context(ctx[0])
-            )
+        of_step = _step(learner, images, labels, size, float(bool(own)))
         sums += workers.add_up(of_step) if workers.wait_for_each_other else of_step
         # Python runs ahead of the device; a step behind is near enough to keep it busy, and bounds
         # the batches in memory.
         _check(unchecked)
         unchecked = progress.step, sums.copy(), _squares(gradients)
-        progress.step, progress.images = (
-            progress.step + 1,
-            progress.images + (size if workers.wait_for_each_other else own),
-        )
+        progress.step += 1
+        progress.images += size if workers.wait_for_each_other else own
         if checkpoints and checkpoints.due(progress.step):
             _check(unchecked)
-            progress.loss, progress.hits = map(float, sums.asnumpy())
+            progress.loss, progress.correct = map(float, sums.asnumpy())
             progress.seconds = time.time() - start
             checkpoints.save_step(progress)
     _check(unchecked)
     # MXNet updates the running statistics of batch norm in the backward pass, and a reader does not
-    # wait for that by itself: an
-    # evaluation or a checkpoint would miss the last step's.
+    # wait for that by itself: an evaluation or a checkpoint would miss the last step's.
     nd.waitall()
-    progress.loss, progress.hits = map(float, sums.asnumpy())
+    progress.loss, progress.correct = map(float, sums.asnumpy())
     progress.seconds = time.time() - start
-    _share_running_statistics(net, workers)
-    done = progress.loss, progress.hits, progress.images
-    if not workers.wait_for_each_other:
-        done = np.sum(workers.gather(done), axis=0).tolist()
-        for number, parameter in enumerate(trainer._params):
+    _average_running_statistics(learner)
+    return _of_all_workers(learner, progress)
+
+
+def _step(
+    learner: Learner, images: nd.NDArray, labels: nd.NDArray, size: int, own: float
+) -> nd.NDArray:
+    """Do one step; return its loss and number of correct predictions, summed, (2,).
+
+    size: of the batch over all workers. own: 1, or 0 where nothing of it is this worker's.
+    """
+    parts = split_batch(images, labels, learner.ctx)
+    with autograd.record():
+        logits = [learner.net(x) for x, _, _ in parts]
+        losses = [learner.loss(z, y) * (weight * own) for z, (_, y, weight) in zip(logits, parts)]
+    if learner.workers.wait_for_each_other:
+        autograd.backward(losses)
+        learner.trainer.step(size)
+    else:  # the optimizer on the servers keeps the first batch size that it is told
+        heads = [nd.full(loss.shape, 1 / size, loss.context, loss.dtype) for loss in losses]
+        autograd.backward(losses, heads)
+        learner.trainer.step(1)
+    sums = nd.zeros(2, learner.ctx[0])
+    for z, loss, (_, y, weight) in zip(logits, losses, parts):
+        correct = (z.argmax(axis=1) == y) * (weight * own)
+        both = nd.concat(loss.sum(), correct.sum(), dim=0)
+        sums += both.astype("float32").as_in_context(learner.ctx[0])
+    return sums
+
+
+def _of_all_workers(learner: Learner, progress: Progress) -> Tuple[float, float, int]:
+    """Return the epoch's mean loss, accuracy and images, over all workers."""
+    done = progress.loss, progress.correct, progress.images
+    if not learner.workers.wait_for_each_other:
+        done = np.sum(learner.workers.gather(done), axis=0).tolist()
+        for number, parameter in enumerate(learner.trainer._params):
             if parameter.grad_req != "null":
-                workers.kvstore.pull(number, parameter.list_data())
-    loss_sum, hits, images = done
-    return loss_sum / images, hits / images, int(images)
+                learner.workers.kvstore.pull(number, parameter.list_data())
+    loss, correct, images = done
+    return loss / images, correct / images, int(images)
 
 
-def _share_running_statistics(net, workers):
+def _average_running_statistics(learner: Learner) -> None:
     """Give every context of every worker the mean of all their running statistics of batch norm, of
     which each has those of its own images.
 
     It is what is saved, and so what is evaluated; the next epoch goes on from it.
     """
-    statistics = [
-        parameter for parameter in net.collect_params().values() if parameter.grad_req == "null"
-    ]
-    if not statistics or workers.number * len(statistics[0].list_ctx()) == 1:
+    parameters = learner.net.collect_params().values()
+    statistics = [parameter for parameter in parameters if parameter.grad_req == "null"]
+    if not statistics or learner.workers.number * len(statistics[0].list_ctx()) == 1:
         return
     own = [
         np.mean([value.asnumpy() for value in parameter.list_data()], axis=0)
         for parameter in statistics
     ]
-    mean = np.mean(workers.gather(np.concatenate(own)), axis=0)
-    for parameter, part in zip(
-        statistics, np.split(mean, np.cumsum([len(array) for array in own])[:-1])
-    ):
+    mean = np.mean(learner.workers.gather(np.concatenate(own)), axis=0)
+    ends = np.cumsum([len(array) for array in own])
+    for parameter, part in zip(statistics, np.split(mean, ends[:-1])):
         for value in parameter.list_data():  # set_data() is not for parameters that are on servers
             value[:] = nd.array(part, value.context, value.dtype)
 
 
-def _squares(arrays):
+def _squares(arrays: List[nd.NDArray]) -> nd.NDArray:
     """Return the sum of squares of all numbers in the arrays, (1,): finite if all are, as far as
     float32 reaches.
     """
@@ -275,9 +337,10 @@ def _squares(arrays):
     return nd.add_n(*[nd.dot(array, array) for array in flat])
 
 
-def _check(step):
-    """Wait for a step, and raise NotFinite where its loss or gradient is not. step: its number,
-    sums of losses and hits, and of squares.
+def _check(step: Optional[Tuple[int, nd.NDArray, nd.NDArray]]) -> None:
+    """Wait for a step, and raise NotFinite where its loss or gradient is not.
+
+    step: its number, sums of losses and correct predictions, and of squares.
     """
     if step is None:
         return

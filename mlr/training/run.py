@@ -1,457 +1,338 @@
 """One training: from resolved options to a finished run folder."""
 
-import json
-import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import mxnet as mx
-import numpy as np
+from mxnet import gluon
 
 from mlr import paper
 from mlr.data.drawn import DRAWN, data_folder
-from mlr.data.labelled import Subset
-from mlr.data.loader import GluonBatches
 from mlr.data.manifest import folds_of
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.data.transforms import preprocessing
 from mlr.data.walk import words_on
-from mlr.errors import InputError, Interrupted
-from mlr.formats.json import read_json
-from mlr.formats.params import write_params
-from mlr.inference import support_vectors
-from mlr.inference.predictor import SVM, Predictor
-from mlr.methods import selection
-from mlr.model.caffe_weights import load_caffe_weights
-from mlr.model.caffenet import CaffeNet
-from mlr.model.networks import network_options, new_network
+from mlr.errors import InputError
+from mlr.inference.predictor import Predictor
 from mlr.model.parameters import materialize
-from mlr.model.pretrained import load_pretrained
-from mlr.options.presets import BY_GRADIENTS, Preset
-from mlr.runs.folder import Follower, Run, refuse_unreadable
+from mlr.options.training import TrainingOptions
+from mlr.runs.folder import Run
 from mlr.runs.provenance import environment
-from mlr.runs.schema import checked_kept
-from mlr.runtime.signals import NAMES, Postponed
-from mlr.training import loop
-from mlr.training.batches import EVALUATION_BATCH, evaluation_batches, training_batches
-from mlr.training.checkpoints import Checkpoints
+from mlr.runs.schema import Refused
+from mlr.runs.writing import RunWriter, refuse_unreadable, refused_anew
+from mlr.training.batches import evaluation_batches, training_batches
+from mlr.training.checkpoints import restore
 from mlr.training.distributed import Workers
-from mlr.training.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
 from mlr.training.metrics import classification_metrics
 from mlr.training.optimizer import new_trainer
+from mlr.training.session import Machine, Source, Training
 from mlr.viz.figures import save_confusion, save_curves
 
+if TYPE_CHECKING:
+    from mlr.methods.method import Method
 
-def train_run(out, resolved, folder, ctx, tensorboard=False, checkpoint_every=None, workers=None):
-    """Train one system, in a new run folder or, where there is one, from its last checkpoint on;
-    return the metrics at the end.
+NO_FILES = ("grid", "zoo", "none", *DRAWN)  # words of options that otherwise name a file or folder
 
-    resolved: the options as in config.json; of a run that goes on the target may be where it is
-    now. folder: of the data. tensorboard: write the metrics for TensorBoard, too.
-    checkpoint_every: steps between checkpoints within an epoch, None for none. workers: the
-    `mlr.training.distributed.Workers` of which this is one; the first writes, and the others return
-    None.
+
+def train_run(
+    out: Path, method: "Method", options: TrainingOptions, folder: Path, machine: Machine
+) -> Optional[Dict[str, Any]]:
+    """Train one system, in a new run folder or, where there is one, from its last checkpoint on.
+
+    options: as in config.json; of a run that goes on the target may be where it is now. folder: of
+    the data. Return the evaluation at the end, or None of a worker that is not the first.
+
     Raises InputError for data, weights or a run that don't fit, or a run that another process
-    trains; RunError where the loss is no longer a number; Interrupted after SIGINT or SIGTERM, with
-    a checkpoint at the step that was finished.
+    trains; RunError where the loss is no longer a number; Interrupted after a signal, with a
+    checkpoint at the step that was finished.
     """
     with ExitStack() as at_the_end:
-        return _train_run(
-            at_the_end,
-            out,
-            resolved,
-            folder,
-            ctx,
-            tensorboard,
-            checkpoint_every,
-            workers or Workers(),
-        )
+        run = resumed_run(out, machine.workers)
+        if isinstance(run, RunWriter):
+            at_the_end.callback(run.unlock)
+        training = prepared(out, method, with_whole_paths(options), folder, machine, run)
+        if isinstance(training.run, RunWriter):
+            if not run:
+                at_the_end.callback(training.run.unlock)
+            training.run.write_events(machine.tensorboard)
+            announce(training, folder)
+        method.fit(training)
+        return finish(training) if machine.workers.first else None
 
 
-def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_every, workers):
-    run = resumed_run(out, workers)
-    if run:
-        at_the_end.callback(run.unlock)
-    resolved = {
-        **resolved,
-        **{
-            name: str(Path(resolved[name]).resolve())
-            for name in ("proposals", "target")
-            # a run is also used from other folders
-            if resolved.get(name) and resolved[name] not in ("grid", *DRAWN)
-        },
-    }
-    preset = Preset.of_run(resolved)
-    if preset.batch_size < len(ctx):
-        raise InputError(
-            f"a batch of {preset.batch_size:d} can't be split over {len(ctx):d} devices: give a "
-            "larger --batch-size"
-        )
-    target_folder = data_folder(preset.target) if preset.target else None
-    target_fold = resolved["fold"] if target_folder and folds_of(target_folder) else None
-    if run and bool(run.config["options"]["fold"]) != bool(folds_of(folder) or target_fold):
-        raise InputError(
-            f"the images in {folder} are not those that {out} was trained on, which were "
-            f"{'' if resolved['fold'] else 'not '}in folds: restore them, or start a new run"
-        )
-    splits, evaluated = read_training_splits(
-        folder,
-        resolved["labels"],
-        None if target_fold and not folds_of(folder) else resolved["fold"],
-    )
-    classes = splits["train"].classes
-    images, target = {"data": describe(folder, splits)}, None
-    if target_folder:
-        target = read_training_splits(target_folder, resolved["labels"], target_fold)
-        if target[0]["train"].classes != classes:
-            raise InputError(
-                f"--target {preset.target} has the classes "
-                f"{', '.join(target[0]['train'].classes)}, but {folder} has "
-                f"{', '.join(classes)}: both need the same"
-            )
-        images["target"] = describe(target_folder, target[0])
-    for name, described in images.items():
-        if run and run.config[name]["sha256"] != described["sha256"]:
-            before = run.config[name]
-            raise InputError(
-                f"the images in {described['folder']} are not those that {out} was trained on "
-                f"(SHA-256 {described['sha256']}, and {before['sha256']} of those that were in "
-                f"{before['folder']}): restore them, or start a new run"
-            )
-
-    check_workers(workers, preset, images, splits[evaluated])
-    if run:
-        run.move(images)
-
-    mx.random.seed(resolved["seed"])
-    network = network_options(preset, len(classes))
-    net = build_network(network, ctx)
-    pretrained = (
-        run.config["pretrained"] if run and run.begun else load_weights(net, preset.pretrained)
-    )
-    config = (
-        run.config
-        if run
-        else {
-            "options": resolved,
-            "network": network,
-            "preprocessing": preprocessing(preset.image_size),
-            **images,
-            "pretrained": pretrained,
-            **(
-                {"features": "fc8" if pretrained.get("classifier") else "fc7"}
-                if preset.row == "deepsentibank"
-                else {}
-            ),
-            "contexts": [str(context) for context in ctx],
-            "workers": workers.number,
-            **environment(),
-        }
-    )
-    refuse_unreadable(out, config, classes)
-    # it reads AR's proposals, which may be wrong: better before than after hours
-    predictor = Predictor(net, classes, config, ctx)
-    # here the pixel cache is made: it may find no room, and a run folder keeps its pipeline
-    if not run and preset.row in BY_GRADIENTS:
-        training_batches(config, preset, splits["train"])
-        evaluation_batches(config, preset, splits[evaluated])
-    resumed = run is not None
-    if not resumed:
-        run = (Run if workers.first else Follower).create(out, config, classes)
-        run.lock()
-        at_the_end.callback(run.unlock)
-    trainer = new_trainer(
-        net,
-        preset.optimizer,
-        optimizer_options(preset),
-        new_layers(net, preset, run.config["pretrained"]),
-        workers,
-    )
-    progress = run.restore(net, trainer) if resumed else None
-    run.write_events(tensorboard)
-    if workers.first:
-        announce(splits, evaluated, classes, folder, resolved, ctx, out)
-
-    if preset.row == "deepsentibank":
-        train_support_vectors(run, preset, predictor, trainer, splits)
-    else:
-        train_network(
-            run,
-            preset,
-            predictor,
-            trainer,
-            splits,
-            evaluated,
-            target,
-            progress,
-            checkpoint_every,
-            workers,
-        )
-    if not workers.first:
-        return None
-
-    if "loss" in run.metrics[0]:
-        save_curves(run.metrics, out / "curves.png")
-    if target:
-        splits, evaluated = target
-    split = splits[evaluated]
-    probabilities = predictor.of_files(split.paths, split.names)
-    result = classification_metrics(split.labels, probabilities.argmax(axis=1), classes)
-    save_confusion(
-        result, classes, f"{evaluated}, {result['images']:d} images", out / "confusion.png"
-    )
-    print(
-        f"{evaluated}: accuracy {result['accuracy']:.3f}, balanced accuracy "
-        f"{result['balanced_accuracy']:.3f}; see "
-        f"{' and '.join(str(out / name) for name in ('curves.png', 'confusion.png') if (out / name).exists())}"
-    )
-    sha256 = images["target" if target else "data"]["splits"][evaluated]
-    return {
-        "split": evaluated,
-        "fold": resolved["fold"],
-        "sha256": sha256,
-        "parameters": "last",
-        "files": run.files_of("last"),
-        **result,
-    }
+def with_whole_paths(options: TrainingOptions) -> TrainingOptions:
+    """Return the options with whole paths: a run is also used from other folders."""
+    given = {name: getattr(options, name) for name in ("proposals", "target", "pretrained")}
+    whole = {name: str(Path(text).resolve()) for name, text in given.items()
+             if text and text not in NO_FILES}  # fmt: skip
+    return replace(options, **whole)
 
 
-def resumed_run(out, workers):
-    """Return the run in a folder, to go on with, or None where there is no folder. The first of
-    several workers looks and repairs.
+def resumed_run(out: Path, workers: Workers) -> Optional[Run]:
+    """Return the run in a folder, to go on with, or None where there is no folder.
+
+    The first of several workers looks and repairs.
     """
     (there,) = workers.gather([float(workers.first and out.exists())])[0]
     if not there:
         return None
-    run = Run.resumed(out) if workers.first else None
+    run = RunWriter.resumed(out) if workers.first else None
     workers.barrier()
-    return run or Follower.open(out)
+    return run or Run.open(out)
 
 
-def check_workers(workers, preset, images, evaluated):
-    """Raise InputError where several workers can't train this, or see other images."""
-    if workers.number == 1:
-        return
-    if preset.row in ("pcnn", "deepsentibank"):
+def prepared(
+    out: Path,
+    method: "Method",
+    options: TrainingOptions,
+    folder: Path,
+    machine: Machine,
+    run: Optional[Run],
+) -> Training:
+    """Return a training that is ready to begin, or to go on where `run` is; all that can be wrong
+    with its data, weights and options is found here, before a run folder is made.
+    """
+    if options.batch_size < len(machine.ctx):
         raise InputError(
-            f"--row {preset.row} can't be trained by several workers: it is not trained by "
-            "gradients alone"
+            f"a batch of {options.batch_size} can't be split over {len(machine.ctx)} devices: "
+            "give a larger --batch-size"
         )
-    for what, number in (("a batch", preset.batch_size), ("an evaluation", len(evaluated))):
-        if number < workers.number:
+    source, target, images = read_sources(options, folder, run)
+    check_workers(machine.workers, method, options, images, source)
+    if isinstance(run, RunWriter):
+        run.move(images)
+    classes = source.train.classes
+    mx.random.seed(options.seed)
+    net = new_network(method, method.network(options, len(classes)), machine.ctx)
+    begun = run is not None and run.begun
+    pretrained = (
+        run.config["pretrained"] if begun else method.load_pretrained(net, options.pretrained)
+    )
+    config = (
+        run.config if run else new_config(method, options, machine, images, pretrained, classes)
+    )
+    refuse_contradictions(method, config, classes, out)
+    # It may read a file of proposals, which may be wrong: better before than after hours.
+    predictor = Predictor(method.answer(net, config, machine.ctx), classes)
+    if not run and method.by_gradients:
+        # Here the pixel cache is made: it may find no room, and a run folder keeps its pipeline.
+        preprocessed = method.preprocessing(config)
+        training_batches(preprocessed, options, source.train)
+        evaluation_batches(preprocessed, options, source.evaluation)
+    resumed = run is not None
+    if run is None:
+        run = new_run(out, config, classes, machine.workers)
+    trainer = new_trainer(
+        net,
+        options.optimizer,
+        optimizer_arguments(options),
+        new_layers(net, options, pretrained),
+        machine.workers,
+    )
+    progress = restore(run, net, trainer) if resumed else None
+    return Training(method, options, run, machine, predictor, trainer, source, target, progress)
+
+
+def refuse_contradictions(
+    method: "Method", config: Dict[str, Any], classes: List[str], out: Path
+) -> None:
+    """Raise InputError where a run with this config and these classes could not be opened."""
+    refuse_unreadable(out, config, classes)
+    try:
+        method.check(config, classes, out / "config.json")
+    except Refused as error:
+        raise refused_anew(error) from None
+
+
+def new_run(out: Path, config: Dict[str, Any], classes: List[str], workers: Workers) -> Run:
+    """Return a new run, locked, that the first of several workers writes and the others follow."""
+    if not workers.first:
+        return Run(out, config, classes)
+    run = RunWriter.create(out, config, classes)
+    run.lock()
+    return run
+
+
+def read_sources(
+    options: TrainingOptions, folder: Path, run: Optional[Run]
+) -> Tuple[Source, Optional[Source], Dict[str, Any]]:
+    """Return what to train on, what to transfer to, and what config.json says of both.
+
+    Raises InputError where their classes differ, or they are not the images of the run.
+    """
+    target_folder = data_folder(options.target) if options.target else None
+    target_fold = options.fold if target_folder and folds_of(target_folder) else None
+    in_folds = bool(folds_of(folder))
+    if run and bool(run.config["options"]["fold"]) != bool(in_folds or target_fold):
+        raise InputError(
+            f"the images in {folder} are not those that {run.folder} was trained on, which were "
+            f"{'' if options.fold else 'not '}in folds: restore them, or start a new run"
+        )
+    fold = None if target_fold and not in_folds else options.fold
+    source = Source(*read_training_splits(folder, options.labels, fold))
+    target, images = None, {"data": describe(folder, source)}
+    if target_folder:
+        target = Source(*read_training_splits(target_folder, options.labels, target_fold))
+        if target.train.classes != source.train.classes:
             raise InputError(
-                f"{what} of {number:d} images can't be split over {workers.number:d} workers: "
-                "take fewer"
+                f"--target {options.target} has the classes {', '.join(target.train.classes)}, but "
+                f"{folder} has {', '.join(source.train.classes)}: both need the same"
             )
-    digests = workers.gather([[int(described["sha256"][:6], 16) for described in images.values()]])
-    if any((digest != digests[0]).any() for digest in digests):
-        raise InputError(
-            "the workers "
-            f"{', '.join(str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any())} "
-            "have other images than worker 0: each needs the same data folder"
-        )
+        images["target"] = describe(target_folder, target)
+    for name, described in images.items():
+        if run and run.config[name]["sha256"] != described["sha256"]:
+            before = run.config[name]
+            raise InputError(
+                f"the images in {described['folder']} are not those that {run.folder} was trained "
+                f"on (SHA-256 {described['sha256']}, and {before['sha256']} of those that were in "
+                f"{before['folder']}): restore them, or start a new run"
+            )
+    return source, target, images
 
 
-def describe(folder, splits):
+def describe(folder: Path, source: Source) -> Dict[str, Any]:
     """Return what config.json says of a data set, having checked every image."""
     return {
         "folder": str(folder.resolve()),
-        "sha256": fingerprint(splits),
+        "sha256": fingerprint(source.splits),
         "manifest": manifest_sha256(folder),
-        "splits": {name: fingerprint({name: split}) for name, split in splits.items()},
-        "counts": {name: split.counts for name, split in splits.items()},
+        "splits": {name: fingerprint({name: split}) for name, split in source.splits.items()},
+        "counts": {name: split.counts for name, split in source.splits.items()},
     }
 
 
-def announce(splits, evaluated, classes, folder, resolved, ctx, out):
-    """Print what is about to be trained."""
-    print(
-        f"{len(splits['train']):d} training and {len(splits[evaluated]):d} "
-        f"{ {'valid': 'validation', 'test': 'test'}[evaluated] } images of {len(classes):d} "
-        f"classes from {folder}"
-    )
-    left_out = [row for split in splits.values() for row in split.left_out]
-    if left_out:
-        print(words_on(left_out))
-    if evaluated == "test":
-        print(
-            "there is no split valid, so the accuracy after each epoch is of test, and no best "
-            "epoch is kept"
+def check_workers(
+    workers: Workers,
+    method: "Method",
+    options: TrainingOptions,
+    images: Dict[str, Any],
+    source: Source,
+) -> None:
+    """Raise InputError where several workers can't train this, or see other images."""
+    if workers.number == 1:
+        return
+    if not method.several_workers:
+        raise InputError(
+            f"--method {method.name} can't be trained by several workers: it is not trained by "
+            "gradients alone"
         )
-    print(f"options: {', '.join('{} {}'.format(*item) for item in resolved.items())}")
-    print(f"training on {', '.join(str(context) for context in ctx)}, run folder {out}", flush=True)
-
-
-def train_network(
-    run, preset, predictor, trainer, splits, evaluated, target, progress, checkpoint_every, workers
-):
-    """Train a predictor's network by gradient descent, for PCNN in its stages. progress: where to
-    go on within an epoch, or None.
-    """
-    net, source, train_split, stages = predictor.net, splits, splits["train"], preset.stages()
-    for number, epochs in enumerate(stages):
-        if target and number == len(stages) - 1:
-            splits, evaluated = target
-            train_split = splits["train"]
-        elif number:
-            train_split = kept_images(run, number, predictor, splits["train"])
-        if len(run.metrics) >= epochs.stop:
-            continue
-        batches = training_batches(run.config, preset, train_split, workers.part)
-        own = Subset(
-            splits[evaluated], range(len(splits[evaluated]))[workers.part(len(splits[evaluated]))]
-        )
-        with Postponed(
-            "stopping at the end of this step, with a checkpoint; once more, and it stops at once"
-            if workers.first
-            else None
-        ) as postponed:
-            loop.train(
-                batches,
-                (evaluated, evaluation_batches(run.config, preset, own)),
-                net,
-                build_loss(preset, train_split.counts),
-                trainer,
-                predictor.ctx,
-                range(max(len(run.metrics), epochs.start), epochs.stop),
-                lambda epoch: preset.learning_rate_at(epoch - epochs.start, len(epochs)),
-                run.classes,
-                run.config["options"]["seed"],
-                lambda line: run.save_epoch(
-                    net, trainer, {**line, "target": True} if splits is not source else line
-                ),
-                Checkpoints(run, net, trainer, len(batches), checkpoint_every, postponed)
-                if workers.first
-                else None,
-                progress,
-                workers,
+    batches = {"a batch": options.batch_size, "an evaluation": len(source.evaluation)}
+    for what, number in batches.items():
+        if number < workers.number:
+            raise InputError(
+                f"{what} of {number} images can't be split over {workers.number} workers: take "
+                "fewer"
             )
-        # it came after the last step, while the epoch was saved
-        if postponed.signal is not None and workers.first:
-            raise Interrupted(
-                f"{NAMES[postponed.signal]} after epoch {len(run.metrics):d}", postponed.signal
-            )
-
-
-def kept_images(run, round_, predictor, train_split):
-    """Return the images that PCNN's round keeps of the training set, as the run recorded it or, the
-    first time, drawn and recorded.
-    """
-    name = f"kept_{round_:d}.json"
-    if run.has(name):
-        kept = checked_kept(read_json(run.verified(name)), len(train_split), run.folder / name)
-    else:
-        probabilities = predictor.of_files(train_split.paths, train_split.names)
-        seed = run.config["options"]["seed"] + round_  # NumPy's highest is one less
-        kept = selection.select(probabilities, train_split.labels, seed).tolist()
-        run.save_files(
-            {
-                name: json.dumps(
-                    {"kept": kept, "names": [train_split.names[index] for index in kept]}
-                )
-                + "\n"
-            }
-        )
-    print(
-        (
-            f"round {round_:d}: {len(kept):d} of {len(train_split):d} training images kept, see "
-            f"{run.folder / name}"
-        ),
-        flush=True,
-    )
-    return Subset(train_split, kept)
-
-
-def train_support_vectors(run, preset, predictor, trainer, splits):
-    """Fit the SVM of DeepSentiBank to the features of the training images."""
-    if run.config["features"] == "fc7":
-        print(
-            (
-                "without the 2,089 concepts' weights the features are those of fc7, a stand-in for "
-                "DeepSentiBank's"
-            ),
-            flush=True,
-        )
-    start, train_split = time.time(), splits["train"]
-    features = np.concatenate(
-        [
-            predictor.features(images)
-            for images, _ in GluonBatches(train_split, predictor.transform, EVALUATION_BATCH)
-        ]
-    )
-    predictor.machine = machine = support_vectors.fit(
-        features,
-        train_split.labels,
-        preset.svm_kernel,
-        preset.svm_c,
-        None if preset.svm_class_weight == "none" else preset.svm_class_weight,
-        run.config["options"]["seed"],
-    )
-    accuracy = float(np.mean(machine.scores(features).argmax(axis=1) == train_split.labels))
-    run.save_files({SVM: lambda path: write_params(path, machine.arrays())})
-    if not run.metrics:
-        run.save_epoch(
-            predictor.net,
-            trainer,
-            {"epoch": 1, "train_accuracy": accuracy, "seconds": time.time() - start},
+    digests = workers.gather([[int(described["sha256"][:6], 16) for described in images.values()]])
+    other = [str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any()]
+    if other:
+        raise InputError(
+            f"the workers {', '.join(other)} have other images than worker 0: each needs the same "
+            "data folder"
         )
 
 
-def build_network(network, ctx):
-    """Return a new network on the contexts, initialized as in the released code and made a static
-    graph.
-    """
-    net = new_network(network)
+def new_config(
+    method: "Method",
+    options: TrainingOptions,
+    machine: Machine,
+    images: Dict[str, Any],
+    pretrained: Dict[str, Any],
+    classes: List[str],
+) -> Dict[str, Any]:
+    """Return the config.json of a new run."""
+    features = method.features(pretrained)
+    return {
+        "format": 2,
+        "options": method.plain(options),
+        "network": method.network(options, len(classes)),
+        "preprocessing": preprocessing(options.image_size),
+        **images,
+        "pretrained": pretrained,
+        **({"features": features} if features else {}),
+        "contexts": [str(context) for context in machine.ctx],
+        "workers": machine.workers.number,
+        **environment(),
+    }
+
+
+def new_network(
+    method: "Method", description: Dict[str, Any], ctx: List[mx.Context]
+) -> gluon.HybridBlock:
+    """Return a new network on the contexts, initialized as in the released code, a static graph."""
+    net = method.build(description)
     materialize(net, ctx, mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
     return net
 
 
-def load_weights(net, source):
-    """Put pretrained weights into what of a network can take them; return a record of what was
-    loaded.
-    """
-    if not isinstance(net, CaffeNet):
-        return load_pretrained(getattr(net, "backbone", net), source)
-    if source == "zoo":
-        raise InputError(
-            "the Gluon zoo has no CaffeNet: give --pretrained FILE, of DeepSentiBank (.npz) or "
-            "of ImageNet (.onnx), or none"
-        )
-    return {"source": "none"} if source == "none" else load_caffe_weights(net, source)
+def optimizer_arguments(options: TrainingOptions) -> Dict[str, Any]:
+    """Return the arguments of the MXNet optimizer."""
+    momentum = {"momentum": paper.MOMENTUM} if options.optimizer == "sgd" else {}
+    return {"learning_rate": options.learning_rate, "wd": options.weight_decay, **momentum}
 
 
-def new_layers(net, preset, pretrained):
-    """Return the parameters that learn at another rate, {Parameter: factor}: those that have no
-    pretrained weights.
-    """
-    if preset.new_layers_rate == 1 or pretrained["source"] == "none":
+def new_layers(
+    net: gluon.HybridBlock, options: TrainingOptions, pretrained: Dict[str, Any]
+) -> Dict[gluon.Parameter, float]:
+    """Return the parameters without pretrained weights and their learning-rate multiplier."""
+    if options.new_layers_rate == 1 or pretrained["source"] == "none":
         return {}
-    loaded = {
-        parameter.name for parameter in getattr(net, "backbone", net).structural_parameters.values()
-    }
+    backbone = getattr(net, "backbone", net)
+    loaded = {parameter.name for parameter in backbone.structural_parameters.values()}
     return {
-        parameter: preset.new_layers_rate
+        parameter: options.new_layers_rate
         for parameter in net.collect_params().values()
         if parameter.name not in loaded
     }
 
 
-def optimizer_options(preset):
-    """Return the arguments of the preset's MXNet optimizer."""
-    momentum = {"momentum": paper.MOMENTUM} if preset.optimizer == "sgd" else {}
-    return {"learning_rate": preset.learning_rate, "wd": preset.weight_decay, **momentum}
-
-
-def build_loss(preset, counts):
-    """Return the preset's loss; the class weights follow from the training images per class."""
-    if preset.loss == "cross_entropy":
-        loss = CrossEntropyLoss()
-    else:
-        loss = ClassImbalanceLoss(
-            inverse_frequency_weights(counts),
-            preset.gamma,
-            as_released=preset.loss_form == "released",
+def announce(training: Training, folder: Path) -> None:
+    """Print what is about to be trained."""
+    source, run = training.source, training.run
+    evaluated = {"valid": "validation", "test": "test"}[source.evaluated]
+    print(
+        f"{len(source.train)} training and {len(source.evaluation)} {evaluated} images of "
+        f"{len(run.classes)} classes from {folder}"
+    )
+    left_out = [each for split in source.splits.values() for each in split.left_out]
+    if left_out:
+        print(words_on(left_out))
+    if source.evaluated == "test":
+        print(
+            "there is no split valid, so the accuracy after each epoch is of test, and no best "
+            "epoch is kept"
         )
-    loss.hybridize(static_alloc=True, static_shape=True)
-    return loss
+    options = ", ".join(f"{name} {value}" for name, value in run.config["options"].items())
+    print(f"options: {options}")
+    devices = ", ".join(str(context) for context in training.machine.ctx)
+    print(f"training on {devices}, run folder {run.folder}", flush=True)
+
+
+def finish(training: Training) -> Dict[str, Any]:
+    """Draw the curves and the confusion matrix of a finished training; return its evaluation."""
+    run, source = training.run, training.target or training.source
+    if "loss" in run.metrics[0]:
+        save_curves(run.metrics, run.folder / "curves.png")
+    split = source.evaluation
+    probabilities = training.predictor.of_files(split.paths, split.names)
+    result = classification_metrics(split.labels, probabilities.argmax(axis=1), run.classes)
+    title = f"{source.evaluated}, {result['images']} images"
+    save_confusion(result, run.classes, title, run.folder / "confusion.png")
+    figures = [run.folder / name for name in ("curves.png", "confusion.png")]
+    print(
+        f"{source.evaluated}: accuracy {result['accuracy']:.3f}, balanced accuracy "
+        f"{result['balanced_accuracy']:.3f}; see "
+        f"{' and '.join(str(path) for path in figures if path.exists())}"
+    )
+    described = run.config["target" if training.target else "data"]
+    return {
+        "split": source.evaluated,
+        **{name: described[name] for name in ("folder", "sha256", "manifest")},
+        "fold": training.options.fold,
+        "parameters": "last",
+        "files": run.files_of("last"),
+        **result,
+    }

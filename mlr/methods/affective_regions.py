@@ -1,0 +1,49 @@
+"""AR: a fine-tuned VGG-16 that is asked about the whole image and about its affective regions."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
+
+from mlr import paper
+from mlr.methods.finetuned import AR_VGG, VGG16
+from mlr.methods.method import LOGITS, Method
+
+if TYPE_CHECKING:
+    import mxnet as mx
+    from mxnet.gluon import HybridBlock
+
+    from mlr.inference.answers import RegionsAnswer
+
+NO_REGIONS = (
+    "of AR's network on one image; the run itself takes ten crops and the affective regions "
+    "together: for its answers use mlr predict"
+)
+
+
+@dataclass(frozen=True)
+class AffectiveRegions(Method):
+    """The regions are those of `mlr.inference.regions`; training is of the network alone."""
+
+    def answer(
+        self, net: "HybridBlock", config: Mapping[str, Any], ctx: List["mx.Context"]
+    ) -> "RegionsAnswer":
+        from mlr.inference.answers import RegionsAnswer
+
+        return RegionsAnswer(net, self.preprocessing(config), ctx, config["options"])
+
+    def exported(
+        self, net: "HybridBlock", config: Mapping[str, Any]
+    ) -> Tuple["HybridBlock", str, str]:
+        return net, "logits", f"{LOGITS}; {NO_REGIONS}"
+
+
+METHOD = AffectiveRegions(
+    name="ar",
+    title="AR",
+    published=paper.PUBLISHED["ar"],
+    backbones=VGG16.backbones,
+    released=replace(AR_VGG, method="ar"),
+    own=("proposals",),
+    demo_pretraining=VGG16.demo_pretraining,
+    views=("regions",),
+    cost=3,
+)

@@ -1,0 +1,101 @@
+"""DeepSentiBank: the outputs of a CaffeNet for 2,089 concepts, and a support vector machine.
+
+T. Chen, D. Borth, T. Darrell, S.-F. Chang, arXiv 1410.8586, 2014. Without the concepts' weights the
+features are those of fc7, a stand-in, and the run says so.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
+
+from mlr import paper
+from mlr.errors import InputError
+from mlr.methods import multilevel
+from mlr.methods.method import CAFFENETS, Method
+from mlr.options.training import TrainingOptions
+
+if TYPE_CHECKING:
+    import mxnet as mx
+    from mxnet.gluon import HybridBlock
+
+    from mlr.inference.answers import SupportVectorAnswer
+    from mlr.runs.folder import Run
+    from mlr.training.session import Training
+
+SVM = "svm.params"  # in the run folder
+NO_SVM = (
+    "features for the run's support vector machine, which is not part of it: for the run's "
+    "answers use mlr predict"
+)
+
+
+@dataclass(frozen=True)
+class DeepSentiBank(Method):
+    """The network is only read; a support vector machine is fitted to its features."""
+
+    by_gradients = False
+    needs_weights = True
+    several_workers = False
+
+    def network(self, options: TrainingOptions, classes: int) -> Dict[str, Any]:
+        return super().network(options, paper.SENTIBANK_CONCEPTS)
+
+    def classes(self, network: Mapping[str, Any]) -> Optional[int]:
+        return None  # the network names concepts
+
+    def features(self, pretrained: Mapping[str, Any]) -> Optional[str]:
+        return "fc8" if pretrained.get("classifier") else "fc7"
+
+    def stages(self, options: TrainingOptions) -> List[range]:
+        """One epoch, in which the support vector machine is fitted."""
+        return [range(1)]
+
+    def fit(self, training: "Training") -> None:
+        from mlr.training.fitting import fit_support_vectors
+
+        if training.run.config["features"] == "fc7" and training.machine.workers.first:
+            print(
+                "without the 2,089 concepts' weights the features are those of fc7, a stand-in for "
+                "DeepSentiBank's",
+                flush=True,
+            )
+        fit_support_vectors(training, SVM)
+
+    def answer(
+        self, net: "HybridBlock", config: Mapping[str, Any], ctx: List["mx.Context"]
+    ) -> "SupportVectorAnswer":
+        from mlr.inference.answers import SupportVectorAnswer
+
+        return SupportVectorAnswer(net, self.preprocessing(config), ctx, config["features"])
+
+    def read_answer(self, answer: "SupportVectorAnswer", run: "Run") -> None:
+        from mlr.formats.params import read_params
+        from mlr.inference.support_vectors import SupportVectorMachine
+
+        path = run.verified(SVM)
+        machine = SupportVectorMachine.from_arrays(read_params(path), path)
+        if (machine.classes, machine.width) != (len(run.classes), answer.width):
+            raise InputError(
+                f"{path} is for {machine.classes} classes and features of length "
+                f"{machine.width}, which are not the run's: restore it from a copy, or train again"
+            )
+        answer.machine = machine
+
+    def exported(
+        self, net: "HybridBlock", config: Mapping[str, Any]
+    ) -> Tuple["HybridBlock", str, str]:
+        layer = config["features"]
+        part = net if layer == "fc8" else net.features
+        return part, "features", f"outputs of {layer}: {NO_SVM}"
+
+
+METHOD = DeepSentiBank(
+    name="deepsentibank",
+    title="DeepSentiBank",
+    published=paper.PUBLISHED["deepsentibank"],
+    backbones=CAFFENETS,
+    released=replace(
+        multilevel.METHOD.released, method="deepsentibank", backbone="caffenet", image_size=227
+    ),
+    own=("svm_kernel", "svm_c", "svm_class_weight"),
+    demo_pretraining=("caffenet", {"method": "alexnet", "backbone": "caffenet_slim"}),
+)

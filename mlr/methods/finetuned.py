@@ -1,0 +1,38 @@
+"""AlexNet, VGGNet and ResNet-50: networks of the Gluon zoo with a new classifier, fine-tuned."""
+
+from dataclasses import replace
+
+from mlr import paper
+from mlr.methods.method import CAFFENETS, RESNETS, VGGS, Method
+from mlr.methods.multilevel import CROSS_ENTROPY
+
+# AR's own network is a VGG-16 that its authors fine-tuned on FI: its solver serves all VGG-16 here.
+AR_VGG = replace(
+    CROSS_ENTROPY, backbone="vgg16", augmentation="crop", schedule="step-ar", **paper.AR_SOLVER
+)
+
+ALEXNET = Method(
+    name="alexnet",
+    title="AlexNet",
+    published=paper.PUBLISHED["alexnet"],
+    backbones=("alexnet", "alexnet_slim", *CAFFENETS),
+    released=replace(CROSS_ENTROPY, method="alexnet", backbone="alexnet"),
+    demo_pretraining=("alexnet", {"method": "alexnet"}),
+)
+VGG16 = Method(
+    name="vgg16",
+    title="VGGNet",
+    published=paper.PUBLISHED["vgg16"],
+    backbones=VGGS,
+    released=replace(AR_VGG, method="vgg16"),
+    demo_pretraining=("vgg", {"method": "vgg16"}),
+    cost=2,
+)
+RESNET50 = Method(
+    name="resnet50",
+    title="ResNet-50",
+    published=paper.PUBLISHED["resnet50"],
+    backbones=(*RESNETS, "resnet50_v1"),
+    released=replace(CROSS_ENTROPY, method="resnet50"),
+    demo_pretraining=("resnet", {"method": "resnet50"}),
+)

@@ -1,0 +1,81 @@
+"""The options of a training on the command line and in a file."""
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+from mlr.errors import InputError, shown
+from mlr.options.option import SECTIONS, flag
+from mlr.options.training import definitions
+
+
+def add_options(
+    parser: argparse.ArgumentParser, words: Mapping[str, str], groups: Dict[str, Any]
+) -> None:
+    """Add every option of a training to a command, in groups; what is not given is None.
+
+    words: {option: what its help adds, as its defaults}. groups: gets the groups by section.
+    """
+    for section in SECTIONS:
+        groups.setdefault(section, parser.add_argument_group(section))
+    for name, option in definitions().items():
+        values: Dict[str, Any] = {"metavar": option.metavar}
+        if option.choices:
+            values = {"choices": option.choices}
+        elif option.kind is not str:  # text is checked by the parser itself
+            values["type"] = option.parse
+        described = option.help + words.get(name, "")
+        groups[option.section].add_argument(
+            flag(name), dest=name, help=described.replace("%", "%%"), **values
+        )
+
+
+def read_options(path: Path) -> Dict[str, Any]:
+    """Return the options in a YAML or JSON file, {name: value}, each checked.
+
+    The file is a mapping of options, or a run's config.json, whose `options` are taken. Raises
+    InputError where it can't be read, or names an option that there is not, or a wrong value.
+    """
+    import yaml
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"can't read --config {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--config {path} is no text: give a YAML or JSON file") from None
+    try:
+        loaded = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise InputError(
+            f"--config {path}{line} is no YAML or JSON: correct it, or make one with --print-config"
+        ) from None
+    if isinstance(loaded, dict) and isinstance(loaded.get("options"), dict):
+        loaded = loaded["options"]
+    if not isinstance(loaded, dict):
+        raise InputError(f"--config {path} is no mapping of options to values")
+    if "row" in loaded:  # what 0.1.0 called a method
+        loaded["method"] = loaded.pop("row")
+    known = definitions()
+    for name, value in loaded.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            hint = f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
+            raise InputError(f"--config {path} has no option {shown(str(name), 80)}{hint}")
+        value = loaded[name] = known[name].read(value)
+        if not known[name].holds(value):
+            raise InputError(
+                f"--config {path}: {name} is {shown(ascii(value), 80)}, expected "
+                f"{known[name].expected}"
+            )
+    return loaded
+
+
+def written(options: Mapping[str, Any]) -> str:
+    """Return options as a YAML file that `read_options` reads."""
+    import yaml
+
+    return yaml.safe_dump(dict(options), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,91 @@
+"""What an option is: its values, its words, and the checks that follow from them."""
+
+import argparse
+import math
+from dataclasses import dataclass, field
+from typing import Any, Optional, Tuple
+
+LONGEST = 4096  # characters of a path or a name: Linux's own limit
+LARGEST = 1e300  # of a number that has no other bounds
+SECTIONS = ("data", "network", "loss", "optimisation", "run", "machine")
+
+
+@dataclass(frozen=True)
+class Option:
+    """The definition of one option. Its name and default are those of the dataclass field.
+
+    kind: str, int, float or bool. choices: the words that it takes, or () for any.
+    lowest, highest: bounds of a number, themselves allowed; above: `lowest` itself is not.
+    nullable: None is a value. command: whether the command line has it.
+    """
+
+    kind: type
+    section: str
+    help: str
+    choices: Tuple[str, ...] = ()
+    lowest: float = -LARGEST
+    highest: float = LARGEST
+    above: bool = False
+    metavar: Optional[str] = None
+    nullable: bool = False
+
+    @property
+    def expected(self) -> str:
+        """The values that the option takes, in words."""
+        if self.choices:
+            words = "one of " + ", ".join(self.choices)
+        elif self.kind is str:
+            words = f"text of up to {LONGEST} characters"
+        elif self.kind is bool:
+            words = "true or false"
+        else:
+            kind = "a whole number" if self.kind is int else "a number"
+            end = "" if self.highest == LARGEST else f" to {self.highest:g}"
+            words = f"{kind} {'above' if self.above else 'from'} {self.lowest:g}{end}"
+        return words + (", or null" if self.nullable else "")
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value, as JSON or YAML has it, is one of the option's."""
+        if value is None:
+            return self.nullable
+        if self.choices:
+            return value in self.choices
+        if self.kind is str:
+            return isinstance(value, str) and 0 < len(value) <= LONGEST and "\0" not in value
+        if self.kind is bool:
+            return type(value) is bool
+        if type(value) is not int and (self.kind is int or type(value) is not float):
+            return False
+        return self.lowest <= value <= self.highest and not (self.above and value == self.lowest)
+
+    def read(self, value: Any) -> Any:
+        """Return a value of a file as this option's: YAML takes 1e-4, without a dot, for text."""
+        if self.kind is float and isinstance(value, str):
+            try:
+                return float(value)
+            except ValueError:
+                return value
+        return value
+
+    def parse(self, text: str) -> Any:
+        """Return the value of a word of the command line. Raises argparse.ArgumentTypeError."""
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = math.nan
+        if not self.holds(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {self.expected}")
+        return value
+
+
+def option(default: Any, kind: type, section: str, help: str, **others: Any) -> Any:
+    """Return the dataclass field of an option; arguments as of `Option`."""
+    return field(
+        default=default,
+        metadata={"option": Option(kind, section, help, nullable=default is None, **others)},
+    )
+
+
+def flag(name: str) -> str:
+    """Return an option's name on the command line."""
+    return "--" + name.replace("_", "-")

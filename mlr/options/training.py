@@ -1,0 +1,295 @@
+"""The options of a training, each defined once: in `TrainingOptions` those that make the run, in
+`SessionOptions` those of one session on one machine.
+
+The command line, the check of config.json and docs/options.md follow from these definitions. The
+defaults here are the released code's; a method's own defaults are in its file in `mlr/methods/`.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Dict, Mapping, Optional
+
+from mlr import paper
+from mlr.options.option import Option, option
+
+DRAWN = ("demo", "demo-objects")  # the data sets of mlr.data.drawn, which --help does not load
+WARM_UP_EPOCHS = 1
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is built and trained, and on what; what config.json calls `options`."""
+
+    data: str = option(
+        "demo",
+        str,
+        "data",
+        "folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote; "
+        "demo is drawn into data/demo",
+        metavar="DIR|demo",
+    )
+    labels: str = option(
+        "emotion",
+        str,
+        "data",
+        "the class folders, or negative and positive, to which emotions are mapped",
+        choices=("emotion", "sentiment"),
+    )
+    fold: Optional[int] = option(
+        None,
+        int,
+        "data",
+        "of data in folds: test on fold K, train on the others",
+        lowest=1,
+        highest=1000,
+        metavar="K",
+    )
+    target: Optional[str] = option(
+        None,
+        str,
+        "data",
+        "data of the same classes to transfer to, and to evaluate on, at the end",
+        metavar="DIR",
+    )
+    augmentation: str = option(
+        "released",
+        str,
+        "data",
+        "released: crops of 8 to 100 % of the area and jitter 0.4; gentle: 75 to 100 % and 0.1; "
+        "crop: a square anywhere, as Caffe does",
+        choices=("released", "gentle", "crop"),
+    )
+    pipeline: str = option(
+        "cached",
+        str,
+        "data",
+        "cached: decode each image once, into ~/.cache/mlr or $MLR_CACHE; released: decode it in "
+        "every epoch, in Gluon's own chain",
+        choices=("cached", "released"),
+    )
+    method: str = option(
+        "l_cil",
+        str,
+        "network",
+        "the system of the results table",
+        metavar="NAME",
+    )
+    backbone: str = option(
+        paper.BACKBONE,
+        str,
+        "network",
+        "the backbone; slim ones have fewer channels",
+        metavar="NAME",
+    )
+    pretrained: str = option(
+        "zoo",
+        str,
+        "network",
+        "ImageNet weights of the backbone; FILE: .params, also a run's, or .onnx; .npz for a "
+        "CaffeNet",
+        metavar="zoo|FILE|none",
+    )
+    taps: str = option(
+        "released",
+        str,
+        "network",
+        "maps under the shallow branches. released: stem, pool, stage1; by-width: stem, stage1, "
+        "stage2; or one alone",
+        choices=("released", "by-width", *paper.TAPS),
+    )
+    fusion: str = option(
+        "concat",
+        str,
+        "network",
+        "of deep and shallow representation; add and multiply need equal widths",
+        choices=("concat", "add", "multiply"),
+    )
+    style_width: int = option(
+        paper.STYLE_WIDTH,
+        int,
+        "network",
+        "width of the shallow representation",
+        lowest=1,
+        highest=2**16,
+        metavar="N",
+    )
+    gram_scale: float = option(
+        1.0,
+        float,
+        "network",
+        "factor on the Gram matrices",
+        lowest=0,
+        above=True,
+        metavar="F",
+    )
+    image_size: int = option(
+        paper.IMAGE_SIZE,
+        int,
+        "network",
+        "side of the square that the network sees, in pixels",
+        lowest=64,
+        highest=2048,
+        metavar="PX",
+    )
+    proposals: str = option(
+        "grid",
+        str,
+        "network",
+        "regions. grid: the package's own; FILE.npz or .mat: boxes with scores; or the model file "
+        "of OpenCV's edge boxes",
+        metavar="grid|FILE",
+    )
+    svm_kernel: str = option(
+        "linear",
+        str,
+        "network",
+        "kernel of the support vector machine",
+        choices=("linear", "rbf"),
+    )
+    svm_c: float = option(
+        1.0,
+        float,
+        "network",
+        "its penalty C",
+        lowest=0,
+        above=True,
+        metavar="C",
+    )
+    svm_class_weight: str = option(
+        "balanced",
+        str,
+        "network",
+        "weight its classes against imbalance, or not",
+        choices=("balanced", "none"),
+    )
+    loss: str = option(
+        "class_imbalance",
+        str,
+        "loss",
+        "the loss",
+        choices=("class_imbalance", "cross_entropy"),
+    )
+    loss_form: str = option(
+        "released",
+        str,
+        "loss",
+        "class imbalance with softmax twice, as released, or as its comment says",
+        choices=("released", "written"),
+    )
+    gamma: float = option(
+        paper.FOCAL_GAMMA,
+        float,
+        "loss",
+        "focusing exponent of the class imbalance loss",
+        lowest=0,
+        metavar="G",
+    )
+    batch_size: int = option(
+        paper.BATCH_SIZE,
+        int,
+        "optimisation",
+        "images a step, over all devices",
+        lowest=1,
+        highest=2**16,
+        metavar="N",
+    )
+    epochs: int = option(
+        paper.EPOCHS,
+        int,
+        "optimisation",
+        "passes over the training images; pcnn: before its first selection",
+        lowest=1,
+        highest=10**6,
+        metavar="N",
+    )
+    optimizer: str = option(
+        "sgd",
+        str,
+        "optimisation",
+        "SGD with momentum 0.9, or Adam",
+        choices=("sgd", "adam"),
+    )
+    learning_rate: float = option(
+        paper.LEARNING_RATE,
+        float,
+        "optimisation",
+        "learning rate",
+        lowest=0,
+        above=True,
+        metavar="LR",
+    )
+    new_layers_rate: float = option(
+        1.0,
+        float,
+        "optimisation",
+        "learning-rate multiplier of the layers without pretrained weights",
+        lowest=0,
+        above=True,
+        metavar="F",
+    )
+    weight_decay: float = option(
+        paper.WEIGHT_DECAY,
+        float,
+        "optimisation",
+        "on all parameters",
+        lowest=0,
+        metavar="W",
+    )
+    schedule: str = option(
+        "step",
+        str,
+        "optimisation",
+        "step: halve at epochs 10, 20, 30, 40, 50; step-ar: a tenth every 7 epochs; cosine: an "
+        "epoch of warm-up, then down to 0",
+        choices=("step", "step-ar", "cosine"),
+    )
+    rounds: int = option(
+        1,
+        int,
+        "optimisation",
+        "of selection and fine-tuning",
+        lowest=1,
+        highest=1000,
+        metavar="N",
+    )
+    seed: int = option(
+        0,
+        int,
+        "run",
+        "of initial parameters, order, augmentation and dropout",
+        lowest=0,
+        highest=2**32 - 1,
+        metavar="N",
+    )
+
+
+# The options that every method has.
+COMMON = ("data", "labels", "fold", "method", "backbone", "pretrained", "image_size", "seed")
+
+
+def definitions(kind: type = TrainingOptions) -> Dict[str, Option]:
+    """Return the definitions of a dataclass of options, by name."""
+    return {each.name: each.metadata["option"] for each in fields(kind)}
+
+
+def options_of(config: Mapping[str, Any]) -> TrainingOptions:
+    """Return the options that a run's config.json holds."""
+    return TrainingOptions(**config["options"])
+
+
+def learning_rate_at(options: TrainingOptions, epoch: int, epochs: Optional[int] = None) -> float:
+    """Return the learning rate of an epoch, counted from 0.
+
+    epochs: the length of the schedule, by default all that the options say. step: halved at the
+    released epochs 10, 20, 30, 40 and 50. step-ar: a tenth every 7 epochs. cosine: an epoch of
+    warm-up, then down to 0 at the end.
+    """
+    if options.schedule == "step":
+        passed = sum(epoch >= each for each in paper.LEARNING_RATE_EPOCHS)
+        return options.learning_rate * paper.LEARNING_RATE_FACTOR**passed
+    if options.schedule == "step-ar":
+        return options.learning_rate * paper.AR_DECAY ** (epoch // paper.AR_DECAY_EPOCHS)
+    if epoch < WARM_UP_EPOCHS:
+        return options.learning_rate * (epoch + 1) / (WARM_UP_EPOCHS + 1)
+    progress = (epoch - WARM_UP_EPOCHS) / max(1, (epochs or options.epochs) - WARM_UP_EPOCHS)
+    return options.learning_rate * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,266 @@
+"""How a run folder is written: each change whole after a stop at any moment."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Tuple, Union
+
+from mlr.errors import InputError
+from mlr.formats.json import parse_json
+from mlr.formats.params import write_params
+from mlr.runs.committed import CommittedFolder
+from mlr.runs.folder import (
+    BEST,
+    EPOCH,
+    EVENTS,
+    PREVIOUS,
+    STEP,
+    Run,
+    metrics_in,
+    refuse_existing_run,
+)
+from mlr.runs.schema import (
+    Refused,
+    checked_classes,
+    checked_config,
+    checked_metrics,
+    checked_progress,
+)
+from mlr.runs.tensorboard import EventFile
+from mlr.runtime.files import STAGED, link, sync
+
+Content = Union[str, Callable[[str], None]]  # text, or a function that writes a path
+State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters, of the optimizer
+
+
+class RunWriter(Run):
+    """A run folder that a training writes."""
+
+    _events = None
+
+    @classmethod
+    def create(
+        cls, folder: Union[str, Path], config: Dict[str, Any], classes: List[str]
+    ) -> "RunWriter":
+        """Return a new run in a folder that must not exist yet, else InputError.
+
+        That is raised, too, where the run could not be opened again.
+        """
+        refuse_existing_run(folder)
+        refuse_unreadable(folder, config, classes)
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A folder that is there is a run: it is filled under another name.
+        filled = folder.with_name(f".{folder.name}.{os.getpid()}")
+        try:
+            filled.mkdir()
+            CommittedFolder(filled).commit(
+                {"config.json": _json(config), "classes.json": _json(classes)}
+            )
+            os.rename(str(filled), str(folder))
+        except BaseException:
+            shutil.rmtree(str(filled), ignore_errors=True)
+            raise
+        sync(folder.parent)
+        return cls(folder, config, classes)
+
+    @classmethod
+    def resumed(cls, folder: Union[str, Path]) -> "RunWriter":
+        """Return the run in a folder, to go on with, locked, and, where its newest checkpoint is
+        damaged, back at the one before.
+
+        Raises InputError where there is no run, another process trains in it, or no checkpoint is
+        whole.
+        """
+        run = cls._found(folder)
+        run.lock()
+        try:
+            run._repair()
+            run._read()
+        except BaseException:
+            run.unlock()
+            raise
+        return run
+
+    def lock(self) -> None:
+        """Keep all others from training in this folder until `unlock`.
+
+        Raises InputError where another was first.
+        """
+        self._files.lock()
+
+    def unlock(self) -> None:
+        """Let others train in this folder."""
+        self._files.unlock()
+
+    def save_files(self, contents: Mapping[str, Content]) -> None:
+        """Commit further files of the run, by name."""
+        self._files.commit(contents)
+
+    def move(self, described: Mapping[str, Any]) -> None:
+        """Commit where the images of the training are now.
+
+        described: {"data" or "target": what config.json says of them, of which `folder` is new}.
+        """
+        moved = {
+            name: {**self.config[name], "folder": now["folder"]} for name, now in described.items()
+        }
+        if any(self.config[name] != now for name, now in moved.items()):
+            self.config.update(moved)
+            self.save_files({"config.json": _json(self.config)})
+
+    def save_epoch(self, state: State, metrics: Dict[str, Any]) -> None:
+        """Commit the state after an epoch.
+
+        metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's
+        target.
+        """
+        moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
+        checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / EPOCH[0])
+        self.metrics.append(metrics)
+        contents: Dict[str, Content] = {
+            "metrics.csv": _csv_lines(self.metrics),
+            **dict(zip(EPOCH, (_json_lines(self.metrics), *_writers(state)))),
+        }
+        on_valid = [
+            line["valid_balanced_accuracy"]
+            for line in self.metrics
+            if "valid_balanced_accuracy" in line and line.get("target") == metrics.get("target")
+        ]
+        if on_valid and on_valid[-1] >= max(on_valid):
+            contents[BEST] = lambda path: link(self.folder / (EPOCH[1] + STAGED), path)
+        self._files.commit(contents, moved, removed=STEP)
+        if self._events:
+            self._events.add(metrics)
+
+    def save_step(self, state: State, progress: Dict[str, Any]) -> None:
+        """Commit the state within an epoch. progress: fields of `mlr.training.loop.Progress`."""
+        content = _json(progress)
+        checked_progress(json.loads(content), self.folder / STEP[0])
+        self._files.commit(dict(zip(STEP, (content, *_writers(state)))))
+
+    def write_events(self, wanted: bool = False) -> None:
+        """Where it is wanted, or was of a run that goes on, write every epoch's metrics for
+        TensorBoard, too, into tensorboard/.
+
+        Raises InputError where tensorboardX is not installed, or tensorboard/ leads elsewhere.
+        """
+        folder = self.folder / EVENTS
+        if folder.is_symlink():
+            raise InputError(
+                f"{folder} is a link, and event files are replaced in it: put a folder in its "
+                "place, or remove it"
+            )
+        if wanted or folder.exists():
+            self._events = EventFile(folder, self.metrics)
+
+    def ship(self, folder: Union[str, Path]) -> None:
+        """Write what prediction needs into a new folder: without the best parameters and the
+        optimizer's state.
+        """
+        shipped = RunWriter.create(folder, self.config, self.classes)
+        shipped.metrics = self.metrics
+        checkpoints = (BEST, *EPOCH[2:], *PREVIOUS, *STEP)
+        arrays = [name for name in self._files.sums() if name.endswith(".params")]
+        copies = {name: self._copy(name) for name in arrays if name not in checkpoints}
+        shipped.save_files({EPOCH[0]: _json_lines(self.metrics), **copies})
+
+    def _copy(self, name: str) -> Callable[[str], None]:
+        return lambda path: shutil.copyfile(str(self.verified(name)), path) and None
+
+    def _repair(self) -> None:
+        """Go back to a checkpoint that is whole."""
+        damaged = [name for name in self._files.sums() if not self._files.find(name)]
+        if set(EPOCH) & set(damaged):
+            self._go_back_an_epoch(damaged)
+        elif set(STEP) & set(damaged):
+            self._go_back_to_the_epoch(damaged)
+        elif set(PREVIOUS) & set(damaged):
+            self._files.commit({}, removed=PREVIOUS)
+        if BEST in damaged:
+            _warn(
+                f"{self.folder / BEST} is missing, damaged or changed (SHA-256): the best epoch's "
+                "parameters are lost, unless a later epoch is better"
+            )
+            self._files.commit({}, removed=[BEST])
+        metrics = self._files.find(EPOCH[0])
+        if "metrics.csv" in damaged and metrics:
+            self._files.commit({"metrics.csv": _csv_lines(metrics_in(metrics))})
+
+    def _go_back_an_epoch(self, damaged: List[str]) -> None:
+        names = " and ".join(str(self.folder / name) for name in damaged)
+        if not self.has(PREVIOUS[0]) or set(PREVIOUS) & set(damaged):
+            raise InputError(
+                f"{names}: missing, damaged or changed (SHA-256), and there is no whole checkpoint "
+                "of the epoch before: restore it from a copy, or train again"
+            )
+        metrics = metrics_in(self._files.find(PREVIOUS[0]))
+        _warn(
+            f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
+            f"after epoch {len(metrics)}"
+        )
+        self._files.commit(
+            {"metrics.csv": _csv_lines(metrics)},
+            dict(zip(PREVIOUS, EPOCH)),
+            removed=(*PREVIOUS, *STEP),
+        )
+
+    def _go_back_to_the_epoch(self, damaged: List[str]) -> None:
+        names = " and ".join(str(self.folder / name) for name in damaged if name in STEP)
+        where = "after the last epoch" if self.has(EPOCH[0]) else "the training's start"
+        _warn(
+            f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
+            f"{where}"
+        )
+        self._files.commit({}, removed=STEP)
+
+
+def refuse_unreadable(folder: Union[str, Path], config: Any, classes: Any) -> None:
+    """Raise InputError where a run folder of this config and these classes could not be opened."""
+    paths = [Path(folder) / name for name in ("config.json", "classes.json")]
+    try:
+        config, classes = (
+            parse_json(_json(value), path, "no run can be made of it")
+            for value, path in zip((config, classes), paths)
+        )
+        checked_config(config, paths[0])
+        checked_classes(classes, paths[1])
+    except Refused as error:
+        raise refused_anew(error) from None
+
+
+def refused_anew(error: Refused) -> InputError:
+    """Return the error of a run that is not made, as it could not be opened again."""
+    return InputError(f"no run can be made of this, as it could not be opened again: {error.found}")
+
+
+def _writers(state: State) -> List[Content]:
+    def writer(arrays: Mapping[str, Any]) -> Content:
+        return lambda path: write_params(path, arrays)
+
+    return [writer(arrays) for arrays in state]
+
+
+def _warn(text: str) -> None:
+    print("warning: " + text, file=sys.stderr, flush=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _json_lines(lines: List[Dict[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def _csv_lines(lines: List[Dict[str, Any]]) -> str:
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    table.writerows(lines)
+    return text.getvalue()
