@@ -2,20 +2,23 @@
 
 import io
 import json
+from pathlib import Path
+from typing import Any, Dict, Mapping, Union
 
 import mxnet as mx
 import numpy as np
+from mxnet.gluon import HybridBlock
 
 from mlr.errors import InputError
 from mlr.formats.npz import read_npz
 from mlr.model.networks import new_network
-from mlr.model.parameters import infer_shapes, set_parameters
+from mlr.model.parameters import Contexts, infer_shapes, set_parameters
 
 # characters of a network's options, and pixels of its images, that are taken for earnest
 LONGEST, LARGEST = 2000, 4096
 
 
-def npz_of(net, config, about):
+def npz_of(net: HybridBlock, config: Mapping[str, Any], about: Mapping[str, Any]) -> bytes:
     """Return the bytes of an .npz file of a network's parameters and what goes with them. config:
     of the run. about: its `description`.
     """
@@ -36,7 +39,7 @@ def npz_of(net, config, about):
     return file.getvalue()
 
 
-def import_npz(path, ctx=None):
+def import_npz(path: Union[str, Path], ctx: Contexts = None) -> HybridBlock:
     """Return the network, hybridized, that an .npz file of `mlr export --format npz` holds, its
     parameters equal to the bit.
 
@@ -50,11 +53,10 @@ def import_npz(path, ctx=None):
         net = new_network(options)
         infer_shapes(net)
     except Exception as error:  # of arguments that were never meant, Gluon raises nearly everything
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            (
-                "{} describes no network that this package can build ({}): get it again, or export "
-                "it anew"
-            ).format(path, str(error).partition("\n")[0] or type(error).__name__)
+            f"{path} describes no network that this package can build "
+            f"({reason}): get it again, or export it anew"
         ) from None
     set_parameters(
         net._collect_params_with_prefix(),
@@ -66,7 +68,7 @@ def import_npz(path, ctx=None):
     return net
 
 
-def _network_options(text, path):
+def _network_options(text: Any, path: Union[str, Path]) -> Dict[str, Any]:
     """Return what the text of a config.json says of its network, small enough to be built by way of
     trial.
     """

@@ -17,10 +17,17 @@ npz: one file of plain arrays, for `numpy.load(path, allow_pickle=False)`; no Py
     description    text: JSON of what `description` returns
 """
 
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
+
+from mxnet.gluon import HybridBlock
+
 import mlr
 from mlr import paper
 from mlr.data.transforms import caffe_resize
 from mlr.options.presets import Preset
+
+if TYPE_CHECKING:
+    from mlr.runs.folder import Run
 
 NO_SVM = (
     "features for the run's support vector machine, which is not part of it: for the run's "
@@ -32,20 +39,20 @@ NO_REGIONS = (
 )
 
 
-def exported_part(net, config):
+def exported_part(net: HybridBlock, config: Mapping[str, Any]) -> Tuple[HybridBlock, str, str]:
     """Return what of a run's network a graph is written of, the name of its output, and a sentence
     that says what that is.
     """
-    row = Preset.of_run(config["options"]).row
-    if row == "deepsentibank":
+    method = Preset.of_run(config["options"]).row
+    if method == "deepsentibank":
         layer = config["features"]
         return net if layer == "fc8" else net.features, "features", f"outputs of {layer}: {NO_SVM}"
     logits = "logits of the classes; their softmax are the probabilities"
-    return net, "logits", f"{logits}; {NO_REGIONS}" if row == "ar" else logits
+    return net, "logits", f"{logits}; {NO_REGIONS}" if method == "ar" else logits
 
 
-def description(run, parameters="last"):
-    """Return what goes with the network of a `mlr.runs.folder.Run`, for JSON: row, classes,
+def description(run: "Run", parameters: str = "last") -> Dict[str, Any]:
+    """Return what goes with the network of a `mlr.runs.folder.Run`, for JSON: method, classes,
     preprocessing, hash of its parameters, version.
     """
     return {
@@ -59,7 +66,7 @@ def description(run, parameters="last"):
     }
 
 
-def preprocessing_steps(config):
+def preprocessing_steps(config: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the evaluation preset of a run's network, the one of
     `mlr.inference.predictor.evaluation_transform`, as numbers and words.
 

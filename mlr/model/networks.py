@@ -1,4 +1,8 @@
-"""The network of each row, from what config.json says of it."""
+"""The network of each method, from what config.json says of it."""
+
+from typing import Any, Dict, Mapping
+
+from mxnet.gluon import HybridBlock
 
 from mlr import paper
 from mlr.model.caffenet import CaffeNet
@@ -24,7 +28,7 @@ TAPS = {
 }
 
 
-def network_options(preset, classes):
+def network_options(preset: Any, classes: int) -> Dict[str, Any]:
     """Return what config.json says of a preset's network, for `new_network`. classes: K."""
     if preset.row in ("l_cil", "shallow"):
         taps, widths = TAPS[preset.taps]
@@ -55,7 +59,7 @@ def network_options(preset, classes):
     }
 
 
-def new_network(options):
+def new_network(options: Mapping[str, Any]) -> HybridBlock:
     """Return the network that `network_options` described, without parameters."""
     options = dict(options)
     return KINDS[options.pop("kind", "multi_level")](**options)
