@@ -4,6 +4,8 @@ figure.
 
 from typing import Dict, List, Mapping, Tuple
 
+from mlr.viz.style import own_settings  # isort: split
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -12,7 +14,6 @@ from mxnet import Context, nd
 from mlr.model.backbone import MAPS
 from mlr.model.network import MultiLevelNet
 from mlr.viz.figures import BLUE, CAPTION, GREEN, ORANGE, new_figure
-from mlr.viz.style import own_settings
 
 Boxes = Dict[str, Tuple[int, int, str, str]]
 Arrows = List[Tuple[str, str]]

@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
+from mlr.viz.style import fonts_for, own_settings  # isort: split
+
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +22,6 @@ from numpy.typing import ArrayLike
 from mlr import paper
 from mlr.runtime.files import write_file
 from mlr.runtime.output import printable
-from mlr.viz.style import fonts_for, own_settings
 
 Metrics = Sequence[Mapping[str, Any]]
 

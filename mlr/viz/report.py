@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, NamedTuple, Sequ
 
 import cv2
 import numpy as np
-from matplotlib.figure import Figure
 from mxnet.gluon import HybridBlock
 from numpy.typing import ArrayLike
 
@@ -37,6 +36,8 @@ from mlr.viz.pictures import read_pictures, thumbnail
 from mlr.viz.style import own_settings
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mlr.runs.folder import Run
 
 SHOWN = 10  # predictions, right ones and wrong ones each
@@ -158,7 +159,7 @@ def most_confident(
     return described(order[right]), described(order[~right])
 
 
-def predictions_sheet(right: Sequence[Prediction], wrong: Sequence[Prediction]) -> Figure:
+def predictions_sheet(right: Sequence[Prediction], wrong: Sequence[Prediction]) -> "Figure":
     """Return a figure of the predictions that `most_confident` returned. Raises InputError where an
     image is missing or damaged.
     """
@@ -431,7 +432,7 @@ def _figure(source: str, alt: str, *caption: str) -> str:
     )
 
 
-def _png(figure: Figure) -> str:
+def _png(figure: "Figure") -> str:
     return _data_uri("image/png", figure_bytes(figure))
 
 

@@ -22,7 +22,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Mapping, Tuple
+from typing import Any, Callable, Iterable, Mapping, Tuple
 
 import cv2
 import numpy as np
@@ -132,11 +132,24 @@ def draw(
             1
         ].tobytes()
 
+    _refuse_others(folder, marker, paintings, painting)
+    for path in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
+        content = painting(path)
+        if not path.is_file() or path.read_bytes() != content:
+            _write(path, content)
+    _write(marker, described)
+
+
+def _refuse_others(
+    folder: Path, marker: Path, paintings: Iterable[Path], painting: Callable[[Path], bytes]
+) -> None:
+    """Raise InputError where a folder holds what is not of a data set, not even in part."""
     there = [path for path in paintings if os.path.lexists(path)]
+    own = {marker, *there}
     others = [
         path
         for path in sorted(folder.rglob("*"))
-        if not (path.is_dir() or is_hidden(path.name) or path in paintings or path == marker)
+        if not (path.is_dir() or is_hidden(path.name) or path in own)
     ]
     others += (path for path in there if not painting(path).startswith(path.read_bytes()))
     if others:
@@ -144,11 +157,6 @@ def draw(
             f"{folder} exists and is no demo data set, not even one in part: {others[0]} is not "
             "of it; give another folder, or move yours"
         )
-    for path in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
-        content = painting(path)
-        if not path.is_file() or path.read_bytes() != content:
-            _write(path, content)
-    _write(marker, described)
 
 
 def _write(path: Path, content: bytes) -> None:
