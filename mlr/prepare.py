@@ -5,9 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from mlr import cli
-from mlr.options.training import DRAWN
 from mlr.errors import InputError
-from mlr.options.training import definitions
+from mlr.options.training import DRAWN, definitions
 
 # The names of mlr.data.layouts.finding, which --help does not load.
 DATASETS = {

@@ -232,7 +232,7 @@ def train_all(
 
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
-    folds: List[Optional[int]] = list(folds_of(folder)) if in_folds else []
+    folds = folds_of(folder) if in_folds else []
     if in_folds and not folds:
         raise InputError(f"{folder} is not in folds: leave out --folds")
     machine = Machine(
@@ -246,10 +246,12 @@ def train_all(
             train_run(out, method, resolved, folder, machine)
             machine.workers.close()
             return
-        evaluations = [
-            train_run(fold_folder(out, fold), method, replace(resolved, fold=fold), folder, machine)
-            for fold in folds
-        ]
+        evaluations = []
+        for fold in folds:
+            of_fold = replace(resolved, fold=fold)
+            evaluations.append(
+                train_run(fold_folder(out, fold), method, of_fold, folder, machine) or {}
+            )
         save_folds(evaluations, out, evaluations[0]["split"])
     except KeyboardInterrupt as error:
         if not out.exists():

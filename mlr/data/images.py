@@ -12,13 +12,13 @@ the first is the image.
 import importlib
 import io
 import math
+import os
 import random
 import re
 import struct
 import sys
 import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     BinaryIO,
@@ -52,7 +52,7 @@ from mlr.errors import InputError
 if TYPE_CHECKING:
     import mxnet as mx
 
-Name = Union[str, Path]  # a file's, or what an image is called in messages
+Name = Union[str, "os.PathLike[str]"]
 Reader = Callable[[BinaryIO], Image.Image]
 
 UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replace or remove it"

@@ -33,7 +33,7 @@ from mlr.runs.schema import (
 from mlr.runs.tensorboard import EventFile
 from mlr.runtime.files import STAGED, link, sync
 
-Content = Union[str, Callable[[str], None]]  # text, or a function that writes a path
+Content = Union[str, Callable[[str], Any]]  # text, or a function that writes a path
 State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters, of the optimizer
 
 
@@ -76,7 +76,7 @@ class RunWriter(Run):
         Raises InputError where there is no run, another process trains in it, or no checkpoint is
         whole.
         """
-        run = cls._found(folder)
+        run = cls(cls._found(folder).folder, {}, [])
         run.lock()
         try:
             run._repair()
@@ -169,8 +169,8 @@ class RunWriter(Run):
         copies = {name: self._copy(name) for name in arrays if name not in checkpoints}
         shipped.save_files({EPOCH[0]: _json_lines(self.metrics), **copies})
 
-    def _copy(self, name: str) -> Callable[[str], None]:
-        return lambda path: shutil.copyfile(str(self.verified(name)), path) and None
+    def _copy(self, name: str) -> Callable[[str], Any]:
+        return lambda path: shutil.copyfile(str(self.verified(name)), path)
 
     def _repair(self) -> None:
         """Go back to a checkpoint that is whole."""

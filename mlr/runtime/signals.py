@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from typing import Any, Callable, Dict, Iterable, NoReturn, Optional
+from typing import Any, Callable, Dict, Iterable, NoReturn, Optional, TypeVar
 
 from mlr.errors import Interrupted
 from mlr.runtime.output import flush
@@ -17,6 +17,8 @@ NAMES: Dict[int, str] = {
 }
 # of a process that has saved and stopped: the signal
 CODES = {128 + number: number for number in SIGNALS}
+
+H = TypeVar("H", bound="Handled")
 
 
 class Handled:
@@ -33,7 +35,7 @@ class Handled:
         self._handler, self._numbers = handler, numbers
         self._before: Dict[int, Any] = {}
 
-    def __enter__(self) -> "Handled":
+    def __enter__(self: H) -> H:
         if threading.current_thread() is threading.main_thread():
             self._before = {
                 number: signal.getsignal(number)
