@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,14 +19,12 @@ from mlr.errors import InputError, RunError
 from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.builds import installed_builds, version_numbers
 from mlr.runtime.cpu import given, usable_cores
-from mlr.runtime.installation import EXTRAS
+from mlr.runtime.installation import EXTRAS, is_installed
 
 PYTHONS = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
 FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
 OPTIONAL = "onnx", "onnxruntime", "tensorboardX"
-# where they are not called like the package
-MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "ipython": "IPython"}
 NOTEBOOKS_ONLY = "d2lzh", "ipython"
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
@@ -95,7 +92,7 @@ def examine():
         "mxnet": mxnet,
         "package": package,
         "packages": {name: _version(name) for name in ["numpy", *required, *OPTIONAL]},
-        "missing": [name for name in required if not find_spec(MODULES.get(name, name))],
+        "missing": [name for name in required if not is_installed(name)],
         "threads": {
             "cores": usable_cores(),
             "mxnet_before_mlr": mxnet_before_mlr(),

@@ -3,13 +3,12 @@
 import json
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from mlr import cli
 from mlr.errors import InputError, RunError
 from mlr.runtime.files import write_file
-from mlr.runtime.installation import require_mxnet
+from mlr.runtime.installation import require_mxnet, require_package
 
 FORMATS = {
     "onnx": (
@@ -76,9 +75,9 @@ def export(options):
     check(options, out)
     require_mxnet()
     if options.format == "onnx":
-        require("onnx")
+        require_package("onnx", "onnx")
     if options.int8:
-        require("onnxruntime")
+        require_package("onnxruntime", "onnx")
     import mxnet as mx
 
     from mlr.exporting.arrays import npz_of
@@ -195,14 +194,6 @@ def check(options, out):
         raise InputError(
             f"--out {out} can't be written: {above} is no folder, or not one that you may write to"
         )
-
-
-def require(package):
-    """Raise InputError, naming the extra to install, where a package is missing."""
-    try:
-        import_module(package)
-    except ModuleNotFoundError:
-        raise InputError(f"this needs the package {package}: pip install 'mlr[onnx]'") from None
 
 
 def save(out, content):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Union
 
 from mlr.errors import InputError, shown
+from mlr.runtime.installation import require_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,12 +16,7 @@ def read_onnx(path: Union[str, Path]) -> Dict[str, "np.ndarray"]:
     """
     if not Path(path).is_file():
         raise InputError(f"parameter file {path} does not exist")
-    try:
-        import onnx
-    except ModuleNotFoundError:
-        raise InputError(
-            f"reading {path} needs the onnx package: pip install 'mlr[onnx]'"
-        ) from None
+    onnx = require_package("onnx", "onnx", f"reading {path}")
     try:
         weights = onnx.load(str(path), load_external_data=False).graph.initializer
         if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights):

@@ -30,7 +30,7 @@ from mlr.formats.params import read_params
 from mlr.runs.committed import SUMS, CommittedFolder
 from mlr.runs.schema import checked_classes, checked_config, checked_metrics, checked_progress
 
-EVENTS = "tensorboard"
+TENSORBOARD = "tensorboard"
 # Where it is, parameters, optimizer: what a training goes on from.
 EPOCH = "metrics.jsonl", "last.params", "optimizer.params"
 PREVIOUS = tuple("previous." + name.replace("last.", "") for name in EPOCH)

@@ -2,40 +2,33 @@
 
 import time
 from pathlib import Path
+from typing import Any, Iterable, Mapping, Union
 
-from mlr.errors import InputError
+from mlr.runtime.installation import require_package
 
 
-def require_tensorboard():
-    """Import and return tensorboardX, which writes TensorBoard's files without TensorFlow. Raises
-    InputError where it is absent.
+def require_tensorboard() -> None:
+    """Raise InputError where tensorboardX is absent, which writes TensorBoard's files without
+    TensorFlow.
     """
-    try:
-        import tensorboardX
-    except ModuleNotFoundError as error:
-        if error.name != "tensorboardX":
-            raise
-        raise InputError(
-            "--tensorboard needs the package tensorboardX: pip install 'mlr[tensorboard]'"
-        ) from None
-    return tensorboardX
+    require_package("tensorboardX", "tensorboard", "--tensorboard")
 
 
-class EventFile:
-    """The event file in a folder: written anew from the metrics so far, so that no epoch is in it
-    twice, or is missing; then an epoch at a time.
+class TensorBoardFile:
+    """TensorBoard's file in a folder: written anew from the metrics so far, so that no epoch is in
+    it twice, or is missing; then an epoch at a time.
 
     A scalar for each number of metrics.jsonl under its name there, in steps of epochs; those on a
     transfer's target under target/.
     """
 
-    def __init__(self, folder, metrics):
-        """folder: created where it is not there; event files in it are replaced. metrics: a list of
-        dicts, one an epoch.
+    def __init__(self, folder: Union[str, Path], metrics: Iterable[Mapping[str, Any]]) -> None:
+        """folder: created where it is not there; TensorBoard's files in it are replaced. metrics:
+        a dict for each epoch.
         """
         require_tensorboard()
-        # Its SummaryWriter hands events to a thread, and its flush() does not wait for that: a kill
-        # would lose the last epoch.
+        # Its SummaryWriter hands what it writes to a thread, and its flush() does not wait for
+        # that: a kill would lose the last epoch.
         from tensorboardX.event_file_writer import EventsWriter
 
         Path(folder).mkdir(exist_ok=True)
@@ -45,7 +38,7 @@ class EventFile:
         for line in metrics:
             self.add(line)
 
-    def add(self, line):
+    def add(self, line: Mapping[str, Any]) -> None:
         """Write an epoch's metrics, and have them in the file."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
 from mlr.errors import InputError
 from mlr.formats.json import parse_json
@@ -16,9 +16,9 @@ from mlr.runs.committed import CommittedFolder
 from mlr.runs.folder import (
     BEST,
     EPOCH,
-    EVENTS,
     PREVIOUS,
     STEP,
+    TENSORBOARD,
     Run,
     metrics_in,
     refuse_existing_run,
@@ -30,7 +30,7 @@ from mlr.runs.schema import (
     checked_metrics,
     checked_progress,
 )
-from mlr.runs.tensorboard import EventFile
+from mlr.runs.tensorboard import TensorBoardFile
 from mlr.runtime.files import STAGED, link, sync
 
 Content = Union[str, Callable[[str], Any]]  # text, or a function that writes a path
@@ -40,7 +40,7 @@ State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters,
 class RunWriter(Run):
     """A run folder that a training writes."""
 
-    _events = None
+    _tensorboard: Optional[TensorBoardFile] = None
 
     @classmethod
     def create(
@@ -134,8 +134,8 @@ class RunWriter(Run):
         if on_valid and on_valid[-1] >= max(on_valid):
             contents[BEST] = lambda path: link(self.folder / (EPOCH[1] + STAGED), path)
         self._files.commit(contents, moved, removed=STEP)
-        if self._events:
-            self._events.add(metrics)
+        if self._tensorboard:
+            self._tensorboard.add(metrics)
 
     def save_step(self, state: State, progress: Dict[str, Any]) -> None:
         """Commit the state within an epoch. progress: fields of `mlr.training.loop.Progress`."""
@@ -143,20 +143,20 @@ class RunWriter(Run):
         checked_progress(json.loads(content), self.folder / STEP[0])
         self._files.commit(dict(zip(STEP, (content, *_writers(state)))))
 
-    def write_events(self, wanted: bool = False) -> None:
+    def write_tensorboard(self, wanted: bool = False) -> None:
         """Where it is wanted, or was of a run that goes on, write every epoch's metrics for
         TensorBoard, too, into tensorboard/.
 
         Raises InputError where tensorboardX is not installed, or tensorboard/ leads elsewhere.
         """
-        folder = self.folder / EVENTS
+        folder = self.folder / TENSORBOARD
         if folder.is_symlink():
             raise InputError(
                 f"{folder} is a link, and event files are replaced in it: put a folder in its "
                 "place, or remove it"
             )
         if wanted or folder.exists():
-            self._events = EventFile(folder, self.metrics)
+            self._tensorboard = TensorBoardFile(folder, self.metrics)
 
     def ship(self, folder: Union[str, Path]) -> None:
         """Write what prediction needs into a new folder: without the best parameters and the

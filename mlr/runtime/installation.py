@@ -1,13 +1,36 @@
-"""Is there an MXNet, and which one."""
+"""Which packages are installed, MXNet among them."""
 
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
-from mlr.errors import RunError
+from mlr.errors import InputError, RunError
 
 EXTRAS = (
     "'mlr[cpu]' (CPU), 'mlr[cu101]' (NVIDIA GPU, CUDA 10.1), 'mlr[modern]' (MXNet 1.9.1, CPU), "
     "'mlr[modern-cu112]' (MXNet 1.9.1, CUDA 11.2)"
 )
+# where they are not called like the package
+MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "ipython": "IPython"}
+
+
+def is_installed(package: str) -> bool:
+    """Tell whether a package is there, without loading it. package: as pip calls it."""
+    return find_spec(MODULES.get(package, package)) is not None
+
+
+def require_package(name: str, extra: str, needing: str = "this") -> ModuleType:
+    """Import and return a package that only one of this package's extras installs.
+
+    needing: what needs it, for the error. Raises InputError, naming the extra to install, where it
+    or a package that it needs is absent.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{needing} needs the package {error.name or name}: pip install 'mlr[{extra}]'"
+        ) from None
 
 
 def require_mxnet() -> ModuleType:

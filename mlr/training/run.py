@@ -56,7 +56,7 @@ def train_run(
         if isinstance(training.run, RunWriter):
             if not run:
                 at_the_end.callback(training.run.unlock)
-            training.run.write_events(machine.tensorboard)
+            training.run.write_tensorboard(machine.tensorboard)
             announce(training, folder)
         method.fit(training)
         return finish(training) if machine.workers.first else None
