@@ -1,51 +1,53 @@
 """Batches through a network, on one or several devices."""
 
+from typing import Iterable, List, NamedTuple, Sequence, Tuple
+
+import mxnet as mx
 import numpy as np
+from mxnet import gluon, nd
+
+from mlr.data.parts import part_of
 
 
-def predict(net, batches, ctx):
+class DevicePart(NamedTuple):
+    """What one context has of a batch: images, their labels, and how much a loss on them counts."""
+
+    images: nd.NDArray
+    labels: nd.NDArray
+    weight: float
+
+
+def predict(
+    net: gluon.Block, batches: Iterable[Tuple[nd.NDArray, nd.NDArray]], ctx: Sequence[mx.Context]
+) -> Tuple[np.ndarray, np.ndarray]:
     """Return logits (N, K) and labels (N,), NumPy arrays, of all images of `batches`."""
-    outputs = []
+    outputs: List[Tuple[List[nd.NDArray], nd.NDArray]] = []
     for images, labels in batches:
         parts = split_batch(images, labels, ctx)[: len(images)]
-        outputs.append(([net(x) for x, _, _ in parts], labels))
-        for z in outputs[-2][0] if len(outputs) > 1 else ():
-            z.wait_to_read()
-    logits = np.concatenate([z.asnumpy() for parts, _ in outputs for z in parts])
-    return logits, np.concatenate([labels.asnumpy() for _, labels in outputs]).astype(int)
+        outputs.append(([net(part.images) for part in parts], labels))
+        for logits in outputs[-2][0] if len(outputs) > 1 else ():
+            logits.wait_to_read()
+    of_all = np.concatenate([logits.asnumpy() for parts, _ in outputs for logits in parts])
+    return of_all, np.concatenate([labels.asnumpy() for _, labels in outputs]).astype(int)
 
 
-def split_batch(images, labels, ctx):
-    """Return a part of the batch for each context: (images, labels, share), labels in the dtype of
-    the images.
+def split_batch(
+    images: nd.NDArray, labels: nd.NDArray, ctx: Sequence[mx.Context]
+) -> List[DevicePart]:
+    """Return a part of the batch for each context, labels in the dtype of the images.
 
-    share is 1. Where a batch has fewer images than there are contexts, the contexts that are left
-    get a copy of the first image with share 0, as MXNet needs a gradient from each of them.
+    The weight is 1. Where a batch has fewer images than there are contexts, the contexts that are
+    left get a copy of the first image with weight 0, as MXNet needs a gradient from each of them.
     """
     labels = labels.astype(images.dtype)
     used = min(len(images), len(ctx))
-    rows = [part_of(len(images), number, used) for number in range(used)] + [slice(1)] * (
-        len(ctx) - used
-    )
+    places = [part_of(len(images), number, used) for number in range(used)]
+    places += [slice(1)] * (len(ctx) - used)
     return [
-        (
-            images[part].as_in_context(context),
-            labels[part].as_in_context(context),
+        DevicePart(
+            images[place].as_in_context(context),
+            labels[place].as_in_context(context),
             float(number < used),
         )
-        for number, (part, context) in enumerate(zip(rows, ctx))
+        for number, (place, context) in enumerate(zip(places, ctx))
     ]
-
-
-def part_of(count, number, parts):
-    """Return which of `count` things in a row belong to part `number`, a slice: parts differ by one
-    thing at most.
-
-    Where there are fewer things than parts, the first parts have one each, and the others none.
-    """
-    used = min(count, parts)
-    return (
-        slice(count * number // used, count * (number + 1) // used)
-        if number < used
-        else slice(count, count)
-    )

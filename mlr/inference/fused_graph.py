@@ -4,7 +4,10 @@ a CPU.
 
 import json
 import os
+import tempfile
+import threading
 from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -12,9 +15,13 @@ from mxnet import gluon
 from mxnet.runtime import Features
 
 BACKEND = "MKLDNN"
+LOGGED_BY = b"src/operator/subgraph/"  # in each line that MXNet's subgraph backends log
+STANDARD_ERROR = 2  # the descriptor, which the process has one of
+
+_redirecting = threading.Lock()
 
 
-def fused(net):
+def fused(net: gluon.HybridBlock) -> gluon.Block:
     """Return a block that computes what `net` computes in evaluation mode, within rounding (1e-5 of
     the largest logit).
 
@@ -22,8 +29,8 @@ def fused(net):
     the same output. On CPUs, where MXNet was built with MKL-DNN, its subgraph backend puts batch
     norm, ReLU and sums into the convolutions before them, and the Dense layer behind a Gram matrix
     reads the C (C + 1) / 2 entries that differ, half of its weights. Otherwise it is `net` itself.
-    The block shares the network's other parameters, but not that half: after further training make
-    a new one.
+    The block has the network's other parameters in common with it, but not that half: after further
+    training make a new one.
     """
     parameters = net.collect_params()
     contexts = next(iter(parameters.values())).list_ctx()
@@ -42,7 +49,9 @@ def fused(net):
     return block
 
 
-def with_half_of_gram(symbol, parameters):
+def with_half_of_gram(
+    symbol: mx.sym.Symbol, parameters: Mapping[str, gluon.Parameter]
+) -> Tuple[mx.sym.Symbol, Dict[str, mx.nd.NDArray]]:
     """Return the symbol with each Dense layer behind a Gram matrix on its distinct entries, and
     {name: NDArray} of what that adds.
 
@@ -51,7 +60,8 @@ def with_half_of_gram(symbol, parameters):
     parameters: {name: Parameter} of the symbol.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
-    rebuilt, added = [], {}
+    rebuilt: List[mx.sym.Symbol] = []
+    added: Dict[str, mx.nd.NDArray] = {}
     for node in nodes:
         inputs = [rebuilt[number][output] for number, output, _ in node["inputs"]]
         sources = [nodes[number] for number, _, _ in node["inputs"]]
@@ -79,19 +89,19 @@ def with_half_of_gram(symbol, parameters):
     return made, added
 
 
-def distinct(weight):
+def distinct(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """Return, for a Dense layer's weight (D, C * C) on symmetric matrices, the positions (C (C + 1)
     / 2,) and the weight (D, C (C + 1) / 2).
     """
     channels = int(round(weight.shape[1] ** 0.5))
-    rows, columns = np.triu_indices(channels)
-    positions = rows * channels + columns
-    weights = weight[:, positions] + weight[:, columns * channels + rows]
-    weights[:, rows == columns] /= 2
+    first, second = np.triu_indices(channels)
+    positions = first * channels + second
+    weights = weight[:, positions] + weight[:, second * channels + first]
+    weights[:, first == second] /= 2
     return positions, weights
 
 
-def _is_gram(node, nodes):
+def _is_gram(node: Dict[str, Any], nodes: List[Dict[str, Any]]) -> bool:
     """Tell whether a node is a matrix times its own transpose, divided, perhaps scaled."""
     while node["op"] in ("broadcast_div", "_mul_scalar"):
         node = nodes[node["inputs"][0][0]]
@@ -99,20 +109,26 @@ def _is_gram(node, nodes):
 
 
 @contextmanager
-def unlogged():
-    """Keep away the lines that MXNet 1.5.1's subgraph backend writes to the standard error,
-    whatever the log level.
+def unlogged() -> Iterator[None]:
+    """Keep away the lines that MXNet's subgraph backends write to the standard error.
+
+    MXNet 1.5.1 writes them in C++ whatever the log level, and has no setting against it, so the
+    process's own descriptor must lead elsewhere meanwhile: keep the block short. Nobody else's
+    words are lost: what isn't MXNet's is written when the block ends. Two threads would restore
+    each other's descriptor, so the second one waits.
     """
-    try:
-        kept = os.dup(2)
-    except OSError:  # closed by who started the program
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
+    with _redirecting:
+        try:
+            standard_error = os.fdopen(os.dup(STANDARD_ERROR), "wb")
+            written = tempfile.TemporaryFile()
+        except OSError:  # it was closed by who started the program, or no folder takes a file
+            yield
+            return
+        with standard_error, written:
+            os.dup2(written.fileno(), STANDARD_ERROR)
+            try:
+                yield
+            finally:
+                os.dup2(standard_error.fileno(), STANDARD_ERROR)
+                written.seek(0)
+                standard_error.writelines(line for line in written if LOGGED_BY not in line)

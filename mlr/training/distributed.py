@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Sequence, Tuple
 
+from mlr.data.parts import part_of
 from mlr.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,10 +127,8 @@ class Workers:
 
     def part(self, count: int) -> slice:
         """Return this worker's part of `count` things in order, a slice; see
-        `mlr.inference.forward.part_of`.
+        `mlr.data.parts.part_of`.
         """
-        from mlr.inference.forward import part_of
-
         return part_of(count, self.rank, self.number)
 
     def _exchange(

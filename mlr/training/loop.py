@@ -278,8 +278,10 @@ def _step(
     """
     parts = split_batch(images, labels, learner.ctx)
     with autograd.record():
-        logits = [learner.net(x) for x, _, _ in parts]
-        losses = [learner.loss(z, y) * (weight * own) for z, (_, y, weight) in zip(logits, parts)]
+        logits = [learner.net(part.images) for part in parts]
+        losses = [
+            learner.loss(z, part.labels) * (part.weight * own) for z, part in zip(logits, parts)
+        ]
     if learner.workers.wait_for_each_other:
         autograd.backward(losses)
         learner.trainer.step(size)
@@ -288,8 +290,8 @@ def _step(
         autograd.backward(losses, heads)
         learner.trainer.step(1)
     sums = nd.zeros(2, learner.ctx[0])
-    for z, loss, (_, y, weight) in zip(logits, losses, parts):
-        correct = (z.argmax(axis=1) == y) * (weight * own)
+    for z, loss, part in zip(logits, losses, parts):
+        correct = (z.argmax(axis=1) == part.labels) * (part.weight * own)
         both = nd.concat(loss.sum(), correct.sum(), dim=0)
         sums += both.astype("float32").as_in_context(learner.ctx[0])
     return sums
