@@ -92,6 +92,9 @@ class SupportVectorAnswer(SoftmaxAnswer):
         self.machine: SupportVectorMachine
 
     def probabilities(self, seen: Sequence[nd.NDArray]) -> np.ndarray:
+        """Return the softmax (N, K), float64, of the machine's scores. Raises InputError where they
+        are no numbers.
+        """
         return self.machine.probabilities(self.outputs(nd.stack(*seen)))
 
 
@@ -116,9 +119,14 @@ class RegionsAnswer(SoftmaxAnswer):
         )
 
     def seen(self, image: nd.NDArray, name: str) -> np.ndarray:
+        """Return the probabilities (K,) of an image and its regions together.
+
+        Raises InputError where there are no proposals for it, or they are another image's.
+        """
         return self.regions.predict(image.asnumpy(), name).probabilities
 
     def probabilities(self, seen: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
         return np.stack(seen)
 
     def _of_crops(self, crops: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ class Predictor:
     @overload
     def __call__(self, images: np.ndarray) -> Union[Prediction, List[Prediction]]: ...
 
-    def __call__(self, images):
+    def __call__(self, images: Any) -> Union[Prediction, List[Prediction]]:
         """Return the Prediction of an image, or a list of one for each of several.
 
         images: the path of an image file, its content as bytes, a binary file with it, a PIL image,

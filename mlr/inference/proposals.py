@@ -14,12 +14,19 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import cv2
 import numpy as np
 
 from mlr import paper
 from mlr.errors import InputError, shown
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+PathLike = Union[str, "os.PathLike[str]"]
+Boxes = Tuple[np.ndarray, np.ndarray]  # (M, 4) and their objectness (M,), float64, best first
 
 # The grid, all ours: on an image scaled down to so many pixels, windows of so many sizes, aspects
 # and places.
@@ -46,7 +53,7 @@ DETECTOR_OPTIONS = (
 MOST_BYTES = 2**32  # of a file of proposals, unpacked: 2,000 boxes of 50,000 images
 
 
-def propose(pixels, kind="grid", model=None):
+def propose(pixels: np.ndarray, kind: str = "grid", model: Optional[PathLike] = None) -> Boxes:
     """Return boxes (M, 4) and their objectness (M,), float64, best first; M may be 0 for an image
     of few pixels.
 
@@ -63,7 +70,7 @@ def propose(pixels, kind="grid", model=None):
     )
 
 
-def grid(pixels, count=GRID_BOXES):
+def grid(pixels: np.ndarray, count: int = GRID_BOXES) -> Boxes:
     """Return at most `count` sliding windows that enclose edges which their outline does not cross,
     as `propose` does.
 
@@ -71,7 +78,7 @@ def grid(pixels, count=GRID_BOXES):
     whose boxes the released code reads, and knows less: no saliency, no colour, no superpixels. The
     idea is that of Edge Boxes. A window's score is the sum of its edges (gradient magnitude), less
     that of a window as full of them as the fullest of its four sides is, by perimeter ** 1.5; of
-    windows that share 3/4 of their union the better one stays. Nothing is random.
+    windows whose intersection is 3/4 of their union the better one stays. Nothing is random.
     """
     height, width = pixels.shape[:2]
     scale = min(1, math.sqrt(WORKING_PIXELS / (height * width)))
@@ -90,7 +97,9 @@ def grid(pixels, count=GRID_BOXES):
     return boxes, scores[kept]
 
 
-def edge_boxes(pixels, model, count=paper.AR_PROPOSALS):
+def edge_boxes(
+    pixels: np.ndarray, model: Optional[PathLike], count: int = paper.AR_PROPOSALS
+) -> Boxes:
     """Return the `count` best of OpenCV's Edge Boxes (Zitnick, Dollar, ECCV 2014), as `propose`
     does; paper.EDGE_BOXES its settings.
 
@@ -134,7 +143,7 @@ def edge_boxes(pixels, model, count=paper.AR_PROPOSALS):
 
 
 @functools.lru_cache(maxsize=1)  # reading it takes longer than its work on an image
-def _edge_detector(model):
+def _edge_detector(model: str) -> Any:
     """Return OpenCV's detector. Raises InputError for a file that is no model of it: what is
     missing, OpenCV would divide by.
     """
@@ -148,7 +157,8 @@ def _edge_detector(model):
             whole
             and min(file.getNode("options").getNode(name).real() for name in DETECTOR_OPTIONS) >= 1
         ):
-            return cv2.ximgproc.createStructuredEdgeDetection(model)
+            # of opencv-contrib-python alone
+            return cv2.ximgproc.createStructuredEdgeDetection(model)  # type: ignore[attr-defined]
     except (cv2.error, SystemError):
         pass
     raise InputError(
@@ -157,18 +167,18 @@ def _edge_detector(model):
     )
 
 
-class Proposals(dict):
+class Proposals(Dict[str, Boxes]):
     """{image name: (boxes (M, 4), objectness (M,))}, best first, of a file.
 
     An image is found under <class>/<file> or, where the file of proposals has names without
     folders, under <file>. Raises InputError for one that is not in it.
     """
 
-    def __init__(self, path, of_images):
+    def __init__(self, path: Path, of_images: Mapping[str, Boxes]) -> None:
         super().__init__(of_images)
         self.path = path
 
-    def __missing__(self, name):
+    def __missing__(self, name: str) -> Boxes:
         bare = str(name).rpartition("/")[2]
         if bare in self.keys():
             return self[bare]
@@ -179,7 +189,7 @@ class Proposals(dict):
         )
 
 
-def read_proposals(path):
+def read_proposals(path: PathLike) -> Proposals:
     """Return the `Proposals` of a file: all are read and checked at once, and take 40 bytes a box.
 
     .npz: for every image an array (M, 5) of x1, y1, x2, y2, score under the image's name, as of
@@ -199,27 +209,25 @@ def read_proposals(path):
         )
     if not path.is_file():
         raise InputError(f"there is no file of proposals {path}")
-    tables, first_pixel = readers[path.suffix.lower()]
+    read, first_pixel = readers[path.suffix.lower()]
     try:
-        tables = list(tables(path))
+        tables = read(path)
     except InputError:
         raise
     # of a damaged file zipfile, zlib, NumPy and SciPy raise nearly everything, and none of it names
     # the file
     except Exception as error:
+        why = shown(str(error).partition("\n")[0]) or type(error).__name__
         raise InputError(
-            "{} is no {} file, or a damaged one ({}): restore it from a copy".format(
-                path,
-                path.suffix.lower(),
-                shown(str(error).partition("\n")[0]) or type(error).__name__,
-            )
+            f"{path} is no {path.suffix.lower()} file, or a damaged one ({why}): restore it from a "
+            "copy"
         ) from None
     if not tables:
         raise InputError(f"{path} holds no proposals: expected an array (M, 5) for every image")
     return Proposals(path, {name: _boxes(table, first_pixel, name, path) for name, table in tables})
 
 
-def _npz_tables(path):
+def _npz_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if sum(member.file_size for member in members) > MOST_BYTES:
@@ -233,7 +241,7 @@ def _npz_tables(path):
         return [(name, arrays[name]) for name in arrays.files]
 
 
-def _mat_tables(path):
+def _mat_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
     """Read with SciPy in a process of its own, as SciPy's reader dies of some damaged files."""
     with tempfile.TemporaryDirectory() as folder:
         converted = os.path.join(folder, "proposals.npz")
@@ -267,13 +275,13 @@ def _mat_tables(path):
             f"{path} lacks the cell arrays boxes and imgname, of equal length: load both in "
             "MATLAB, then save(file, 'boxes', 'imgname')"
         )
-    names = ["".join(name.ravel()) if name.dtype.kind == "U" else "" for name in names]
-    if "" in names or len(set(names)) != len(names):
+    texts = ["".join(name.ravel()) if name.dtype.kind == "U" else "" for name in names]
+    if "" in texts or len(set(texts)) != len(texts):
         raise InputError(f"{path}: imgname must have another text for every image")
-    return list(zip(names, tables))
+    return list(zip(texts, tables))
 
 
-def convert_mat(path, converted):
+def convert_mat(path: PathLike, converted: PathLike) -> None:
     """Write the cells of boxes and imgname in a .mat file to a .npz file, as "boxes 0", "boxes 1",
     ..., "imgname 0", ...
     """
@@ -291,7 +299,7 @@ def convert_mat(path, converted):
     )
 
 
-def _boxes(table, first_pixel, name, path):
+def _boxes(table: "ArrayLike", first_pixel: int, name: str, path: Path) -> Boxes:
     """Return boxes, of pixels counted from 0, and scores of an image's array in a file, best
     first.
     """
@@ -310,12 +318,12 @@ def _boxes(table, first_pixel, name, path):
     return _best_first(table[:, :4] - first_pixel, table[:, 4], len(table))
 
 
-def _best_first(boxes, scores, count):
+def _best_first(boxes: np.ndarray, scores: np.ndarray, count: int) -> Boxes:
     order = np.argsort(-scores, kind="stable")[:count]
     return boxes[order], scores[order]
 
 
-def _windows(shape, ratio):
+def _windows(shape: Tuple[int, ...], ratio: np.ndarray) -> np.ndarray:
     """Return the grid's windows on the scaled image as x1, y1, x2, y2, the last not included, (M,
     4) int.
 
@@ -345,13 +353,13 @@ def _windows(shape, ratio):
     return np.concatenate(found) if found else np.empty((0, 4), int)
 
 
-def _places(length, window):
+def _places(length: int, window: int) -> np.ndarray:
     """Return where windows start that cover a side evenly, its ends included."""
     steps = math.ceil((length - window) / (window * STRIDE))
     return np.rint(np.linspace(0, length - window, steps + 1)).astype(int)
 
 
-def _gradient(pixels):
+def _gradient(pixels: np.ndarray) -> np.ndarray:
     """Return the magnitude of the gradient of an image's brightness, (H, W) float32, whole numbers.
 
     Those, so that sums are exact in any order: OpenCV takes one or another, and its own magnitude
@@ -364,12 +372,14 @@ def _gradient(pixels):
     return np.rint(np.sqrt(across * across + down * down))
 
 
-def _enclosed_edges(edges, windows):
+def _enclosed_edges(edges: np.ndarray, windows: np.ndarray) -> np.ndarray:
     """Return the scores of windows (M, 4) on a map of edges (H, W): see `grid`."""
     sums = cv2.integral(edges)  # (H + 1, W + 1) float64
     x1, y1, x2, y2 = windows.T
 
-    def total_and_area(x1, y1, x2, y2):
+    def total_and_area(
+        x1: np.ndarray, y1: np.ndarray, x2: np.ndarray, y2: np.ndarray
+    ) -> Tuple[np.ndarray, np.ndarray]:
         """What of rectangles is on the image: sum of the edges in it, and pixels."""
         x1, x2 = np.clip((x1, x2), 0, edges.shape[1])
         y1, y2 = np.clip((y1, y2), 0, edges.shape[0])
@@ -390,28 +400,29 @@ def _enclosed_edges(edges, windows):
     return (inside - fullest * area) / (perimeter * np.sqrt(perimeter))
 
 
-def _without_duplicates(windows, scores, count):
-    """Return the indices of at most `count` windows, best first, none of which shares too much with
-    a better one.
+def _without_duplicates(windows: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
+    """Return the indices of at most `count` windows, best first, none of which has too much in
+    common with a better one.
     """
     order = np.argsort(-scores, kind="stable")[:POOL]
     x1, y1, x2, y2 = windows[order].T.astype(np.float32)
     area = (x2 - x1) * (y2 - y1)
-    left, kept = np.ones(len(order), bool), []
+    left = np.ones(len(order), bool)
+    kept: List[int] = []
     for best in range(len(order)):
         if not left[best]:
             continue
         kept.append(best)
         if len(kept) == count:
             break
-        shared = np.clip(np.minimum(x2, x2[best]) - np.maximum(x1, x1[best]), 0, None) * np.clip(
+        in_both = np.clip(np.minimum(x2, x2[best]) - np.maximum(x1, x1[best]), 0, None) * np.clip(
             np.minimum(y2, y2[best]) - np.maximum(y1, y1[best]), 0, None
         )
-        left &= shared <= paper.EDGE_BOXES["beta"] * (area + area[best] - shared)
+        left &= in_both <= paper.EDGE_BOXES["beta"] * (area + area[best] - in_both)
     return order[kept]
 
 
-def name_of(path):
+def name_of(path: PathLike) -> str:
     """Return the name by which a file of proposals knows an image: <class>/<file>, the last two
     parts of its path.
     """

@@ -1,4 +1,4 @@
-"""Row AR: which regions of an image carry its sentiment, and what they and the whole image say
+"""AR: which regions of an image carry its sentiment, and what they and the whole image say
 together.
 
 J. Yang, D. She, M. Sun, M.-M. Cheng, P. L. Rosin, L. Wang, "Visual sentiment prediction based on
@@ -7,7 +7,7 @@ automatic discovery of affective regions", IEEE Transactions on Multimedia 20:25
 network is a function of crops: nothing here trains, and nothing is random but by a seed.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -20,12 +20,19 @@ from mlr import paper
 from mlr.errors import InputError
 from mlr.inference.proposals import Proposals, propose
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 # Zero after this package's normalisation, to a level's rounding: R-CNN takes the mean away, and
 # what is beyond the image is zero.
 FILL = tuple(round(255 * mean) for mean in paper.PIXEL_MEAN)
 
 
-def size_filter(boxes, aspect=paper.AR_ASPECT, sides=paper.AR_SIDES):
+def size_filter(
+    boxes: "ArrayLike",
+    aspect: float = paper.AR_ASPECT,
+    sides: Tuple[float, float] = paper.AR_SIDES,
+) -> np.ndarray:
     """Return which boxes (M, 4) are neither too long nor too small nor too large, (M,) bool.
 
     As released: the sides are x2 - x1 and y2 - y1, without the pixel that the overlaps add; the
@@ -36,15 +43,15 @@ def size_filter(boxes, aspect=paper.AR_ASPECT, sides=paper.AR_SIDES):
     return (shorter >= sides[0]) & (longer <= sides[1]) & (longer <= aspect * shorter)
 
 
-def overlaps(boxes):
-    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels that i and j share, by
-    those of i.
+def overlaps(boxes: "ArrayLike") -> np.ndarray:
+    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels that are in both i and
+    j, by those of i.
 
     As released (boxoverlap.m of its newest commit): sizes are x2 - x1 + 1, and W is not symmetric.
     A version that was deleted in 2018 divided by the pixels of the union.
     """
     x1, y1, x2, y2 = np.asarray(boxes, float).T
-    shared = np.prod(
+    in_both = np.prod(
         [
             np.clip(np.minimum.outer(last, last) - np.maximum.outer(first, first) + 1, 0, None)
             # (M, M)
@@ -52,10 +59,12 @@ def overlaps(boxes):
         ],
         axis=0,
     )
-    return shared / ((x2 - x1 + 1) * (y2 - y1 + 1))[:, None]
+    return in_both / ((x2 - x1 + 1) * (y2 - y1 + 1))[:, None]
 
 
-def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0):
+def select_candidates(
+    boxes: "ArrayLike", objectness: "ArrayLike", count: int = paper.AR_CANDIDATES, seed: int = 0
+) -> np.ndarray:
     """Return the indices of at most `count` boxes that stand for all, (R,), the highest objectness
     first.
 
@@ -87,17 +96,19 @@ def select_candidates(boxes, objectness, count=paper.AR_CANDIDATES, seed=0):
     return order[np.sort(np.unique(clusters, return_index=True)[1])]
 
 
-def sentiment_scores(probabilities):
+def sentiment_scores(probabilities: "ArrayLike") -> np.ndarray:
     """Return how sure the network is of each region: 1 less the entropy in nats, (R,), from 1 - ln
     K to 1.
 
-    probabilities: (R, K), rows that sum to 1; 0 ln 0 is 0.
+    probabilities: (R, K), those of a region sum to 1; 0 ln 0 is 0.
     """
     p = np.asarray(probabilities, float)
     return 1 + (p * np.log(np.where(p > 0, p, 1))).sum(axis=1)
 
 
-def affective_scores(sentiment, objectness, alpha=paper.AR_ALPHA):
+def affective_scores(
+    sentiment: "ArrayLike", objectness: "ArrayLike", alpha: float = paper.AR_ALPHA
+) -> np.ndarray:
     """Return (1 - alpha) sentiment + alpha objectness, (R,), both scaled to [0, 1] over the regions
     of the image.
 
@@ -107,20 +118,20 @@ def affective_scores(sentiment, objectness, alpha=paper.AR_ALPHA):
     return (1 - alpha) * _scaled(sentiment) + alpha * _scaled(objectness)
 
 
-def _scaled(scores):
+def _scaled(scores: "ArrayLike") -> np.ndarray:
     scores = np.asarray(scores, float)
     extent = np.ptp(scores)
     return (scores - scores.min()) / extent if extent > 0 else np.zeros_like(scores)
 
 
 def fuse(
-    image_probabilities,
-    box_probabilities,
-    objectness,
-    top=paper.AR_TOP,
-    alpha=paper.AR_ALPHA,
-    beta=paper.AR_BETA,
-):
+    image_probabilities: "ArrayLike",
+    box_probabilities: "ArrayLike",
+    objectness: "ArrayLike",
+    top: int = paper.AR_TOP,
+    alpha: float = paper.AR_ALPHA,
+    beta: float = paper.AR_BETA,
+) -> Tuple[np.ndarray, np.ndarray]:
     """Return what image and regions say together, (K,), and the indices of the regions that were
     asked, best first.
 
@@ -136,7 +147,13 @@ def fuse(
     ].mean(axis=0), chosen
 
 
-def region_crops(pixels, boxes, size, context=paper.AR_CONTEXT, fill=FILL):
+def region_crops(
+    pixels: np.ndarray,
+    boxes: "ArrayLike",
+    size: int,
+    context: int = paper.AR_CONTEXT,
+    fill: Sequence[int] = FILL,
+) -> np.ndarray:
     """Return the crops of boxes, warped to a square, (R, size, size, 3) uint8.
 
     R-CNN's (Girshick, Donahue, Darrell, Malik, CVPR 2014) with its mode warp, which is what the
@@ -169,15 +186,15 @@ def region_crops(pixels, boxes, size, context=paper.AR_CONTEXT, fill=FILL):
                 "the proposals another image's?"
             )
         left, columns = _placed(x1, x2, width, size)
-        top, rows = _placed(y1, y2, height, size)
+        top, lines = _placed(y1, y2, height, size)
         part = np.ascontiguousarray(pixels[max(y1, 1) - 1 : y2, max(x1, 1) - 1 : x2])
-        crop[top : top + rows, left : left + columns] = cv2.resize(
-            part, (columns, rows), interpolation=cv2.INTER_LINEAR
+        crop[top : top + lines, left : left + columns] = cv2.resize(
+            part, (columns, lines), interpolation=cv2.INTER_LINEAR
         )
     return crops
 
 
-def _placed(first, last, length, size):
+def _placed(first: int, last: int, length: int, size: int) -> Tuple[int, int]:
     """Return where in the crop what is on the image starts, and how long it is, for a side from
     `first` to `last`, counted from 1.
     """
@@ -188,12 +205,14 @@ def _placed(first, last, length, size):
     )
 
 
-def _rounded(numbers):
+def _rounded(numbers: "ArrayLike") -> np.ndarray:
     """Round halves away from 0, as MATLAB does and NumPy does not."""
     return np.sign(numbers) * np.floor(np.abs(numbers) + 0.5)
 
 
-def ten_crops(pixels, resize=paper.RESIZE, size=paper.IMAGE_SIZE):
+def ten_crops(
+    pixels: np.ndarray, resize: int = paper.RESIZE, size: int = paper.IMAGE_SIZE
+) -> np.ndarray:
     """Return four corners and the centre of the image as a square, then their mirror images, (10,
     size, size, 3) uint8.
 
@@ -206,7 +225,9 @@ def ten_crops(pixels, resize=paper.RESIZE, size=paper.IMAGE_SIZE):
             f"no crop of {size:d} pixels fits into an image of {resize:d}: choose a smaller one"
         )
     square = np.asarray(
-        Image.fromarray(np.ascontiguousarray(pixels)).resize((resize, resize), Image.BILINEAR)
+        Image.fromarray(np.ascontiguousarray(pixels)).resize(
+            (resize, resize), Image.Resampling.BILINEAR
+        )
     )
     last = resize - size
     middle = (last + 1) // 2
@@ -229,6 +250,23 @@ class Regions(NamedTuple):
     proposed: int
 
 
+class Constants(NamedTuple):
+    """The paper's constants of AR.
+
+    candidates: regions of which the network is asked. top: of them, those of the highest affective
+    score, which take part in the answer. alpha: weight of objectness against sentiment in that
+    score. beta: weight of the regions against the image in the answer.
+    """
+
+    candidates: int = paper.AR_CANDIDATES
+    top: int = paper.AR_TOP
+    alpha: float = paper.AR_ALPHA
+    beta: float = paper.AR_BETA
+
+
+DEFAULT_CONSTANTS = Constants()
+
+
 class AffectiveRegions:
     """The prediction of AR with any network.
 
@@ -247,31 +285,18 @@ class AffectiveRegions:
 
     def __init__(
         self,
-        probabilities_of,
-        size=paper.IMAGE_SIZE,
-        proposals="grid",
-        model=None,
-        candidates=paper.AR_CANDIDATES,
-        top=paper.AR_TOP,
-        alpha=paper.AR_ALPHA,
-        beta=paper.AR_BETA,
-        seed=0,
-    ):
-        self.probabilities_of, self.size, self.proposals, self.model = (
-            probabilities_of,
-            size,
-            proposals,
-            model,
-        )
-        self.candidates, self.top, self.alpha, self.beta, self.seed = (
-            candidates,
-            top,
-            alpha,
-            beta,
-            seed,
-        )
+        probabilities_of: Callable[[np.ndarray], np.ndarray],
+        size: int = paper.IMAGE_SIZE,
+        proposals: Union[str, Proposals] = "grid",
+        model: Optional[str] = None,
+        constants: Constants = DEFAULT_CONSTANTS,
+        seed: int = 0,
+    ) -> None:
+        self.probabilities_of, self.size = probabilities_of, size
+        self.proposals, self.model = proposals, model
+        self.constants, self.seed = constants, seed
 
-    def predict(self, pixels, name=None):
+    def predict(self, pixels: np.ndarray, name: Optional[str] = None) -> Regions:
         """Return the `Regions` of an image, (H, W, 3) uint8; name: by which a file of proposals
         knows it.
 
@@ -284,13 +309,14 @@ class AffectiveRegions:
             )
         except InputError as error:
             raise InputError(f"image {name}: {error}" if name else str(error)) from None
+        _, top, alpha, beta = self.constants
         whole = ten_crops(pixels, round(self.size * paper.RESIZE / paper.IMAGE_SIZE), self.size)
         image_probabilities = np.mean(self.probabilities_of(whole), axis=0, dtype=float)
         box_probabilities = np.asarray(self.probabilities_of(crops), float)
         probabilities, chosen = fuse(
-            image_probabilities, box_probabilities, objectness, self.top, self.alpha, self.beta
+            image_probabilities, box_probabilities, objectness, top, alpha, beta
         )
-        scores = affective_scores(sentiment_scores(box_probabilities), objectness, self.alpha)
+        scores = affective_scores(sentiment_scores(box_probabilities), objectness, alpha)
         return Regions(
             probabilities,
             image_probabilities,
@@ -302,12 +328,14 @@ class AffectiveRegions:
             proposed,
         )
 
-    def candidate_regions(self, pixels, name=None):
+    def candidate_regions(
+        self, pixels: np.ndarray, name: Optional[str] = None
+    ) -> Tuple[np.ndarray, np.ndarray, int]:
         """Return boxes (R, 4), their objectness (R,), and of how many that passed the size filter
         they are the candidates.
         """
         boxes, objectness = (
-            self.proposals[name]
+            self.proposals[str(name)]
             if isinstance(self.proposals, Proposals)
             else propose(pixels, self.proposals, self.model)
         )
@@ -316,5 +344,5 @@ class AffectiveRegions:
         boxes, objectness = boxes[passed], objectness[passed]
         if not len(boxes):
             return np.array([[0.0, 0.0, pixels.shape[1] - 1, pixels.shape[0] - 1]]), np.zeros(1), 0
-        kept = select_candidates(boxes, objectness, self.candidates, self.seed)
+        kept = select_candidates(boxes, objectness, self.constants.candidates, self.seed)
         return boxes[kept], objectness[kept], len(boxes)

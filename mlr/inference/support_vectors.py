@@ -2,12 +2,18 @@
 have it; saved without a pickle.
 """
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Mapping, Optional, Tuple, Union
+
 import numpy as np
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mlr.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 # Shapes of the arrays that are kept, D features, P pairs of classes, V support vectors.
 COMMON = {"mean": "D", "scale": "D", "intercepts": "P"}
@@ -17,10 +23,17 @@ SHAPES = {
 }
 POSITIVE = ("scale", "gamma")
 # of a kernel matrix, whose columns are the support vectors: there may be ten thousands
-ROWS_AT_ONCE = 1024
+FEATURES_AT_ONCE = 1024
 
 
-def fit(features, labels, kernel="linear", c=1.0, class_weight="balanced", seed=0):
+def fit(
+    features: "ArrayLike",
+    labels: "ArrayLike",
+    kernel: str = "linear",
+    c: float = 1.0,
+    class_weight: Optional[str] = "balanced",
+    seed: int = 0,
+) -> "SupportVectorMachine":
     """Return the `SupportVectorMachine` of features (N, D) and labels (N,), integers 0 to K - 1,
     each of which must occur.
 
@@ -65,27 +78,27 @@ def fit(features, labels, kernel="linear", c=1.0, class_weight="balanced", seed=
     return SupportVectorMachine(arrays)
 
 
-def _pairs(classes):
+def _pairs(classes: int) -> Tuple[np.ndarray, np.ndarray]:
     """Return the first and the second class of each pair, in LIBSVM's order: (0, 1), (0, 2), ...,
     (1, 2), ...
     """
     return np.triu_indices(classes, 1)
 
 
-def _pairwise(dual, counts):
+def _pairwise(dual: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return for each of P pairs of classes the coefficients of all V support vectors (P, V), 0
     where they are of neither class.
 
-    dual: (K - 1, V), LIBSVM's: row r of a vector of class k is for its pair with class r, or r + 1
-    from k on. counts: vectors a class.
+    dual: (K - 1, V), LIBSVM's: entry r of a vector of class k is for its pair with class r, or r
+    + 1 from k on. counts: vectors a class.
     """
     ends = np.cumsum(counts)
     firsts, seconds = _pairs(len(counts))
     coefficients = np.zeros((len(firsts), dual.shape[1]))
-    for row, first, second in zip(coefficients, firsts, seconds):
+    for of_pair, first, second in zip(coefficients, firsts, seconds):
         for own, other in ((first, second), (second, first)):
             vectors = slice(ends[own] - counts[own], ends[own])
-            row[vectors] = dual[other - (other > own), vectors]
+            of_pair[vectors] = dual[other - (other > own), vectors]
     return coefficients
 
 
@@ -97,12 +110,16 @@ class SupportVectorMachine:
     two. Attributes: `classes`, K; `width`, D.
     """
 
-    def __init__(self, arrays, source="the arrays"):
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], source: Union[str, Path] = "the arrays"
+    ) -> None:
         """arrays: what `arrays` returns. source: the file's name, for errors."""
         self._arrays, self._source = arrays, source
-        self.classes, self.width = _classes(len(arrays["intercepts"])), len(arrays["mean"])
+        classes = _classes(len(arrays["intercepts"]))
+        assert classes is not None  # as it was checked
+        self.classes, self.width = classes, len(arrays["mean"])
 
-    def scores(self, features):
+    def scores(self, features: "ArrayLike") -> np.ndarray:
         """Return scores (N, K), float64, of features (N, D), equal to scikit-learn's decision
         function of the kind "ovr".
 
@@ -126,7 +143,7 @@ class SupportVectorMachine:
         votes = (decisions >= 0) @ firsts + (decisions < 0) @ seconds
         return votes + sums / (3 * (np.abs(sums) + 1))
 
-    def probabilities(self, features):
+    def probabilities(self, features: "ArrayLike") -> np.ndarray:
         """Return the softmax (N, K) of the scores: a ranking that adds up to 1, not calibrated, and
         no likelihood of being right.
         """
@@ -134,13 +151,13 @@ class SupportVectorMachine:
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
-    def _decisions(self, features):
+    def _decisions(self, features: np.ndarray) -> np.ndarray:
         arrays = self._arrays
         if "weights" in arrays:
             return features @ arrays["weights"].T + arrays["intercepts"]
         parts = [
-            features[start : start + ROWS_AT_ONCE]
-            for start in range(0, len(features), ROWS_AT_ONCE)
+            features[start : start + FEATURES_AT_ONCE]
+            for start in range(0, len(features), FEATURES_AT_ONCE)
         ]
         return (
             np.concatenate(
@@ -153,7 +170,7 @@ class SupportVectorMachine:
             + arrays["intercepts"]
         )
 
-    def arrays(self):
+    def arrays(self) -> Dict[str, np.ndarray]:
         """Return all of it, {name: array}, float64: mean (D,), scale (D,), intercepts (P,), and of
         a linear one weights (P, D), else support_vectors (V, D), coefficients (P, V) and gamma
         (1,).
@@ -161,7 +178,9 @@ class SupportVectorMachine:
         return dict(self._arrays)
 
     @classmethod
-    def from_arrays(cls, arrays, source="the arrays"):
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], source: Union[str, Path] = "the arrays"
+    ) -> "SupportVectorMachine":
         """Return the machine of what `arrays` returned, NumPy arrays. source: the file's name, for
         the error.
 
@@ -170,15 +189,11 @@ class SupportVectorMachine:
         """
         shapes = SHAPES["linear" if "weights" in arrays else "rbf"]
         if set(shapes) != set(arrays):
-            raise _damaged(
-                source,
-                "it lacks {}, and has {} too much".format(
-                    *tuple(
-                        ", ".join(sorted(names)) or "nothing"
-                        for names in (set(shapes) - set(arrays), set(arrays) - set(shapes))
-                    )
-                ),
+            lacking, surplus = (
+                ", ".join(sorted(names)) or "nothing"
+                for names in (set(shapes) - set(arrays), set(arrays) - set(shapes))
             )
+            raise _damaged(source, f"it lacks {lacking}, and has {surplus} too much")
         sizes = {"1": 1}
         for name, letters in shapes.items():
             array = arrays[name]
@@ -205,13 +220,13 @@ class SupportVectorMachine:
         return cls({name: arrays[name].astype(float) for name in shapes}, source)
 
 
-def _classes(pairs):
+def _classes(pairs: int) -> Optional[int]:
     """Return K of K (K - 1) / 2 pairs, None where there is none."""
     classes = int((1 + np.sqrt(1 + 8 * pairs)) / 2)
     return classes if classes * (classes - 1) == 2 * pairs else None
 
 
-def _checked_features(features, width=None):
+def _checked_features(features: "ArrayLike", width: Optional[int] = None) -> np.ndarray:
     features = np.asarray(features, dtype=float)
     if features.ndim != 2 or not features.size or width not in (None, features.shape[1]):
         raise InputError(
@@ -226,7 +241,7 @@ def _checked_features(features, width=None):
     return features
 
 
-def _damaged(source, what):
+def _damaged(source: Union[str, Path], what: str) -> InputError:
     return InputError(
         f"{source} holds no support vector machine, or a damaged one: {what}; train again, or "
         "restore it from a copy"
