@@ -1,14 +1,22 @@
 """python -m mlr.export: write a run's network for programs that don't have this package."""
 
+import argparse
 import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from mlr import cli
 from mlr.errors import InputError, RunError
-from mlr.runtime.files import write_file
+from mlr.runtime.files import Content, write_file
 from mlr.runtime.installation import require_mxnet, require_package
+
+if TYPE_CHECKING:
+    import onnx
+    from mxnet.gluon import HybridBlock
+
+    from mlr.runs.folder import Run
 
 FORMATS = {
     "onnx": (
@@ -28,14 +36,15 @@ INPUTS = {  # with and without preprocessing in the model
 }
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = cli.Parser("export", __doc__)
     cli.add_run(parser, shipped=True)
     parser.add_argument(
         "--format",
         choices=FORMATS,
         default="onnx",
-        help="; ".join("{}: {}".format(*item) for item in FORMATS.items()) + " (default: onnx)",
+        help="; ".join(f"{name}: {what}" for name, what in FORMATS.items()) + " (default: onnx)",
     )
     parser.add_argument(
         "--out",
@@ -70,7 +79,8 @@ def parser():
     return parser
 
 
-def export(options):
+def export(options: argparse.Namespace) -> None:
+    """Write the network of a run in the format that is asked for."""
     out = Path(options.out)
     check(options, out)
     require_mxnet()
@@ -89,47 +99,56 @@ def export(options):
     method, net = method_of(run.config), load_network(run, [mx.cpu()], options.parameters)
     part, output, meaning = method.exported(net, run.config)
     steps = method.preprocessing(run.config).steps()
-    about, size = (
-        {**description(run, steps, options.parameters), "output": meaning},
-        run.config["preprocessing"]["image_size"],
-    )
+    about = {**description(run, steps, options.parameters), "output": meaning}
     if options.format == "onnx":
         save(out, onnx_bytes(run, part, output, about, options))
     elif options.format == "npz":
         save(out, npz_of(net, run.config, about))
     else:
-        save_symbol(part, size, about, out)
+        save_symbol(part, run.config["preprocessing"]["image_size"], about, out)
     print(f"{FORMATS[options.format].partition(',')[0]}: {out}\noutput: {meaning}")
 
 
-def onnx_bytes(run, part, output, about, options):
+def onnx_bytes(
+    run: "Run",
+    part: "HybridBlock",
+    output: str,
+    about: Mapping[str, Any],
+    options: argparse.Namespace,
+) -> bytes:
     """Return the content of the .onnx file. part: the network to export; output: its output's name;
-    about: the metadata.
+    about: the metadata. Raises InputError where it can't be had in 8 bits.
     """
     from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
 
     model = onnx_model(part, run.config["preprocessing"]["image_size"], output)
-    about = {**about, "input": INPUTS[options.with_preprocessing]}
+    metadata: Dict[str, Any] = {**about, "input": INPUTS[options.with_preprocessing]}
     if options.int8:
         if output != "logits":
             raise InputError(
                 f"--int8 is measured by the classes that a model tells, but of {run.folder} "
                 "features are exported: leave it out"
             )
-        model, about["int8"] = quantized_model(run, model, options.calibrate)
+        model, metadata["int8"] = quantized_model(run, model, options.calibrate)
     if options.with_preprocessing:
-        add_preprocessing(model, about["preprocessing"])
+        add_preprocessing(model, metadata["preprocessing"])
     return serialized(
         model,
         {
             key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in about.items()
+            for key, value in metadata.items()
         },
     )
 
 
-def quantized_model(run, model, data):
-    """Return the model in 8 bits and what that changed, for the metadata, which is printed, too."""
+def quantized_model(
+    run: "Run", model: "onnx.ModelProto", data: str
+) -> "Tuple[onnx.ModelProto, Dict[str, Any]]":
+    """Return the model in 8 bits and what that changed, for the metadata, which is printed, too.
+
+    data: of --calibrate. Raises InputError for data without images to measure on, or of other
+    classes.
+    """
     from mlr.data.drawn import data_folder
     from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, read_splits
@@ -144,11 +163,8 @@ def quantized_model(run, model, data):
             "train, and measured on test or valid"
         )
     measured = "test" if "test" in splits else "valid"
-    train, split, transform = (
-        splits["train"],
-        splits[measured],
-        method_of(run.config).preprocessing(run.config).evaluation(),
-    )
+    train, split = splits["train"], splits[measured]
+    transform = method_of(run.config).preprocessing(run.config).evaluation()
     if split.classes != run.classes:
         raise InputError(
             f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
@@ -170,7 +186,7 @@ def quantized_model(run, model, data):
     return small, {"split": measured, "sha256": sha256, "calibration_images": len(images), **change}
 
 
-def check(options, out):
+def check(options: argparse.Namespace, out: Path) -> None:
     """Raise InputError, before any work, where options don't go together or the file can't be
     written.
     """
@@ -196,7 +212,7 @@ def check(options, out):
         )
 
 
-def save(out, content):
+def save(out: Path, content: Content) -> None:
     """Write a file, whole or not at all; content as in `mlr.runtime.files.write_file`. Raises
     RunError, naming it, where that fails.
     """
@@ -208,7 +224,8 @@ def save(out, content):
         ) from None
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; return the exit code."""
     return cli.run(parser(), export, argv)
 
 

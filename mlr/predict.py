@@ -1,15 +1,24 @@
 """python -m mlr.predict: tell the emotion of images."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple, Union
 
 from mlr import cli
 from mlr.errors import InputError
 from mlr.runtime.installation import require_mxnet
 
+if TYPE_CHECKING:
+    from mlr.data.walk import LeftOut
+    from mlr.inference.predictor import Prediction
 
-def parser():
+STANDARD_INPUT = "-"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = cli.Parser("predict", __doc__)
     cli.add_run(parser, shipped=True)
     parser.add_argument(
@@ -28,60 +37,70 @@ def parser():
     return parser
 
 
-def predict(options):
+def predict(options: argparse.Namespace) -> None:
+    """Print what a run says of images: as they come, those that can't be read at the end."""
     require_mxnet()
     from mlr.data.walk import words_on
-    from mlr.inference.reading import find_images
     from mlr.methods import load
 
-    if options.images.count("-") > 1:
-        raise InputError(
-            f"- is given {options.images.count('-'):d} times, but the standard input holds one "
-            "image: give it once"
-        )
-    if "-" in options.images and sys.stdin is None:
-        raise InputError(
-            "- reads an image from the standard input, which is closed: give a file, or a pipe "
-            "to read from"
-        )
-    paths, left_out = [], []
-    for argument in options.images:
-        if argument != "-" and not Path(argument).exists():
-            raise InputError(f"there is no image or folder {argument}")
-        paths += (
-            ["-"]
-            if argument == "-"
-            else find_images(argument, left_out)
-            if Path(argument).is_dir()
-            else [Path(argument)]
-        )
+    paths, left_out = images_of(options.images)
     if left_out:
         print(words_on(left_out), file=sys.stderr)
     predictor = load(options.run, options.ctx, options.parameters)
+    images = (sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths)
     unread = []
-    for path, answer in zip(
-        paths, predictor.each(sys.stdin.buffer if path == "-" else path for path in paths)
-    ):
+    for path, answer in zip(paths, predictor.each(images)):
         if isinstance(answer, InputError):
             unread.append(answer)
         elif options.json:
             print(json.dumps({"image": str(path), **answer._asdict()}))
         else:
-            print(
-                "{}\n{}".format(
-                    path,
-                    "\n".join(
-                        "  {!s:<14} {:.3f}".format(*item) for item in answer.probabilities.items()
-                    ),
-                )
-            )
+            print("\n".join(described(path, answer)))
     if unread:
+        more = f" (and {len(unread) - 1} more images)" if len(unread) > 1 else ""
+        raise InputError(f"{unread[0]}{more}")
+
+
+def images_of(arguments: List[str]) -> "Tuple[List[Union[str, Path]], List[LeftOut]]":
+    """Return the images that the arguments name, "-" for the standard input, and what else is in
+    the folders among them.
+
+    Raises InputError where one is not there, or the standard input can't be read.
+    """
+    from mlr.inference.reading import find_images
+
+    times = arguments.count(STANDARD_INPUT)
+    if times > 1:
         raise InputError(
-            f"{unread[0]}{f' (and {len(unread) - 1:d} more images)' if len(unread) > 1 else ''}"
+            f"- is given {times} times, but the standard input holds one image: give it once"
         )
+    if times and sys.stdin is None:
+        raise InputError(
+            "- reads an image from the standard input, which is closed: give a file, or a pipe "
+            "to read from"
+        )
+    paths: List[Union[str, Path]] = []
+    left_out: List[LeftOut] = []
+    for argument in arguments:
+        if argument == STANDARD_INPUT:
+            paths.append(argument)
+        elif not Path(argument).exists():
+            raise InputError(f"there is no image or folder {argument}")
+        else:
+            is_folder = Path(argument).is_dir()
+            paths += find_images(argument, left_out) if is_folder else [Path(argument)]
+    return paths, left_out
 
 
-def main(argv=None):
+def described(path: Union[str, Path], prediction: "Prediction") -> Iterator[str]:
+    """Yield the lines of the text: the image, and the probability of each class."""
+    yield str(path)
+    for name, probability in prediction.probabilities.items():
+        yield f"  {name:<14} {probability:.3f}"
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; return the exit code."""
     return cli.run(parser(), predict, argv)
 
 

@@ -23,7 +23,7 @@ from mlr.runtime.output import ReaderGone
 
 SUMS, TRAINED = "SHA256SUMS", "confusion.png"  # files of a run, in the order in which they appear
 PUBLISHED = {name: method for name, method in METHODS.items() if method.published is not None}
-# How much of the demo is done: epochs of pretraining on drawn objects (0: none), and of each method.
+# How much of the demo is done: epochs of pretraining on drawn objects (0: none), and of a method.
 SIZES = {"small": (12, 5), "tiny": (0, 1)}
 MAIN_TABLE = "methods"
 
@@ -54,6 +54,30 @@ def parser() -> argparse.ArgumentParser:
             "systems, pretrained on drawn objects)"
         ),
     )
+    add_choice(parser)
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help=(
+            "folder of the runs and the table; what is finished there is not done again, what "
+            "was interrupted goes on (default: runs/reproduce-<data>)"
+        ),
+    )
+    add_training_options(parser)
+    parser.add_argument(
+        "--jobs",
+        type=cli.number(int, 1),
+        metavar="N",
+        help=(
+            "trainings at once, which share the cores (default: for the demo one a core, else 1)"
+        ),
+    )
+    cli.add_context(parser)
+    return parser
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add what says which trainings are wanted."""
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -78,14 +102,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="trainings of each system, seeds 0 to N - 1 (default: 3)",
     )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help=(
-            "folder of the runs and the table; what is finished there is not done again, what "
-            "was interrupted goes on (default: runs/reproduce-<data>)"
-        ),
-    )
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of all trainings, and those of some methods."""
     parser.add_argument(
         "--labels",
         choices=("emotion", "sentiment"),
@@ -107,16 +127,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="boxes for the method ar, as for mlr train (default: the package's own)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=cli.number(int, 1),
-        metavar="N",
-        help=(
-            "trainings at once, which share the cores (default: for the demo one a core, else 1)"
-        ),
-    )
-    cli.add_context(parser)
-    return parser
 
 
 def reproduce(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import traceback
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from mlr import cli
 from mlr.errors import InputError, Interrupted
@@ -40,7 +40,14 @@ def parser() -> argparse.ArgumentParser:
         help="all: every fold in turn, <out>/fold-K each; mean and standard deviation",
     )
     groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.2.0
-    run, machine = groups["run"], groups["machine"]
+    add_run_options(groups["run"])
+    add_machine_options(groups["machine"])
+    parser.epilog = f"Other methods have other defaults: {other_defaults()}."
+    return parser
+
+
+def add_run_options(run: Any) -> None:
+    """Add what says where a run's options come from and where it goes, to a group of a parser."""
     run.add_argument(
         "--config",
         metavar="FILE",
@@ -75,6 +82,10 @@ def parser() -> argparse.ArgumentParser:
         help="write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run "
         "that has it keeps it with --resume)",
     )
+
+
+def add_machine_options(machine: Any) -> None:
+    """Add what says where a training runs, to a group of a parser."""
     cli.add_context(machine)
     machine.add_argument(
         "--kvstore",
@@ -88,8 +99,6 @@ def parser() -> argparse.ArgumentParser:
         help=f"on a GPU launch each step as one CUDA graph: sets {CUDA_GRAPHS}=1, which MXNet "
         "knows from 1.8 on; not run here, for lack of a GPU",
     )
-    parser.epilog = f"Other methods have other defaults: {other_defaults()}."
-    return parser
 
 
 def defaults_of(name: str) -> str:
@@ -139,7 +148,7 @@ def given_options(options: argparse.Namespace) -> Dict[str, Any]:
     return {**(read_options(Path(options.config)) if options.config else {}), **typed}
 
 
-def resolve(given: Dict[str, Any]) -> "tuple[Method, TrainingOptions]":
+def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
     """Return the method and the options of a new run: what was given, over the method's defaults.
 
     Raises InputError for options that the method does not have, and a backbone that is not its.
@@ -205,8 +214,8 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
         kept = getattr(resolved, name)
         if name not in MOVED and value != kept and not (in_folds and name == "fold"):
             raise InputError(
-                f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed run "
-                "keeps its options: leave it out, or start a new run"
+                f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed "
+                "run keeps its options: leave it out, or start a new run"
             )
     folder = images_of(config, "data", given.get("data"), out)
     if given.get("target") or resolved.target:

@@ -2,17 +2,27 @@
 class.
 """
 
+import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple, Union
 
 from mlr import cli
 from mlr.errors import InputError
+from mlr.options.option import flag
 from mlr.options.training import definitions
 from mlr.runtime.installation import require_mxnet
 
+if TYPE_CHECKING:
+    import mxnet as mx
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from mlr.inference.predictor import Predictor
+
 FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # of channels, listed for each branch
-SEEDS = definitions()["seed"].lowest, definitions()["seed"].highest
+SEED = definitions()["seed"]
 LARGEST_IMAGE = definitions()["image_size"].highest
 OF_VIEWS = {
     "label": ("grad-cam", "gram"),
@@ -31,7 +41,8 @@ VIEWS = {
 }
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = cli.Parser("visualize", __doc__)
     cli.add_run(parser, shipped=True)
     parser.add_argument(
@@ -41,13 +52,13 @@ def parser():
         "--out",
         required=True,
         metavar="FIGURE",
-        help=f"the picture to write; its ending tells the format, {', '.join(FORMATS)}",
+        help=f"the figure to write; its ending tells the format, {', '.join(FORMATS)}",
     )
     parser.add_argument(
         "--view",
         choices=VIEWS,
         default="filters",
-        help="; ".join("{}: {}".format(*item) for item in VIEWS.items()) + " (default: filters)",
+        help="; ".join(f"{name}: {what}" for name, what in VIEWS.items()) + " (default: filters)",
     )
     parser.add_argument(
         "--class",
@@ -55,6 +66,13 @@ def parser():
         metavar="NAME",
         help="for grad-cam and gram (default: the predicted one of each image)",
     )
+    add_filter_options(parser)
+    cli.add_context(parser)
+    return parser
+
+
+def add_filter_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only --view filters has."""
     parser.add_argument(
         "--top",
         type=cli.number(int, 1),
@@ -68,7 +86,7 @@ def parser():
     )
     parser.add_argument(
         "--seed",
-        type=cli.number(int, *SEEDS),
+        type=cli.number(int, SEED.lowest, SEED.highest),
         metavar="N",
         help="for filters: of the noise that patterns start from (default: 0)",
     )
@@ -98,11 +116,10 @@ def parser():
             "for filters: weight against differences of neighbouring pixels (default: 0.15; 0: off)"
         ),
     )
-    cli.add_context(parser)
-    return parser
 
 
-def visualize(options):
+def visualize(options: argparse.Namespace) -> None:
+    """Draw a view of a run into a file."""
     out = Path(options.out)
     if out.suffix.lower() not in FORMATS:
         raise InputError(
@@ -111,7 +128,7 @@ def visualize(options):
     for name, views in OF_VIEWS.items():
         if getattr(options, name) is not None and options.view not in views:
             raise InputError(
-                f"--{ {'label': 'class'}.get(name, name.replace('_', '-')) } has no effect on "
+                f"{'--class' if name == 'label' else flag(name)} has no effect on "
                 f"--view {options.view}, only on {' and '.join(views)}: leave it out, or give "
                 "another --view"
             )
@@ -144,31 +161,37 @@ def visualize(options):
     print(f"{VIEWS[options.view].partition(':')[0]}: {out}")
 
 
-def images_seen(predictor, paths):
-    """Return images to be looked at and as the network sees them: see `read_pictures`."""
+def images_and_inputs(
+    predictor: "Predictor", paths: Sequence[Union[str, Path]]
+) -> "Tuple[List[np.ndarray], mx.nd.NDArray]":
+    """Return images to be looked at, (h, w, 3) uint8 each, and as the network sees them, (N, 3, S,
+    S).
+
+    Raises InputError, naming the file, for the first that is missing or damaged.
+    """
     from mlr.viz.pictures import read_pictures
 
     return read_pictures(paths, predictor.answer.size, predictor.answer.ctx[0])
 
 
-def draw_filters(predictor, options):
-    """Return the figure of the strongest filters: two rows for each image and rank, maps above
+def draw_filters(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
+    """Return the figure of the strongest filters: for each image and rank the maps above the
     patterns.
     """
     from mlr.viz.figures import activation_figure
     from mlr.viz.filters import Ascent, strongest_with_patterns
 
-    pictures, images = images_seen(predictor, options.image)
+    images, inputs = images_and_inputs(predictor, options.image)
     given = {
         name: getattr(options, name)
         for name in Ascent._fields
         if getattr(options, name, None) is not None
     }
     return activation_figure(
-        pictures,
+        images,
         strongest_with_patterns(
             predictor.net,
-            images,
+            inputs,
             options.top or 1,
             options.measure or "mean",
             options.seed or 0,
@@ -177,76 +200,75 @@ def draw_filters(predictor, options):
     )
 
 
-def draw_grad_cam(predictor, options):
+def draw_grad_cam(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
     """Return the figure of images beside where the deep map speaks for their class."""
     from mlr.viz.attribution import grad_cam
     from mlr.viz.figures import grad_cam_figure
 
-    pictures, images = images_seen(predictor, options.image)
-    classes, names = chosen_classes(predictor, images, options.label)
-    return grad_cam_figure(pictures, grad_cam(predictor.net, images, classes), names)
+    images, inputs = images_and_inputs(predictor, options.image)
+    classes, names = chosen_classes(predictor, inputs, options.label)
+    return grad_cam_figure(images, grad_cam(predictor.net, inputs, classes), names)
 
 
-def draw_gram(predictor, options):
+def draw_gram(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
     """Return the figure of images beside which pairs of channels weigh for their class."""
     from mlr.viz.attribution import gram_contributions, strongest_pairs
     from mlr.viz.figures import gram_figure
 
     net = predictor.net
-    pictures, images = images_seen(predictor, options.image)
-    classes, names = chosen_classes(predictor, images, options.label)
-    contributions = gram_contributions(net, images, classes)
+    images, inputs = images_and_inputs(predictor, options.image)
+    classes, names = chosen_classes(predictor, inputs, options.label)
+    contributions = [list(branch) for branch in gram_contributions(net, inputs, classes)]
     pairs = [[strongest_pairs(matrix, PAIRS) for matrix in branch] for branch in contributions]
     return gram_figure(
-        pictures, dict(zip(net.taps, contributions)), dict(zip(net.taps, pairs)), names
+        images, dict(zip(net.taps, contributions)), dict(zip(net.taps, pairs)), names
     )
 
 
-def draw_regions(predictor, options):
+def draw_regions(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
     """Return the figure of images beside their regions, with what the image alone says and what it
     says with them.
     """
     import numpy as np
 
     from mlr.data.images import read_image
+    from mlr.inference.answers import RegionsAnswer
     from mlr.inference.proposals import name_of
     from mlr.viz.figures import new_figure, plot_picture, plot_regions
     from mlr.viz.pictures import LONGEST, shrunk
 
-    paths = options.image
+    answer, paths = predictor.answer, options.image
+    assert isinstance(answer, RegionsAnswer)  # as the method says
     figure, axes = new_figure(7, 3.4 * len(paths), 2, len(paths))
     for path, (left, right) in zip(paths, axes):
         pixels = read_image(path).asnumpy()
-        found, picture = (
-            predictor.answer.regions.predict(pixels, name_of(path)),
-            shrunk(pixels, LONGEST),
-        )
-        boxes = found.boxes[found.chosen] * (
-            np.tile(picture.shape[1::-1], 2) / np.tile(pixels.shape[1::-1], 2)
-        )
+        found, small = answer.regions.predict(pixels, name_of(path)), shrunk(pixels, LONGEST)
+        scale = np.tile(small.shape[1::-1], 2) / np.tile(pixels.shape[1::-1], 2)
+        boxes, scores = found.boxes[found.chosen] * scale, found.scores[found.chosen]
         alone, together = (
             predictor.classes[int(p.argmax())] + f" {p.max():.2f}"
             for p in (found.image_probabilities, found.probabilities)
         )
-        plot_picture(picture, f"image alone: {alone}", left)
-        plot_regions(
-            picture, boxes, found.scores[found.chosen], f"with its regions: {together}", right
-        )
+        plot_picture(small, f"image alone: {alone}", left)
+        plot_regions(small, boxes, scores, f"with its regions: {together}", right)
     return figure
 
 
-def chosen_classes(predictor, images, label):
+def chosen_classes(
+    predictor: "Predictor", inputs: "mx.nd.NDArray", label: Optional[str]
+) -> Tuple[List[int], List[str]]:
     """Return for each image the number and the name of its class: the one asked for, or the
     predicted one.
     """
     if label is None:
-        classes = predictor.net(images).argmax(axis=1).asnumpy().astype(int).tolist()
+        classes = predictor.net(inputs).argmax(axis=1).asnumpy().astype(int).tolist()
     else:
-        classes = [predictor.classes.index(label)] * len(images)
+        classes = [predictor.classes.index(label)] * len(inputs)
     return classes, [predictor.classes[number] for number in classes]
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; return the exit code."""
     return cli.run(parser(), visualize, argv)
 
 

@@ -6,6 +6,7 @@ A file of this package that defines a `mlr.methods.method.Method` adds it.
 import os
 import pkgutil
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
 
 from mlr import paper
@@ -135,4 +136,4 @@ def import_npz(
     """
     from mlr.exporting.arrays import network_of
 
-    return network_of(path, lambda config: method_of(config).build(config["network"]), ctx)
+    return network_of(Path(path), lambda config: method_of(config).build(config["network"]), ctx)

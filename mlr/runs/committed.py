@@ -9,10 +9,12 @@ import os
 import re
 import socket
 import weakref
+from functools import partial
 from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, Optional, Union
 
 from mlr.errors import InputError
-from mlr.runtime.files import STAGED, link, remove, stage, sync
+from mlr.runtime.files import STAGED, Content, link, remove, stage, sync
 from mlr.runtime.hashing import sha256_of
 
 SUMS = "SHA256SUMS"
@@ -23,14 +25,14 @@ PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # a name that can't lea
 class CommittedFolder:
     """The files of a folder that its SHA256SUMS lists, and no other."""
 
-    def __init__(self, path):
+    def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
         self.path = Path(path)
 
-    def has(self, name):
+    def has(self, name: str) -> bool:
         """Tell whether a file was committed."""
         return name in self.sums()
 
-    def sums(self):
+    def sums(self) -> Dict[str, str]:
         """Return {name: SHA-256} of the files that were committed. Raises InputError where the list
         is damaged, or names a file elsewhere.
         """
@@ -49,7 +51,7 @@ class CommittedFolder:
                 )
         return sums
 
-    def find(self, name):
+    def find(self, name: str) -> Optional[Path]:
         """Return the path of a file whose content is the one that was committed, None where it is
         missing, damaged or a link.
         """
@@ -59,19 +61,25 @@ class CommittedFolder:
                 return path
         return None
 
-    def commit(self, contents, moved=None, removed=()):
-        """Write files together. contents: {name: text, or a function that writes a path}. moved:
-        {name: the name that its present content goes on under}. removed: names that are listed no
-        more, but for those just written.
+    def commit(
+        self,
+        contents: Mapping[str, Content],
+        moved: Optional[Mapping[str, str]] = None,
+        removed: Iterable[str] = (),
+    ) -> None:
+        """Write files together.
+
+        contents: {name: content, as of `mlr.runtime.files.write_file`}. moved: {name: the name that
+        its present content goes on under}. removed: names that are listed no more, but for those
+        just written.
         """
         sums = self.sums() if (self.path / SUMS).is_file() else {}
         self._tidy(sums)
-        staged, moved = [], moved or {}
+        staged: List[Path] = []
+        moved = moved or {}
         try:
             for name, kept in moved.items():
-                staged.append(
-                    stage(self.path / kept, lambda path, name=name: link(self.path / name, path))
-                )
+                staged.append(stage(self.path / kept, partial(link, self.path / name)))
                 sums[kept] = sums[name]
             for name, content in contents.items():
                 staged.append(stage(self.path / name, content))
@@ -94,7 +102,7 @@ class CommittedFolder:
         for name in removed:
             remove(self.path / name)
 
-    def _tidy(self, sums):
+    def _tidy(self, sums: Mapping[str, str]) -> None:
         """Finish an interrupted commit: put staged files that it lists in their place."""
         sync(self.path)
         for name, digest in sums.items():
@@ -103,7 +111,7 @@ class CommittedFolder:
                 os.replace(staged, self.path / name)
         sync(self.path)
 
-    def lock(self):
+    def lock(self) -> None:
         """Keep all others from locking the folder until `unlock`, or this object's or the process's
         end. Raises InputError where another was first.
         """
@@ -120,7 +128,7 @@ class CommittedFolder:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, (f"process {os.getpid():d} on {socket.gethostname()}\n").encode())
 
-    def unlock(self):
+    def unlock(self) -> None:
         """Let others lock the folder: an exception's traceback may keep this object alive for
         long.
         """

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Dict, Optional
 
 import mxnet as mx
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 import mlr
 
 
-def environment():
+def environment() -> Dict[str, Any]:
     """Return what a result depends on beside options and data, for config.json."""
     return {
         "argv": sys.argv,
@@ -27,7 +28,7 @@ def environment():
     }
 
 
-def _git_commit():
+def _git_commit() -> Optional[str]:
     """Return the commit of the package's own checkout that it runs from.
 
     None where it is installed without one, be it into somebody's repository.
@@ -38,7 +39,7 @@ def _git_commit():
     others = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"
     environment = {name: value for name, value in os.environ.items() if name not in others}
 
-    def git(*arguments):
+    def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", str(top), *arguments],
             capture_output=True,

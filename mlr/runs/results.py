@@ -6,6 +6,7 @@ import math
 import shlex
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mlr.data.drawn import DRAWN
 from mlr.data.manifest import DESCRIPTION
@@ -16,6 +17,11 @@ from mlr.runs.schema import REMEASURE, checked_evaluation
 
 # of the demo, made by make results
 SHIPPED_RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+Outcome = Dict[str, Any]  # what `outcome` returns
+Outcomes = Mapping[str, Sequence[Outcome]]  # of the seeds of a run, by the run's name
+# Title, {system's title: its run's name}, and {system's title: the paper's accuracy in %} or None.
+Table = Tuple[str, Mapping[str, str], Optional[Mapping[str, Optional[float]]]]
 
 METRICS = {
     "accuracy": "accuracy",
@@ -80,7 +86,7 @@ def own_evaluation(run: Run, split: str = "test") -> dict:
     return evaluation
 
 
-def outcome(folder, split="test"):
+def outcome(folder: Union[str, Path], split: str = "test") -> Outcome:
     """Return what a finished and evaluated run says of itself, a dict of plain values. Raises
     InputError where a file of it is missing or damaged.
     """
@@ -109,106 +115,89 @@ def outcome(folder, split="test"):
     }
 
 
-def of_fi(data):
+def of_fi(data: Union[str, Path]) -> bool:
     """Tell whether a data folder was prepared from FI, whose accuracies the paper's table has."""
     description = Path(data) / DESCRIPTION
     described = read_json(description) if description.is_file() else None
     return isinstance(described, dict) and described.get("dataset") == "fi"
 
 
-def command_line(argv):
+def command_line(argv: Sequence[str]) -> str:
     """Return a process's arguments as a person types them."""
     return shlex.join(["mlr", *argv[1:]])
 
 
-def summary(outcomes):
+def summary(outcomes: Sequence[Outcome]) -> Dict[str, Tuple[float, Optional[float]]]:
     """Return {metric: (mean, standard deviation of a sample, None of one)} of the outcomes of one
     system's seeds.
     """
-    found = {}
+    found: Dict[str, Tuple[float, Optional[float]]] = {}
     for name in (*METRICS, "seconds"):
         values = [result[name] for result in outcomes]
         found[name] = mean(values), stdev(values) if len(values) > 1 else None
     return found
 
 
-def markdown(tables, outcomes, heading, comparable):
-    """Return RESULTS.md. tables: {name: (title, {system's title: its run's name}, {system's title:
-    the paper's accuracy in %})}.
+def markdown(
+    tables: Mapping[str, Table], outcomes: Outcomes, heading: Sequence[str], comparable: bool
+) -> str:
+    """Return RESULTS.md. tables: {name: `Table`}.
 
     outcomes: {run's name: outcomes of its seeds}. heading: lines above. comparable: whether the
     paper's figures are of the same data.
     """
     lines = [*heading, ""]
-    for title, systems, cited in tables.values():
-        lines += [f"## {title}", ""]
-        columns = ["system", *METRICS.values(), "training, s", "parameters, million"]
-        if cited:
-            columns.insert(
-                1,
-                "paper, accuracy on FI"
-                if comparable
-                else "paper, accuracy on FI (other data: not comparable)",
-            )
-        lines += [_row(columns), _row(["---"] * len(columns))]
-        for system, name in systems.items():
-            found = summary(outcomes[name])
-            cells = [
-                system,
-                *(_spread(*found[metric], "%.3f") for metric in METRICS),
-                _spread(*found["seconds"], "%.0f"),
-                f"{outcomes[name][0]['parameters'] / 1e6:.2f}",
-            ]
-            if cited:
-                cells.insert(1, f"{cited[system]:.2f} %")
-            lines.append(_row(cells))
-        lines.append("")
-    lines += [
-        "## Commands",
-        "",
-        _row(["run", "command", "data", "manifest", "pretrained", "weights"]),
-        _row(["---"] * 6),
-    ]
-    for name in outcomes:
-        for result in outcomes[name]:
-            lines.append(
-                _row(
-                    [
-                        result["run"],
-                        f"`{result['command']}`",
-                        *(
-                            result[key][:12] or "-"
-                            for key in (
-                                "data_sha256",
-                                "manifest_sha256",
-                                "pretrained_sha256",
-                                "weights_sha256",
-                            )
-                        ),
-                    ]
-                )
-            )
+    for table in tables.values():
+        lines += [*_table_lines(table, outcomes, comparable), ""]
+    hashes = "data", "manifest", "pretrained", "weights"
+    lines += ["## Commands", "", _line(["run", "command", *hashes]), _line(["---"] * 6)]
+    for results in outcomes.values():
+        for result in results:
+            digests = [result[f"{name}_sha256"][:12] or "-" for name in hashes]
+            lines.append(_line([result["run"], f"`{result['command']}`", *digests]))
     return "\n".join(lines) + "\n"
 
 
-def csv_table(outcomes):
+def _table_lines(table: Table, outcomes: Outcomes, comparable: bool) -> List[str]:
+    """Return the lines of a table with its title; arguments as of `markdown`."""
+    title, systems, cited = table
+    columns = ["system", *METRICS.values(), "training, s", "parameters, million"]
+    if cited:
+        other = "" if comparable else " (other data: not comparable)"
+        columns.insert(1, f"paper, accuracy on FI{other}")
+    lines = [f"## {title}", "", _line(columns), _line(["---"] * len(columns))]
+    for system, name in systems.items():
+        found = summary(outcomes[name])
+        cells = [
+            system,
+            *(_spread(*found[metric], 3) for metric in METRICS),
+            _spread(*found["seconds"], 0),
+            f"{outcomes[name][0]['parameters'] / 1e6:.2f}",
+        ]
+        if cited:
+            cells.insert(1, f"{cited[system]:.2f} %")
+        lines.append(_line(cells))
+    return lines
+
+
+def csv_table(outcomes: Outcomes) -> str:
     """Return results.csv: a line a run, all columns of `outcome` that are plain."""
-    rows = [result for results in outcomes.values() for result in results]
-    columns = [name for name in rows[0] if name != "versions"]
+    of_all = [result for results in outcomes.values() for result in results]
+    columns = [name for name in of_all[0] if name != "versions"]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(of_all)
     return text.getvalue()
 
 
-def read_csv(path):
+def read_csv(path: Union[str, Path]) -> Dict[str, List[Outcome]]:
     """Return what `csv_table` wrote, {run's name: outcomes of its seeds}, with the numbers that
     `summary` needs.
 
     Raises InputError where it is damaged.
     """
-    outcomes = {}
+    outcomes: Dict[str, List[Outcome]] = {}
     try:
         with open(path, newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file, strict=True):
@@ -227,9 +216,12 @@ def read_csv(path):
     return outcomes
 
 
-def _row(cells):
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _spread(middle, deviation, form):
-    return form % middle if deviation is None else f"{form % middle} +- {form % deviation}"
+def _spread(middle: float, deviation: Optional[float], digits: int) -> str:
+    """Return a mean and its standard deviation with so many digits behind the point."""
+    if deviation is None:
+        return f"{middle:.{digits}f}"
+    return f"{middle:.{digits}f} +- {deviation:.{digits}f}"

@@ -2,7 +2,7 @@
 come from somebody who means harm.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Union
 
 from mlr import paper
 from mlr.errors import InputError, shown
@@ -26,18 +26,24 @@ NETWORK_BEFORE = {
 class Rule(NamedTuple):
     """What a value must be: a function that tells, and in words."""
 
-    holds: Callable
+    holds: Callable[[Any], bool]
     expected: str
 
 
-def whole(lowest, highest):
+# by the name of what they are of; a dict of them is for what is inside
+Rules = Mapping[str, Union[Rule, Mapping[str, Rule]]]
+
+
+def whole(lowest: int, highest: int) -> Rule:
+    """Return the rule of a whole number, both bounds allowed."""
     return Rule(
         lambda value: type(value) is int and lowest <= value <= highest,
         f"a whole number from {lowest:d} to {highest:d}",
     )
 
 
-def number(lowest, highest=LARGEST, above=False):
+def number(lowest: float, highest: float = LARGEST, above: bool = False) -> Rule:
+    """Return the rule of a number, both bounds allowed; above: `lowest` itself is not."""
     return Rule(
         lambda value: (
             type(value) in (int, float)
@@ -48,15 +54,18 @@ def number(lowest, highest=LARGEST, above=False):
     )
 
 
-def one_of(*names):
+def one_of(*names: Any) -> Rule:
+    """Return the rule of a value that is one of these."""
     return Rule(lambda value: value in names, "one of " + ", ".join(map(str, names)))
 
 
-def or_none(rule):
+def or_none(rule: Rule) -> Rule:
+    """Return the rule of what holds for another rule, or is null."""
     return Rule(lambda value: value is None or rule.holds(value), rule.expected + ", or null")
 
 
-def list_of(rule):
+def list_of(rule: Rule) -> Rule:
+    """Return the rule of a list, for each item of which another rule holds."""
     return Rule(
         lambda value: isinstance(value, list) and all(map(rule.holds, value)),
         "a list, each item of it " + rule.expected,
@@ -69,12 +78,12 @@ TEXT = Rule(
 )
 PART = number(0, 1)
 
-DATA = {"folder": TEXT, "sha256": TEXT, "manifest": or_none(TEXT)}
+DATA: Dict[str, Rule] = {"folder": TEXT, "sha256": TEXT, "manifest": or_none(TEXT)}
 HASHES = Rule(
     lambda value: isinstance(value, dict) and all(map(TEXT.holds, value.values())),
     "an object of SHA-256 by name",
 )
-CONFIG = {
+CONFIG: Rules = {
     "options": {},
     "network": {"kind": TEXT, "classes": whole(2, MOST_CLASSES)},
     "preprocessing": {"image_size": whole(1, 10**5)},
@@ -86,7 +95,7 @@ CONFIG = {
     "threads": or_none(TEXT),
     "versions": {"mxnet": TEXT},
 }
-EVALUATION = {
+EVALUATION: Dict[str, Rule] = {
     **dict.fromkeys(
         ("accuracy", "balanced_accuracy", "macro_f1", "worst_recall", "majority_rate"), PART
     ),
@@ -99,7 +108,7 @@ EVALUATION = {
     "parameters": one_of("last", "best"),
     "files": HASHES,
 }
-PROGRESS = {
+PROGRESS: Dict[str, Rule] = {
     "epoch": whole(0, 10**9),
     "step": whole(0, 10**9),
     "loss": number(-LARGEST),
@@ -150,14 +159,14 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
 
 def upgraded(config: Dict[str, Any], path: Any) -> Dict[str, Any]:
     """Return a config.json in the present format: 0.1.0 wrote none, and called a method a row."""
-    number_ = config.get("format", 1)
-    if type(number_) is not int or number_ not in (1, FORMAT):
+    written = config.get("format", 1)
+    if type(written) is not int or written not in (1, FORMAT):
         raise Refused(
-            f"{path}: format is {shown(ascii(number_), 80)}, and this version of mlr reads 1 and "
+            f"{path}: format is {shown(ascii(written), 80)}, and this version of mlr reads 1 and "
             f"{FORMAT}",
             "upgrade mlr",
         )
-    if number_ == FORMAT:
+    if written == FORMAT:
         return config
     options = dict(config["options"])
     options["method"] = options.pop("row", "l_cil")
@@ -181,7 +190,7 @@ def checked_classes(classes: Any, path: Any) -> List[str]:
     return classes
 
 
-def checked_metrics(metrics, path):
+def checked_metrics(metrics: List[Any], path: Any) -> List[Dict[str, Any]]:
     """Return what the lines of metrics.jsonl hold, a list of dicts of numbers, one an epoch. Raises
     InputError otherwise.
     """
@@ -200,7 +209,7 @@ def checked_metrics(metrics, path):
     return metrics
 
 
-def checked_progress(progress, path):
+def checked_progress(progress: Any, path: Any) -> Dict[str, Any]:
     """Return what step.json holds, the fields of a `mlr.training.loop.Progress`. Raises InputError
     otherwise.
     """
@@ -212,7 +221,7 @@ def checked_progress(progress, path):
     return progress
 
 
-def checked_kept(kept, images, path):
+def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
     """Return the numbers of the images, of so many, that a kept_<round>.json holds. Raises
     InputError otherwise.
     """
@@ -222,7 +231,7 @@ def checked_kept(kept, images, path):
     return kept["kept"]
 
 
-def checked_evaluation(evaluation, path):
+def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
     """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or
     impossible, or what it is of.
     """
@@ -233,36 +242,29 @@ def checked_evaluation(evaluation, path):
     return evaluation
 
 
-def _check(value, rules, path, prefix=""):
-    """rules: {name: Rule, or a dict of rules for what is inside}."""
+def _check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:
+    """Raise Refused where rules don't hold for an object, or it lacks what they are of."""
     if not isinstance(value, dict):
         raise refused(
             path, prefix.rstrip("., ") or "it", value, f"an object with {', '.join(rules)}"
         )
     for name, rule in rules.items():
-        inside = isinstance(rule, dict)
-        if name not in value:
-            raise refused(
-                path,
-                prefix + name,
-                None,
-                (f"an object with {', '.join(rule)}") if inside else rule.expected,
-            )
-        if inside:
-            _check(value[name], rule, path, prefix + name + ".")
-        elif not rule.holds(value[name]):
-            raise refused(path, prefix + name, value[name], rule.expected)
+        if isinstance(rule, Rule):
+            if name not in value or not rule.holds(value[name]):
+                raise refused(path, prefix + name, value.get(name), rule.expected)
+        elif name in value:
+            _check(value[name], rule, path, f"{prefix}{name}.")
+        else:
+            raise refused(path, prefix + name, None, f"an object with {', '.join(rule)}")
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON compares it: JSON has no tuples, and no difference of 1 and 1.0; True is no number."""
-    return (
-        list(value)
-        if isinstance(value, tuple)
-        else str(value)
-        if isinstance(value, bool)
-        else value
-    )
+    """Return a value as JSON compares it: JSON has no tuples, and 1 and 1.0 are one number in it,
+    but True is none.
+    """
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, bool) else value
 
 
 def refused(path: Any, name: str, value: Any, expected: Any) -> Refused:

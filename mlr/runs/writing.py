@@ -31,9 +31,8 @@ from mlr.runs.schema import (
     checked_progress,
 )
 from mlr.runs.tensorboard import TensorBoardFile
-from mlr.runtime.files import STAGED, link, sync
+from mlr.runtime.files import STAGED, Content, link, sync
 
-Content = Union[str, Callable[[str], Any]]  # text, or a function that writes a path
 State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters, of the optimizer
 
 
@@ -198,7 +197,7 @@ class RunWriter(Run):
                 f"{names}: missing, damaged or changed (SHA-256), and there is no whole checkpoint "
                 "of the epoch before: restore it from a copy, or train again"
             )
-        metrics = metrics_in(self._files.find(PREVIOUS[0]))
+        metrics = metrics_in(self.verified(PREVIOUS[0]))
         _warn(
             f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
             f"after epoch {len(metrics)}"

@@ -5,6 +5,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
+from mxnet import gluon
 
 from mlr.data.labelled import LabelledImages, Subset
 from mlr.data.loader import GluonBatches
@@ -127,7 +128,7 @@ def fit_support_vectors(training: Training, file_name: str) -> None:
         training.record(line)
 
 
-def new_loss(options: TrainingOptions, counts: List[int]):
+def new_loss(options: TrainingOptions, counts: List[int]) -> gluon.HybridBlock:
     """Return the loss; its class weights follow from the training images per class, `counts`."""
     if options.loss == "cross_entropy":
         loss = CrossEntropyLoss()

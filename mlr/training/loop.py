@@ -43,7 +43,9 @@ class Progress:
 class Saves(Protocol):
     """What saves within an epoch, as `mlr.training.checkpoints.Checkpoints`."""
 
-    stopping: bool
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal asked for an end."""
 
     def due(self, step: int) -> bool:
         """Tell whether to save after a step, by the number of steps that are done."""

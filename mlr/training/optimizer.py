@@ -1,5 +1,8 @@
 """Gluon's trainer, and its state as plain arrays."""
 
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+
 import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
@@ -7,8 +10,12 @@ from mxnet import gluon, nd
 from mlr.errors import InputError, shown
 from mlr.training.distributed import Workers
 
+Source = Union[str, Path]  # the file's name, for errors
+Arrays = Dict[str, np.ndarray]
+ByIndex = Dict[int, List[np.ndarray]]  # by the parameter's number in the trainer
 
-def set_learning_rate(trainer, rate, workers):
+
+def set_learning_rate(trainer: gluon.Trainer, rate: float, workers: Workers) -> None:
     """Set the rate of a trainer, also of one whose optimizer is on the servers; these begin with
     new momentum where it changes.
     """
@@ -21,23 +28,28 @@ def set_learning_rate(trainer, rate, workers):
         workers.barrier()
 
 
-def new_trainer(net, optimizer, options, factors=(), workers=None):
+def new_trainer(
+    net: gluon.Block,
+    optimizer: str,
+    arguments: Mapping[str, Any],
+    multipliers: Optional[Mapping[gluon.Parameter, float]] = None,
+    workers: Optional[Workers] = None,
+) -> gluon.Trainer:
     """Return a gluon.Trainer for all parameters of an initialized network.
 
-    options: the optimizer's arguments. factors: {Parameter: what its learning rate is multiplied
-    by}. workers: a `mlr.training.distributed.Workers`; the trainer begins with the parameters of
-    the first.
+    optimizer: its name in MXNet. arguments: the optimizer's. multipliers: of the learning rate, by
+    parameter. workers: the trainer begins with the parameters of the first.
     """
-    workers = workers or Workers()
-    optimizer, parameters = mx.optimizer.create(optimizer, **options), net.collect_params()
-    for parameter in factors:
-        parameter.lr_mult = factors[parameter]
+    workers, multipliers = workers or Workers(), multipliers or {}
+    updates, parameters = mx.optimizer.create(optimizer, **arguments), net.collect_params()
+    for parameter, multiplier in multipliers.items():
+        parameter.lr_mult = multiplier
     # The servers' copy of the optimizer knows parameters by number alone.
-    optimizer.set_lr_mult(
+    updates.set_lr_mult(
         {
-            number: factors[parameter]
+            number: multipliers[parameter]
             for number, parameter in enumerate(parameters.values())
-            if parameter in factors
+            if parameter in multipliers
         }
     )
     if all(
@@ -47,24 +59,24 @@ def new_trainer(net, optimizer, options, factors=(), workers=None):
     ):
         # The fused update of several parameters saves launches on a GPU; on a CPU its inner loop
         # goes over the parameters.
-        optimizer.aggregate_num = 0
+        updates.aggregate_num = 0
     # Without update_on_kvstore the optimizer's state is at hand with several contexts and workers,
     # too; dist_async knows it only so.
     trainer = gluon.Trainer(
         parameters,
-        optimizer,
+        updates,
         kvstore=workers.kvstore or "device",
         update_on_kvstore=not workers.wait_for_each_other,
     )
     if workers.wait_for_each_other:
         # With several contexts the first use copies every parameter from the first to all; in the
-        # first step, where MXNet does it
-        # by default, that would undo the update of batch norm's running statistics.
+        # first step, where MXNet does it by default, that would undo the update of batch norm's
+        # running statistics.
         trainer.allreduce_grads()
     return trainer
 
 
-def optimizer_arrays(trainer):
+def optimizer_arrays(trainer: gluon.Trainer) -> Dict[str, nd.NDArray]:
     """Return what a trainer goes on with beside the parameters, {name: NDArray}; Gluon's own way of
     saving it is a pickle.
 
@@ -86,7 +98,9 @@ def optimizer_arrays(trainer):
     return arrays
 
 
-def restore_optimizer(trainer, arrays, source="the arrays"):
+def restore_optimizer(
+    trainer: gluon.Trainer, arrays: Mapping[str, np.ndarray], source: Source = "the arrays"
+) -> None:
     """Put back what `optimizer_arrays` returned, as NumPy arrays, into a trainer that has done no
     step yet.
 
@@ -108,32 +122,12 @@ def restore_optimizer(trainer, arrays, source="the arrays"):
                 ours[:] = nd.array(value, ours.context, value.dtype)
 
 
-def _checked_optimizer(trainer, arrays, source):
+def _checked_optimizer(
+    trainer: gluon.Trainer, arrays: Arrays, source: Source
+) -> Tuple[int, ByIndex, ByIndex]:
     """Return the number of updates, {parameter's index: [moments]} and {parameter's index: [running
-    statistics, one a context]}.
+    statistics, one a context]}. Takes them out of `arrays`.
     """
-
-    def refuse(what):
-        raise InputError(
-            f"{source} is not the optimizer's state of this training ({what}): restore it from a "
-            "copy, or train again"
-        )
-
-    def take(name, like):
-        array = arrays.pop(name, None)
-        if (
-            array is None
-            or array.shape != like.shape
-            or array.dtype != like.dtype
-            or not np.isfinite(array).all()
-        ):
-            refuse(
-                f"{name} is "
-                f"{'missing' if array is None else f'{array.dtype} of shape {array.shape}'}, "
-                f"expected finite {np.dtype(like.dtype).name} of shape {like.shape}"
-            )
-        return array
-
     updates = arrays.pop("updates", None)
     if (
         updates is None
@@ -141,8 +135,9 @@ def _checked_optimizer(trainer, arrays, source):
         or updates.dtype != np.int64
         or not 0 <= updates[0] < 2**31
     ):
-        refuse(f"its number of updates is {updates}")
-    moments, running = {}, {}
+        raise _refused(source, f"its number of updates is {updates}")
+    moments: ByIndex = {}
+    running: ByIndex = {}
     contexts = sum(name.startswith("running.") for name in arrays) // (
         sum(parameter.grad_req == "null" for parameter in trainer._params) or 1
     )
@@ -152,14 +147,35 @@ def _checked_optimizer(trainer, arrays, source):
         data = parameter.list_data()[0]
         if parameter.grad_req == "null":
             running[index] = [
-                take(f"running.{index:d}.{number:d}", data) for number in range(contexts)
+                _taken(arrays, f"running.{index}.{number}", data, source)
+                for number in range(contexts)
             ]
         elif not on_servers:
             state = trainer._optimizer.create_state_multi_precision(index, data)
             moments[index] = [
-                take(f"{index:d}.{number:d}", like)
+                _taken(arrays, f"{index}.{number}", like, source)
                 for number, like in enumerate(state if isinstance(state, tuple) else (state,))
             ]
     if arrays:
-        refuse(f"it also has {shown(', '.join(arrays))}")
+        raise _refused(source, f"it also has {shown(', '.join(arrays))}")
     return int(updates[0]), moments, running
+
+
+def _taken(arrays: Arrays, name: str, like: nd.NDArray, source: Source) -> np.ndarray:
+    """Take an array out of `arrays` and return it. Raises InputError where it is missing, not
+    finite, or not of the shape and type of `like`.
+    """
+    array = arrays.pop(name, None)
+    if array is not None and (array.shape, array.dtype) == (like.shape, like.dtype):
+        if np.isfinite(array).all():
+            return array
+    found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
+    expected = f"finite {np.dtype(like.dtype).name} of shape {like.shape}"
+    raise _refused(source, f"{name} is {found}, expected {expected}")
+
+
+def _refused(source: Source, what: str) -> InputError:
+    return InputError(
+        f"{source} is not the optimizer's state of this training ({what}): restore it from a "
+        "copy, or train again"
+    )

@@ -10,7 +10,8 @@ from mlr.data.labelled import LabelledImages
 from mlr.inference.predictor import Predictor
 from mlr.options.training import TrainingOptions
 from mlr.runs.folder import Run
-from mlr.runs.writing import Content, RunWriter
+from mlr.runs.writing import RunWriter
+from mlr.runtime.files import Content
 from mlr.runtime.signals import Postponed
 from mlr.training.checkpoints import Checkpoints, state_of
 from mlr.training.distributed import Workers
@@ -39,10 +40,12 @@ class Source:
 
     @property
     def train(self) -> LabelledImages:
+        """The split to train on."""
         return self.splits["train"]
 
     @property
     def evaluation(self) -> LabelledImages:
+        """The split that is looked at after each epoch."""
         return self.splits[self.evaluated]
 
 
