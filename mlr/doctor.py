@@ -2,6 +2,7 @@
 is not right.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from mlr import cli
 from mlr.errors import InputError, RunError
@@ -29,9 +30,8 @@ NOTEBOOKS_ONLY = "d2lzh", "ipython"
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
 # Distribution without a trailing mkl: this package's extra, and the lowest and highest compute
-# capability that it can run on. CUDA
-# 10.1 knows nothing newer than Turing; the wheel of 1.9.1 carries machine code for 5.0 to 8.6 and
-# no PTX (read off it).
+# capability that it can run on. CUDA 10.1 knows nothing newer than Turing; the wheel of 1.9.1
+# carries machine code for 5.0 to 8.6 and no PTX (read off it).
 GPU_BUILDS = {"mxnet-cu101": ("mlr[cu101]", 0, 7.5), "mxnet-cu112": ("mlr[modern-cu112]", 5.0, 8.6)}
 
 PROBE = (
@@ -39,6 +39,10 @@ PROBE = (
     "doctor.probe()"
 )
 PROBE_SECONDS = 120
+UNKNOWN = "unknown, as this package can't be loaded"
+NOT_LOADED = "can't be loaded"
+
+Facts = Mapping[str, Any]  # what `examine` returns, or a part of it
 
 
 class Problem(NamedTuple):
@@ -49,13 +53,15 @@ class Problem(NamedTuple):
     broken: bool
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     parser = cli.Parser("doctor", __doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
 
 
-def doctor(options):
+def doctor(options: argparse.Namespace) -> None:
+    """Print what is here and what is wrong with it. Raises RunError where nothing can work."""
     facts = examine()
     problems = find_problems(facts)
     broken = [found.problem for found in problems if found.broken]
@@ -67,7 +73,7 @@ def doctor(options):
             )
         )
     else:
-        print("\n".join("{!s:<12} {}".format(*line) for line in described(facts)))
+        print("\n".join(f"{name:<12} {what}" for name, what in described(facts)))
         print(
             "\n".join(
                 f"\n{'broken' if found.broken else 'problem'}: {found.problem}\n  {found.remedy}"
@@ -79,7 +85,7 @@ def doctor(options):
         raise RunError(f"this can't work: {'; '.join(broken)}")
 
 
-def examine():
+def examine() -> Dict[str, Any]:
     """Return what is here, a dict as it goes into JSON. MXNet is loaded in another process only,
     and may be absent.
     """
@@ -109,12 +115,12 @@ def examine():
     }
 
 
-def find_problems(facts):
+def find_problems(facts: Facts) -> List[Problem]:
     """Return the list of Problem in what `examine` returned, those that break everything first."""
     found = [
         *_problems_of_python(facts),
         *_problems_of_mxnet(facts),
-        *_problems_of_threads(**facts["threads"]),
+        *_problems_of_threads(facts["threads"]),
         *_problems_of_gpus(facts),
     ]
     if "checkpoint_error" in facts["package"]:
@@ -139,19 +145,30 @@ def find_problems(facts):
     return sorted(found, key=lambda problem: not problem.broken)
 
 
-def described(facts):
+def described(facts: Facts) -> Iterator[Tuple[str, str]]:
     """Yield the lines of the text, (name, what is here), of what `examine` returned."""
-    mxnet, package, threads, smi = facts["mxnet"], facts["package"], facts["threads"], facts["gpus"]
-    unknown = "unknown, as this package can't be loaded"
-    yield "Python", "%(version)s, %(executable)s" % facts["python"]
+    yield "Python", f"{facts['python']['version']}, {facts['python']['executable']}"
+    yield from _described_mxnet(facts)
+    packages = {name: version or "not installed" for name, version in facts["packages"].items()}
+    required = [name for name in packages if name not in OPTIONAL]
+    yield "packages", ", ".join(f"{name} {packages[name]}" for name in required)
+    yield "optional", ", ".join(f"{name} {packages[name]}" for name in OPTIONAL)
+    threads = facts["threads"]
     yield (
-        "MXNet",
-        "{}; installed: {}".format(
-            mxnet.get("version", "can't be loaded"),
-            ", ".join("{} {}".format(*item) for item in facts["builds"].items())
-            or "no distribution of it",
-        ),
+        "threads",
+        f"{threads['cores']:d} cores, OMP_NUM_THREADS {threads['OMP_NUM_THREADS']}, "
+        f"MKL_DEBUG_CPU_TYPE {threads['MKL_DEBUG_CPU_TYPE'] or 'not set'}",
     )
+    yield "GPUs", _described_gpus(facts["mxnet"], facts["gpus"])
+    yield from _described_files(facts["package"])
+    free = [f"{free / 1e9:.1f} GB free in {path}" for path, free in facts["free_bytes"].items()]
+    yield "disk", ", ".join(free)
+
+
+def _described_mxnet(facts: Facts) -> Iterator[Tuple[str, str]]:
+    mxnet = facts["mxnet"]
+    builds = ", ".join(map(" ".join, facts["builds"].items())) or "no distribution of it"
+    yield "MXNet", f"{mxnet.get('version', NOT_LOADED)}; installed: {builds}"
     if "features" in mxnet:
         yield (
             "features",
@@ -159,64 +176,31 @@ def described(facts):
                 f"{name} {'yes' if there else 'no'}" for name, there in mxnet["features"].items()
             ),
         )
-    yield (
-        "packages",
-        ", ".join(
-            f"{name} {version or 'not installed'}"
-            for name, version in facts["packages"].items()
-            if name not in OPTIONAL
-        ),
-    )
-    yield (
-        "optional",
-        ", ".join(f"{name} {facts['packages'][name] or 'not installed'}" for name in OPTIONAL),
-    )
-    yield (
-        "threads",
-        (
-            f"{threads['cores']:d} cores, OMP_NUM_THREADS {threads['OMP_NUM_THREADS']}, "
-            f"MKL_DEBUG_CPU_TYPE {threads['MKL_DEBUG_CPU_TYPE'] or 'not set'}"
-        ),
-    )
-    yield (
-        "GPUs",
-        "MXNet sees {}; nvidia-smi {}".format(
-            mxnet.get("gpus", "unknown"),
-            smi["error"]
-            or (
-                f"sees {', '.join(map(_gpu, smi['seen'])) or 'none'}"
-                if smi["path"]
-                else "is not there"
-            ),
-        ),
-    )
+
+
+def _described_gpus(mxnet: Facts, smi: Facts) -> str:
+    seen = f"sees {', '.join(map(_gpu, smi['seen'])) or 'none'}" if smi["path"] else "is not there"
+    return f"MXNet sees {mxnet.get('gpus', 'unknown')}; nvidia-smi {smi['error'] or seen}"
+
+
+def _described_files(package: Facts) -> Iterator[Tuple[str, str]]:
+    if "error" in package:
+        for name in ("pixel cache", "pretrained", "checkpoint"):
+            yield name, UNKNOWN
+        return
+    cache, models = package.get("cache"), package["models"]
     yield (
         "pixel cache",
-        "%(path)s: %(files)d files, %(gigabytes).2f GB" % package["cache"]
-        if "cache" in package
-        else (package.get("cache_error", unknown)),
+        f"{cache['path']}: {cache['files']:d} files, {cache['gigabytes']:.2f} GB"
+        if cache
+        else package["cache_error"],
     )
-    yield (
-        "pretrained",
-        f"{package['models']['path']}: {', '.join(package['models']['files']) or 'none'}"
-        if "models" in package
-        else unknown,
-    )
-    yield (
-        "checkpoint",
-        unknown
-        if "error" in package
-        else package.get("checkpoint_error") or f"{package['checkpoint']}, whole",
-    )
-    yield (
-        "disk",
-        ", ".join(
-            f"{free / 1e9:.1f} GB free in {path}" for path, free in facts["free_bytes"].items()
-        ),
-    )
+    yield "pretrained", f"{models['path']}: {', '.join(models['files']) or 'none'}"
+    whole = f"{package.get('checkpoint')}, whole"
+    yield "checkpoint", package.get("checkpoint_error") or whole
 
 
-def ask_mxnet():
+def ask_mxnet() -> List[Dict[str, Any]]:
     """Return what MXNet says of itself, and what this package finds with it; {"error": text} where
     they can't be loaded.
 
@@ -226,8 +210,7 @@ def ask_mxnet():
     try:
         done = subprocess.run(
             [sys.executable, "-c", PROBE, json.dumps(sys.path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=PROBE_SECONDS,
         )
@@ -241,27 +224,27 @@ def ask_mxnet():
     return answers + [{"error": error}] * (2 - len(answers))
 
 
-def probe():
+def probe() -> None:
     """Print two lines of JSON for `ask_mxnet`: of MXNet, and of what this package finds with it."""
     import mxnet as mx
     from mxnet.runtime import Features
 
     features = Features()
-    answer = {
+    build: Dict[str, Any] = {
         "version": mx.__version__,
         "features": {name: name in features and features.is_enabled(name) for name in FEATURES},
     }
     try:
-        answer["gpus"] = mx.context.num_gpus()
+        build["gpus"] = mx.context.num_gpus()
     except mx.MXNetError as error:  # a CUDA build without a driver that fits
-        answer.update(gpus=0, gpu_error=str(error).splitlines()[0])
-    print(json.dumps(answer), flush=True)
+        build.update(gpus=0, gpu_error=str(error).splitlines()[0])
+    print(json.dumps(build), flush=True)
 
     from mlr.data.pixels import cache_folder
     from mlr.runs.folder import Run
 
     models = Path(mx.base.data_dir()) / "models"
-    answer = {
+    package: Dict[str, Any] = {
         "models": {
             "path": str(models),
             "files": sorted(path.name for path in models.glob("*.params")),
@@ -270,24 +253,24 @@ def probe():
     try:
         cached = cache_folder()
         sizes = [path.stat().st_size for path in cached.glob("*") if path.is_file()]
-        answer["cache"] = {"path": str(cached), "files": len(sizes), "gigabytes": sum(sizes) / 1e9}
+        package["cache"] = {"path": str(cached), "files": len(sizes), "gigabytes": sum(sizes) / 1e9}
     except InputError as error:
-        answer["cache_error"] = str(error)
+        package["cache_error"] = str(error)
     try:
-        answer["checkpoint"] = str(Run.open(SHIPPED_RUN).verified("last.params").parent)
+        package["checkpoint"] = str(Run.open(SHIPPED_RUN).verified("last.params").parent)
     except InputError as error:
-        answer["checkpoint_error"] = str(error)
-    print(json.dumps(answer), flush=True)
+        package["checkpoint_error"] = str(error)
+    print(json.dumps(package), flush=True)
 
 
-def ask_nvidia_smi():
+def ask_nvidia_smi() -> Dict[str, Any]:
     """Return the GPUs that the driver's nvidia-smi sees: {"path": None without it, "error", "seen":
     [{"name", "driver", "capability"}]}.
 
     capability is the compute capability, a number, None where the driver is too old to tell it.
     """
     path = shutil.which("nvidia-smi")
-    answer = {"path": path, "error": None, "seen": []}
+    answer: Dict[str, Any] = {"path": path, "error": None, "seen": []}
     for fields in ("driver_version", "compute_cap"), ("driver_version",):
         if not path:
             break
@@ -304,28 +287,25 @@ def ask_nvidia_smi():
             break
         lines = done.stdout.strip().splitlines()
         if done.returncode == 0:
-            rows = [
-                [field.strip() for field in line.rsplit(",", len(fields))]
-                for line in lines
-                if line.count(",") >= len(fields)
-            ]
-            return {
-                **answer,
-                "error": None,
-                "seen": [
-                    {
-                        "name": row[0],
-                        "driver": row[1],
-                        "capability": _number(row[2]) if len(fields) > 1 else None,
-                    }
-                    for row in rows
-                ],
-            }
+            return {**answer, "error": None, "seen": _gpus_in(lines, len(fields))}
         answer["error"] = f"fails: {lines[0] if lines else f'exit code {done.returncode:d}'}"
     return answer
 
 
-def required_packages():
+def _gpus_in(lines: List[str], fields: int) -> List[Dict[str, Any]]:
+    """Return the GPUs in lines of nvidia-smi, of a name, which may hold commas, and so many more
+    fields.
+    """
+    gpus = []
+    for line in lines:
+        if line.count(",") >= fields:
+            name, driver, *rest = (field.strip() for field in line.rsplit(",", fields))
+            capability = _number(rest[0]) if rest else None
+            gpus.append({"name": name, "driver": driver, "capability": capability})
+    return gpus
+
+
+def required_packages() -> List[str]:
     """Return the names of the packages that this one requires, without those of its extras; []
     where it is not installed but in a folder.
     """
@@ -333,10 +313,10 @@ def required_packages():
         lines = metadata.requires("mlr") or []
     except metadata.PackageNotFoundError:
         return []
-    return [re.match(r"[\w.-]+", line).group() for line in lines if "extra ==" not in line]
+    return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
 
 
-def mxnet_before_mlr():
+def mxnet_before_mlr() -> bool:
     """Tell whether something imported MXNet before this package, whose number of threads then came
     too late.
     """
@@ -344,13 +324,12 @@ def mxnet_before_mlr():
     return "mxnet" in order and order.index("mxnet") < order.index("mlr")
 
 
-def _problems_of_python(facts):
+def _problems_of_python(facts: Facts) -> Iterator[Problem]:
     if not PYTHONS[0] <= version_numbers(facts["python"]["version"]) <= PYTHONS[1]:
         yield Problem(
             (
                 f"Python {facts['python']['version']} is none of 3.8 to 3.11, which this package "
-                "is "
-                "made for"
+                "is made for"
             ),
             "install it in one of them: make install PYTHON=python3.11",
             True,
@@ -366,8 +345,7 @@ def _problems_of_python(facts):
         yield Problem(
             (
                 "this package is not installed, but run from its folder, so what it requires is "
-                "not "
-                "known"
+                "not known"
             ),
             "make install",
             False,
@@ -381,12 +359,12 @@ def _problems_of_python(facts):
         )
 
 
-def _problems_of_mxnet(facts):
+def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
     builds = facts["builds"]
     if len(builds) > 1:
         yield Problem(
             (
-                f"{' and '.join('{} {}'.format(*item) for item in builds.items())} are installed, "
+                f"{' and '.join(map(' '.join, builds.items()))} are installed, "
                 "into one and the same folder, so what is there is a mixture"
             ),
             f"pip uninstall --yes {' '.join(builds)}, then pip install one of {EXTRAS}",
@@ -412,26 +390,24 @@ def _problems_of_mxnet(facts):
         )
 
 
-def _problems_of_threads(cores, mxnet_before_mlr, OMP_NUM_THREADS, MKL_DEBUG_CPU_TYPE):
+def _problems_of_threads(threads: Facts) -> Iterator[Problem]:
+    cores, wanted = threads["cores"], threads["OMP_NUM_THREADS"]
     right = f"export OMP_NUM_THREADS={cores:d}, or unset it: this package then sets it"
-    threads = _number((OMP_NUM_THREADS or "").split(",")[0])
-    if not threads or threads < 1:
+    number = _number((wanted or "").split(",")[0])
+    if not number or number < 1:
         yield Problem(
-            f"OMP_NUM_THREADS is {OMP_NUM_THREADS or 'not set'}, not a number of threads",
+            f"OMP_NUM_THREADS is {wanted or 'not set'}, not a number of threads",
             right,
             False,
         )
-    elif threads > cores:
+    elif number > cores:
         yield Problem(
-            (
-                f"OMP_NUM_THREADS is {OMP_NUM_THREADS}, but this process may use {cores:d} "
-                "core(s): "
-                "threads then wait for each other"
-            ),
+            f"OMP_NUM_THREADS is {wanted}, but this process may use {cores:d} core(s): threads "
+            "then wait for each other",
             right,
             False,
         )
-    if mxnet_before_mlr:
+    if threads["mxnet_before_mlr"]:
         yield Problem(
             (
                 "mxnet was imported before mlr, so it has its own number of threads, half of the "
@@ -442,59 +418,24 @@ def _problems_of_threads(cores, mxnet_before_mlr, OMP_NUM_THREADS, MKL_DEBUG_CPU
         )
 
 
-def _problems_of_gpus(facts):
-    mxnet, smi, builds = facts["mxnet"], facts["gpus"], facts["builds"]
-    seen, names = smi["seen"], ", ".join(map(_gpu, smi["seen"]))
-    fitting = [
-        extra
-        for extra, low, high in GPU_BUILDS.values()
-        if any(_within(gpu, low, high) for gpu in seen)
-    ]
-    replace = "pip uninstall --yes {}, then pip install {}".format(
-        " ".join(builds), " or ".join(f"'{extra}'" for extra in fitting)
-    )
+def _problems_of_gpus(facts: Facts) -> Iterator[Problem]:
+    mxnet, smi = facts["mxnet"], facts["gpus"]
     if smi["error"]:
         yield Problem(
             f"nvidia-smi is there, but {smi['error']}",
             "install the NVIDIA driver anew, or use --ctx cpu",
             False,
         )
-    if not seen or "error" in mxnet:
+    if not smi["seen"] or "error" in mxnet:
         return
     if not mxnet["features"]["CUDA"]:
-        if fitting:
-            yield Problem(
-                f"there is a GPU, {names}, but this MXNet is built for CPUs", replace, False
-            )
-        else:
-            yield Problem(
-                f"no MXNet wheel carries code for the GPU {names}",
-                "work on the CPU, or on a GPU of compute capability 8.6 or less",
-                False,
-            )
+        yield _cpu_build_beside_gpu(smi["seen"], facts["builds"])
         return
-    for name, (_, low, high) in GPU_BUILDS.items():
-        foreign = [gpu for gpu in seen if not _within(gpu, low, high)]
-        if not foreign or name not in {re.sub("mkl$", "", build) for build in builds}:
-            continue
-        remedy = (
-            "use the others, with --ctx"
-            if len(foreign) < len(seen)
-            else (replace if fitting else "no other wheel does") + "; --ctx cpu works"
-        )
-        yield Problem(
-            (
-                f"{name} carries no code for the GPU {', '.join(map(_gpu, foreign))}, only for "
-                f"compute capabilities up to {high}"
-            ),
-            remedy,
-            len(foreign) == len(seen),
-        )
+    yield from _foreign_gpus(smi["seen"], facts["builds"])
     if not mxnet["gpus"]:
+        why = f": {mxnet['gpu_error']}" if "gpu_error" in mxnet else ""
         yield Problem(
-            "nvidia-smi sees {}, but MXNet no GPU{}".format(
-                names, f": {mxnet['gpu_error']}" if "gpu_error" in mxnet else ""
-            ),
+            f"nvidia-smi sees {', '.join(map(_gpu, smi['seen']))}, but MXNet no GPU{why}",
             (
                 "likely the driver is older than CUDA of this build: update it; or unset "
                 "CUDA_VISIBLE_DEVICES"
@@ -503,39 +444,88 @@ def _problems_of_gpus(facts):
         )
 
 
-def _within(gpu, low, high):
+def _cpu_build_beside_gpu(seen: List[Facts], builds: Facts) -> Problem:
+    names = ", ".join(map(_gpu, seen))
+    replacement = _replacement(seen, builds)
+    if replacement:
+        return Problem(
+            f"there is a GPU, {names}, but this MXNet is built for CPUs", replacement, False
+        )
+    return Problem(
+        f"no MXNet wheel carries code for the GPU {names}",
+        "work on the CPU, or on a GPU of compute capability 8.6 or less",
+        False,
+    )
+
+
+def _foreign_gpus(seen: List[Facts], builds: Facts) -> Iterator[Problem]:
+    """Yield a problem for each installed build that has no code for some of the GPUs."""
+    for name, (_, low, high) in GPU_BUILDS.items():
+        foreign = [gpu for gpu in seen if not _within(gpu, low, high)]
+        if not foreign or name not in {re.sub("mkl$", "", build) for build in builds}:
+            continue
+        if len(foreign) < len(seen):
+            remedy = "use the others, with --ctx"
+        else:
+            remedy = f"{_replacement(seen, builds) or 'no other wheel does'}; --ctx cpu works"
+        yield Problem(
+            (
+                f"{name} carries no code for the GPU {', '.join(map(_gpu, foreign))}, only for "
+                f"compute capabilities up to {high}"
+            ),
+            remedy,
+            len(foreign) == len(seen),
+        )
+
+
+def _replacement(seen: List[Facts], builds: Facts) -> Optional[str]:
+    """Return how to put another build in place of what is installed, None where none is for any of
+    the GPUs.
+    """
+    fitting = [
+        f"'{extra}'"
+        for extra, low, high in GPU_BUILDS.values()
+        if any(_within(gpu, low, high) for gpu in seen)
+    ]
+    if not fitting:
+        return None
+    return f"pip uninstall --yes {' '.join(builds)}, then pip install {' or '.join(fitting)}"
+
+
+def _within(gpu: Facts, low: float, high: float) -> bool:
     return gpu["capability"] is None or low <= gpu["capability"] <= high
 
 
-def _gpu(gpu):
+def _gpu(gpu: Facts) -> str:
     return (
         f"{gpu['name']} (compute capability {gpu['capability'] or 'unknown'}, driver "
         f"{gpu['driver']})"
     )
 
 
-def _cache_parent(package):
+def _cache_parent(package: Facts) -> Iterator[Path]:
     """Yield the folder that the pixel cache is in or will be made in, where it is known."""
     if "cache" in package:
         path = Path(package["cache"]["path"])
         yield next(parent for parent in (path, *path.parents) if parent.exists())
 
 
-def _version(name):
+def _version(name: str) -> Optional[str]:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _number(text):
+def _number(text: str) -> Optional[float]:
     try:
         return float(text)
     except ValueError:
         return None
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; return the exit code."""
     return cli.run(parser(), doctor, argv)
 
 
