@@ -55,10 +55,7 @@ if TYPE_CHECKING:
 Name = Union[str, "os.PathLike[str]"]
 Reader = Callable[[BinaryIO], Image.Image]
 
-UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replace or remove it"
-TRUNCATED = "image %s is truncated, likely an interrupted download: get it again or remove it"
-
-# A file of some kB can claim to be a picture that fills the memory.
+# A file of some kB can claim to be an image that fills the memory.
 MOST_PIXELS = 2**27  # 400 MB as RGB
 MOST_BYTES = 2**28
 # a progressive JPEG of some MB can go over its pixels for hours; usual ones do it ten times
@@ -68,7 +65,7 @@ READ_AT_ONCE = 2**20  # bytes
 CONVERTED_AT_ONCE = 2**18
 
 # The classes themselves: Image.open would ask every plugin that a program has registered, and warn
-# of large pictures.
+# of large images.
 READERS: Dict[str, Reader] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -145,8 +142,9 @@ def content_of(file: BinaryIO, name: Name) -> bytes:
 
 
 def checked_content(data: bytes, name: Name) -> bytes:
-    """Return the content of an image file, having looked at its structure; raises InputError as
-    `read_bytes`. name: for messages.
+    """Return the content of an image file, having looked at how it is made up.
+
+    name: for messages. Raises InputError as `read_bytes`.
     """
     if not data:
         raise InputError(
@@ -154,10 +152,10 @@ def checked_content(data: bytes, name: Name) -> bytes:
         )
     kind = format_of(data[:FIRST_BYTES])
     if not kind:
-        raise InputError(UNDECODABLE % name)
+        raise _undecodable(name)
     pixels, work = _claimed(data, kind, name)
     if not pixels:
-        raise InputError(UNDECODABLE % name)
+        raise _undecodable(name)
     if pixels > MOST_PIXELS:
         raise InputError(
             f"image {name} claims more than {MOST_PIXELS // 10**6:d} million pixels, likely a "
@@ -180,13 +178,13 @@ def _claimed(data: bytes, kind: str, name: Name) -> Tuple[int, int]:
         pixels, work = found.pixels, found.scans
         if not found.ended and pixels <= MOST_PIXELS and pixels * work <= MOST_WORK:
             if not _all_pixels_are_there(data, found):
-                raise InputError(TRUNCATED % name)
-            _say_that_the_end_is_missing(name)
+                raise _truncated(name)
+            _say_that_the_end_is_missing(os.fspath(name))
         return pixels, work
     if kind == "PNG":
         pixels, bare = _png(data)
         if not bare:
-            raise InputError(TRUNCATED % name)
+            raise _truncated(name)
         return pixels, 1
     try:
         width, height = _opened(data, name).size
@@ -208,8 +206,8 @@ def image_of(data: bytes, name: Name) -> "mx.nd.NDArray":
     """Return the pixels of the content of an image file, which was checked, as NDArray (H, W, 3),
     uint8 RGB.
 
-    JPEGs whose chroma has half the rows and all columns (4:4:0, of cameras' turned pictures), or
-    that leave out the last bits of a progression, are smoothed since libjpeg-turbo 2.1: where
+    JPEGs whose chroma has half the height and the whole width (4:4:0, of cameras' turned images),
+    or that leave out the last bits of a progression, are smoothed since libjpeg-turbo 2.1: where
     Pillow has found no error, MXNet's older one decodes them, as released.
     """
     # at the first image: mlr prepare looks at files, and starts four times as fast without
@@ -238,16 +236,16 @@ def decode(data: bytes, name: Name) -> np.ndarray:
     """
     image = _loaded(data, name)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    rows = max(1, CONVERTED_AT_ONCE // image.width)
-    for top in range(0, image.height, rows):
-        pixels[top : top + rows] = _rgb(
-            image.crop((0, top, image.width, min(top + rows, image.height)))
+    lines = max(1, CONVERTED_AT_ONCE // image.width)
+    for top in range(0, image.height, lines):
+        pixels[top : top + lines] = _rgb(
+            image.crop((0, top, image.width, min(top + lines, image.height)))
         )
     return pixels
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """Return levels (H, W, 3) or (H, W, 1), uint8, of a picture of Pillow's."""
+    """Return levels (H, W, 3) or (H, W, 1), uint8, of an image of Pillow's."""
     if image.mode == "CMYK":
         # (H, W, 4), as JPEG files have it
         ink = 255 - np.asarray(image).astype(np.uint16)
@@ -259,7 +257,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
-    """Return the pixels (H, W, 3), uint8 RGB, of a picture that was opened or made with Pillow, its
+    """Return the pixels (H, W, 3), uint8 RGB, of an image that was opened or made with Pillow, its
     EXIF orientation ignored.
 
     Raises InputError for one without levels from 0 to 255, or that can't be loaded.
@@ -289,7 +287,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _opened(data: bytes, name: Name) -> Image.Image:
-    """Return a picture of Pillow's whose header was read. Raises InputError, and
+    """Return an image of Pillow's whose header was read. Raises InputError, and
     Image.DecompressionBombError.
     """
     kind = format_of(data[:FIRST_BYTES]) or ""
@@ -312,7 +310,7 @@ def _opened(data: bytes, name: Name) -> Image.Image:
 
 
 def _loaded(data: bytes, name: Name) -> Image.Image:
-    """Return a picture of Pillow's with its pixels, in a mode that `_rgb` converts. Raises
+    """Return an image of Pillow's with its pixels, in a mode that `_rgb` converts. Raises
     InputError.
     """
     image, kind = _opened(data, name), format_of(data[:FIRST_BYTES])
@@ -334,11 +332,23 @@ def _loaded(data: bytes, name: Name) -> Image.Image:
     return _opaque(image)
 
 
+def _undecodable(name: Name) -> InputError:
+    return InputError(
+        f"{name} can't be decoded, likely not an image or a damaged one: replace or remove it"
+    )
+
+
+def _truncated(name: Name) -> InputError:
+    return InputError(
+        f"image {name} is truncated, likely an interrupted download: get it again or remove it"
+    )
+
+
 def _damaged(kind: Optional[str], name: Name, error: Exception) -> InputError:
     if "truncated" in str(error):
-        return InputError(TRUNCATED % name)
+        return _truncated(name)
     if kind in ("JPEG", "PNG"):
-        return InputError(UNDECODABLE % name)
+        return _undecodable(name)
     return InputError(
         f"image {name} can't be decoded, likely a truncated or damaged {kind}: get it again or "
         "remove it"
@@ -441,16 +451,16 @@ def _all_pixels_are_there(data: bytes, found: _Jpeg) -> bool:
         bytes([0xFF, 0xD0 + (found.restarts + number) % 8]) + noise for number in range(8)
     )
     try:
-        pictures = [
+        bare, followed = (
             _loaded(data + behind + END, "").tobytes() for behind in (b"", noise + restarts)
-        ]
+        )
     except InputError:
         return False
-    return pictures[0] == pictures[1]
+    return bare == followed
 
 
 @lru_cache(maxsize=4096)
-def _say_that_the_end_is_missing(name: Name) -> None:
+def _say_that_the_end_is_missing(name: str) -> None:
     print(
         f"warning: image {name} has no end marker, but all its pixels, and is read: to mend it, "
         "save it anew",
