@@ -23,7 +23,7 @@ SHAPES = {
 }
 POSITIVE = ("scale", "gamma")
 # of a kernel matrix, whose columns are the support vectors: there may be ten thousands
-FEATURES_AT_ONCE = 1024
+ROWS_AT_ONCE = 1024
 
 
 def fit(
@@ -156,8 +156,8 @@ class SupportVectorMachine:
         if "weights" in arrays:
             return features @ arrays["weights"].T + arrays["intercepts"]
         parts = [
-            features[start : start + FEATURES_AT_ONCE]
-            for start in range(0, len(features), FEATURES_AT_ONCE)
+            features[start : start + ROWS_AT_ONCE]
+            for start in range(0, len(features), ROWS_AT_ONCE)
         ]
         return (
             np.concatenate(
