@@ -362,6 +362,7 @@ def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path
     """Draw a panel of bars for each table into a file."""
     from mlr.runs.results import summary
     from mlr.viz.figures import new_figure, plot_results, save_figure
+    from mlr.viz.style import own_settings
 
     height = sum(1.2 + 0.35 * len(systems) for _, systems in wanted.values())
     heights = [1 + len(systems) for _, systems in wanted.values()]
@@ -371,7 +372,8 @@ def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path
         found = {
             system: summary(outcomes[name])["balanced_accuracy"] for system, name in systems.items()
         }
-        plot_results(found, 1 / classes, panel).set_title(title)
+        with own_settings():
+            plot_results(found, 1 / classes, panel).set_title(title)
     save_figure(figure, path)
 
 

@@ -230,11 +230,20 @@ def train_all(
     from mlr.training.run import train_run
     from mlr.training.session import Machine
 
+    if options.checkpoint_every and not method.by_gradients:
+        raise InputError(
+            f"--checkpoint-every has no effect on --method {method.name}, which is trained in one "
+            "step: leave it out"
+        )
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
     folds = folds_of(folder) if in_folds else []
     if in_folds and not folds:
-        raise InputError(f"{folder} is not in folds: leave out --folds")
+        raise InputError(
+            f"{folder} is not in folds: leave out --folds"
+            if folder.is_dir()
+            else f"data folder {folder} does not exist: check its path"
+        )
     machine = Machine(
         parse_context(options.ctx),
         Workers(options.kvstore),

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import struct
+import subprocess
 import sys
 import threading
 import types
@@ -168,6 +169,15 @@ def test_an_end_inside_of_metadata_is_not_the_end(tmp_path):
     assert read_image(tmp_path / "a.jpg").shape == (40, 60, 3)
     (tmp_path / "a.jpg").write_bytes(photo[:-100])
     with pytest.raises(InputError, match="truncated"):
+        read_bytes(tmp_path / "a.jpg")
+
+
+def test_a_link_that_leads_nowhere(tmp_path):
+    (tmp_path / "a.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(
+        InputError,
+        match="a.jpg: it is a link that leads nowhere: restore what it leads to, or remove it",
+    ):
         read_bytes(tmp_path / "a.jpg")
 
 
@@ -392,6 +402,18 @@ def test_one_class_is_refused_before_anything_is_made(tmp_path, capsys, row):
     )
 
 
+@pytest.mark.parametrize("option", [(), ("--fold", "1"), ("--folds", "all")])
+def test_a_data_folder_that_is_not_there(tmp_path, capsys, option):
+    assert (
+        mlr.train.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "run"), *option])
+        == 2
+    )
+    assert (
+        f"data folder {tmp_path / 'no'}"
+        in capsys.readouterr().err.partition(" does not exist: ")[0]
+    )
+
+
 def test_emotions_of_one_sentiment(tmp_path):
     data = write_images(tmp_path / "data", classes=("anger", "fear"))
     with pytest.raises(InputError, match="are of one class, negative: .*, or use --labels emotion"):
@@ -582,6 +604,20 @@ def test_of_16_bits_the_upper_8_stay(tmp_path, kind):
     assert_array_equal(
         read_image(tmp_path / "a").asnumpy(), np.repeat((grey >> 8)[:, :, None], 3, axis=2)
     )
+
+
+def test_pillow_does_not_warn_of_a_large_picture(tmp_path):
+    """In a process of its own, as pytest has its own filters of warnings."""
+    for kind in ("TIFF", "GIF"):
+        (tmp_path / kind).write_bytes(saved(Image.fromarray(few_colours()), kind))
+    code = (
+        "from PIL import Image; from mlr.data.images import checked_bytes\n"
+        "Image.MAX_IMAGE_PIXELS = 24 * 36 - 1; checked_bytes('TIFF'); checked_bytes('GIF')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=str(tmp_path), stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,12 +1,7 @@
 """emotionroi"""
 
 from mlr.data.emotions import EKMAN, emotion_named
-from mlr.data.layouts.finding import (
-    _add_folders,
-    _below,
-    _leave_out_unlisted,
-    _top,
-)
+from mlr.data.layouts.finding import _add_folders, _below, _leave_out_unlisted, _top
 from mlr.data.listing import Listing, text_lines
 
 
