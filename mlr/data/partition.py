@@ -5,11 +5,9 @@ from collections import Counter
 
 import numpy as np
 
+from mlr.data.layouts.data_set import FRACTIONS
+
 RELEASED_VALID_RATIO = 0.2
-# the protocol of FI (You et al., AAAI 2016)
-SHARES = {"train": 0.80, "valid": 0.05, "test": 0.15}
-SHARES_WITHOUT_VALID = {"train": 0.70, "test": 0.30}  # of EmotionROI
-FIVE_FOLDS = {str(fold): 0.2 for fold in range(1, 6)}  # of the small sets
 
 
 def released_partition(labels):
@@ -29,7 +27,7 @@ def released_partition(labels):
     return splits
 
 
-def stratified_partition(labels, seed, shares=SHARES, groups=None):
+def stratified_partition(labels, seed, shares=FRACTIONS, groups=None):
     """Return a split for each label: of every class its share of each split to within an image, and
     at least one, drawn by `seed`.
 
