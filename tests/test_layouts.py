@@ -63,7 +63,7 @@ def names_in(node):
 
 
 def choices_by_data_set(tree):
-    """Yield the comparisons with, and the tables by, the name of a data set in a file."""
+    """Yield the line and the names of each comparison with, or table by, a data set's name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             found = names_in(node)
@@ -73,8 +73,8 @@ def choices_by_data_set(tree):
             found = names_in(node.slice)
         else:
             continue
-        if found - COMMON_WORDS or found and "data" in ast.unparse(node).lower():
-            yield ast.unparse(node)
+        if found - COMMON_WORDS or found and "data" in ast.dump(node).lower():
+            yield node.lineno, found
 
 
 def of_the_package(path):
