@@ -247,6 +247,11 @@ class Job:
         """Start a process. Raises InputError where there is no such program, or one that can't be
         run.
         """
+        if not arguments[0]:
+            raise InputError(
+                "COMMAND is empty, likely a variable of the shell that is not set: give the "
+                "program to run"
+            )
         try:
             process = subprocess.Popen(
                 arguments,

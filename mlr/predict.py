@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple, Union
 from mlr import cli
 from mlr.errors import InputError
 from mlr.runtime.installation import require_mxnet
+from mlr.runtime.output import in_a_line
 
 if TYPE_CHECKING:
     from mlr.data.walk import LeftOut
@@ -94,9 +95,9 @@ def images_of(arguments: List[str]) -> "Tuple[List[Union[str, Path]], List[LeftO
 
 def described(path: Union[str, Path], prediction: "Prediction") -> Iterator[str]:
     """Yield the lines of the text: the image, and the probability of each class."""
-    yield str(path)
+    yield in_a_line(path)
     for name, probability in prediction.probabilities.items():
-        yield f"  {name:<14} {probability:.3f}"
+        yield f"  {in_a_line(name):<14} {probability:.3f}"
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -233,17 +233,19 @@ def train_all(
     in_folds: bool,
 ) -> None:
     """Train the run, or one of each fold."""
-    from mlr.data.manifest import folds_of
     from mlr.runs.folds import fold_folder
     from mlr.runtime.context import parse_context
     from mlr.training.run import train_run
     from mlr.training.session import Machine
 
+    if options.checkpoint_every and not method.by_gradients:
+        raise InputError(
+            f"--checkpoint-every has no effect on --method {method.name}, which is trained in one "
+            "step: leave it out"
+        )
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
-    folds = folds_of(folder) if in_folds else []
-    if in_folds and not folds:
-        raise InputError(f"{folder} is not in folds: leave out --folds")
+    folds = all_folds(folder) if in_folds else []
     machine = Machine(
         parse_context(options.ctx),
         Workers(options.kvstore),
@@ -269,6 +271,20 @@ def train_all(
         raise Interrupted(
             f"{stopped}; to go on: mlr train --resume --out {shlex.quote(str(out))}", stopped.signal
         ) from None
+
+
+def all_folds(folder: Path) -> List[int]:
+    """Return the folds of a data folder. Raises InputError where it has none, or is not there."""
+    from mlr.data.manifest import folds_of
+
+    folds = folds_of(folder)
+    if folds:
+        return folds
+    raise InputError(
+        f"{folder} is not in folds: leave out --folds"
+        if folder.is_dir()
+        else f"data folder {folder} does not exist: check its path"
+    )
 
 
 def images_of(config: Dict[str, Any], name: str, given: Optional[str], out: Path) -> Path:

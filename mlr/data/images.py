@@ -16,7 +16,6 @@ import os
 import random
 import re
 import struct
-import sys
 import warnings
 from functools import lru_cache
 from typing import (
@@ -48,6 +47,7 @@ from PIL import (
 
 from mlr.data.formats import FIRST_BYTES, format_of
 from mlr.errors import InputError
+from mlr.runtime.output import warn
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -102,6 +102,8 @@ END = bytes([0xFF, JPEG_END])
 
 # What Pillow says of a TIFF's metadata names no file, and makes no difference to its pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+# TIFF's and GIF's classes warn themselves of large pictures, for which there is a limit here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_bytes(path: Name) -> bytes:
@@ -114,7 +116,10 @@ def read_bytes(path: Name) -> bytes:
         with open(path, "rb") as file:
             data = content_of(file, path)
     except OSError as error:
-        raise InputError(f"can't read image {path}: {error.strerror}") from None
+        why = error.strerror
+        if os.path.islink(path) and not os.path.exists(path):
+            why = "it is a link that leads nowhere: restore what it leads to, or remove it"
+        raise InputError(f"can't read image {path}: {why}") from None
     return checked_content(data, path)
 
 
@@ -461,11 +466,8 @@ def _all_pixels_are_there(data: bytes, found: _Jpeg) -> bool:
 
 @lru_cache(maxsize=4096)
 def _say_that_the_end_is_missing(name: str) -> None:
-    print(
-        f"warning: image {name} has no end marker, but all its pixels, and is read: to mend it, "
-        "save it anew",
-        file=sys.stderr,
-        flush=True,
+    warn(
+        f"image {name} has no end marker, but all its pixels, and is read: to mend it, save it anew"
     )
 
 

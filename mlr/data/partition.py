@@ -6,11 +6,9 @@ from typing import Any, Dict, Hashable, Iterable, List, Mapping, Optional, Seque
 
 import numpy as np
 
+from mlr.data.layouts.data_set import FRACTIONS
+
 RELEASED_VALID_RATIO = 0.2
-# the protocol of FI (You et al., AAAI 2016)
-SHARES = {"train": 0.80, "valid": 0.05, "test": 0.15}
-SHARES_WITHOUT_VALID = {"train": 0.70, "test": 0.30}  # of EmotionROI
-FIVE_FOLDS = {str(fold): 0.2 for fold in range(1, 6)}  # of the small sets
 
 
 def released_partition(labels: Sequence[Any]) -> List[str]:
@@ -34,7 +32,7 @@ def released_partition(labels: Sequence[Any]) -> List[str]:
 def stratified_partition(
     labels: Sequence[Any],
     seed: int,
-    fractions: Mapping[str, float] = SHARES,
+    fractions: Mapping[str, float] = FRACTIONS,
     groups: Optional[Iterable[Hashable]] = None,
 ) -> List[str]:
     """Return a split for each label, drawn by `seed`: of every class each split gets its

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
@@ -32,6 +31,7 @@ from mlr.runs.schema import (
 )
 from mlr.runs.tensorboard import TensorBoardFile
 from mlr.runtime.files import STAGED, Content, link, sync
+from mlr.runtime.output import warn
 
 State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters, of the optimizer
 
@@ -181,7 +181,7 @@ class RunWriter(Run):
         elif set(PREVIOUS) & set(damaged):
             self._files.commit({}, removed=PREVIOUS)
         if BEST in damaged:
-            _warn(
+            warn(
                 f"{self.folder / BEST} is missing, damaged or changed (SHA-256): the best epoch's "
                 "parameters are lost, unless a later epoch is better"
             )
@@ -198,7 +198,7 @@ class RunWriter(Run):
                 "of the epoch before: restore it from a copy, or train again"
             )
         metrics = metrics_in(self.verified(PREVIOUS[0]))
-        _warn(
+        warn(
             f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
             f"after epoch {len(metrics)}"
         )
@@ -211,7 +211,7 @@ class RunWriter(Run):
     def _go_back_to_the_epoch(self, damaged: List[str]) -> None:
         names = " and ".join(str(self.folder / name) for name in damaged if name in STEP)
         where = "after the last epoch" if self.has(EPOCH[0]) else "the training's start"
-        _warn(
+        warn(
             f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
             f"{where}"
         )
@@ -242,10 +242,6 @@ def _writers(state: State) -> List[Content]:
         return lambda path: write_params(path, arrays)
 
     return [writer(arrays) for arrays in state]
-
-
-def _warn(text: str) -> None:
-    print("warning: " + text, file=sys.stderr, flush=True)
 
 
 def _json(value: Any) -> str:

@@ -91,7 +91,8 @@ def kept_images(training: Training, round_: int, select: Selection) -> Subset:
         kept = checked_kept(read_json(run.verified(name)), len(images), run.folder / name)
     else:
         probabilities = training.predictor.of_files(images.paths, images.names)
-        kept = select(probabilities, images.labels, training.options.seed + round_).tolist()
+        labels, seed = np.asarray(images.labels), training.options.seed + round_
+        kept = select(probabilities, labels, seed).tolist()
         names = [images.names[index] for index in kept]
         training.write({name: json.dumps({"kept": kept, "names": names}) + "\n"})
     print(

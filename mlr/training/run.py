@@ -300,7 +300,9 @@ def announce(training: Training, folder: Path) -> None:
         f"{len(source.train)} training and {len(source.evaluation)} {evaluated} images of "
         f"{len(run.classes)} classes from {folder}"
     )
-    left_out = [each for split in source.splits.values() for each in split.left_out]
+    sources = [source, *([training.target] if training.target else [])]
+    splits = [split for each in sources for split in each.splits.values()]
+    left_out = [each for split in splits for each in split.left_out]
     if left_out:
         print(words_on(left_out))
     if source.evaluated == "test":

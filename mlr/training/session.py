@@ -35,7 +35,7 @@ class Machine:
 class Source:
     """The splits of a data set, and the one, valid or test, that is looked at after each epoch."""
 
-    splits: Dict[str, LabelledImages]
+    splits: Mapping[str, LabelledImages]
     evaluated: str
 
     @property

@@ -266,6 +266,7 @@ def _without_ticks(title: str, axes: Axes) -> Axes:
     return axes
 
 
+@own_settings()
 def activation_figure(
     images: Sequence[np.ndarray], found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> Figure:
@@ -326,6 +327,7 @@ def _plot_filters(
         )
 
 
+@own_settings()
 def predictions_figure(
     *groups: Sequence[Tuple[np.ndarray, str, str, float]], columns: int = 5
 ) -> Figure:
@@ -347,6 +349,7 @@ def predictions_figure(
     return figure
 
 
+@own_settings()
 def grad_cam_figure(images: Sequence[np.ndarray], maps: np.ndarray, names: Sequence[str]) -> Figure:
     """Return a figure of images beside their Grad-CAM maps, (N, h, w), for the classes called
     `names`.
@@ -358,6 +361,7 @@ def grad_cam_figure(images: Sequence[np.ndarray], maps: np.ndarray, names: Seque
     return figure
 
 
+@own_settings()
 def gram_figure(
     images: Sequence[np.ndarray],
     contributions: Mapping[str, Sequence[np.ndarray]],

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Iterator, List, Set
 
+from mlr.runtime.output import warn
+
 FONT = "DejaVu Sans"  # Matplotlib's own
 # as Unicode's names of characters begin
 EAST_ASIAN = "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO"
@@ -92,12 +94,11 @@ def fonts_for(text: str) -> List[str]:
         if len(lacking) < len(missing):
             families, missing = [*families, font.name], lacking
     if missing - _told:
-        print(
-            f"warning: no installed font has {''.join(sorted(missing - _told))}, so figures show "
-            "boxes in their place: install one, "
+        warn(
+            f"no installed font has {''.join(sorted(missing - _told))}, so figures show boxes in "
+            "their place: install one, "
             "as of Debian's "
-            f"{' and '.join(sorted({_package(character) for character in missing - _told}))}",
-            file=sys.stderr,
+            f"{' and '.join(sorted({_package(character) for character in missing - _told}))}"
         )
         _told.update(missing)
     return families
