@@ -270,8 +270,9 @@ def test_the_commands_on_four_devices(command, tmp_path):
     )
 
     stopped = (
-        "import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
-        "Run.save_epoch = lambda *arguments, **named: (save(*arguments, **named), "
+        "import os, sys, mlr.train; from mlr.runs.writing import RunWriter\n"
+        "save = RunWriter.save_epoch\n"
+        "RunWriter.save_epoch = lambda *arguments, **named: (save(*arguments, **named), "
         "os.kill(os.getpid(), 9))\n"
         "mlr.train.main(sys.argv[1:])"
     )
