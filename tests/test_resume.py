@@ -20,6 +20,7 @@ from conftest import TINY, write_images
 import mlr.train
 from mlr.data.manifest import Entry, write_prepared
 from mlr.runs.folder import EPOCH, PREVIOUS, STEP, Run
+from mlr.runs.writing import RunWriter
 from mlr.runtime.hashing import sha256_of
 
 EPOCHS, STEPS = 2, 3  # of 12 images in batches of 4
@@ -116,7 +117,7 @@ def after_step(number, action):
     due.
     """
     return (
-        "from mlr.training.run import Checkpoints; due, calls = Checkpoints.due, []\ndef "
+        "from mlr.training.checkpoints import Checkpoints; due, calls = Checkpoints.due, []\ndef "
         f"asked(self, step):\n    calls.append(step)\n    if len(calls) == {number:d}: "
         f"{action}\n    return due(self, step)\nCheckpoints.due = asked"
     )
@@ -166,8 +167,8 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
     code, _, error = train(
         ("--data", images, "--out", run, *ARGUMENTS),
         (
-            "import mlr.training.run; made = mlr.training.batches.evaluation_batches\n"
-            "mlr.training.batches.evaluation_batches = lambda *arguments: (os.kill(os.getpid(), "
+            "from mlr.training import fitting; made = fitting.evaluation_batches\n"
+            "fitting.evaluation_batches = lambda *arguments: (os.kill(os.getpid(), "
             "signal.SIGINT) or batch for batch in made(*arguments))"
         ),
     )
@@ -175,9 +176,9 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
     code, _, error = train(
         ("--resume", "--out", run, "--ctx", "cpu"),
         (
-            "from mlr.runs.folder import Run; save = Run.save_epoch\n"
-            "Run.save_epoch = lambda run, *arguments: (len(run.metrics) and os.kill(os.getpid(), "
-            "signal.SIGTERM), save(run, *arguments))"
+            "from mlr.runs.writing import RunWriter; save = RunWriter.save_epoch\n"
+            "RunWriter.save_epoch = lambda run, *arguments: (len(run.metrics) and "
+            "os.kill(os.getpid(), signal.SIGTERM), save(run, *arguments))"
         ),
     )
     assert code == 143 and "terminated after epoch 2; to go on" in error
@@ -218,8 +219,8 @@ def test_signals_before_the_first_step(images, tmp_path):
     code, _, error = train(
         ("--data", images, "--out", tmp_path / "run", *ARGUMENTS),
         (
-            "from mlr.runs.folder import Run\n"
-            "Run.create = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)"
+            "from mlr.runs.writing import RunWriter\n"
+            "RunWriter.create = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)"
         ),
     )
     assert code == 143 and error.splitlines()[-1] == "mlr train: error: terminated"
@@ -315,7 +316,7 @@ def test_kills_at_random_moments(images, tmp_path):
         OTHERWISE,
         (*ARGUMENTS, "--ctx", "cpu(0),cpu(1),cpu(2)"),
         (
-            "--row",
+            "--method",
             "pcnn",
             "--backbone",
             "vgg16_slim",
@@ -470,7 +471,8 @@ def test_a_diverging_training_names_its_step_and_images_and_keeps_the_last_good_
     assert code == 1 and "Traceback" not in error
     message = error.splitlines()[-1]
     named = re.search(
-        r"(the loss|the gradient's norm) became (nan|inf) in epoch 1, step (\d) of 3, at the images (.*)\. The likely cause",
+        r"(the loss|the gradient's norm) became (nan|inf) in epoch 1, step (\d) of 3, "
+        r"at the images (.*)\. The likely cause",
         message,
     )
     assert named, message
@@ -552,7 +554,7 @@ def test_a_folder_that_turned_read_only_keeps_what_it_has(
 @pytest.fixture
 def moved(trained, tmp_path):
     """A run whose images were moved after it was trained, to where `trained` has them."""
-    run = Run.open(shutil.copytree(trained[0], tmp_path / "run"))
+    run = RunWriter.open(shutil.copytree(trained[0], tmp_path / "run"))
     run.move({"data": {"folder": str(tmp_path / "gone")}})
     return run, trained[1]
 
@@ -591,10 +593,13 @@ def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
 
 def test_the_other_options_stay(moved, tmp_path, capsys):
     run, data = moved
-    assert resumed(run, "--data", data, "--seed", 1, "--epochs", 3) == 2
-    assert (
-        "a resumed run keeps its own options: leave out --seed, --epochs" in capsys.readouterr().err
-    )
+    for name, kept, other in (("--seed", 0, 1), ("--epochs", 1, 3)):
+        assert resumed(run, "--data", data, name, other) == 2
+        assert capsys.readouterr().err == (
+            f"mlr train: error: {name} {other}: {run.folder} was begun with {name} {kept}, and a "
+            "resumed run keeps its options: leave it out, or start a new run\n"
+        )
+    assert resumed(run, "--data", data, "--seed", 0, "--epochs", 1) == 0
     assert resumed(run, "--data", data, "--target", data) == 2
     assert f"{run.folder} was trained without --target: leave it out" in capsys.readouterr().err
 
@@ -644,7 +649,7 @@ def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
 
     root, target = write_images(tmp_path / "root"), write_images(tmp_path / "target", train=3)
     options = (
-        "--row",
+        "--method",
         "pcnn",
         "--backbone",
         "pcnn_small",
