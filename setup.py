@@ -27,7 +27,7 @@ setup(
     packages=[*find_packages(include=["mlr", "mlr.*"]), "mlr.shipped"],
     # what predict and visualize take without --run
     package_dir={"mlr.shipped": "checkpoints/demo"},
-    package_data={"mlr.shipped": ["*"]},
+    package_data={"mlr": ["py.typed"], "mlr.shipped": ["*"]},
     python_requires=">=3.8,<3.12",
     # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
     install_requires=[

@@ -1,11 +1,12 @@
 """mlr: the network of "Learning Multi-level Representations for Affective Image Recognition", in
 MXNet Gluon.
 
-Importing it tells MXNet of the processor, before MXNet loads, and loads nothing heavy: each public
+Importing it tells MXNet of the CPU, before MXNet loads, and loads nothing heavy: each public
 name is imported at its first use.
 """
 
 from importlib import import_module
+from typing import Any, List
 
 from mlr.runtime.cpu import prepare_for_mxnet
 
@@ -29,7 +30,7 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'mlr' has no attribute '{name}'")
     from mlr.runtime.installation import require_mxnet
@@ -38,5 +39,5 @@ def __getattr__(name):
     return getattr(import_module(_MODULES[name]), name)
 
 
-def __dir__():
+def __dir__() -> List[str]:
     return sorted([*globals(), *__all__])

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import Optional
 
 from mlr.cli import ended, leave_if_stopped
 from mlr.errors import InputError
@@ -19,30 +20,31 @@ COMMANDS = {
         "arrays"
     ),
     "reproduce": "train every system of the results table, and write the table",
-    "doctor": "look at this machine and this installation, and say what to do about what is not right",
+    "doctor": (
+        "look at this machine and this installation, and say what to do about what is not right"
+    ),
 }
 
 
-def main():
+def main() -> int:
     """Run the command that sys.argv names, and return the exit code."""
-    name, *arguments = sys.argv[1:] or [None]
+    name = sys.argv[1] if len(sys.argv) > 1 else None
     if name not in COMMANDS:
         return ended("mlr", lambda: answer(name))
-    return leave_if_stopped(import_module("mlr." + name).main(arguments))
+    return leave_if_stopped(import_module(f"mlr.{name}").main(sys.argv[2:]))
 
 
-def answer(name):
+def answer(name: Optional[str]) -> None:
     """Answer to what is no command."""
     if name == "--version":
         from mlr import __version__
 
         print("mlr", __version__)
     elif name in (None, "-h", "--help"):
+        listed = "\n".join(f"  {each:<10} {says}" for each, says in COMMANDS.items())
         print(
-            (
-                "usage: mlr COMMAND [OPTIONS]\n\n{}\n\nmlr COMMAND --help shows the options of a "
-                "command"
-            ).format("\n".join("  {!s:<10} {}".format(*item) for item in COMMANDS.items()))
+            f"usage: mlr COMMAND [OPTIONS]\n\n{listed}\n\n"
+            "mlr COMMAND --help shows the options of a command"
         )
         sys.exit(0 if name else 2)
     else:

@@ -11,21 +11,41 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
-from typing import NamedTuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from mlr import cli, paper
 from mlr.errors import InputError, RunError
 from mlr.runtime.cpu import usable_cores
+from mlr.runtime.files import write_file
 from mlr.runtime.installation import require_mxnet
 
 CHECKOUT = Path(__file__).parents[1]
 CONTESTANTS = CHECKOUT / "benchmarks"
 # of one image of 224 px: three times the convolutions and dense layers of a prediction
 TRAINING_GFLOP = 24.6
+WHAT = ("training", "inference", "pipeline", "start")
 STEPS = {"training": 2, "inference": 8, "pipeline": 3, "gemm": 3}
 CLASSES = len(paper.FI_CLASS_WEIGHTS)
 PHOTOS = 256  # for the loaders: scikit-learn's two, 640 x 427, each shifted a little
+
+
+Key = Tuple[str, int, str]  # task, batch, contestant
+Results = Dict[Key, List[Dict[str, Any]]]  # a dict a round
+LeftOut = Dict[Key, str]  # why
 
 
 class Contestant(NamedTuple):
@@ -34,8 +54,8 @@ class Contestant(NamedTuple):
     """
 
     script: str
-    build: str = None
-    flags: tuple = ()
+    build: Optional[str] = None
+    flags: Tuple[str, ...] = ()
     own_threads: bool = False  # as MXNet sets them by itself, half of the cores
 
 
@@ -66,14 +86,16 @@ class Comparison(NamedTuple):
     batch: int
     figure: str
     peer: str
-    target: float
+    target: Optional[float]
 
     @property
-    def lower_is_better(self):
+    def lower_is_better(self) -> bool:
+        """Tell whether less of the figure is better, as of seconds and memory."""
         return self.figure != "images_per_second"
 
 
-def comparisons(batch):
+def comparisons(batch: int) -> List[Comparison]:
+    """Return what the table compares, in its order. batch: of all but single images."""
     speed, training, answer = "images_per_second", "training step", "prediction"
     return [
         Comparison(training, "training", batch, speed, "released style, mxnet 1.5.1", 8),
@@ -105,14 +127,10 @@ def comparisons(batch):
     ]
 
 
-def parser():
+def parser() -> cli.Parser:
+    """Return the parser of the command line."""
     parser = cli.Parser("benchmark", __doc__)
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=("training", "inference", "pipeline", "start"),
-        help="what to measure (default: all)",
-    )
+    parser.add_argument("--only", nargs="+", choices=WHAT, help="what to measure (default: all)")
     parser.add_argument(
         "--batch-size",
         type=cli.number(int, 1),
@@ -157,7 +175,12 @@ def parser():
     return parser
 
 
-def benchmark(options):
+def benchmark(options: Namespace) -> None:
+    """Measure, write every figure to --out and print the table.
+
+    Raises InputError where this is no checkout or --out exists, RunError where the package's own
+    part fails.
+    """
     require_mxnet()
     if not CONTESTANTS.is_dir():
         raise InputError(
@@ -165,13 +188,9 @@ def benchmark(options):
             "not only the package"
         )
     cli.refuse_existing(options.out)
-    wanted = options.only or ["training", "inference", "pipeline", "start"]
+    wanted = options.only or WHAT
     if wanted == ["start"]:
-        for name in ("batch_size", "image_size", "builds"):
-            if getattr(options, name) != parser().get_default(name):
-                raise InputError(
-                    f"--{name.replace('_', '-')} has no effect on --only start: leave it out"
-                )
+        _refuse_without_effect(options)
     compared = [row for row in comparisons(options.batch_size) if row.task in wanted]
     with tempfile.TemporaryDirectory(prefix="mlr-benchmark-") as folder:
         results, left_out = measure(compared, Path(folder), options)
@@ -180,53 +199,55 @@ def benchmark(options):
         lines.append(roofline(results, options))
     start = start_times(options.rounds) if "start" in wanted else {}
     lines += start_lines(start)
-    machine = {
-        "processor": processor(),
-        "threads": usable_cores(),
-        "python": platform.python_version(),
-        "settings": {
-            name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
-        },
+    machine = this_machine()
+    figures = {
+        "machine": machine,
+        "batch_size": options.batch_size,
+        "image_size": options.image_size,
+        "rounds": options.rounds,
+        "results": _with_text_keys(results),
+        "left_out": _with_text_keys(left_out),
+        "start": start,
+        "table": lines,
     }
-    from mlr.runtime.files import write_file
-
-    write_file(
-        options.out,
-        json.dumps(
-            {
-                "machine": machine,
-                "batch_size": options.batch_size,
-                "image_size": options.image_size,
-                "rounds": options.rounds,
-                **{
-                    name: {" / ".join(map(str, key)): value for key, value in of_keys.items()}
-                    for name, of_keys in (("results", results), ("left_out", left_out))
-                },
-                "start": start,
-                "table": lines,
-            },
-            indent=2,
-        )
-        + "\n",
-    )
+    write_file(options.out, json.dumps(figures, indent=2) + "\n")
     print(
         f"{machine['processor']}, {machine['threads']:d} threads, batch {options.batch_size:d}, "
         f"{options.image_size:d} px, medians of {options.rounds:d} rounds"
     )
     print(table(lines))
-    for name, version in sorted(
-        {name: runs[0]["versions"] for (_, _, name), runs in results.items()}.items()
+    for name, versions in sorted(
+        {key[2]: runs[0]["versions"] for key, runs in results.items()}.items()
     ):
-        print(f"{name}: {', '.join('{} {}'.format(*item) for item in version.items())}")
+        print(
+            f"{name}: {', '.join(f'{package} {version}' for package, version in versions.items())}"
+        )
 
 
-def measure(compared, folder, options):
+def _refuse_without_effect(options: Namespace) -> None:
+    """Raise InputError for an option that has no effect on the time to start."""
+    for name in ("batch_size", "image_size", "builds"):
+        if getattr(options, name) != parser().get_default(name):
+            raise InputError(
+                f"--{name.replace('_', '-')} has no effect on --only start: leave it out"
+            )
+
+
+def _with_text_keys(figures: Mapping[Key, Any]) -> Dict[str, Any]:
+    """Return the same under keys as JSON has them: task / batch / contestant."""
+    return {" / ".join(map(str, key)): value for key, value in figures.items()}
+
+
+def measure(
+    compared: Sequence[Comparison], folder: Path, options: Namespace
+) -> Tuple[Results, LeftOut]:
     """Return {(task, batch, contestant): its figures, one dict a round} and {the same key: why it
     was left out}.
     """
     tasks = sorted({(row.task, row.batch) for row in compared})
     give(folder, options, {task for task, _ in tasks})
-    results, left_out = {}, {}
+    results: Results = {}
+    left_out: LeftOut = {}
     for task, batch in tasks:
         names = ["mlr"] + sorted(
             {row.peer for row in compared if (row.task, row.batch) == (task, batch)}
@@ -259,7 +280,7 @@ def measure(compared, folder, options):
     return results, left_out
 
 
-def give(folder, options, tasks):
+def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
     """Write what the contestants share: parameters, images and logits, in each one's format; and
     photographs for the loaders.
     """
@@ -303,7 +324,7 @@ def give(folder, options, tasks):
         (folder / "model.onnx").write_bytes(onnx_model(net, options.image_size).SerializeToString())
 
 
-def interpreter(contestant, builds):
+def interpreter(contestant: Contestant, builds: Path) -> Union[str, Path]:
     """Return the Python that runs a contestant. Raises RunError where its environment is not
     there.
     """
@@ -317,7 +338,9 @@ def interpreter(contestant, builds):
     return python
 
 
-def run(contestant, python, task, batch, folder):
+def run(
+    contestant: Contestant, python: Union[str, Path], task: str, batch: int, folder: Path
+) -> Dict[str, Any]:
     """Return what a contestant says of itself. Raises RunError where it fails."""
     environment = {
         **os.environ,
@@ -341,8 +364,7 @@ def run(contestant, python, task, batch, folder):
             *contestant.flags,
         ],
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     if done.returncode:
@@ -353,11 +375,12 @@ def run(contestant, python, task, batch, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def median(results, key, figure):
+def median(results: Results, key: Key, figure: str) -> float:
+    """Return the median of a figure over the rounds."""
     return statistics.median(run[figure] for run in results[key])
 
 
-def line(row, results, left_out):
+def line(row: Comparison, results: Results, left_out: LeftOut) -> List[str]:
     """Return the cells of a comparison."""
     if (row.task, row.batch, row.peer) in left_out:
         return [row.what, row.peer, left_out[row.task, row.batch, row.peer], "", "", "", ""]
@@ -378,7 +401,7 @@ def line(row, results, left_out):
     return [row.what, row.peer, *cells, *judged(ratio, row.target, row.lower_is_better)]
 
 
-def judged(ratio, target, lower_is_better):
+def judged(ratio: float, target: Optional[float], lower_is_better: bool) -> List[str]:
     """Return the cells of a ratio, its target and whether it was met."""
     if target is None:
         return [f"{ratio:.2f}", "", ""]
@@ -390,8 +413,8 @@ def judged(ratio, target, lower_is_better):
     ]
 
 
-def roofline(results, options):
-    """Return the cells of the share of the processor's GEMM rate that training reaches."""
+def roofline(results: Results, options: Namespace) -> List[str]:
+    """Return the cells of the fraction of the CPU's GEMM rate that training reaches."""
     key = options.batch_size, "mlr"
     roof = median(results, ("gemm", *key), "flop_per_second") / 1e9
     if options.image_size != paper.IMAGE_SIZE:
@@ -414,7 +437,7 @@ def roofline(results, options):
     ]
 
 
-def start_times(rounds):
+def start_times(rounds: int) -> Dict[str, float]:
     """Return the seconds from start to first answer of `mlr predict` on the shipped run, and to the
     end of each command's --help.
     """
@@ -425,14 +448,13 @@ def start_times(rounds):
         "mlr predict, first answer": ["predict", photo],
         **{f"mlr {name} --help": [name, "--help"] for name in COMMANDS},
     }
-    seconds = {name: [] for name in timed}
+    seconds: Dict[str, List[float]] = {name: [] for name in timed}
     for _ in range(rounds):
         for name, arguments in timed.items():
             start = time.perf_counter()
             done = subprocess.run(
                 [sys.executable, "-m", "mlr", *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 text=True,
             )
             seconds[name].append(time.perf_counter() - start)
@@ -441,7 +463,8 @@ def start_times(rounds):
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def start_lines(start):
+def start_lines(start: Mapping[str, float]) -> List[List[str]]:
+    """Return the cells of the first answer and of the slowest --help. start: of `start_times`."""
     if not start:
         return []
     predict, slowest = (
@@ -463,14 +486,26 @@ def start_lines(start):
     ]
 
 
-def table(lines):
+def table(lines: Iterable[Sequence[str]]) -> str:
     """Return the cells as a Markdown table."""
     head = ["what", "against", "mlr", "the other", "ratio", "target", "met"]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *lines])
 
 
-def processor():
-    """Return the processor's name."""
+def this_machine() -> Dict[str, Any]:
+    """Return what the figures depend on: CPU, threads, Python, and settings of the environment."""
+    return {
+        "processor": cpu_name(),
+        "threads": usable_cores(),
+        "python": platform.python_version(),
+        "settings": {
+            name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+        },
+    }
+
+
+def cpu_name() -> str:
+    """Return the CPU's name, as the kernel has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -481,7 +516,8 @@ def processor():
     )
 
 
-def main(argv=None):
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command; return its exit code."""
     return cli.run(parser(), benchmark, argv)
 
 

@@ -5,26 +5,30 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any, Callable, NoReturn, Optional, Sequence, Type, TypeVar, Union
 
 from mlr.errors import InputError, Interrupted, RunError
 from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.output import ReaderGone, flush, guarded_streams
 from mlr.runtime.signals import leave, terminable
 
+Number = TypeVar("Number", int, float)
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and which takes no empty argument."""
 
-    def __init__(self, command, description):
+    def __init__(self, command: str, description: Optional[str]) -> None:
         super().__init__(prog="mlr " + command, description=description, allow_abbrev=False)
         self.register("type", None, _given)
         self.register("type", Path, lambda text: Path(_given(text)))
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def _given(text):
+def _given(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError(
             "it is empty, likely a variable of the shell that is not set: give a value, or leave "
@@ -33,12 +37,16 @@ def _given(text):
     return text
 
 
-def run(parser, work, argv=None):
+def run(
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], Any],
+    argv: Optional[Sequence[str]] = None,
+) -> int:
     """Parse `argv`, do `work(options)` and return the exit code, as `ended`."""
     return ended(parser.prog, lambda: work(parser.parse_args(argv)))
 
 
-def ended(program, work):
+def ended(program: str, work: Callable[[], Any]) -> int:
     """Do `work()` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 129, 130 and
     143 stopped by SIGHUP, Ctrl-C and SIGTERM, 141 (as if by SIGPIPE) because nobody reads the
     output any more. What `work` and this print goes through `mlr.runtime.output`.
@@ -80,7 +88,7 @@ def ended(program, work):
             return _fail(program, stopped, 128 + stopped.signal)
 
 
-def leave_if_stopped(code):
+def leave_if_stopped(code: int) -> int:
     """Return an exit code; after a signal end the process instead: a thread may be at what never
     comes, as a pipe that is read as an image.
     """
@@ -89,33 +97,32 @@ def leave_if_stopped(code):
     return code
 
 
-def number(kind, lowest, highest=math.inf, above=False):
+def number(
+    kind: Type[Number], lowest: float, highest: float = math.inf, above: bool = False
+) -> Callable[[str], Number]:
     """Return an option type: an int or float from `lowest`, or above it, to `highest`; no infinity,
     no NaN.
     """
 
-    def parse(text):
+    def parse(text: str) -> Number:
         try:
             value = kind(text)
         except ValueError:
-            value = None
-        if (
-            value is None
-            or not (lowest < value if above else lowest <= value)
-            or value > highest
-            or value == math.inf
-        ):
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not { {int: 'a whole number', float: 'a number'}[kind] } "
-                f"{'above' if above else 'from'} "
-                f"{lowest}{'' if highest == math.inf else f' to {highest}'}"
-            )
-        return value
+            pass
+        else:
+            inside = lowest < value if above else lowest <= value
+            if inside and value <= highest and value != math.inf:
+                return value
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not {'a whole number' if kind is int else 'a number'} "
+            f"{'above' if above else 'from'} "
+            f"{lowest}{'' if highest == math.inf else f' to {highest}'}"
+        )
 
     return parse
 
 
-def refuse_existing(out):
+def refuse_existing(out: Union[str, Path]) -> None:
     """Raise InputError where there is something at the path of --out already, be it a link to
     nothing.
     """
@@ -123,8 +130,8 @@ def refuse_existing(out):
         raise InputError(f"{out} exists already: give another --out, or remove it")
 
 
-def add_run(parser, shipped=False):
-    """shipped: the run in checkpoints/ is the default."""
+def add_run(parser: argparse.ArgumentParser, shipped: bool = False) -> None:
+    """Add --run and --parameters. shipped: the run in checkpoints/ is the default."""
     parser.add_argument(
         "--run",
         required=not shipped,
@@ -146,7 +153,8 @@ def add_run(parser, shipped=False):
     )
 
 
-def add_context(parser):
+def add_context(parser: argparse.ArgumentParser) -> None:
+    """Add --ctx, the devices."""
     parser.add_argument(
         "--ctx",
         metavar="DEVICES",
@@ -157,7 +165,8 @@ def add_context(parser):
     )
 
 
-def add_folds(parser):
+def add_folds(parser: argparse.ArgumentParser) -> None:
+    """Add --fold and --folds, one fold or all."""
     one_or_all = parser.add_mutually_exclusive_group()
     one_or_all.add_argument(
         "--fold",
@@ -172,7 +181,7 @@ def add_folds(parser):
     )
 
 
-def _fail(program, error, code):
+def _fail(program: str, error: object, code: int) -> int:
     flush()  # or what was printed would come behind it in a file that takes both
     print(f"{program}: error: {error}", file=sys.stderr)
     return code

@@ -20,12 +20,12 @@ class Interrupted(KeyboardInterrupt):
     how to go on.
     """
 
-    def __init__(self, message="interrupted", signal=SIGINT):
+    def __init__(self, message: str = "interrupted", signal: int = SIGINT) -> None:
         super().__init__(message)
         self.signal = signal
 
 
-def shown(text, longest=200):
+def shown(text: str, longest: int = 200) -> str:
     """Return a text from somebody's file as one line for an error's message: what can't be printed
     escaped, and cut off where it is long.
     """

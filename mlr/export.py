@@ -134,6 +134,7 @@ def quantized_model(run, model, data):
     from mlr.data.drawn import data_folder
     from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, read_splits
+    from mlr.data.walk import words_on
     from mlr.exporting.int8 import calibration_images, compared, quantized
     from mlr.methods import method_of
 
@@ -155,6 +156,9 @@ def quantized_model(run, model, data):
             f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
             f"on {', '.join(run.classes)}: give the folder of the same classes"
         )
+    left_out = train.left_out + split.left_out
+    if left_out:
+        print(words_on(left_out))
     sha256 = fingerprint({measured: split})
     images = calibration_images(train, transform)
     small = quantized(model, images)

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+from argparse import Namespace
+from typing import IO, Any, Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, cast
 
 from mlr import cli
 from mlr.errors import InputError, Interrupted, RunError
@@ -38,7 +40,8 @@ for group in list(sys.stdin):
 """
 
 
-def parser():
+def parser() -> cli.Parser:
+    """Return the parser of the command line."""
     parser = cli.Parser("launch", __doc__)
     parser.add_argument(
         "-n",
@@ -69,7 +72,11 @@ def parser():
     return parser
 
 
-def launch(options):
+def launch(options: Namespace) -> None:
+    """Run the command as workers, with servers and a scheduler beside them, until all have ended.
+
+    Raises as `supervise`, and InputError for a command that can't be started.
+    """
     ports = free_ports(1 + options.servers + options.workers)
     threads = (
         {}
@@ -110,49 +117,24 @@ def launch(options):
             raise
 
 
-def supervise(job):
+def supervise(job: "Job") -> None:
     """Wait until all of the job has ended. Raises Interrupted where a signal ended it, RunError or
     InputError where a node failed.
     """
-    passed_on = workers_ended = None
+    passed_on: Optional[int] = None
+    workers_ended: Optional[float] = None
     while True:
         job.pass_output_on(LOOK_SECONDS)
-        if len(job.signals) > 1:
-            raise Interrupted(
-                "ended at once by a second signal; the last checkpoint is what there is",
-                job.signals[-1],
-            )
-        if job.signals and not passed_on:
-            passed_on = job.signals[0]
-            job.send(passed_on, FIRST)
-            print(
-                (
-                    f"mlr launch: {signal.Signals(passed_on).name} passed on to {FIRST}, which may "
-                    "save first; once more ends everything at once"
-                ),
-                file=sys.stderr,
-                flush=True,
-            )
+        passed_on = _pass_signal_on(job, passed_on)
         codes = job.exit_codes()
-        if codes[FIRST] in CODES or passed_on and codes[FIRST] == -passed_on:
+        first = codes[FIRST]
+        if first is not None and (first in CODES or passed_on and first == -passed_on):
             raise Interrupted(
-                f"{FIRST} has stopped, and all others with it", CODES.get(codes[FIRST], passed_on)
+                f"{FIRST} has stopped, and all others with it", CODES.get(first, -first)
             )
-        failed = [
-            name for name, code in codes.items() if code and not (passed_on and code in CODES)
-        ]
-        if failed:
-            job.end(GRACE_SECONDS)
-            ended = (
-                f"{failed[0]} {ending(codes[failed[0]])}, and as no other can go on without it, "
-                "all have been ended"
-            )
-            if codes[failed[0]] == 2:
-                raise InputError(f"{ended}; what was wrong it has said above")
-            raise RunError(
-                f"{ended}. Where the command writes checkpoints, start it again from the last "
-                "one, mlr train with --resume"
-            )
+        for name, code in codes.items():
+            if code and not (passed_on and code in CODES):
+                _fail(job, name, code)
         if None not in codes.values():
             return
         if all(code is not None for name, code in codes.items() if name.startswith("worker")):
@@ -168,7 +150,40 @@ def supervise(job):
                 return
 
 
-def ending(code):
+def _pass_signal_on(job: "Job", passed_on: Optional[int]) -> Optional[int]:
+    """Pass the first signal that came on to the first worker, and return it. passed_on: what this
+    returned before. Raises Interrupted at the second signal.
+    """
+    if len(job.signals) > 1:
+        raise Interrupted(
+            "ended at once by a second signal; the last checkpoint is what there is",
+            job.signals[-1],
+        )
+    if passed_on or not job.signals:
+        return passed_on
+    job.send(job.signals[0], FIRST)
+    print(
+        f"mlr launch: {signal.Signals(job.signals[0]).name} passed on to {FIRST}, which may save "
+        "first; once more ends everything at once",
+        file=sys.stderr,
+        flush=True,
+    )
+    return job.signals[0]
+
+
+def _fail(job: "Job", name: str, code: int) -> NoReturn:
+    """End a job of which a process has failed; raise InputError or RunError, by its exit code."""
+    job.end(GRACE_SECONDS)
+    ended = f"{name} {ending(code)}, and as no other can go on without it, all have been ended"
+    if code == 2:
+        raise InputError(f"{ended}; what was wrong it has said above")
+    raise RunError(
+        f"{ended}. Where the command writes checkpoints, start it again from the last "
+        "one, mlr train with --resume"
+    )
+
+
+def ending(code: int) -> str:
     """Tell in words how a process ended, by subprocess's returncode."""
     return (
         f"was killed by signal {-code:d} ({signal.Signals(-code).name})"
@@ -177,7 +192,7 @@ def ending(code):
     )
 
 
-def free_ports(number):
+def free_ports(number: int) -> List[int]:
     """Return as many ports of the loopback device that nobody listens on now, in ascending
     order.
     """
@@ -200,35 +215,43 @@ class Job:
     numbers of those of SIGNALS that came.
     """
 
-    def __init__(self):
-        self.signals = []
-        self._processes, self._outputs, self._unended = {}, selectors.DefaultSelector(), {}
+    def __init__(self) -> None:
+        self.signals: List[int] = []
+        self._processes: Dict[str, subprocess.Popen[bytes]] = {}
+        self._outputs = selectors.DefaultSelector()
+        self._unended: Dict[int, bytes] = {}
         self._handled = Handled(self._note)
 
-    def __enter__(self):
+    def __enter__(self) -> "Job":
         self._handled.__enter__()
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", GUARD], stdin=subprocess.PIPE, start_new_session=True
         )
+        self._guarded = cast(IO[bytes], self._guard.stdin)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         try:
             self.end()
         finally:
             self._guard.kill()
             self._guard.wait()
-            self._guard.stdin.close()
+            self._guarded.close()
             self._handled.__exit__()
 
-    def _note(self, number, _):
+    def _note(self, number: int, _: Any) -> None:
         if number != signal.SIGHUP or not self.signals:  # a terminal that closes sends it twice
             self.signals.append(number)
 
-    def start(self, name, arguments, environment):
+    def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a process. Raises InputError where there is no such program, or one that can't be
         run.
         """
+        if not arguments[0]:
+            raise InputError(
+                "COMMAND is empty, likely a variable of the shell that is not set: give the "
+                "program to run"
+            )
         try:
             process = subprocess.Popen(
                 arguments,
@@ -244,19 +267,20 @@ class Job:
                 "program, and its path"
             ) from None
         self._processes[name] = process
-        self._guard.stdin.write(b"%d\n" % process.pid)
-        self._guard.stdin.flush()
+        self._guarded.write(f"{process.pid:d}\n".encode())
+        self._guarded.flush()
         for pipe, target in (
-            (process.stdout, sys.stdout.buffer),
-            (process.stderr, sys.stderr.buffer),
+            (cast(IO[bytes], process.stdout), sys.stdout.buffer),
+            (cast(IO[bytes], process.stderr), sys.stderr.buffer),
         ):
-            self._outputs.register(pipe, selectors.EVENT_READ, (b"%s: " % name.encode(), target))
+            data = f"{name}: ".encode(), pipe, target
+            self._outputs.register(pipe, selectors.EVENT_READ, data)
 
-    def exit_codes(self):
+    def exit_codes(self) -> Dict[str, Optional[int]]:
         """Return {name: exit code, minus the signal that killed it, None while it runs}."""
         return {name: process.poll() for name, process in self._processes.items()}
 
-    def send(self, number, name):
+    def send(self, number: int, name: str) -> None:
         """Send a signal to a process and to what it has started, if there is anything left of
         them.
         """
@@ -265,23 +289,23 @@ class Job:
         except ProcessLookupError:
             pass
 
-    def pass_output_on(self, seconds):
+    def pass_output_on(self, seconds: float) -> None:
         """Write the lines that come within some seconds; return sooner where some came."""
         for key, _ in self._outputs.select(seconds):
-            prefix, target = key.data
+            prefix, pipe, target = key.data
             content = os.read(key.fd, 1 << 16)
             *lines, rest = (self._unended.pop(key.fd, b"") + content).split(b"\n")
             if content:
                 self._unended[key.fd] = rest
             else:
-                self._outputs.unregister(key.fileobj)
-                key.fileobj.close()
+                self._outputs.unregister(pipe)
+                pipe.close()
                 lines += [rest] if rest else []
             for line in lines:
                 target.write(prefix + line + b"\n")
             target.flush()
 
-    def end(self, grace=0):
+    def end(self, grace: float = 0) -> None:
         """End what is left of all processes: by SIGTERM, and by SIGKILL after some seconds, or at
         once; write the rest of their output.
         """
@@ -294,13 +318,14 @@ class Job:
         # not longer: what has left its session may hold a pipe open
         self._wait(1, self._outputs.get_map)
 
-    def _wait(self, seconds, going_on):
+    def _wait(self, seconds: float, going_on: Callable[[], Any]) -> None:
         limit = time.monotonic() + seconds
         while going_on() and time.monotonic() < limit:
             self.pass_output_on(LOOK_SECONDS)
 
 
-def main(argv=None):
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command; return its exit code."""
     return cli.run(parser(), launch, argv)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from mlr import cli
 from mlr.errors import InputError
 from mlr.runtime.installation import require_mxnet
+from mlr.runtime.output import in_a_line
 
 
 def parser():
@@ -69,9 +70,10 @@ def predict(options):
         else:
             print(
                 "{}\n{}".format(
-                    path,
+                    in_a_line(path),
                     "\n".join(
-                        "  {!s:<14} {:.3f}".format(*item) for item in answer.probabilities.items()
+                        f"  {in_a_line(name)!s:<14} {probability:.3f}"
+                        for name, probability in answer.probabilities.items()
                     ),
                 )
             )

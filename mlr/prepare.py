@@ -1,42 +1,42 @@
 """python -m mlr.prepare: make a data set ready for training."""
 
+import argparse
+import shutil
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from mlr import cli
-from mlr.options.training import DRAWN
+from mlr.data.layouts import DATASETS
+from mlr.data.layouts.data_set import DataSet
 from mlr.errors import InputError
-from mlr.options.training import definitions
+from mlr.options.training import DRAWN, definitions
 
-# The names of mlr.data.layouts.finding, which --help does not load.
-DATASETS = {
-    "fi": "Flickr and Instagram, in any of its layouts",
-    "emotionroi": "EmotionROI",
-    "emotion6": "Emotion6",
-    "twitter1": "Twitter I",
-    "twitter2": "Twitter II",
-    "artphoto": "ArtPhoto",
-    "abstract": "Abstract",
-    "iapsa": "IAPSa, with a CSV file of rows file,emotion",
-    "csv": "images <id>.jpg and a label.csv with rows id,label",
-    "folders": "<class>/<image>, or {train,val,test}/<class>/<image>, of any classes",
-}
+if TYPE_CHECKING:
+    from mlr.data.manifest import Entry
 
-SHEET_SPLITS = {"demo": "test", "demo-objects": "valid"}
+OWN_OPTIONS = [option for data_set in DATASETS.values() for option in data_set.options]
+BY_RELEASED_RULE = [name for name, data_set in DATASETS.items() if data_set.has_released_rule]
+SHEET_SPLITS = ("test", "valid")  # the first that is drawn
 SHEET_IMAGES = 10  # of each class
 SHEET_SCALE = 0.65  # inches an image
+NAME_WIDTH = 14  # of the data sets in --help
 
 
-def parser():
+def parser() -> cli.Parser:
+    """Return the parser of the command line, whose --help lists the data sets."""
     parser = cli.Parser("prepare", __doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["data sets:", *map(in_words, DATASETS.values())])
     parser.add_argument(
         "--dataset",
         required=True,
         choices=(*DRAWN, *DATASETS),
         help=(
-            "demo: draw the demo paintings; demo-objects: draw another task, to pretrain on; "
-            + "; ".join("{}: {}".format(*item) for item in DATASETS.items())
+            "demo: draw the demo paintings; demo-objects: draw another task, to pretrain on; the "
+            "others are listed below"
         ),
     )
     parser.add_argument(
@@ -50,28 +50,9 @@ def parser():
         metavar="DIR",
         help="folder to write: the demo data, or a manifest of the images in --root",
     )
-    parser.add_argument(
-        "--rule",
-        choices=("stratified", "released"),
-        help=(
-            "how to split where the data set has no lists of its own: 80/5/15 %% of each class "
-            "to train, valid and test (EmotionROI and "
-            "Emotion6: 70/30; the small sets: five folds), drawn; or, for csv, as released: the "
-            "same number of each class to train, "
-            "together 80 %%, and the rest to valid (default: stratified)"
-        ),
-    )
-    parser.add_argument(
-        "--seed",
-        type=definitions()["seed"].parse,
-        metavar="N",
-        help="of the drawing (default: 7) or the split (default: 0)",
-    )
-    parser.add_argument(
-        "--agree",
-        choices=("three", "four", "five"),
-        help="Twitter I: how many of five labellers agreed (default: three)",
-    )
+    add_split_options(parser)
+    for option in OWN_OPTIONS:
+        parser.add_argument(f"--{option.name}", choices=option.choices, help=option.help)
     parser.add_argument(
         "--strict",
         action="store_true",
@@ -84,45 +65,89 @@ def parser():
     return parser
 
 
-def prepare(options):
-    only_for = {
-        "root": options.dataset not in DRAWN,
-        "rule": options.dataset == "csv",
-        "agree": options.dataset == "twitter1",
-        "strict": options.dataset not in DRAWN,
-        "sheet": options.dataset in DRAWN,
-        "seed": options.rule != "released",
-    }
-    for name, fits in only_for.items():
-        if getattr(options, name) is not None and not fits:
-            raise InputError(
-                f"--{name} is not for --dataset "
-                f"{options.dataset}{' --rule released, which draws nothing' if name == 'seed' else ''}"
-            )
-    if options.dataset in DRAWN:
+def add_split_options(parser: cli.Parser) -> None:
+    """Add the options of how a data set is split."""
+    parser.add_argument(
+        "--rule",
+        choices=("stratified", "released"),
+        help=(
+            "how to split where the data set has no lists of its own: the fractions below of each "
+            "class to train, valid and test, or five folds, drawn; or, for "
+            f"{', '.join(BY_RELEASED_RULE)}, as released: the same number of each class to train, "
+            "together 80 %%, and the rest to valid (default: stratified)"
+        ),
+    )
+    parser.add_argument(
+        "--seed",
+        type=definitions()["seed"].parse,
+        metavar="N",
+        help="of the drawing (default: 7) or the split (default: 0)",
+    )
+
+
+def in_words(data_set: DataSet) -> str:
+    """Return the lines on a data set for --help: its layout, split and source."""
+    source = f" ({data_set.source})" if data_set.source else ""
+    return textwrap.fill(
+        f"{data_set.title}: {data_set.layout}; {data_set.split}{source}",
+        shutil.get_terminal_size().columns - 2,
+        initial_indent=f"  {data_set.name:<{NAME_WIDTH - 2}}",
+        subsequent_indent=" " * NAME_WIDTH,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    data_set = DATASETS.get(options.dataset)
+    refuse_options_of_others(options, data_set)
+    if data_set is None:
         prepare_drawn(options.dataset, Path(options.out), options.seed, options.sheet)
     elif options.root is None:
         raise InputError(f"--dataset {options.dataset} needs --root, the folder of the data set")
     else:
-        prepare_data_set(options)
+        prepare_data_set(data_set, options)
 
 
-def prepare_drawn(dataset, folder, seed, sheet):
+def refuse_options_of_others(options: argparse.Namespace, data_set: Optional[DataSet]) -> None:
+    """Raise InputError for an option that is given and is not for this data set.
+
+    data_set: None of what is drawn.
+    """
+    fits = {
+        "root": data_set is not None,
+        "rule": data_set is not None and data_set.has_released_rule,
+        **{option.name: data_set and option in data_set.options for option in OWN_OPTIONS},
+        "strict": data_set is not None,
+        "sheet": data_set is None,
+    }
+    for name, fit in fits.items():
+        if getattr(options, name) is not None and not fit:
+            raise InputError(f"--{name} is not for --dataset {options.dataset}")
+    if options.seed is not None and options.rule == "released":
+        raise InputError(
+            f"--seed is not for --dataset {options.dataset} --rule released, which draws nothing"
+        )
+
+
+def prepare_drawn(dataset: str, folder: Path, seed: Optional[int], sheet: Optional[str]) -> None:
+    """Draw a data set into a folder. sheet: a file for a contact sheet."""
     from mlr.data import drawn
 
     _, draw = drawn.DRAWN[dataset]
     draw(folder, **({} if seed is None else {"seed": seed}))
     print(f"{dataset} data: {folder}")
     if sheet:
-        draw_sheet(folder / SHEET_SPLITS[dataset], sheet)
+        split = next(folder / name for name in SHEET_SPLITS if (folder / name).is_dir())
+        draw_sheet(split, sheet)
         print(f"contact sheet: {sheet}")
 
 
-def prepare_data_set(options):
+def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
     """Read the rows of a data set, decode every image, split, and write the manifest."""
-    from mlr.data import layouts
     from mlr.data.manifest import LEFT_OUT
-    from mlr.data.preparation import JOURNAL, prepare_images
+    from mlr.data.preparation import JOURNAL, SplitRule, prepare_images
     from mlr.data.walk import by_kind
 
     root, out = Path(options.root), Path(options.out)
@@ -130,50 +155,42 @@ def prepare_data_set(options):
         raise InputError(f"--root {root} does not exist or is no folder")
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {JOURNAL}):
         raise InputError(f"--out {out} exists already: give another folder, or remove it")
-    data_set = layouts.DATASETS[options.dataset]
-    listing = data_set.read(root, options.agree) if options.agree else data_set.read(root)
+    own = {option.name: getattr(options, option.name) for option in OWN_OPTIONS}
+    listing = data_set.read(root, **{name: own[name] for name in own if own[name] is not None})
     if not listing.rows:
         raise InputError(
-            f"no image of {options.dataset} is below {root} ({len(listing.left_out):d} rows and "
+            f"no image of {data_set.name} is below {root} ({len(listing.left_out):d} rows and "
             "files left "
             f"out{': ' * bool(listing.left_out) + '; '.join(by_kind(listing.left_out))})"
         )
     entries, left_out = prepare_images(
         listing,
         out,
-        data_set.shares,
-        options.rule or "stratified",
-        options.seed or 0,
-        options.strict,
-        {"dataset": options.dataset, "agree": options.agree},
+        SplitRule(data_set.fractions, options.rule == "released", options.seed or 0),
+        {"dataset": data_set.name, **own},
+        bool(options.strict),
     )
     print_counts(entries)
     if left_out:
-        print(
-            "{:d} left out, see {}\n  {}".format(
-                len(left_out), out / LEFT_OUT, "\n  ".join(by_kind(left_out))
-            )
-        )
+        kinds = "\n  ".join(by_kind(left_out))
+        print(f"{len(left_out):d} left out, see {out / LEFT_OUT}\n  {kinds}")
     print(f"prepared: {out}; train with mlr train --data {out}")
 
 
-def print_counts(entries):
+def print_counts(entries: "Sequence[Entry]") -> None:
     """Print the number of images of each class and split."""
     from mlr.data.manifest import SPLITS
 
     counts = Counter((entry.emotion or entry.sentiment, entry.split) for entry in entries)
-    splits = [name for name in SPLITS if any(split == name for _, split in counts)] or sorted(
-        {split for _, split in counts}
-    )
-    print(
-        f"{'class'!s:<14}"
-        + "".join(f"{name if name in SPLITS else 'fold ' + name!s:>8}" for name in splits)
-    )
+    found = {split for _, split in counts}
+    splits = [name for name in SPLITS if name in found] or sorted(found)
+    columns = [name if name in SPLITS else f"fold {name}" for name in splits]
+    print(f"{'class':<14}" + "".join(f"{column:>8}" for column in columns))
     for label in sorted({label for label, _ in counts}):
-        print(f"{label!s:<14}" + "".join(f"{counts[label, name]:8d}" for name in splits))
+        print(f"{label:<14}" + "".join(f"{counts[label, name]:8d}" for name in splits))
 
 
-def draw_sheet(split, path):
+def draw_sheet(split: Path, path: str) -> None:
     """Draw the first images of each class of a split into a file."""
     from mlr.data.class_folders import read_classes
     from mlr.viz.figures import new_figure, plot_contact_sheet, save_figure
@@ -188,7 +205,8 @@ def draw_sheet(split, path):
     save_figure(figure, path)
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command, and return its exit code."""
     return cli.run(parser(), prepare, argv)
 
 

@@ -326,7 +326,7 @@ def write_results(
     out: Path, options: argparse.Namespace, wanted: Tables, folders: Dict[str, List[Path]]
 ) -> None:
     """Write RESULTS.md, results.csv and results.png. folders: {run's name: those of its seeds}."""
-    from mlr.runs.results import csv_table, markdown, of_fi, outcome
+    from mlr.runs.results import csv_table, markdown, of_the_papers_data, outcome
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
@@ -350,7 +350,7 @@ def write_results(
         table: (title, systems, published if table == MAIN_TABLE else None)
         for table, (title, systems) in wanted.items()
     }
-    comparable = of_fi(options.data) and labels_of(options) == "sentiment"
+    comparable = of_the_papers_data(options.data) and labels_of(options) == "sentiment"
     write_file(out / "RESULTS.md", markdown(tables, outcomes, heading, comparable))
     write_file(out / "results.csv", csv_table(outcomes))
     draw_results(wanted, outcomes, out / "results.png")
@@ -362,6 +362,7 @@ def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path
     """Draw a panel of bars for each table into a file."""
     from mlr.runs.results import summary
     from mlr.viz.figures import new_figure, plot_results, save_figure
+    from mlr.viz.style import own_settings
 
     height = sum(1.2 + 0.35 * len(systems) for _, systems in wanted.values())
     heights = [1 + len(systems) for _, systems in wanted.values()]
@@ -371,7 +372,8 @@ def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path
         found = {
             system: summary(outcomes[name])["balanced_accuracy"] for system, name in systems.items()
         }
-        plot_results(found, 1 / classes, panel).set_title(title)
+        with own_settings():
+            plot_results(found, 1 / classes, panel).set_title(title)
     save_figure(figure, path)
 
 

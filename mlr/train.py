@@ -230,11 +230,20 @@ def train_all(
     from mlr.training.run import train_run
     from mlr.training.session import Machine
 
+    if options.checkpoint_every and not method.by_gradients:
+        raise InputError(
+            f"--checkpoint-every has no effect on --method {method.name}, which is trained in one "
+            "step: leave it out"
+        )
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
-    folds: List[Optional[int]] = list(folds_of(folder)) if in_folds else []
+    folds = folds_of(folder) if in_folds else []
     if in_folds and not folds:
-        raise InputError(f"{folder} is not in folds: leave out --folds")
+        raise InputError(
+            f"{folder} is not in folds: leave out --folds"
+            if folder.is_dir()
+            else f"data folder {folder} does not exist: check its path"
+        )
     machine = Machine(
         parse_context(options.ctx),
         Workers(options.kvstore),
@@ -246,10 +255,12 @@ def train_all(
             train_run(out, method, resolved, folder, machine)
             machine.workers.close()
             return
-        evaluations = [
-            train_run(fold_folder(out, fold), method, replace(resolved, fold=fold), folder, machine)
-            for fold in folds
-        ]
+        evaluations = []
+        for fold in folds:
+            of_fold = replace(resolved, fold=fold)
+            evaluations.append(
+                train_run(fold_folder(out, fold), method, of_fold, folder, machine) or {}
+            )
         save_folds(evaluations, out, evaluations[0]["split"])
     except KeyboardInterrupt as error:
         if not out.exists():

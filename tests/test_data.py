@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import struct
+import subprocess
 import sys
 import threading
 import types
@@ -20,11 +21,11 @@ import mlr.prepare
 import mlr.train
 from mlr.data import images
 from mlr.data.emotions import emotion_named, sentiment_of
-from mlr.data.examine import examine
+from mlr.data.examine import examine_image
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
-from mlr.data.layouts.csv import read_csv
-from mlr.data.layouts.folders import read_folders
+from mlr.data.layouts.csv import read_label_csv
+from mlr.data.layouts.folders import read_class_folders
 from mlr.data.loader import GluonBatches
 from mlr.data.splits import fingerprint, read_split, read_splits, read_training_splits
 from mlr.data.transforms import evaluation_transform
@@ -171,6 +172,15 @@ def test_an_end_inside_of_metadata_is_not_the_end(tmp_path):
         read_bytes(tmp_path / "a.jpg")
 
 
+def test_a_link_that_leads_nowhere(tmp_path):
+    (tmp_path / "a.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(
+        InputError,
+        match="a.jpg: it is a link that leads nowhere: restore what it leads to, or remove it",
+    ):
+        read_bytes(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
@@ -269,7 +279,7 @@ def test_hidden_and_system_files_are_no_data(data):
     assert by_kind(splits["train"].left_out) == [
         f"8 hidden or system files, such as {data / 'train' / '.ipynb_checkpoints'}"
     ]
-    assert len(find_images(data / "train")) == 12 and len(read_folders(data).rows) == 20
+    assert len(find_images(data / "train")) == 12 and len(read_class_folders(data).rows) == 20
 
 
 def test_what_is_left_out_is_said_by_kind(data):
@@ -392,6 +402,18 @@ def test_one_class_is_refused_before_anything_is_made(tmp_path, capsys, method):
     )
 
 
+@pytest.mark.parametrize("option", [(), ("--fold", "1"), ("--folds", "all")])
+def test_a_data_folder_that_is_not_there(tmp_path, capsys, option):
+    assert (
+        mlr.train.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "run"), *option])
+        == 2
+    )
+    assert (
+        f"data folder {tmp_path / 'no'}"
+        in capsys.readouterr().err.partition(" does not exist: ")[0]
+    )
+
+
 def test_emotions_of_one_sentiment(tmp_path):
     data = write_images(tmp_path / "data", classes=("anger", "fear"))
     with pytest.raises(InputError, match="are of one class, negative: .*, or use --labels emotion"):
@@ -437,7 +459,7 @@ def test_forms_of_emotions(text, emotion, sentiment):
     assert (emotion_named(text), sentiment_of(text)) == (emotion, sentiment)
 
 
-@pytest.mark.parametrize("read", [read_splits, find_images, read_folders, read_csv])
+@pytest.mark.parametrize("read", [read_splits, find_images, read_class_folders, read_label_csv])
 def test_a_folder_that_can_not_be_read(data, monkeypatch, read):
     """By root it can, so the operating system's answer is put in its place."""
     (data / "label.csv").write_text("00,awe\n")
@@ -492,7 +514,9 @@ def test_links_are_followed_by_every_command(data, tmp_path):
         f"2 folders that are read already, such as {train / 'awe' / 'above'}"
     ]
     assert find_images(train) == expected
-    assert [data / row.path for row in read_folders(data).rows if row.split == "train"] == expected
+    assert [
+        data / row.path for row in read_class_folders(data).rows if row.split == "train"
+    ] == expected
 
 
 # Formats. All of these lose nothing, so that the pixels are known.
@@ -526,7 +550,7 @@ def test_contents_decide_how_a_file_is_read(tmp_path, kind):
     path.write_bytes(saved(Image.fromarray(pixels), kind, **LOSSLESS[kind]))
     assert_array_equal(read_image(path).asnumpy(), pixels)
     assert_array_equal(images.decode(checked_bytes(path), path), pixels)
-    found = examine(path)
+    found = examine_image(path)
     assert (found.fault, found.width, found.height) == ("", 36, 24)
 
 
@@ -584,6 +608,20 @@ def test_of_16_bits_the_upper_8_stay(tmp_path, kind):
     )
 
 
+def test_pillow_does_not_warn_of_a_large_picture(tmp_path):
+    """In a process of its own, as pytest has its own filters of warnings."""
+    for kind in ("TIFF", "GIF"):
+        (tmp_path / kind).write_bytes(saved(Image.fromarray(few_colours()), kind))
+    code = (
+        "from PIL import Image; from mlr.data.images import checked_bytes\n"
+        "Image.MAX_IMAGE_PIXELS = 24 * 36 - 1; checked_bytes('TIFF'); checked_bytes('GIF')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=str(tmp_path), stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 def test_the_orientation_of_a_tiff_is_ignored(tmp_path, orientation, compression):
@@ -626,7 +664,7 @@ def test_a_format_without_its_plugin_is_named(tmp_path, monkeypatch, content, me
         monkeypatch.setitem(sys.modules, module, None)
     images._plugin.cache_clear()
     (tmp_path / "a.jpg").write_bytes(content)
-    assert message.split(", ")[0] in examine(tmp_path / "a.jpg").fault
+    assert message.split(", ")[0] in examine_image(tmp_path / "a.jpg").fault
     with pytest.raises(InputError, match=message):
         read_image(tmp_path / "a.jpg")
 
@@ -714,7 +752,7 @@ def test_decoders_say_nothing_without_a_name(tmp_path, capfd):
         path = tmp_path / name
         path.write_bytes(content)
         assert read_image(path).shape == (40, 60, 3)
-        assert checked_bytes(path) == content and not examine(path).fault
+        assert checked_bytes(path) == content and not examine_image(path).fault
     assert capfd.readouterr() == ("", "")
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from mlr import prepare as prepare_command
 from mlr.data import examine
 from mlr.data.emotions import EKMAN, MIKELS
 from mlr.data.layouts import DATASETS
@@ -310,8 +309,7 @@ def test_layout(tmp_path, command, dataset, write):
     } == before
 
 
-def test_the_command_names_every_data_set():
-    assert list(prepare_command.DATASETS) == list(DATASETS)
+def test_every_data_set_is_read_here():
     # which test_prepare.py has
     assert {dataset for dataset, _ in LAYOUTS} == set(DATASETS) - {"csv", "folders"}
 
@@ -535,7 +533,7 @@ def test_a_decompression_bomb(tmp_path, size):
 
 def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, capsys):
     fi_folders(tmp_path / "root")
-    whole, seen = examine.examine, []
+    whole, seen = examine.examine_image, []
 
     def interrupted(path):
         seen.append(path)
@@ -544,14 +542,14 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, capsys):
         return whole(path)
 
     monkeypatch.setattr(examine, "CHUNK", 16)
-    monkeypatch.setattr(examine, "examine", interrupted)
+    monkeypatch.setattr(examine, "examine_image", interrupted)
     assert prepare("fi", tmp_path / "root", tmp_path / "out") == 130
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["examined.csv"]
     with open(tmp_path / "out" / "examined.csv", "a") as file:
         # the line that was being written
         file.write("emotion_dataset/awe/0.jpg,torn")
     seen.clear()
-    monkeypatch.setattr(examine, "examine", lambda path: seen.append(path) or whole(path))
+    monkeypatch.setattr(examine, "examine_image", lambda path: seen.append(path) or whole(path))
     assert prepare("fi", tmp_path / "root", tmp_path / "out") == 0
     # 160 less the six chunks of 16 that were done
     assert 60 <= len(seen) <= 80
@@ -563,10 +561,10 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, capsys):
 
 def test_a_file_that_changed_is_examined_again(tmp_path):
     picture(tmp_path / "a.jpg")
-    first = list(examine.examine_all(tmp_path, ["a.jpg"], tmp_path / "journal"))
+    first = list(examine.examine_images(tmp_path, ["a.jpg"], tmp_path / "journal"))
     picture(tmp_path / "a.jpg")
     os.utime(str(tmp_path / "a.jpg"), ns=(1, 1))
-    assert list(examine.examine_all(tmp_path, ["a.jpg"], tmp_path / "journal")) != first
+    assert list(examine.examine_images(tmp_path, ["a.jpg"], tmp_path / "journal")) != first
 
 
 def test_a_long_list(tmp_path):

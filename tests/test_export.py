@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -194,6 +195,8 @@ def test_parameters_of_the_best_epoch(exported, tmp_path):
 
 def test_int8(trained, exported, tmp_path, photograph):
     """Of this run, images of two colours, 8 bits lose nothing."""
+    data = shutil.copytree(str(trained[1]), str(tmp_path / "data"))
+    (tmp_path / "data" / "test" / "notes.txt").write_text("x")
     said = exported(
         "--run",
         trained[0],
@@ -201,13 +204,14 @@ def test_int8(trained, exported, tmp_path, photograph):
         tmp_path / "model.onnx",
         "--int8",
         "--calibrate",
-        trained[1],
+        data,
         "--with-preprocessing",
     )
     assert (
-        f"the same class for 100.00 % of 4 images of {trained[1] / 'test'}" in said
+        f"the same class for 100.00 % of 4 images of {data}/test" in said
         and "calibrated on 12 images" in said
     )
+    assert f"left out: 1 file that is no image, such as {data}/test/notes.txt" in said
     change = json.loads(metadata(tmp_path / "model.onnx")["int8"])
     assert (
         change["split"],

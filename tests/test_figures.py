@@ -17,7 +17,9 @@ from mlr.viz import style
 from mlr.viz.figures import (
     BLUE,
     VERMILION,
+    activation_figure,
     figure_bytes,
+    grad_cam_figure,
     new_figure,
     plot_accuracy,
     plot_classes,
@@ -28,6 +30,7 @@ from mlr.viz.figures import (
     predictions_figure,
     save_confusion,
     save_curves,
+    save_figure,
 )
 
 CLASSES = ["awe", "fear", "joy"]
@@ -155,13 +158,35 @@ def test_the_users_settings_decide_nothing_and_stay(tmp_path):
             "valid_balanced_accuracy": 0.3,
         }
     ]
-    drawn = []
+    picture, drawn = np.zeros((4, 4, 3), np.uint8), []
     for settings in {}, THE_USERS:
         with matplotlib.rc_context(settings):
             save_curves(metrics, tmp_path / "curves.png")
             save_confusion(RESULT, CLASSES, "valid", tmp_path / "confusion.png")
+            save_figure(
+                activation_figure(
+                    [picture],
+                    {
+                        "stem": [
+                            [
+                                {
+                                    "filter": 1,
+                                    "map": np.eye(4),
+                                    "activation": 1.0,
+                                    "pattern": picture,
+                                    "excited": 2.0,
+                                }
+                            ]
+                        ]
+                    },
+                ),
+                tmp_path / "filters.png",
+            )
+            save_figure(
+                grad_cam_figure([picture], np.eye(4)[None], ["awe"]), tmp_path / "grad_cam.png"
+            )
             assert all(matplotlib.rcParams[name] == value for name, value in settings.items())
-        drawn.append([(tmp_path / name).read_bytes() for name in ("curves.png", "confusion.png")])
+        drawn.append([path.read_bytes() for path in sorted(tmp_path.glob("*.png"))])
     assert drawn[0] == drawn[1]
 
 

@@ -42,7 +42,7 @@ from PIL import Image
 import mlr  # noqa: F401  sets the threads before anything loads MXNet
 from mlr import train
 from mlr.data.drawn.paintings import draw
-from mlr.data.examine import examine, examine_all
+from mlr.data.examine import examine_image, examine_images
 from mlr.data.folder import ImageFolder
 from mlr.data.images import checked_bytes, read_bytes, read_image
 from mlr.data.labelled import LabelledImages
@@ -50,7 +50,7 @@ from mlr.data.layouts import DATASETS
 from mlr.data.listing import Listing
 from mlr.data.manifest import folds_of
 from mlr.data.pixels import CachedImages
-from mlr.data.preparation import prepare_images
+from mlr.data.preparation import SplitRule, prepare_images
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.data.transforms import caffe_transform, preprocessing
 from mlr.errors import InputError, RunError
@@ -156,7 +156,7 @@ def write_pictures(folder):
 
 def read_picture(folder, path):
     """As mlr prepare, predict, report and visualize do. What one refuses, all do."""
-    found, errors = examine(path), []
+    found, errors = examine_image(path), []
     for read in (
         lambda path: _pixels(_read(path), path),
         read_image,
@@ -197,10 +197,7 @@ def write_prepared_data(folder):
         prepare_images(
             listing,
             folder / name,
-            DATASETS[dataset].shares,
-            "stratified",
-            0,
-            False,
+            SplitRule(DATASETS[dataset].fractions),
             {"dataset": dataset},
         )
     # the images are beside it, wherever the folder is copied to
@@ -246,7 +243,7 @@ def write_journal(folder):
     write_csv_layout(folder)
 
     list(
-        examine_all(
+        examine_images(
             folder, [f"images/{number:d}.jpg" for number in range(8)], folder / "examined.csv"
         )
     )
@@ -256,7 +253,7 @@ def read_journal(folder, path):
     """What an interrupted mlr prepare goes on from: its results must be those of the images,
     whatever is in it.
     """
-    examined = list(examine_all(folder, [f"images/{number:d}.jpg" for number in range(8)], path))
+    examined = list(examine_images(folder, [f"images/{number:d}.jpg" for number in range(8)], path))
     assert all(image.width for image in examined)
 
 

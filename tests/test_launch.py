@@ -112,6 +112,14 @@ def wait_until(condition):
             ["-n", "2", "--", "no-such-program", "-x"],
             "no-such-program can't be started: No such file or directory",
         ),
+        (
+            ["-n", "2", "--", "", "-x"],
+            (
+                "COMMAND is empty, likely a variable of the shell that is not set: give the "
+                "program "
+                "to run"
+            ),
+        ),
         (["-n", "2", "--", "/"], "/ can't be started: Permission denied"),
         (["-n", "2", "echo", "--rate", "1"], "unrecognized arguments: --rate"),
     ],

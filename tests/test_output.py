@@ -14,7 +14,7 @@ from conftest import TINY, write_images
 
 from mlr import evaluate, predict, train, visualize
 from mlr.options.presets import DEMO
-from mlr.runtime.output import guarded_streams, printable
+from mlr.runtime.output import guarded_streams, printable, warn
 
 # a name in Latin-1 as Python reads it, and one that colours what follows
 NO_TEXT, RED = "col\udce8re", "red\x1b[31m"
@@ -34,6 +34,16 @@ BACKBONE = DEMO["l_cil"].backbone
 )
 def test_what_a_terminal_would_obey_or_can_not_show_is_escaped(text, shown):
     assert printable(text) == shown
+
+
+def test_a_warning_is_one_line_and_does_no_harm(monkeypatch, capsys):
+    warn("a\n" + RED)
+    assert capsys.readouterr().err == "warning: a\\nred\\x1b[31m\n"
+    # closed from the beginning, and a pipe without a reader
+    for stream in (None, Stream(fails_at="a")):
+        monkeypatch.setattr(sys, "stderr", stream)
+        warn("a")
+    assert not capsys.readouterr().out
 
 
 class Stream(io.TextIOWrapper):

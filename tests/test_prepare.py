@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from mlr.data.layouts.csv import read_csv
+from mlr.data.layouts.csv import read_label_csv
 from mlr.data.manifest import Entry, LeftOut
 from mlr.data.partition import released_partition, stratified_partition
 from mlr.data.splits import fingerprint, read_split, read_training_splits
@@ -342,7 +342,7 @@ def test_label_files_that_do_not_fit(tmp_path, capsys, content, message):
 def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
     root = label_csv(tmp_path)
     (root / "label.csv").write_bytes(b"\xef\xbb\xbf" + (root / "label.csv").read_bytes())
-    assert len(read_csv(root).rows) == 11
+    assert len(read_label_csv(root).rows) == 11
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_ids_that_are_paths(tmp_path):
     (tmp_path / "label.csv").write_text(
         "images/a/1.jpg,awe\n./images/b/1,fear\nimages\\a\\2.jpg,awe\n3,fear\n"
     )
-    listing = read_csv(tmp_path)
+    listing = read_label_csv(tmp_path)
     assert [(row.path, row.emotion) for row in listing.rows] == [
         ("images/a/1.jpg", "awe"),
         ("images/a/2.jpg", "awe"),

@@ -56,6 +56,7 @@ def started(arguments, code="", cwd=None):
             *map(str, arguments),
         ],
         cwd=cwd,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,

@@ -665,6 +665,10 @@ def test_proposals_from_a_file(data, tmp_path, command):
             "give style_width 512, not 8",
         ),
         (
+            ("--row", "deepsentibank", "--checkpoint-every", "1"),
+            "--checkpoint-every has no effect on --row deepsentibank, which is trained in one step",
+        ),
+        (
             ("--row", "resnet50", "--proposals", "boxes.npz"),
             "--proposals is not for --row resnet50, only for ar",
         ),

@@ -9,12 +9,16 @@ others.
 """
 
 import math
+from typing import Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 
 from mlr import paper
 from mlr.data.transforms import AUGMENTATIONS
+
+# of an image: R, G and B, (H, W) uint8 each
+Planes = Sequence[np.ndarray]
 
 LEVELS = np.arange(256, dtype=np.float32)
 GREY = (0.299, 0.587, 0.114)  # of R, G, B, as in MXNet
@@ -35,13 +39,15 @@ class Augmentation:
     write into.
     """
 
-    def __init__(self, size, augmentation="released"):
+    def __init__(self, size: int, augmentation: str = "released") -> None:
         self._size = size
-        self._area, self._jitter = (
-            (None, 0) if augmentation == "crop" else AUGMENTATIONS[augmentation]
-        )
+        self._area: Optional[Tuple[float, float]] = None
+        self._jitter = 0.0
+        if augmentation != "crop":
+            self._area, self._jitter = AUGMENTATIONS[augmentation]
 
-    def __call__(self, pixels, rng, out):
+    def __call__(self, pixels: np.ndarray, rng: np.random.RandomState, out: np.ndarray) -> None:
+        """Write an image, augmented as `rng` draws it, into `out`, (3, size, size) float32."""
         image = self._crop(pixels, rng)
         if rng.random_sample() < 0.5:
             image = cv2.flip(image, 1)
@@ -53,7 +59,7 @@ class Augmentation:
             planes, levels = (brightness, contrast, saturation)[step](planes, levels, factors[step])
         to_network(planes, levels, out, rng.normal(0, paper.LIGHTING, 3))
 
-    def _crop(self, pixels, rng):
+    def _crop(self, pixels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         height, width = pixels.shape[:2]
         if self._area is None:
             x, y, w, h = (
@@ -72,7 +78,9 @@ class Augmentation:
         )
 
 
-def draw_crop(width, height, size, area, rng):
+def draw_crop(
+    width: int, height: int, size: int, area: Tuple[float, float], rng: np.random.RandomState
+) -> Tuple[int, int, int, int]:
     """Return the rectangle (x, y, width, height), in pixels, that gluon's RandomResizedCrop draws:
     all but rarely of `area`.
 
@@ -81,21 +89,22 @@ def draw_crop(width, height, size, area, rng):
     """
     for _ in range(ATTEMPTS):
         pixels = rng.uniform(*area) * width * height
-        ratio = math.exp(rng.uniform(*map(math.log, paper.CROP_RATIO)))
+        narrowest, widest = map(math.log, paper.CROP_RATIO)
+        ratio = math.exp(rng.uniform(narrowest, widest))
         w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
         if w <= width and h <= height:
             return rng.randint(width - w + 1), rng.randint(height - h + 1), w, h
     return (width - size) // 2, (height - size) // 2, size, size
 
 
-def evaluation(pixels, rng, out):
+def evaluation(pixels: np.ndarray, rng: np.random.RandomState, out: np.ndarray) -> None:
     """The rest of `mlr.data.transforms.evaluation_transform`: (S, S, 3) uint8 RGB -> (3, S, S)
     float32, written into `out`. Draws nothing.
     """
     to_network(cv2.split(pixels), LEVELS, out)
 
 
-def brightness(planes, levels, factor):
+def brightness(planes: Planes, levels: np.ndarray, factor: float) -> Tuple[Planes, np.ndarray]:
     """Multiply an image by a factor.
 
     planes: R, G and B, (H, W) uint8 each. levels: (256,) float32, whole numbers, what each value in
@@ -104,7 +113,7 @@ def brightness(planes, levels, factor):
     return planes, _cut(levels * np.float32(factor))
 
 
-def contrast(planes, levels, factor):
+def contrast(planes: Planes, levels: np.ndarray, factor: float) -> Tuple[Planes, np.ndarray]:
     """Multiply the differences of an image, as for `brightness`, from its mean brightness by a
     factor.
     """
@@ -112,7 +121,7 @@ def contrast(planes, levels, factor):
     return planes, _cut(levels * np.float32(factor) + np.float32((1 - factor) * grey))
 
 
-def saturation(planes, levels, factor):
+def saturation(planes: Planes, levels: np.ndarray, factor: float) -> Tuple[Planes, np.ndarray]:
     """Mix an image, as for `brightness`, with what MXNet takes for its grey, which is 0.114 of blue
     alone.
     """
@@ -122,7 +131,12 @@ def saturation(planes, levels, factor):
     ], LEVELS
 
 
-def to_network(planes, levels, out, lighting=(0, 0, 0)):
+def to_network(
+    planes: Planes,
+    levels: np.ndarray,
+    out: np.ndarray,
+    lighting: Union[np.ndarray, Sequence[float]] = (0, 0, 0),
+) -> None:
     """Write an image, as for `brightness`, as the network takes it, normalised, into (3, S, S)
     float32.
 
@@ -139,7 +153,7 @@ def to_network(planes, levels, out, lighting=(0, 0, 0)):
         )
 
 
-def _applied(planes, levels):
+def _applied(planes: Planes, levels: np.ndarray) -> Planes:
     return (
         planes
         if levels is LEVELS
@@ -147,6 +161,6 @@ def _applied(planes, levels):
     )
 
 
-def _cut(values):
+def _cut(values: np.ndarray) -> np.ndarray:
     # As MXNet turns them into 8 bits: cut off at both ends, the fraction dropped.
     return np.floor(np.minimum(np.maximum(values, 0), 255))

@@ -73,7 +73,7 @@ def split_folders(root: Path, needed: str = "train") -> Optional[Dict[str, Path]
     for level in folders_below(root):
         found = {}
         for top in level:
-            splits = {}
+            splits: Dict[str, List[Path]] = {}
             for folder in subfolders(top):
                 split = SPLIT_NAMES.get(folder.name.lower())
                 if split:
@@ -124,7 +124,7 @@ def folder_of_classes(
     several such folders.
     """
 
-    def classes_in(top):
+    def classes_in(top: Path) -> int:
         return sum(bool(walk(path)[0]) for path in subfolders(top) if is_class(path.name))
 
     for level in folders_below(root):

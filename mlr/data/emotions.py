@@ -30,7 +30,7 @@ FORMS = {
 }
 
 
-def emotion_named(text):
+def emotion_named(text: str) -> str:
     """Return Mikels' or Ekman's emotion that a folder or a label names, in any case and form, or ""
     for none.
     """
@@ -38,7 +38,7 @@ def emotion_named(text):
     return "" if name in SENTIMENTS else name
 
 
-def sentiment_of(text):
+def sentiment_of(text: str) -> str:
     """Return "positive" or "negative" for Mikels' eight or Ekman's six emotions, in any case and
     form, and for the two themselves.
 

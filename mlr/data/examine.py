@@ -8,7 +8,8 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, NamedTuple, Tuple
 
 import cv2
 from tqdm import tqdm
@@ -23,8 +24,10 @@ THUMBNAIL = 64  # pixels; images with the same thumbnail are near-duplicates
 
 
 class Examined(NamedTuple):
-    """What an image is, or why it can't be read. width, height: pixels, before any EXIF
-    orientation; thumbnail: a hash of it.
+    """What an image is, or why it can't be read.
+
+    width, height: pixels, before any EXIF orientation. thumbnail: a hash of it. fault: "" of an
+    image that can be read.
     """
 
     width: int = 0
@@ -34,8 +37,8 @@ class Examined(NamedTuple):
     fault: str = ""
 
 
-def examine(path):
-    """Decode an image file; return what was found as Examined."""
+def examine_image(path: Path) -> Examined:
+    """Decode an image file, and return what was found."""
     try:
         data = read_bytes(path)
         pixels = decode(data, path)
@@ -52,7 +55,7 @@ def examine(path):
     )
 
 
-def examine_all(root, names, journal):
+def examine_images(root: Path, names: Iterable[str], journal: Path) -> Iterator[Examined]:
     """Yield an Examined for each image, in order, on all cores.
 
     names: paths below `root`. journal: a file to which every result is added, so that after an
@@ -71,7 +74,7 @@ def examine_all(root, names, journal):
                 return
             new = [(name, path, stamp) for name, path, stamp in chunk if (name, stamp) not in known]
             for (name, _, stamp), image in zip(
-                new, pool.map(examine, [path for _, path, _ in new])
+                new, pool.map(examine_image, [path for _, path, _ in new])
             ):
                 known[name, stamp] = image
                 # the last field tells a whole line from a torn one
@@ -81,7 +84,8 @@ def examine_all(root, names, journal):
                 yield known.pop((name, stamp))
 
 
-def _stamp(path):
+def _stamp(path: Path) -> str:
+    """Return a file's size and time, "-" where it has none."""
     try:
         status = os.stat(path)
     except OSError:
@@ -89,8 +93,9 @@ def _stamp(path):
     return f"{status.st_size:d}:{status.st_mtime_ns:d}"
 
 
-def _read_journal(path):
-    known = {}
+def _read_journal(path: Path) -> Dict[Tuple[str, str], Examined]:
+    """Return what is known of each name and stamp."""
+    known: Dict[Tuple[str, str], Examined] = {}
     if path.is_file():
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:

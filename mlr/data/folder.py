@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Dict, Union
 
 from mlr.data.class_folders import beside, in_subfolders, read_classes, split_folders
 from mlr.data.emotions import EKMAN, MIKELS, SENTIMENTS, sentiment_of
@@ -22,7 +23,7 @@ class ImageFolder(LabelledImages):
     where the folder holds no classes, or no images.
     """
 
-    def __init__(self, root, labels="emotion"):
+    def __init__(self, root: Union[str, Path], labels: str = "emotion") -> None:
         root = Path(root)
         if not root.is_dir():
             raise InputError(
@@ -35,45 +36,31 @@ class ImageFolder(LabelledImages):
         classes = self.folders if labels == "emotion" else list(SENTIMENTS)
         images = []
         for folder in found.folders:
-            label = classes.index(
-                folder.path.name if labels == "emotion" else self._sentiment(folder.path)
-            )
-            images += [(path, label) for path in folder.images]
+            name = folder.path.name if labels == "emotion" else _sentiment(folder.path)
+            images += [(path, classes.index(name)) for path in folder.images]
         left_out = in_subfolders(found) + found.left_out
         if not images:
             raise InputError(
                 f"{root} holds no images in its class folders: expected "
                 f"{LAYOUT}{'; ' + words_on(left_out) if left_out else ''}"
             )
-        paths, labels = map(list, zip(*images))
         super().__init__(
             root,
             classes,
-            paths,
-            labels,
-            [f"{path.parent.name}/{path.name}" for path in paths],
+            [path for path, _ in images],
+            [label for _, label in images],
+            [f"{path.parent.name}/{path.name}" for path, _ in images],
             left_out,
         )
 
-    @staticmethod
-    def _sentiment(folder):
-        if not sentiment_of(folder.name):
-            raise InputError(
-                f"{folder} is none of the emotions that have a known sentiment "
-                f"({', '.join(sorted({*MIKELS, *EKMAN}))}), and neither negative nor positive: "
-                "rename it, or use --labels emotion"
-            )
-        return sentiment_of(folder.name)
 
+def read_image_folders(root: Union[str, Path], labels: str = "emotion") -> Dict[str, ImageFolder]:
+    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...}.
 
-def read_folders(root, labels="emotion"):
-    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...}, of train, valid and
-    test those that it has.
-
-    Raises InputError where train is missing, and where a split lacks a class folder or has one that
-    train doesn't.
+    They are those of train, valid and test that it has. Raises InputError where train is missing,
+    and where a split lacks a class folder or has one that train doesn't.
     """
-    folders = _split_folders(root, "train")
+    folders = _folders_of_splits(Path(root), "train")
     splits = {split: ImageFolder(folders[split], labels) for split in SPLITS if split in folders}
     train = splits["train"]
     train.left_out += beside(folders.values())
@@ -89,15 +76,22 @@ def read_folders(root, labels="emotion"):
     return splits
 
 
-def read_folder(root, split, labels="emotion"):
-    """Return the ImageFolder of one split of a data folder. Raises InputError where there is
-    none.
-    """
-    return ImageFolder(_split_folders(root, split)[split], labels)
+def read_image_folder(root: Union[str, Path], split: str, labels: str = "emotion") -> ImageFolder:
+    """Return one split of a data folder. Raises InputError where there is none."""
+    return ImageFolder(_folders_of_splits(Path(root), split)[split], labels)
 
 
-def _split_folders(root, needed):
-    root = Path(root)
+def _sentiment(folder: Path) -> str:
+    if not sentiment_of(folder.name):
+        raise InputError(
+            f"{folder} is none of the emotions that have a known sentiment "
+            f"({', '.join(sorted({*MIKELS, *EKMAN}))}), and neither negative nor positive: "
+            "rename it, or use --labels emotion"
+        )
+    return sentiment_of(folder.name)
+
+
+def _folders_of_splits(root: Path, needed: str) -> Dict[str, Path]:
     if not root.is_dir():
         raise InputError(
             f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)"

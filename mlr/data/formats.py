@@ -1,5 +1,8 @@
 """Which picture format a file is in, by its first bytes. Its name does not decide."""
 
+from pathlib import Path
+from typing import Optional, Union
+
 FIRST_BYTES = 32
 
 # Offset, bytes, format. Sources: the formats' specifications, and file(1)'s magic numbers.
@@ -24,7 +27,7 @@ SIGNATURES = (
 )
 
 
-def format_of(start):
+def format_of(start: bytes) -> Optional[str]:
     """Return the name of the picture format that begins with these bytes, at least 32 of the file
     where it has them, or None.
     """
@@ -51,7 +54,7 @@ def format_of(start):
     return None
 
 
-def format_of_file(path):
+def format_of_file(path: Union[str, Path]) -> Optional[str]:
     """Return the name of the picture format that a regular file is in, or None. Raises OSError
     where it can't be read.
     """

@@ -12,13 +12,24 @@ the first is the image.
 import importlib
 import io
 import math
+import os
 import random
 import re
 import struct
-import sys
 import warnings
 from functools import lru_cache
-from typing import BinaryIO, Dict, NamedTuple, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    BinaryIO,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 from PIL import (
@@ -36,6 +47,13 @@ from PIL import (
 
 from mlr.data.formats import FIRST_BYTES, format_of
 from mlr.errors import InputError
+from mlr.runtime.output import warn
+
+if TYPE_CHECKING:
+    import mxnet as mx
+
+Name = Union[str, "os.PathLike[str]"]
+Reader = Callable[[BinaryIO], Image.Image]
 
 UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replace or remove it"
 TRUNCATED = "image %s is truncated, likely an interrupted download: get it again or remove it"
@@ -51,7 +69,7 @@ CONVERTED_AT_ONCE = 2**18
 
 # The classes themselves: Image.open would ask every plugin that a program has registered, and warn
 # of large pictures.
-READERS = {
+READERS: Dict[str, Reader] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
@@ -87,9 +105,11 @@ END = bytes([0xFF, JPEG_END])
 
 # What Pillow says of a TIFF's metadata names no file, and makes no difference to its pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+# TIFF's and GIF's classes warn themselves of large pictures, for which there is a limit here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def read_bytes(path):
+def read_bytes(path: Name) -> bytes:
     """Return the content of an image file, which is read once, so that it may be a pipe.
 
     Raises InputError for a file that can't be read, is empty, is in no format that is read here,
@@ -99,15 +119,19 @@ def read_bytes(path):
         with open(path, "rb") as file:
             data = content_of(file, path)
     except OSError as error:
-        raise InputError(f"can't read image {path}: {error.strerror}") from None
+        raise InputError(
+            f"can't read image {path}: "
+            f"{'it is a link that leads nowhere: restore what it leads to, or remove it' if (os.path.islink(path) and not os.path.exists(path)) else error.strerror}"
+        ) from None
     return checked_content(data, path)
 
 
-def content_of(file: BinaryIO, name) -> bytes:
+def content_of(file: BinaryIO, name: Name) -> bytes:
     """Return what is in a binary file, up to its end. Raises InputError where that is more than an
     image has, or text.
     """
-    parts, size = [], 0
+    parts: List[bytes] = []
+    size = 0
     while True:
         part = file.read(READ_AT_ONCE)
         if not part:
@@ -125,7 +149,7 @@ def content_of(file: BinaryIO, name) -> bytes:
             )
 
 
-def checked_content(data: bytes, name) -> bytes:
+def checked_content(data: bytes, name: Name) -> bytes:
     """Return the content of an image file, having looked at its structure; raises InputError as
     `read_bytes`. name: for messages.
     """
@@ -136,24 +160,7 @@ def checked_content(data: bytes, name) -> bytes:
     kind = format_of(data[:FIRST_BYTES])
     if not kind:
         raise InputError(UNDECODABLE % name)
-    work = 1
-    if kind == "JPEG":
-        found = _jpeg(data)
-        pixels, work = found.pixels, found.scans
-        if not found.ended and pixels <= MOST_PIXELS and pixels * work <= MOST_WORK:
-            if not _all_pixels_are_there(data, found):
-                raise InputError(TRUNCATED % name)
-            _say_that_the_end_is_missing(name)
-    elif kind == "PNG":
-        pixels, bare = _png(data)
-        if not bare:
-            raise InputError(TRUNCATED % name)
-    else:
-        try:
-            width, height = _opened(data, name).size
-            pixels = width * height
-        except Image.DecompressionBombError:
-            pixels = math.inf
+    pixels, work = _claimed(data, kind, name)
     if not pixels:
         raise InputError(UNDECODABLE % name)
     if pixels > MOST_PIXELS:
@@ -169,7 +176,31 @@ def checked_content(data: bytes, name) -> bytes:
     return data
 
 
-def read_image(path):
+def _claimed(data: bytes, kind: str, name: Name) -> Tuple[int, int]:
+    """Return the pixels that an image claims, and how often its reader goes over them. Raises
+    InputError where it is truncated, or its header damaged.
+    """
+    if kind == "JPEG":
+        found = _jpeg(data)
+        pixels, work = found.pixels, found.scans
+        if not found.ended and pixels <= MOST_PIXELS and pixels * work <= MOST_WORK:
+            if not _all_pixels_are_there(data, found):
+                raise InputError(TRUNCATED % name)
+            _say_that_the_end_is_missing(name)
+        return pixels, work
+    if kind == "PNG":
+        pixels, bare = _png(data)
+        if not bare:
+            raise InputError(TRUNCATED % name)
+        return pixels, 1
+    try:
+        width, height = _opened(data, name).size
+    except Image.DecompressionBombError:
+        return MOST_PIXELS + 1, 1
+    return width * height, 1
+
+
+def read_image(path: Name) -> "mx.nd.NDArray":
     """Return the pixels of an image file as NDArray (H, W, 3), uint8 RGB, decoded as in the
     released code.
 
@@ -178,7 +209,7 @@ def read_image(path):
     return image_of(read_bytes(path), path)
 
 
-def image_of(data, name):
+def image_of(data: bytes, name: Name) -> "mx.nd.NDArray":
     """Return the pixels of the content of an image file, which was checked, as NDArray (H, W, 3),
     uint8 RGB.
 
@@ -197,7 +228,7 @@ def image_of(data, name):
     return mx.nd.array(pixels, mx.cpu(), np.uint8)
 
 
-def checked_bytes(path):
+def checked_bytes(path: Name) -> bytes:
     """Return the content of an image file that decodes without error. Raises InputError, naming the
     file, otherwise.
     """
@@ -206,7 +237,7 @@ def checked_bytes(path):
     return data
 
 
-def decode(data, name):
+def decode(data: bytes, name: Name) -> np.ndarray:
     """Return the pixels (H, W, 3), uint8 RGB, of the content of an image file, which was checked.
     Raises InputError where it is damaged.
     """
@@ -220,7 +251,7 @@ def decode(data, name):
     return pixels
 
 
-def _rgb(image):
+def _rgb(image: Image.Image) -> np.ndarray:
     """Return levels (H, W, 3) or (H, W, 1), uint8, of a picture of Pillow's."""
     if image.mode == "CMYK":
         # (H, W, 4), as JPEG files have it
@@ -246,11 +277,8 @@ def rgb_of(image: Image.Image) -> np.ndarray:
         ) from None
     if image.mode not in EIGHT_BITS + SIXTEEN_BITS or not image.width or not image.height:
         raise InputError(
-            (
-                "the PIL image is {:d} x {:d} of the mode {}, and its levels are unknown: "
-                "convert it "
-                "to RGB"
-            ).format(*image.size, image.mode)
+            f"the PIL image is {image.width:d} x {image.height:d} of the mode {image.mode}, and "
+            "its levels are unknown: convert it to RGB"
         )
     return np.ascontiguousarray(
         np.broadcast_to(_rgb(_opaque(image.copy())), (image.height, image.width, 3)).astype(
@@ -259,17 +287,17 @@ def rgb_of(image: Image.Image) -> np.ndarray:
     )
 
 
-def _opaque(image):
+def _opaque(image: Image.Image) -> Image.Image:
     # of a palette or one colour: Pillow would warn of it, or make a channel of it
     image.info.pop("transparency", None)
     return image
 
 
-def _opened(data, name):
+def _opened(data: bytes, name: Name) -> Image.Image:
     """Return a picture of Pillow's whose header was read. Raises InputError, and
     Image.DecompressionBombError.
     """
-    kind = format_of(data[:FIRST_BYTES])
+    kind = format_of(data[:FIRST_BYTES]) or ""
     reader = READERS.get(kind) or _plugin(kind)
     if not reader:
         raise InputError(
@@ -288,7 +316,7 @@ def _opened(data, name):
         raise _damaged(kind, name, error) from None
 
 
-def _loaded(data, name):
+def _loaded(data: bytes, name: Name) -> Image.Image:
     """Return a picture of Pillow's with its pixels, in a mode that `_rgb` converts. Raises
     InputError.
     """
@@ -311,7 +339,7 @@ def _loaded(data, name):
     return _opaque(image)
 
 
-def _damaged(kind, name, error):
+def _damaged(kind: Optional[str], name: Name, error: Exception) -> InputError:
     if "truncated" in str(error):
         return InputError(TRUNCATED % name)
     if kind in ("JPEG", "PNG"):
@@ -323,7 +351,7 @@ def _damaged(kind, name, error):
 
 
 @lru_cache(maxsize=None)
-def _plugin(kind):
+def _plugin(kind: str) -> Optional[Reader]:
     """Return the class that opens a format which not every Pillow reads, or None."""
     for module, reader in PLUGINS[kind][0]:
         try:
@@ -353,16 +381,18 @@ class _Jpeg(NamedTuple):
     restarts: int
 
     @property
-    def smoothed(self):
+    def smoothed(self) -> bool:
         widest, highest = (max(sides) for sides in zip((1, 1), *self.sampling.values()))
         return any(self.missing.values()) or (widest, highest) in [
             (across, 2 * down) for across, down in self.sampling.values()
         ]
 
 
-def _jpeg(data):
+def _jpeg(data: bytes) -> _Jpeg:
     position = pixels = scans = last_scan = 0
-    missing, sampling, progressive = {}, {}, False
+    missing: Dict[int, Set[int]] = {}
+    sampling: Dict[int, Tuple[int, int]] = {}
+    progressive = False
     while True:
         marker = JPEG_MARKER.search(data, position)
         kind = marker and data[marker.end() - 1]
@@ -401,7 +431,7 @@ def _jpeg(data):
                     )
 
 
-def _all_pixels_are_there(data, found):
+def _all_pixels_are_there(data: bytes, found: _Jpeg) -> bool:
     """Tell whether a JPEG lacks nothing but its end marker: then its pixels are the same whatever
     comes behind what there is.
 
@@ -425,20 +455,14 @@ def _all_pixels_are_there(data, found):
 
 
 @lru_cache(maxsize=4096)
-def _say_that_the_end_is_missing(name):
-    print(
-        (
-            f"warning: image {name} has no end marker, but all its pixels, and is read: to mend "
-            "it, "
-            "save it anew"
-        ),
-        file=sys.stderr,
-        flush=True,
+def _say_that_the_end_is_missing(name: Name) -> None:
+    warn(
+        f"image {name} has no end marker, but all its pixels, and is read: to mend it, save it anew"
     )
 
 
-def _png(data):
-    """Return the pixels that a PNG claims, and the PNG without what is no part of its image; None
+def _png(data: bytes) -> Tuple[int, bytes]:
+    """Return the pixels that a PNG claims, and the PNG without what is no part of its image; empty
     where it is truncated.
 
     What is left out are metadata, which libpng warns of, other frames, and transparency.
@@ -451,5 +475,5 @@ def _png(data):
         if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
             kept.append(data[start:position])
         if kind == b"IEND":
-            return pixels, b"".join(kept) if position <= len(data) else None
-    return pixels, None
+            return pixels, b"".join(kept) if position <= len(data) else b""
+    return pixels, b""

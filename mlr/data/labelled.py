@@ -4,11 +4,15 @@ import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from pathlib import Path
+from typing import Iterable, List, Sequence, Tuple, Union
 
+import mxnet as mx
 from mxnet import gluon
 from tqdm import tqdm
 
 from mlr.data.images import checked_bytes, read_image
+from mlr.data.walk import LeftOut
 from mlr.runtime.cpu import usable_cores
 
 
@@ -19,27 +23,37 @@ class LabelledImages(gluon.data.Dataset):
     Attributes: `source`, where they come from, for messages; `classes`, names in label order;
     `paths` and `labels`, one an image; `names`, which tell the images apart within the data set;
     `counts`, images per class; `left_out`, a `mlr.data.walk.LeftOut` for each file that is no image
-    of it; `whole`, the split that this is a part of, or itself, and `rows`, its images' numbers
-    there.
+    of it; `whole`, the split that this is a part of, or itself, and `indices`, its images'
+    numbers there.
     """
 
-    def __init__(self, source, classes, paths, labels, names, left_out=()):
+    def __init__(
+        self,
+        source: Union[str, Path],
+        classes: Iterable[str],
+        paths: List[Path],
+        labels: List[int],
+        names: List[str],
+        left_out: Iterable[LeftOut] = (),
+    ) -> None:
         self.source, self.classes, self.left_out = str(source), list(classes), list(left_out)
         self.paths, self.labels, self.names = paths, labels, names
         images = Counter(labels)
         self.counts = [images[label] for label in range(len(self.classes))]
-        self.whole, self.rows = self, range(len(paths))
+        self.whole: LabelledImages = self
+        self.indices: Sequence[int] = range(len(paths))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Tuple[mx.nd.NDArray, int]:
         return read_image(self.paths[index]), self.labels[index]
 
     @cached_property
-    def digests(self):
-        """The SHA-256 of each image's file. Raises InputError for the first that is empty,
-        truncated or damaged.
+    def digests(self) -> List[str]:
+        """The SHA-256 of each image's file.
+
+        Raises InputError for the first that is empty, truncated or damaged.
         """
         with ThreadPoolExecutor(usable_cores()) as workers:
             return list(
@@ -53,9 +67,10 @@ class LabelledImages(gluon.data.Dataset):
                 )
             )
 
-    def checked_sha256(self, index):
-        """Return the SHA-256 of an image's file. Raises InputError where it is empty, truncated or
-        damaged.
+    def checked_sha256(self, index: int) -> str:
+        """Return the SHA-256 of an image's file.
+
+        Raises InputError where it is empty, truncated or damaged.
         """
         return hashlib.sha256(checked_bytes(self.paths[index])).hexdigest()
 
@@ -63,13 +78,12 @@ class LabelledImages(gluon.data.Dataset):
 class Subset(LabelledImages):
     """Some images of a split, by their numbers."""
 
-    def __init__(self, split, kept):
+    def __init__(self, split: LabelledImages, kept: Sequence[int]) -> None:
         super().__init__(
             split.source,
             split.classes,
-            *(
-                [values[index] for index in kept]
-                for values in (split.paths, split.labels, split.names)
-            ),
+            [split.paths[index] for index in kept],
+            [split.labels[index] for index in kept],
+            [split.names[index] for index in kept],
         )
-        self.whole, self.rows = split.whole, [split.rows[index] for index in kept]
+        self.whole, self.indices = split.whole, [split.indices[index] for index in kept]

@@ -7,7 +7,7 @@ import os
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 from mlr.data.emotions import sentiment_of
 from mlr.data.walk import HIDDEN, LeftOut, is_hidden, walk
@@ -17,8 +17,9 @@ TWO_LABELS = "two labels for one image"
 
 
 class Row(NamedTuple):
-    """An image and what its data set says of it. path: below the root, with forward slashes. split:
-    "" where it says nothing.
+    """An image and what its data set says of it, "" where it says nothing.
+
+    path: below the root, with forward slashes.
     """
 
     path: str
@@ -28,26 +29,36 @@ class Row(NamedTuple):
 
 
 class Listing:
-    """The images of a data set as its label files or folders list them. Attributes: `rows`, and
-    `left_out` with the reasons.
+    """The images of a data set as its label files or folders list them.
+
+    Attributes: `root`, its folder; `rows`; `left_out`, with the reasons.
     """
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._real_root = os.path.realpath(root)
         self._real_folder = lru_cache(maxsize=4096)(os.path.realpath)
-        self._rows, self.left_out = {}, []
+        self.left_out: List[LeftOut] = []
+        self._rows: Dict[str, Optional[Row]] = {}
 
     @property
-    def rows(self):
+    def rows(self) -> List[Row]:
+        """The images that are there and have one label, in the order in which they were added."""
         return [row for row in self._rows.values() if row]
 
-    def add(self, path, emotion="", sentiment=None, split="", listed=None):
-        """Add an image, unless it is not there; listed: the row of a label file that names it, for
-        left_out.csv.
+    def add(
+        self,
+        path: str,
+        emotion: str = "",
+        sentiment: Optional[str] = None,
+        split: str = "",
+        listed: Optional[str] = None,
+    ) -> None:
+        """Add an image, or leave it out where it is not there.
 
-        sentiment: by default that of the emotion. Label files come from others: an image that one
-        names must lie inside of the root.
+        sentiment: by default that of the emotion. listed: the row of a label file that names it,
+        for left_out.csv. Label files come from others: an image that one names must lie inside of
+        the root.
         """
         fault = self._fault(path, listed is not None)
         row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
@@ -64,28 +75,29 @@ class Listing:
             self.leave_out(listed, TWO_LABELS)
             self._rows[path] = None
 
-    def leave_out(self, what, reason):
+    def leave_out(self, what: str, reason: str) -> None:
+        """Leave out a path or a row of a label file."""
         self.left_out.append(LeftOut(what, reason))
 
-    def walk(self, folder=None, used=()):
-        """Return the paths below the root of the images in and below a folder, by default the root,
-        and leave out what else is there.
+    def walk(self, folder: Optional[Path] = None, used: Sequence[Path] = ()) -> List[str]:
+        """Return the paths below the root of the images in and below a folder, by default the root.
 
-        used: files there that the data set needs, as its label file.
+        What else is there is left out. used: files that the data set needs, as its label file.
         """
         images, left_out = walk(folder or self.root)
         self.leave_out_all(row for row in left_out if Path(row.what) not in used)
         return [self.below(path) for path in images]
 
-    def below(self, path):
+    def below(self, path: Union[str, Path]) -> str:
         """Return a path below the root as it stands in a manifest."""
         return Path(path).relative_to(self.root).as_posix()
 
-    def leave_out_all(self, left_out):
+    def leave_out_all(self, left_out: Iterable[LeftOut]) -> None:
         """Take what a walk left out."""
         self.left_out += [LeftOut(self.below(what), reason) for what, reason in left_out]
 
-    def _fault(self, path, inside):
+    def _fault(self, path: str, inside: bool) -> str:
+        """Return why an image is left out, "" for none. inside: it must lie in the root."""
         if "\0" in path or os.path.isabs(path) or ".." in Path(path).parts:
             return "its path leaves the root"
         file = self.root / path
@@ -102,12 +114,11 @@ class Listing:
         return ""
 
 
-def text_lines(path):
-    """Yield the lines of a text file that are not blank; of any line ends, with or without a byte
-    order mark, in UTF-8.
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file that are not blank.
 
-    Bytes that are no UTF-8 stay as Python has them in file names. Raises InputError where it can't
-    be read.
+    It may have any line ends, and a byte order mark. Bytes that are no UTF-8 stay as Python has
+    them in file names. Raises InputError where it can't be read.
     """
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -120,12 +131,12 @@ def text_lines(path):
         raise InputError(f"can't read {path}: {error.strerror}") from None
 
 
-def csv_rows(path, **dialect):
-    """Yield the rows of a CSV file, its fields stripped. Raises InputError where it can't be read
-    as one.
+def csv_rows(path: Path, **dialect: Any) -> Iterator[List[str]]:
+    """Yield the rows of a CSV file, its fields stripped.
 
     Fields are separated by commas or, where the first line has none, by tabs or semicolons, as
-    spreadsheets write them.
+    spreadsheets write them; `dialect`, of csv.reader, says otherwise. Raises InputError where it
+    can't be read as one.
     """
     lines = text_lines(path)
     first = next(lines, "")

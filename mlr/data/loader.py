@@ -2,12 +2,18 @@
 
 import ctypes
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 from mxnet.base import _LIB, check_call
+
+from mlr.data.pixels import CachedImages
+
+Batch = Tuple[mx.nd.NDArray, mx.nd.NDArray]
+Finish = Callable[[np.ndarray, np.random.RandomState, np.ndarray], None]
 
 AHEAD = 2  # batches made while the network is at another
 
@@ -19,27 +25,29 @@ class Batches:
     To iterate is to begin an epoch at its first batch.
     """
 
-    def __init__(self, images, batch_size, shuffle=False, part=None):
+    def __init__(
+        self,
+        images: Any,
+        batch_size: int,
+        shuffle: bool = False,
+        part: Optional[Callable[[int], slice]] = None,
+    ) -> None:
         """images: a `mlr.data.labelled.LabelledImages` or what stands for one. shuffle: in a new
         order in each epoch.
 
         part: number of images in a batch -> slice of it that this process makes,
         `mlr.training.distributed.Workers.part`; where it is empty, the batch's first image is made.
         """
-        self._images, self._batch_size, self._shuffle, self._part = (
-            images,
-            batch_size,
-            shuffle,
-            part or slice,
-        )
+        self._images, self._batch_size, self._shuffle = images, batch_size, shuffle
+        self._part: Callable[[int], slice] = part or slice
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-len(self._images) // self._batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         return self.epoch()
 
-    def epoch(self, first=0):
+    def epoch(self, first: int = 0) -> Iterator[Batch]:
         """Begin an epoch, and return an iterator over its batches from number `first` on.
 
         All that its order depends on is NumPy's global generator, now.
@@ -51,22 +59,22 @@ class Batches:
         ]
         return self._made(range(first, len(self)))
 
-    def size(self, number):
+    def size(self, number: int) -> int:
         """Return the number of images in a batch, over all processes."""
         return min(self._batch_size, len(self._images) - number * self._batch_size)
 
-    def names(self, number):
+    def names(self, number: int) -> List[str]:
         """Return the names of the images in a batch of the epoch that was begun last, over all
         processes.
         """
         return [self._images.names[index] for index in self._chosen[number]]
 
-    def _places(self, number):
+    def _places(self, number: int) -> range:
         """Return the places in a batch of what this process makes of it, a range."""
         places = range(self.size(number))
         return places[self._part(len(places))] or places[:1]
 
-    def _made(self, numbers):
+    def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
         """Return an iterator over the batches of these numbers."""
         raise NotImplementedError
 
@@ -76,10 +84,17 @@ class GluonBatches(Batches):
     for, as in the released code.
     """
 
-    def __init__(self, images, transform, batch_size, shuffle=False, part=None):
+    def __init__(
+        self,
+        images: Any,
+        transform: Callable[[mx.nd.NDArray], mx.nd.NDArray],
+        batch_size: int,
+        shuffle: bool = False,
+        part: Optional[Callable[[int], slice]] = None,
+    ) -> None:
         super().__init__(images, batch_size, shuffle, part)
 
-        def transformed(image):
+        def transformed(image: mx.nd.NDArray) -> mx.nd.NDArray:
             result = transform(image)
             # or MXNet would keep the images of a batch, as large as they are, until it comes to
             # them
@@ -88,7 +103,7 @@ class GluonBatches(Batches):
 
         self._transformed = images.transform_first(transformed)
 
-    def _made(self, numbers):
+    def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
         return iter(
             gluon.data.DataLoader(
                 self._transformed,
@@ -109,22 +124,32 @@ class CachedBatches(Batches):
     epoch begins, on the batch's number and the image's place in it, and on nothing else.
     """
 
-    def __init__(self, images, finish, size, batch_size, shuffle=False, part=None):
+    def __init__(
+        self,
+        images: CachedImages,
+        finish: Finish,
+        size: int,
+        batch_size: int,
+        shuffle: bool = False,
+        part: Optional[Callable[[int], slice]] = None,
+    ) -> None:
         super().__init__(images, batch_size, shuffle, part)
         self._finish, self._size = finish, size
         self._labels = np.array(images.labels, dtype=np.int64)
 
-    def _made(self, numbers):
+    def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
         return self._in_the_background(
             numbers, self._chosen, np.random.randint(2**32, dtype=np.uint32)
         )
 
-    def _in_the_background(self, numbers, chosen, seed):
-        made = deque()
+    def _in_the_background(
+        self, numbers: Iterable[int], chosen: List[np.ndarray], seed: int
+    ) -> Iterator[Batch]:
+        made: Deque[Tuple[Future[None], mx.nd.NDArray, np.ndarray]] = deque()
         with ThreadPoolExecutor(1) as worker:
             for number in numbers:
                 places = self._places(number)
-                rows, seeds = (
+                indices, seeds = (
                     chosen[number][places.start : places.stop],
                     np.random.RandomState([seed, number]).randint(
                         2**32, size=self.size(number), dtype=np.uint32
@@ -132,26 +157,26 @@ class CachedBatches(Batches):
                 )
                 # MXNet 1.5.1 is not safe in a thread beside the one that trains: the worker knows
                 # NumPy alone.
-                images = mx.nd.empty((len(rows), 3, self._size, self._size))
-                filled = worker.submit(self._fill, _memory(images), rows, seeds)
-                made.append((filled, images, rows))
+                images = mx.nd.empty((len(indices), 3, self._size, self._size))
+                filled = worker.submit(self._fill, _memory(images), indices, seeds)
+                made.append((filled, images, indices))
                 if len(made) > AHEAD:
                     yield self._batch(*made.popleft())
             while made:
                 yield self._batch(*made.popleft())
 
-    def _fill(self, images, rows, seeds):
+    def _fill(self, images: np.ndarray, indices: np.ndarray, seeds: np.ndarray) -> None:
         pixels, rng = self._images.pixels(), np.random.RandomState(0)
-        for row, image, seed in zip(rows, images, seeds):
+        for index, image, seed in zip(indices, images, seeds):
             rng.seed(seed)
-            self._finish(self._images.checked(pixels, row), rng, image)
+            self._finish(self._images.checked(pixels, index), rng, image)
 
-    def _batch(self, filled, images, rows):
+    def _batch(self, filled: "Future[None]", images: mx.nd.NDArray, indices: np.ndarray) -> Batch:
         filled.result()
-        return images, mx.nd.array(self._labels[rows], dtype=np.int64)
+        return images, mx.nd.array(self._labels[indices], dtype=np.int64)
 
 
-def _memory(array):
+def _memory(array: mx.nd.NDArray) -> np.ndarray:
     """Return the memory of a float32 NDArray that nothing has been written to, as a NumPy array,
     valid as long as the NDArray is.
 

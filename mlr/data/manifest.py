@@ -1,5 +1,6 @@
-"""A prepared data set: which images of somebody's folder make which split. The images themselves
-stay where they are.
+"""A prepared data set: which images of somebody's folder make which split.
+
+The images themselves stay where they are.
 
 manifest.csv     a line an image: path below the root, emotion, sentiment, split or fold, width,
                  height (pixels), sha256
@@ -12,22 +13,22 @@ import io
 import json
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
 
 from mlr.data.emotions import SENTIMENTS
-from mlr.data.partition import FIVE_FOLDS
 from mlr.data.walk import LeftOut
 from mlr.errors import InputError
 from mlr.runtime.files import write_file
 
 SPLITS = ("train", "valid", "test")
+FOLDS = ("1", "2", "3", "4", "5")
 MANIFEST, LEFT_OUT, DESCRIPTION = "manifest.csv", "left_out.csv", "prepared.json"
 
 
 class Entry(NamedTuple):
-    """A line of manifest.csv. path: below the root, with forward slashes. emotion and sentiment: ""
-    where there is none.
+    """A line of manifest.csv.
 
+    path: below the root, with forward slashes. emotion and sentiment: "" where there is none.
     split: train, valid or test, or the number of a fold from 1 up.
     """
 
@@ -35,45 +36,41 @@ class Entry(NamedTuple):
     emotion: str
     sentiment: str
     split: str
-    width: int
-    height: int
+    width: Union[int, str]  # text, as read
+    height: Union[int, str]
     sha256: str
 
 
-def write_prepared(folder, description, entries, left_out):
-    """Write a prepared data set. description: a dict for prepared.json, to which the counts are
-    added.
-    """
+def write_prepared(
+    folder: Union[str, Path],
+    description: Mapping[str, Any],
+    entries: Sequence[Entry],
+    left_out: Sequence[LeftOut],
+) -> None:
+    """Write a prepared data set. description: for prepared.json, to which the counts are added."""
     folder = Path(folder)
-    counts = {}
+    counts: Dict[str, Counter] = {}
     for entry in entries:
         counts.setdefault(entry.split, Counter())[entry.emotion or entry.sentiment] += 1
-    write_file(folder / LEFT_OUT, _csv(LeftOut, left_out))
-    write_file(
-        folder / DESCRIPTION,
-        json.dumps(
-            {**description, "counts": counts, "left_out": Counter(row.reason for row in left_out)},
-            indent=2,
-            sort_keys=True,
-        )
-        + "\n",
-    )
-    write_file(folder / MANIFEST, _csv(Entry, entries))
+    write_file(folder / LEFT_OUT, _csv(LeftOut._fields, left_out))
+    reasons = Counter(row.reason for row in left_out)
+    described = {**description, "counts": counts, "left_out": reasons}
+    write_file(folder / DESCRIPTION, json.dumps(described, indent=2, sort_keys=True) + "\n")
+    write_file(folder / MANIFEST, _csv(Entry._fields, entries))
 
 
-def folds_of(folder):
-    """Return the numbers of the folds of a prepared data set, [] where it has splits instead, or is
-    an image folder.
+def folds_of(folder: Union[str, Path]) -> List[int]:
+    """Return the numbers of the folds of a prepared data set.
+
+    [] where it has splits instead, or is an image folder.
     """
     path = Path(folder) / MANIFEST
-    return (
-        sorted({int(entry.split) for entry in read_entries(path) if entry.split not in SPLITS})
-        if path.is_file()
-        else []
-    )
+    if not path.is_file():
+        return []
+    return sorted({int(entry.split) for entry in read_entries(path) if entry.split not in SPLITS})
 
 
-def read_entries(path):
+def read_entries(path: Path) -> List[Entry]:
     """Return the lines of a manifest. Raises InputError where it is none, or is damaged."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -81,24 +78,27 @@ def read_entries(path):
         if tuple(rows[0]) != Entry._fields:
             raise ValueError
         entries = [Entry(*row) for row in rows[1:]]
-        for entry in entries:
-            parts = PurePosixPath(entry.path)
-            if (
-                parts.is_absolute()
-                or ".." in parts.parts
-                or "\0" in entry.path
-                or entry.sentiment not in ("", *SENTIMENTS)
-                or not (entry.split in SPLITS or entry.split in FIVE_FOLDS)
-            ):
-                raise ValueError
-        if not entries or len({entry.split in SPLITS for entry in entries}) > 1:
+        if not entries or not all(map(_holds, entries)):
+            raise ValueError
+        if len({entry.split in SPLITS for entry in entries}) > 1:
             raise ValueError
     except (IndexError, TypeError, ValueError, csv.Error):
         raise InputError(f"{path} is damaged: prepare the data set again") from None
     return entries
 
 
-def _csv(kind, rows):
+def _holds(entry: Entry) -> bool:
+    path = PurePosixPath(entry.path)
+    return (
+        not path.is_absolute()
+        and ".." not in path.parts
+        and "\0" not in entry.path
+        and entry.sentiment in ("", *SENTIMENTS)
+        and entry.split in (*SPLITS, *FOLDS)
+    )
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([kind._fields, *rows])
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     return text.getvalue().encode("utf-8", "surrogateescape")

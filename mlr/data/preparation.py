@@ -4,86 +4,84 @@ the rest split.
 
 from collections import Counter
 from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from mlr.data.examine import examine_all
-from mlr.data.manifest import Entry, LeftOut, write_prepared
+from mlr.data.examine import Examined, examine_images
+from mlr.data.listing import Listing, Row
+from mlr.data.manifest import Entry, write_prepared
 from mlr.data.partition import released_partition, stratified_partition
-from mlr.data.walk import BESIDE
+from mlr.data.walk import BESIDE, LeftOut
 from mlr.errors import InputError
 
 JOURNAL = "examined.csv"  # in the folder to write, as long as it is not finished
-# rows that share one picture, from which on it is a placeholder, as for a banned photo
+# rows that share one image, from which on it is a placeholder, as for a banned photo
 PLACEHOLDER_ROWS = 5
-STRICTNESS = ("test", "valid", "train")
+COPIES_STAY_IN = ("test", "valid", "train")  # the first of these that has one
+NAMED_BY_STRICT = 10
+
+Images = List[Tuple[Row, Examined]]
 
 
-def prepare_images(listing, out, shares, rule, seed, strict, description):
-    """Examine the images of a Listing and write the prepared data set; return its entries and what
-    was left out.
+class SplitRule(NamedTuple):
+    """How images are split that have no lists of their own.
 
-    out: a folder that is not there yet, or holds the journal of an interrupted preparation. shares,
-    rule, seed: of the split, where the rows have none of their own. strict: raise InputError where
-    anything is left out. description: for prepared.json.
+    released: by the rule of the released code, which draws nothing; else drawn by `seed`, the
+    `fractions`, {split or fold: fraction}, of each class.
+    """
+
+    fractions: Mapping[str, float]
+    released: bool = False
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What prepared.json and --rule call it."""
+        return "released" if self.released else "stratified"
+
+
+def prepare_images(
+    listing: Listing, out: Path, rule: SplitRule, description: Dict[str, Any], strict: bool = False
+) -> Tuple[List[Entry], List[LeftOut]]:
+    """Examine the images of a Listing and write the prepared data set.
+
+    Return its entries, and what was left out. out: a folder that is not there yet, or holds the
+    journal of an interrupted preparation. description: for prepared.json. strict: raise InputError
+    where anything is left out. Raises InputError, too, where no image can be used, or all are of
+    one class.
     """
     rows, left_out = listing.rows, listing.left_out
     refuse_one_class(rows, listing.root)
     out.mkdir(parents=True, exist_ok=True)
     journal = out / JOURNAL
-    images = list(zip(rows, examine_all(listing.root, [row.path for row in rows], journal)))
-    left_out += [
-        LeftOut(row.path, "unreadable: " + image.fault) for row, image in images if image.fault
-    ]
-    images = _without_placeholders(
-        [(row, image) for row, image in images if not image.fault], left_out
-    )
+    found = examine_images(listing.root, [row.path for row in rows], journal)
+    images = _without_placeholders(_without_unreadable(zip(rows, found), left_out), left_out)
     own_lists = any(row.split for row, _ in images)
     if own_lists:
         images = _without_copies_across_splits(images, left_out)
-        splits = [row.split for row, _ in images]
-    elif rule == "released":
-        splits = released_partition([row.emotion for row, _ in images])
-    else:
-        splits = stratified_partition(
-            [row.emotion or row.sentiment for row, _ in images],
-            seed,
-            shares,
-            [image.thumbnail for _, image in images],
-        )
     if not images:
         raise InputError(
-            "none of the {:d} images below {} can be used, the first: {}: {}".format(
-                len(rows), listing.root, *left_out[0]
-            )
+            f"none of the {len(rows)} images below {listing.root} can be used, the first: "
+            f"{left_out[0].what}: {left_out[0].reason}"
         )
+    splits = [row.split for row, _ in images] if own_lists else _split(images, rule)
     refuse_one_class([row for row, _ in images], listing.root)
-    missed = [row for row in left_out if row.reason not in BESIDE]
-    if strict and missed:
-        raise InputError(
-            "{:d} rows and files of {} would be left out, and --strict is given; the first:\n{}".format(
-                len(missed), listing.root, "\n".join("{}: {}".format(*row) for row in missed[:10])
-            )
-        )
+    if strict:
+        _refuse_left_out(left_out, listing.root)
     entries = [
         Entry(row.path, row.emotion, row.sentiment, split, image.width, image.height, image.sha256)
         for (row, image), split in zip(images, splits)
     ]
-    drawn = not own_lists and rule != "released"
-    write_prepared(
-        out,
-        {
-            **description,
-            "root": str(Path(listing.root).resolve()),
-            "seed": seed if drawn else None,
-            "split": "the data set's own lists" if own_lists else rule,
-        },
-        entries,
-        left_out,
-    )
+    made = {
+        "root": str(Path(listing.root).resolve()),
+        "seed": None if own_lists or rule.released else rule.seed,
+        "split": "the data set's own lists" if own_lists else rule.name,
+    }
+    write_prepared(out, {**description, **made}, entries, left_out)
     journal.unlink()
     return entries, left_out
 
 
-def refuse_one_class(rows, root):
+def refuse_one_class(rows: Sequence[Row], root: Path) -> None:
     """Raise InputError where all images have the same label."""
     labels = {row.emotion or row.sentiment for row in rows}
     if len(labels) == 1:
@@ -93,32 +91,55 @@ def refuse_one_class(rows, root):
         )
 
 
-def _without_placeholders(images, left_out):
-    shared = Counter(image.thumbnail for _, image in images)
+def _refuse_left_out(left_out: Iterable[LeftOut], root: Path) -> None:
+    missed = [row for row in left_out if row.reason not in BESIDE]
+    if missed:
+        first = "\n".join(f"{row.what}: {row.reason}" for row in missed[:NAMED_BY_STRICT])
+        raise InputError(
+            f"{len(missed)} rows and files of {root} would be left out, and --strict is given; "
+            f"the first:\n{first}"
+        )
+
+
+def _split(images: Images, rule: SplitRule) -> List[str]:
+    """Return the split of each image, near-duplicates in one."""
+    if rule.released:
+        return released_partition([row.emotion for row, _ in images])
+    labels = [row.emotion or row.sentiment for row, _ in images]
+    thumbnails = [image.thumbnail for _, image in images]
+    return stratified_partition(labels, rule.seed, rule.fractions, thumbnails)
+
+
+def _without_unreadable(images: Iterable[Tuple[Row, Examined]], left_out: List[LeftOut]) -> Images:
     kept = []
     for row, image in images:
-        if shared[image.thumbnail] < PLACEHOLDER_ROWS:
-            kept.append((row, image))
+        if image.fault:
+            left_out.append(LeftOut(row.path, f"unreadable: {image.fault}"))
         else:
-            left_out.append(
-                LeftOut(
-                    row.path, f"placeholder: {shared[image.thumbnail]:d} rows share this picture"
-                )
-            )
+            kept.append((row, image))
     return kept
 
 
-def _without_copies_across_splits(images, left_out):
-    """Leave out of train what is in valid or test, too, and of valid what is in test; folds in the
-    order of their numbers.
-    """
-
-    def place(row):
-        return STRICTNESS.index(row.split) if row.split in STRICTNESS else int(row.split)
-
-    first = {}
+def _without_placeholders(images: Images, left_out: List[LeftOut]) -> Images:
+    rows_with = Counter(image.thumbnail for _, image in images)
+    kept = []
     for row, image in images:
-        if image.thumbnail not in first or place(row) < place(first[image.thumbnail]):
+        count = rows_with[image.thumbnail]
+        if count < PLACEHOLDER_ROWS:
+            kept.append((row, image))
+        else:
+            left_out.append(LeftOut(row.path, f"placeholder: {count} rows share this picture"))
+    return kept
+
+
+def _without_copies_across_splits(images: Images, left_out: List[LeftOut]) -> Images:
+    """Leave out of train what is in valid or test, too, and of valid what is in test.
+
+    Of folds that with the lowest number keeps it.
+    """
+    first: Dict[str, Row] = {}
+    for row, image in images:
+        if image.thumbnail not in first or _place(row) < _place(first[image.thumbnail]):
             first[image.thumbnail] = row
     kept = []
     for row, image in images:
@@ -133,3 +154,7 @@ def _without_copies_across_splits(images, left_out):
                 )
             )
     return kept
+
+
+def _place(row: Row) -> int:
+    return COPIES_STAY_IN.index(row.split) if row.split in COPIES_STAY_IN else int(row.split)

@@ -2,27 +2,38 @@
 
 import hashlib
 from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mlr.data.emotions import SENTIMENTS
-from mlr.data.folder import read_folder, read_folders
+from mlr.data.folder import read_image_folder, read_image_folders
 from mlr.data.images import read_bytes
 from mlr.data.labelled import LabelledImages
-from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, folds_of, read_entries
+from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, Entry, folds_of, read_entries
 from mlr.errors import InputError, shown
 from mlr.formats.json import read_json
+
+Splits = Mapping[str, LabelledImages]  # by name, of train, valid and test those that there are
 
 
 class ManifestSplit(LabelledImages):
     """The images of one split of a prepared data set, in the order of the manifest."""
 
-    def __init__(self, source, root, classes, entries, labels):
+    def __init__(
+        self,
+        source: str,
+        root: Path,
+        classes: Sequence[str],
+        entries: Sequence[Entry],
+        labels: List[int],
+    ) -> None:
         names = [entry.path for entry in entries]
         super().__init__(source, classes, [root / name for name in names], labels, names)
         self._sha256 = [entry.sha256 for entry in entries]
 
-    def checked_sha256(self, index):
-        """Return the SHA-256 of an image's file. Raises InputError where it is not the one that was
-        decoded and listed.
+    def checked_sha256(self, index: int) -> str:
+        """Return the SHA-256 of an image's file.
+
+        Raises InputError where it is not the one that was decoded and listed.
         """
         digest = hashlib.sha256(read_bytes(self.paths[index])).hexdigest()
         if digest != self._sha256[index]:
@@ -33,23 +44,25 @@ class ManifestSplit(LabelledImages):
         return digest
 
 
-def read_splits(root, labels="emotion", fold=None):
-    """Return the splits of a data set, {name: LabelledImages}, of train, valid and test those that
-    it has.
+def read_splits(
+    root: Union[str, Path], labels: str = "emotion", fold: Optional[int] = None
+) -> Splits:
+    """Return the splits of a data set, be it an image folder or a prepared one.
 
     labels: "emotion" or "sentiment". fold: of a data set in folds, the one that is test. Raises
     InputError where it is none.
     """
     if (Path(root) / MANIFEST).is_file():
         return read_manifest(root, labels, fold)
-    if fold is not None:
+    if fold is not None and Path(root).is_dir():
         raise InputError(f"{root} is an image folder, which has no folds: leave out --fold")
-    return read_folders(root, labels)
+    return read_image_folders(root, labels)
 
 
-def read_manifest(folder, labels="emotion", fold=None):
-    """Return the splits of a prepared data set, {name: ManifestSplit}, of train, valid and test
-    those that it has.
+def read_manifest(
+    folder: Union[str, Path], labels: str = "emotion", fold: Optional[int] = None
+) -> Splits:
+    """Return the splits of a prepared data set.
 
     fold: of a data set in folds, the number of the one that is `test`, the others being `train`.
     Raises InputError where it is none, or is damaged, or doesn't have such folds or labels.
@@ -57,18 +70,7 @@ def read_manifest(folder, labels="emotion", fold=None):
     folder = Path(folder)
     path = folder / MANIFEST
     entries = read_entries(path)
-    try:
-        root = Path(read_json(folder / DESCRIPTION)["root"])
-        there = root.is_dir()
-    except (InputError, KeyError, TypeError, OSError):
-        raise InputError(
-            f"{folder / DESCRIPTION} is missing or damaged: prepare the data set again"
-        ) from None
-    if not there:
-        raise InputError(
-            f"the images of {folder} are gone, there is no folder {shown(str(root))}: "
-            "restore it, or prepare the data set again, from where they are now, for --data"
-        )
+    root = _root_of(folder)
     for entry in entries:
         if not getattr(entry, labels):
             raise InputError(
@@ -82,7 +84,7 @@ def read_manifest(folder, labels="emotion", fold=None):
         raise InputError(
             f"{folder} has no fold {fold:d}: it has {', '.join(map(str, folds_of(folder)))}"
         )
-    chosen = {}
+    chosen: Dict[str, List[Entry]] = {}
     for entry in entries:
         chosen.setdefault(_split_of(entry, fold, folder), []).append(entry)
     return {
@@ -98,9 +100,10 @@ def read_manifest(folder, labels="emotion", fold=None):
     }
 
 
-def read_training_splits(root, labels="emotion", fold=None):
-    """Return the splits of a data set, as `read_splits`, and the one that is looked at after each
-    epoch.
+def read_training_splits(
+    root: Union[str, Path], labels: str = "emotion", fold: Optional[int] = None
+) -> Tuple[Splits, str]:
+    """Return the splits of a data set, and the name of the one that is looked at after each epoch.
 
     That is valid; where there is none, test, as the released code has but one evaluation folder.
     Raises InputError where there is nothing to train on or to evaluate on, and where a class has no
@@ -129,26 +132,28 @@ def read_training_splits(root, labels="emotion", fold=None):
     return splits, "valid" if "valid" in splits else "test"
 
 
-def read_split(root, name, labels="emotion", fold=None):
+def read_split(
+    root: Union[str, Path], name: str, labels: str = "emotion", fold: Optional[int] = None
+) -> LabelledImages:
     """Return one split of a data set. Raises InputError where there is no such split."""
     if not (Path(root) / MANIFEST).is_file() and fold is None:
-        return read_folder(root, name, labels)
+        return read_image_folder(root, name, labels)
     splits = read_splits(root, labels, fold)
     if name not in splits:
         raise InputError(f"{Path(root) / MANIFEST} has no split {name}: it has {', '.join(splits)}")
     return splits[name]
 
 
-def manifest_sha256(root):
+def manifest_sha256(root: Union[str, Path]) -> Optional[str]:
     """Return the SHA-256 of a prepared data set's manifest, None for an image folder."""
     path = Path(root) / MANIFEST
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def fingerprint(splits):
+def fingerprint(splits: Splits) -> str:
     """Return the SHA-256 of the splits' file names and contents, having checked every image.
 
-    splits: {name: LabelledImages}. Raises InputError for the first image that is empty, truncated
+    Raises InputError for the first image that is empty, truncated
     or damaged: better now than after hours of training.
     """
     total = hashlib.sha256()
@@ -158,7 +163,24 @@ def fingerprint(splits):
     return total.hexdigest()
 
 
-def _split_of(entry, fold, folder):
+def _root_of(folder: Path) -> Path:
+    """Return where the images of a prepared data set are."""
+    try:
+        root = Path(read_json(folder / DESCRIPTION)["root"])
+        there = root.is_dir()
+    except (InputError, KeyError, TypeError, OSError):
+        raise InputError(
+            f"{folder / DESCRIPTION} is missing or damaged: prepare the data set again"
+        ) from None
+    if not there:
+        raise InputError(
+            f"the images of {folder} are gone, there is no folder {shown(str(root))}: "
+            "restore it, or prepare the data set again, from where they are now, for --data"
+        )
+    return root
+
+
+def _split_of(entry: Entry, fold: Optional[int], folder: Path) -> str:
     if entry.split in SPLITS:
         if fold is not None:
             raise InputError(

@@ -3,6 +3,7 @@ transforms.
 """
 
 from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
 
 import mxnet as mx
 import numpy as np
@@ -13,14 +14,19 @@ from mlr import paper
 from mlr.errors import InputError
 
 
-def caffe_resize(size):
+def caffe_resize(size: int) -> int:
     """Return the edge of the square, in pixels, to which Caffe's preset resizes first: 256 for 227,
     in proportion for other sizes.
     """
     return round(size * paper.CAFFE_RESIZE / paper.CAFFE_SIZE)
 
 
-def caffe_transform(size=paper.CAFFE_SIZE, resize=None, train=False, mean_image=None):
+def caffe_transform(
+    size: int = paper.CAFFE_SIZE,
+    resize: Optional[int] = None,
+    train: bool = False,
+    mean_image: Optional[Union[str, Path]] = None,
+) -> transforms.Compose:
     """Return Caffe's preset: (H, W, 3) uint8 RGB -> (3, size, size) float32 BGR, 0 to 255 less a
     mean.
 
@@ -28,9 +34,9 @@ def caffe_transform(size=paper.CAFFE_SIZE, resize=None, train=False, mean_image=
     other sizes), bilinear, its aspect ratio lost; then comes the central crop or, to train, a
     random one that is mirrored every other time. That the authors' images were resized bilinear,
     Caffe's own way, is inferred.
-    mean_image: a .npy file of ImageNet's mean image, (3, 256, 256) BGR, which the original
-    subtracts; resized like the image. Default: the mean of each channel. Raises InputError for a
-    file that holds no such image, or a resize below the size.
+    mean_image: a .npy file of ImageNet's mean image, (3, 256, 256) BGR, which the released
+    DeepSentiBank subtracts; resized like the image. Default: the mean of each channel. Raises
+    InputError for a file that holds no such image, or a resize below the size.
     """
     resize = caffe_resize(size) if resize is None else resize
     if resize < size:
@@ -56,7 +62,7 @@ def caffe_transform(size=paper.CAFFE_SIZE, resize=None, train=False, mean_image=
     )
 
 
-def _read_mean_image(path, resize):
+def _read_mean_image(path: Union[str, Path], resize: int) -> mx.nd.NDArray:
     """Return a mean image (resize, resize, 3) BGR, an NDArray."""
     shape = (3, paper.CAFFE_RESIZE, paper.CAFFE_RESIZE)
     if not Path(path).is_file():
@@ -82,7 +88,7 @@ def _read_mean_image(path, resize):
     return mx.image.imresize(mx.nd.array(mean.transpose(1, 2, 0), dtype="float32"), resize, resize)
 
 
-def _described(loaded):
+def _described(loaded: Any) -> str:
     return (
         f"{loaded.dtype} of shape {loaded.shape}"
         if isinstance(loaded, np.ndarray)
@@ -94,19 +100,21 @@ def _described(loaded):
 AUGMENTATIONS = {"released": (paper.CROP_AREA, paper.COLOR_JITTER), "gentle": ((0.75, 1.0), 0.1)}
 
 
-def training_resize(size=paper.IMAGE_SIZE):
+def training_resize(size: int = paper.IMAGE_SIZE) -> int:
     """Return the edge of the square, in pixels, to which the preset for training resizes first,
     before anything random.
     """
     return round(size * paper.RESIZE / paper.IMAGE_SIZE)
 
 
-def training_transform(size=paper.IMAGE_SIZE, augmentation="released"):
+def training_transform(
+    size: int = paper.IMAGE_SIZE, augmentation: str = "released"
+) -> transforms.Compose:
     """Return the preset for training: (H, W, 3) uint8 RGB -> (3, size, size) float32, random.
 
     The aspect ratio of the image is not kept. For another size than the released 224 the first
     resize is scaled with it.
-    augmentation: "released"; "gentle", which crops less and changes colours less: for pictures
+    augmentation: "released"; "gentle", which crops less and changes colours less: for images
     whose line width and colour are what matters; or "crop", a square anywhere in the image,
     mirrored or not, as Caffe does it.
     """
@@ -132,7 +140,7 @@ def training_transform(size=paper.IMAGE_SIZE, augmentation="released"):
     )
 
 
-def evaluation_transform(size=paper.IMAGE_SIZE):
+def evaluation_transform(size: int = paper.IMAGE_SIZE) -> transforms.Compose:
     """Return the preset for evaluation and prediction: (H, W, 3) uint8 RGB -> (3, size, size)
     float32.
 
@@ -146,14 +154,14 @@ def evaluation_transform(size=paper.IMAGE_SIZE):
     )
 
 
-def random_crop(size):
+def random_crop(size: int) -> nn.Lambda:
     """Return the transform that takes a square of `size` pixels anywhere in an image, (H, W, C) ->
     (size, size, C).
     """
     return nn.Lambda(lambda image: mx.image.random_crop(image, (size, size))[0])
 
 
-def normalized(images):
+def normalized(images: mx.nd.NDArray) -> mx.nd.NDArray:
     """Return images (N, S, S, 3), uint8 RGB, as the network takes them, (N, 3, S, S) float32: the
     end of both presets.
     """
@@ -162,7 +170,7 @@ def normalized(images):
     return images
 
 
-def to_pixels(image):
+def to_pixels(image: mx.nd.NDArray) -> mx.nd.NDArray:
     """Return an image as the network sees it, (3, S, S), to be looked at: (S, S, 3), RGB, 0 to
     1.
     """
@@ -171,11 +179,11 @@ def to_pixels(image):
     ).clip(0, 1)
 
 
-def _to_network():
+def _to_network() -> List[Any]:
     return [transforms.ToTensor(), transforms.Normalize(paper.PIXEL_MEAN, paper.PIXEL_STD)]
 
 
-def preprocessing(image_size):
+def preprocessing(image_size: int) -> Dict[str, Any]:
     """Return, for config.json, what an image goes through before the network."""
     return {
         "image_size": image_size,

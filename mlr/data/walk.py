@@ -6,10 +6,11 @@ once, and a link to a folder that holds the walked one is not followed, so that 
 
 import os
 from pathlib import Path
-from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from mlr.data.formats import format_of_file
 from mlr.errors import InputError
+from mlr.runtime.output import in_a_line
 
 # A file of such a name is taken for an image whatever is in it, so that a damaged one is refused
 # by its name.
@@ -132,7 +133,8 @@ def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
     be read.
     """
     images, left_out, real_root, seen = [], [], os.path.realpath(folder), set()
-    folders, links = [Path(folder)], []
+    folders = [Path(folder)]
+    links: List[Path] = []
     while folders or links:
         # Links at last, so that what is found without them has its own name.
         here = folders.pop() if folders else links.pop(0)
@@ -174,12 +176,12 @@ def is_hidden(name: str) -> bool:
 
 def by_kind(left_out: Iterable[LeftOut]) -> List[str]:
     """Return for each kind of what was left out its number and an example, most frequent first."""
-    kinds = {}
+    kinds: Dict[str, List[str]] = {}
     for row in left_out:
         kinds.setdefault(row.reason.partition(":")[0], []).append(row.what)
     return [
         f"{len(found)} {kind if len(found) == 1 else SEVERAL.get(kind, kind)}, "
-        f"such as {found[0][:LONGEST_EXAMPLE]}"
+        f"such as {in_a_line(found[0][:LONGEST_EXAMPLE])}"
         for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
     ]
 
@@ -189,7 +191,7 @@ def words_on(left_out: Sequence[LeftOut]) -> str:
     return "left out: " + "; ".join(by_kind(left_out)) if left_out else ""
 
 
-def _entries(folder):
+def _entries(folder: Path) -> "List[os.DirEntry[str]]":
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
@@ -200,7 +202,7 @@ def _entries(folder):
         ) from None
 
 
-def _fault(entry):
+def _fault(entry: "os.DirEntry[str]") -> str:
     """Return why a file is no image, "" for one.
 
     A link with an image's name that leads nowhere passes, as its reader names it.
@@ -220,7 +222,7 @@ def _fault(entry):
         return UNREADABLE
 
 
-def _is(kind):
+def _is(kind: Callable[[], bool]) -> bool:
     """kind: is_dir or is_file of an os.DirEntry; both fail for circular links."""
     try:
         return kind()
@@ -228,5 +230,5 @@ def _is(kind):
         return False
 
 
-def _files_first(path):
+def _files_first(path: Path) -> List[Tuple[int, str]]:
     return [(1, part) for part in path.parts[:-1]] + [(0, path.name)]

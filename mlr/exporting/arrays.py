@@ -2,7 +2,7 @@
 
 import io
 import json
-from pathlib import Path
+import os
 from typing import Any, Callable, Dict, List, Mapping, Union
 
 import mxnet as mx
@@ -40,7 +40,7 @@ def npz_of(net: gluon.HybridBlock, config: Mapping[str, Any], about: Mapping[str
 
 
 def network_of(
-    path: Union[str, Path],
+    path: Union[str, "os.PathLike[str]"],
     build: Callable[[Dict[str, Any]], gluon.HybridBlock],
     ctx: Union[None, mx.Context, List[mx.Context]] = None,
 ) -> gluon.HybridBlock:
@@ -66,7 +66,7 @@ def network_of(
     return net
 
 
-def _config_in(text: Any, path: Union[str, Path]) -> Dict[str, Any]:
+def _config_in(text: Any, path: Union[str, "os.PathLike[str]"]) -> Dict[str, Any]:
     """Return the config.json in a file, with a network small enough to be built by way of trial."""
     try:
         config = upgraded(json.loads(text.item()), path)

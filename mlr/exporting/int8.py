@@ -2,7 +2,7 @@
 channel and of maps by tensor.
 
 What was chosen, and on which images, is in the README. Maps are unsigned, weights signed, which
-processors with VNNI instructions multiply exactly; older ones (AVX2 alone) add pairs of products in
+CPUs with VNNI instructions multiply exactly; older ones (AVX2 alone) add pairs of products in
 16 bits, where large ones are cut off.
 """
 
@@ -10,7 +10,9 @@ import logging
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional
 
+import mxnet as mx
 import numpy as np
 import onnx
 import onnxruntime
@@ -18,7 +20,10 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from mlr.data.labelled import LabelledImages
 from mlr.exporting.onnx import IMAGES
+
+Transform = Callable[[mx.nd.NDArray], mx.nd.NDArray]
 
 IMAGES_TO_CALIBRATE = 256
 # a map's range is averaged over batches of it: narrower than that of all images, as rare extremes
@@ -30,15 +35,16 @@ OPERATORS = ("Conv", "Gemm", "MaxPool", "GlobalAveragePool", "Add", "Relu")
 class Reader(CalibrationDataReader):
     """Hands out images (N, 3, S, S) in batches of about the same size."""
 
-    def __init__(self, images):
+    def __init__(self, images: np.ndarray) -> None:
         self._batches = iter(np.array_split(images, -(-len(images) // BATCH)))
 
-    def get_next(self):
+    def get_next(self) -> Optional[Dict[str, np.ndarray]]:
+        """Return the next batch by the name of the input, None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {IMAGES: batch}
 
 
-def quantized(model, images):
+def quantized(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
     """Return a model of `mlr.exporting.onnx.onnx_model` quantized to 8 bits (QDQ), its ranges those
     that `images` (N, 3, S, S) have in it.
 
@@ -73,24 +79,27 @@ def quantized(model, images):
     return small
 
 
-def compared(original, model, split, transform):
+def compared(
+    full: onnx.ModelProto, model: onnx.ModelProto, split: LabelledImages, transform: Transform
+) -> Dict[str, Any]:
     """Return what quantization changed: the accuracy of both models on the images of a split, and
     for what part of these both say the same class.
 
-    split: `mlr.data.labelled.LabelledImages`. transform: the evaluation preset, (H, W, 3) uint8 ->
+    full: the model in float32. model: the same in 8 bits. split:
+    `mlr.data.labelled.LabelledImages`. transform: the evaluation preset, (H, W, 3) uint8 ->
     (3, S, S).
     """
     sessions = [
         onnxruntime.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"])
-        for one in (original, model)
+        for one in (full, model)
     ]
-    answers = []
+    predicted = []
     for start in range(0, len(split), BATCH):
         images = prepared(split, range(start, min(start + BATCH, len(split))), transform)
-        answers.append(
+        predicted.append(
             [session.run(None, {IMAGES: images})[0].argmax(axis=1) for session in sessions]
         )
-    before, after = np.concatenate(answers, axis=1)
+    before, after = np.concatenate(predicted, axis=1)
     return {
         "images": len(split),
         "accuracy_float32": float(np.mean(before == split.labels)),
@@ -99,7 +108,7 @@ def compared(original, model, split, transform):
     }
 
 
-def calibration_images(split, transform):
+def calibration_images(split: LabelledImages, transform: Transform) -> np.ndarray:
     """Return some images of a split, drawn by a seed of its own, as the network takes them: (N, 3,
     S, S) float32 NumPy array, N up to 256.
     """
@@ -108,11 +117,12 @@ def calibration_images(split, transform):
     )
 
 
-def prepared(split, indices, transform):
+def prepared(split: LabelledImages, indices: Iterable[int], transform: Transform) -> np.ndarray:
+    """Return images of a split as the network takes them, (N, 3, S, S) float32."""
     return np.stack([transform(split[index][0]).asnumpy() for index in indices])
 
 
-def _with_convolutions_for_batch_norms(model):
+def _with_convolutions_for_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     """Replace each BatchNormalization of a map, with its constants, by a Conv."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     ranks = {
@@ -151,7 +161,7 @@ def _with_convolutions_for_batch_norms(model):
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Leave out ONNX Runtime's advice on how to quantize, which is followed, and on constants,
     which it removes itself.
     """

@@ -7,18 +7,22 @@ the operators' documentation in MXNet 1.5.1 and of ONNX's opset 17.
 
 import ast
 import json
-from typing import NamedTuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
 import onnx
+from mxnet.gluon import HybridBlock
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from mlr.errors import InputError
 
+Conversion = Callable[..., str]
+
 OPSET, IR_VERSION = 17, 8  # ONNX 1.12, 2022: what every runtime of today reads
 IMAGES = "images"
+Shape = Tuple[Any, ...]  # of int, and None for the batch's size
 END = np.iinfo(np.int64).max  # of a slice that goes to the end
 
 
@@ -29,11 +33,11 @@ class Node(NamedTuple):
 
     name: str
     op: str
-    attrs: dict
-    shapes: list
-    shape: tuple
+    attrs: Dict[str, Any]
+    shapes: List[Shape]
+    shape: Shape
 
-    def fail(self, what):
+    def fail(self, what: str) -> InputError:
         """Return the InputError that says what of the node has no conversion."""
         return InputError(
             f"the network can't be written as ONNX: {what} of the node {self.name} (operator "
@@ -41,7 +45,7 @@ class Node(NamedTuple):
             "there, or take --format symbol or npz"
         )
 
-    def only(self, **allowed):
+    def only(self, **allowed: Any) -> None:
         """Raise InputError where an attribute has another value than the one that is converted."""
         for name, value in allowed.items():
             if self.attrs.get(name, value) != value:
@@ -53,31 +57,34 @@ class Graph:
     parameters, is computed as it is added.
     """
 
-    def __init__(self):
-        self.nodes, self.parameters, self.constants = [], {}, {}
+    def __init__(self) -> None:
+        self.nodes: List[onnx.NodeProto] = []
+        self.parameters: Dict[str, np.ndarray] = {}
+        self.constants: Dict[str, np.ndarray] = {}
 
-    def constant(self, name, value, dtype=np.float32):
+    def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
+        """Add a constant of a name, and return the name."""
         self.constants[name] = np.asarray(value, dtype)
         return name
 
-    def add(self, op, inputs, name, **attributes):
+    def add(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Add a node with one output, return the output's name: that of the node."""
         node = helper.make_node(op, inputs, [name], name=name, **attributes)
         if all(value in self.constants for value in inputs):
-            return self.constant(
-                name,
-                ReferenceEvaluator(node, opsets={"": OPSET}).run(
-                    None, {value: self.constants[value] for value in inputs}
-                )[0],
-            )
+            evaluator: Any = ReferenceEvaluator(node, opsets={"": OPSET})
+            (computed,) = evaluator.run(None, {value: self.constants[value] for value in inputs})
+            return self.constant(name, computed)
         self.nodes.append(node)
         return name
 
-    def proto(self, images, output, output_name, shape):
+    def proto(
+        self, images: onnx.ValueInfoProto, output: str, output_name: str, shape: Sequence[Any]
+    ) -> onnx.GraphProto:
         """Return the GraphProto of what the output needs. images: ValueInfoProto of the input.
         shape: of the output.
         """
-        needed, nodes = {output}, []
+        needed = {output}
+        nodes: List[onnx.NodeProto] = []
         for node in reversed(self.nodes):
             if node.output[0] in needed:
                 needed.update(node.input)
@@ -97,7 +104,7 @@ class Graph:
         )
 
 
-def onnx_model(net, size, output="logits"):
+def onnx_model(net: HybridBlock, size: int, output: str = "logits") -> onnx.ModelProto:
     """Return a network with parameters as an ONNX ModelProto, for batches of any size N.
 
     net: HybridBlock, images (N, 3, size, size) -> (N, K). output: the name of what it returns. The
@@ -127,7 +134,7 @@ def onnx_model(net, size, output="logits"):
     )
 
 
-def add_preprocessing(model, steps):
+def add_preprocessing(model: onnx.ModelProto, steps: Mapping[str, Any]) -> None:
     """Put preprocessing before a model of `onnx_model`, whose input is then images (N, H, W, 3),
     uint8 RGB, of any H and W.
 
@@ -148,7 +155,7 @@ def add_preprocessing(model, steps):
     )
 
 
-def serialized(model, metadata):
+def serialized(model: onnx.ModelProto, metadata: Dict[str, str]) -> bytes:
     """Return the bytes of a model, checked, with metadata, {key: text}, in its metadata_props."""
     model.producer_name = "mlr"
     helper.set_model_props(model, metadata)
@@ -156,12 +163,12 @@ def serialized(model, metadata):
     return model.SerializeToString()
 
 
-def _rename(node, old, new):
+def _rename(node: onnx.NodeProto, old: str, new: str) -> None:
     for values in (node.input, node.output):
         values[:] = [new if value == old else value for value in values]
 
 
-def _nodes(symbol, size, prefix):
+def _nodes(symbol: mx.sym.Symbol, size: int, prefix: int) -> List[Tuple[List[int], Node]]:
     """Return the nodes of a graph in order, each as the numbers of its inputs and its `Node`.
     prefix: characters to leave out of names.
     """
@@ -182,7 +189,7 @@ def _nodes(symbol, size, prefix):
             node["op"],
             {key: _parsed(text) for key, text in node.get("attrs", {}).items()},
             [],
-            None,
+            (),
         )
         # Only then every node has one output, and shapes are in the order of the nodes.
         if node["op"] not in ("null", *CONVERSIONS) or any(
@@ -200,96 +207,98 @@ def _nodes(symbol, size, prefix):
     ]
 
 
-def _parsed(text):
+def _parsed(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
-def _preprocess(graph, steps):
+def _preprocess(graph: Graph, steps: Mapping[str, Any]) -> str:
     """Add what turns images (N, H, W, 3), uint8 RGB, into what the network takes; return its
     name.
     """
-
-    def add(op, inputs, name, **attributes):
-        return graph.add(op, inputs, "preprocessing_" + name, **attributes)
-
-    def constant(name, value, dtype=np.float32):
-        return graph.constant("preprocessing_" + name, value, dtype)
-
     size, side = steps["image_size"], steps["resize"]
-    batch = add(
+    pixels = _resized(graph, side)
+    if side != size:
+        pixels = _cropped(graph, pixels, (side - size) // 2, size)
+    if steps["channel_order"] == "BGR":
+        order = graph.constant("preprocessing_order", [2, 1, 0], np.int64)
+        pixels = graph.add("Gather", [pixels, order], "preprocessing_bgr", axis=1)
+    # (pixels * scale - mean) / std in two steps
+    mean, std = (np.array(steps[name], np.float64).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    factor = graph.constant("preprocessing_factor", steps["scale"] / std)
+    pixels = graph.add("Mul", [pixels, factor], "preprocessing_scaled")
+    shift = graph.constant("preprocessing_shift", mean / std)
+    return graph.add("Sub", [pixels, shift], "preprocessing_normalized")
+
+
+def _resized(graph: Graph, side: int) -> str:
+    """Add what resizes images (N, H, W, 3) to squares (N, 3, side, side); return its name."""
+    batch = graph.add(
         "Slice",
         [
-            add("Shape", [IMAGES], "shape"),
-            constant("first", [0], np.int64),
-            constant("second", [1], np.int64),
+            graph.add("Shape", [IMAGES], "preprocessing_shape"),
+            graph.constant("preprocessing_first", [0], np.int64),
+            graph.constant("preprocessing_second", [1], np.int64),
         ],
-        "batch",
+        "preprocessing_batch",
     )
-    # N, 3, side, side
-    sizes = add("Concat", [batch, constant("side", [3, side, side], np.int64)], "sizes", axis=0)
-    pixels = add(
-        "Cast",
-        [add("Transpose", [IMAGES], "channels_first", perm=(0, 3, 1, 2))],
-        "float",
-        to=TensorProto.FLOAT,
-    )
-    pixels = add(
+    square = graph.constant("preprocessing_side", [3, side, side], np.int64)
+    sizes = graph.add("Concat", [batch, square], "preprocessing_sizes", axis=0)  # N, 3, side, side
+    pixels = graph.add("Transpose", [IMAGES], "preprocessing_channels_first", perm=(0, 3, 1, 2))
+    pixels = graph.add("Cast", [pixels], "preprocessing_float", to=TensorProto.FLOAT)
+    pixels = graph.add(
         "Resize",
         [pixels, "", "", sizes],
-        "resize",
+        "preprocessing_resize",
         mode="linear",
         coordinate_transformation_mode="half_pixel",
     )
     # the presets resize to whole grey levels
-    pixels = add("Round", [pixels], "round")
-    if side != size:
-        start = (side - size) // 2
-        pixels = add(
-            "Slice",
-            [
-                pixels,
-                constant("starts", [start] * 2, np.int64),
-                constant("ends", [start + size] * 2, np.int64),
-                constant("height_and_width", [2, 3], np.int64),
-            ],
-            "crop",
+    return graph.add("Round", [pixels], "preprocessing_round")
+
+
+def _cropped(graph: Graph, pixels: str, start: int, size: int) -> str:
+    """Add what takes the square of `size` pixels from `start` on in both directions; return its
+    name.
+    """
+    bounds = [
+        graph.constant("preprocessing_" + name, value, np.int64)
+        for name, value in (
+            ("starts", [start] * 2),
+            ("ends", [start + size] * 2),
+            ("height_and_width", [2, 3]),
         )
-    if steps["channel_order"] == "BGR":
-        pixels = add("Gather", [pixels, constant("order", [2, 1, 0], np.int64)], "bgr", axis=1)
-    # (pixels * scale - mean) / std in two steps
-    mean, std = (np.array(steps[name], np.float64).reshape(1, 3, 1, 1) for name in ("mean", "std"))
-    pixels = add("Mul", [pixels, constant("factor", steps["scale"] / std)], "scaled")
-    return add("Sub", [pixels, constant("shift", mean / std)], "normalized")
+    ]
+    return graph.add("Slice", [pixels, *bounds], "preprocessing_crop")
 
 
-def _same(op):
+def _same(op: str) -> Conversion:
     """An operator that ONNX has under another name, of the same inputs and without options."""
 
-    def convert(graph, node, *inputs):
+    def convert(graph: Graph, node: Node, *inputs: str) -> str:
         return graph.add(op, inputs, node.name)
 
     return convert
 
 
-def _identity(graph, node, x):
+def _identity(graph: Graph, node: Node, x: str) -> str:
     node.only(mode="training")  # Dropout's
     return x
 
 
-def _scalar(op, swapped=False):
+def _scalar(op: str, swapped: bool = False) -> Conversion:
     """An operator between an array and the number `scalar`, or the other way round."""
 
-    def convert(graph, node, x):
+    def convert(graph: Graph, node: Node, x: str) -> str:
         inputs = [x, graph.constant(node.name + "_scalar", node.attrs["scalar"])]
         return graph.add(op, inputs[::-1] if swapped else inputs, node.name)
 
     return convert
 
 
-def _activation(graph, node, x):
+def _activation(graph: Graph, node: Node, x: str) -> str:
     kinds = {
         "relu": "Relu",
         "sigmoid": "Sigmoid",
@@ -302,7 +311,9 @@ def _activation(graph, node, x):
     return graph.add(kinds[node.attrs["act_type"]], [x], node.name)
 
 
-def _batch_norm(graph, node, x, gamma, beta, mean, variance):
+def _batch_norm(
+    graph: Graph, node: Node, x: str, gamma: str, beta: str, mean: str, variance: str
+) -> str:
     node.only(axis=1)
     if node.attrs.get("fix_gamma", True):  # whatever gamma holds, it counts as 1
         gamma = graph.constant(gamma + "_fixed", np.ones_like(graph.parameters[gamma]))
@@ -314,7 +325,7 @@ def _batch_norm(graph, node, x, gamma, beta, mean, variance):
     )
 
 
-def _convolution(graph, node, *inputs):
+def _convolution(graph: Graph, node: Node, *inputs: str) -> str:
     sides = len(node.attrs["kernel"])
     if not str(node.attrs.get("layout")).startswith(("NC", "None")):
         raise node.fail(f"layout={node.attrs['layout']}")
@@ -330,7 +341,7 @@ def _convolution(graph, node, *inputs):
     )
 
 
-def _fully_connected(graph, node, x, weight, *bias):
+def _fully_connected(graph: Graph, node: Node, x: str, weight: str, *bias: str) -> str:
     if node.attrs.get("flatten", True) and len(node.shapes[0]) > 2:
         x = graph.add("Flatten", [x], node.name + "_flat")
     if node.attrs.get("flatten", True) or len(node.shapes[0]) == 2:
@@ -343,7 +354,7 @@ def _fully_connected(graph, node, x, weight, *bias):
     return graph.add("Add", [product, *bias], node.name) if bias else product
 
 
-def _pooling(graph, node, x):
+def _pooling(graph: Graph, node: Node, x: str) -> str:
     """The padding at the end is worked out from the known sizes, which serves both of MXNet's ways
     of rounding them.
     """
@@ -384,7 +395,7 @@ def _pooling(graph, node, x):
     )
 
 
-def _local_response_norm(graph, node, x):
+def _local_response_norm(graph: Graph, node: Node, x: str) -> str:
     attrs = node.attrs
     if attrs["nsize"] % 2 == 0:  # MXNet then takes one channel more
         raise node.fail(f"nsize={attrs['nsize']:d}")
@@ -399,7 +410,7 @@ def _local_response_norm(graph, node, x):
     )
 
 
-def _reshape(graph, node, x):
+def _reshape(graph: Graph, node: Node, x: str) -> str:
     node.only(reverse=False)
     shape = node.attrs["shape"]
     if min(shape) < -1:
@@ -409,11 +420,11 @@ def _reshape(graph, node, x):
     )
 
 
-def _flatten(graph, node, x):
+def _flatten(graph: Graph, node: Node, x: str) -> str:
     return graph.add("Flatten", [x], node.name)
 
 
-def _transpose(graph, node, x):
+def _transpose(graph: Graph, node: Node, x: str) -> str:
     return graph.add(
         "Transpose",
         [x],
@@ -422,11 +433,18 @@ def _transpose(graph, node, x):
     )
 
 
-def _concat(graph, node, *inputs):
+def _concat(graph: Graph, node: Node, *inputs: str) -> str:
     return graph.add("Concat", inputs, node.name, axis=node.attrs.get("dim", 1))
 
 
-def _sliced(graph, node, x, begins, ends, axes):
+def _sliced(
+    graph: Graph,
+    node: Node,
+    x: str,
+    begins: Sequence[Any],
+    ends: Sequence[Any],
+    axes: Sequence[int],
+) -> str:
     bounds = [
         graph.constant(f"{node.name}_{name}", value, np.int64)
         for name, value in (
@@ -438,7 +456,7 @@ def _sliced(graph, node, x, begins, ends, axes):
     return graph.add("Slice", [x, *bounds], node.name)
 
 
-def _slice(graph, node, x):
+def _slice(graph: Graph, node: Node, x: str) -> str:
     if any(step not in (None, 1) for step in node.attrs.get("step") or ()):
         raise node.fail(f"step={node.attrs['step']}")
     begins, ends = (
@@ -448,16 +466,16 @@ def _slice(graph, node, x):
     return _sliced(graph, node, x, begins, ends, range(len(begins)))
 
 
-def _slice_axis(graph, node, x):
+def _slice_axis(graph: Graph, node: Node, x: str) -> str:
     return _sliced(graph, node, x, [node.attrs["begin"]], [node.attrs["end"]], [node.attrs["axis"]])
 
 
-def _filled(value):
+def _filled(value: float) -> Conversion:
     """An array of the input's shape: where that doesn't depend on the size of the batch, a
     constant.
     """
 
-    def convert(graph, node, x):
+    def convert(graph: Graph, node: Node, x: str) -> str:
         if None not in node.shape:
             return graph.constant(node.name, np.full(node.shape, value))
         fill = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
@@ -471,8 +489,8 @@ def _filled(value):
     return convert
 
 
-def _reduce(op):
-    def convert(graph, node, x):
+def _reduce(op: str) -> Conversion:
+    def convert(graph: Graph, node: Node, x: str) -> str:
         node.only(exclude=False)
         axes = node.attrs.get("axis")
         axes = (axes,) if isinstance(axes, int) else axes or tuple(range(len(node.shapes[0])))
@@ -486,7 +504,7 @@ def _reduce(op):
     return convert
 
 
-def _batch_dot(graph, node, first, second):
+def _batch_dot(graph: Graph, node: Node, first: str, second: str) -> str:
     first, second = (
         graph.add("Transpose", [x], f"{node.name}_{side}", perm=(0, 2, 1))
         if node.attrs.get("transpose_" + letter, False)
@@ -496,22 +514,22 @@ def _batch_dot(graph, node, first, second):
     return graph.add("MatMul", [first, second], node.name)
 
 
-def _clip(graph, node, x):
+def _clip(graph: Graph, node: Node, x: str) -> str:
     bounds = [
         graph.constant(f"{node.name}_{name}", node.attrs["a_" + name]) for name in ("min", "max")
     ]
     return graph.add("Clip", [x, *bounds], node.name)
 
 
-def _softmax(op):
-    def convert(graph, node, x):
+def _softmax(op: str) -> Conversion:
+    def convert(graph: Graph, node: Node, x: str) -> str:
         node.only(temperature=None)
         return graph.add(op, [x], node.name, axis=node.attrs.get("axis", -1))
 
     return convert
 
 
-def _take(graph, node, x, indices):
+def _take(graph: Graph, node: Node, x: str, indices: str) -> str:
     node.only(mode="clip")
     axis = node.attrs.get("axis", 0)
     if node.shapes[0][axis] is None:
@@ -529,7 +547,7 @@ def _take(graph, node, x, indices):
     )
 
 
-CONVERSIONS = {
+CONVERSIONS: Dict[str, Conversion] = {
     "Activation": _activation,
     "BatchNorm": _batch_norm,
     "Concat": _concat,

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any, Mapping, Union
 
 import mxnet as mx
+from mxnet.gluon import HybridBlock
 
 from mlr.errors import InputError, RunError
 from mlr.runtime.files import STAGED, sync
@@ -13,7 +15,9 @@ from mlr.runtime.files import STAGED, sync
 MODEL = "model"
 
 
-def save_symbol(net, size, about, folder):
+def save_symbol(
+    net: HybridBlock, size: int, about: Mapping[str, Any], folder: Union[str, Path]
+) -> None:
     """Write a hybridized network as MXNet's symbol and parameters into a new folder, whole or not
     at all.
 
@@ -36,10 +40,7 @@ def save_symbol(net, size, about, folder):
         os.rename(staged, folder)
         sync(Path(folder).parent)
     except (OSError, mx.MXNetError) as error:
-        raise RunError(
-            "{} can't be written, likely for want of room: {}".format(
-                folder, str(error).partition("\n")[0]
-            )
-        ) from None
+        reason = str(error).partition("\n")[0]
+        raise RunError(f"{folder} can't be written, likely for want of room: {reason}") from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)

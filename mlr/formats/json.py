@@ -3,25 +3,26 @@
 import json
 import math
 from pathlib import Path
+from typing import Any, List, Union
 
 from mlr.errors import InputError
 
 MOST_BYTES = 2**26
 
 
-def read_json(path, remedy="restore it from a copy"):
+def read_json(path: Union[str, Path], remedy: str = "restore it from a copy") -> Any:
     """Return what a JSON file holds. Raises InputError, with what to do, where it is absent,
     damaged, or no JSON that a person would write.
     """
     return parse_json(_text(path, remedy), path, remedy)
 
 
-def read_json_lines(path, remedy="restore it from a copy"):
+def read_json_lines(path: Union[str, Path], remedy: str = "restore it from a copy") -> List[Any]:
     """Return what the lines of a file hold, as `read_json`."""
     return [parse_json(line, path, remedy) for line in _text(path, remedy).splitlines()]
 
 
-def parse_json(text, source, remedy="restore it from a copy"):
+def parse_json(text: str, source: Union[str, Path], remedy: str = "restore it from a copy") -> Any:
     """Return what a JSON text holds. source: where it comes from, for the InputError. NaN and
     infinity are no JSON.
     """
@@ -31,7 +32,7 @@ def parse_json(text, source, remedy="restore it from a copy"):
         raise _damaged(source, error, remedy) from None
 
 
-def _text(path, remedy):
+def _text(path: Union[str, Path], remedy: str) -> str:
     try:
         if Path(path).stat().st_size > MOST_BYTES:
             raise InputError(
@@ -45,19 +46,19 @@ def _text(path, remedy):
         raise _damaged(path, error, remedy) from None
 
 
-def _finite(text):
+def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text!s:.40} is no number")
     return number
 
 
-def _short(text):
+def _short(text: str) -> int:
     """Python 3.8 takes an hour for a number of a million digits."""
     if len(text) > 40:
         raise ValueError(f"{text!s:.40}... is no number")
     return int(text)
 
 
-def _damaged(source, error, remedy):
+def _damaged(source: Union[str, Path], error: Exception, remedy: str) -> InputError:
     return InputError(f"{source} is no JSON, or damaged ({error}): {remedy}")

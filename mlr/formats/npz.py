@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Dict, Union
 
 import numpy as np
 
@@ -12,14 +13,14 @@ MOST_BYTES = 2**32  # of an .npz file, unpacked
 # For a dictionary {layer: {kind: array}}, or {layer: [weights, biases]} as older converters wrote
 # it.
 UNPICKLE = (
-    'python -c "import numpy as np; layers = np.load(%r, allow_pickle=True, '
-    "encoding='latin1').item(); np.savez(%r, "
-    "**{layer + '_' + kind: array for layer, arrays in layers.items() for kind, array in "
-    "(arrays.items() if hasattr(arrays, 'items') else zip(('weights', 'biases'), arrays))})\""
+    'python -c "import numpy as np; layers = np.load({!r}, allow_pickle=True, '
+    "encoding='latin1').item(); np.savez({!r}, "
+    "**{{layer + '_' + kind: array for layer, arrays in layers.items() for kind, array in "
+    "(arrays.items() if hasattr(arrays, 'items') else zip(('weights', 'biases'), arrays))}})\""
 )
 
 
-def read_npz(path):
+def read_npz(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """Return the arrays of an .npz file, {name: NumPy array}, nothing unpickled. Raises InputError
     where it is none, or holds objects.
 
@@ -33,7 +34,7 @@ def read_npz(path):
         raise InputError(
             f"{path} is not read: as .npy a dictionary of weights is a pickle, which can run any "
             "program when it is opened. Where you trust it, convert it "
-            f"once:\n{UNPICKLE % (str(path), str(path.with_suffix('.npz')))}"
+            f"once:\n{UNPICKLE.format(str(path), str(path.with_suffix('.npz')))}"
         )
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,11 +1,15 @@
 """The weights of an ONNX file, read safely."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Union
 
 from mlr.errors import InputError, shown
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def read_onnx(path):
+
+def read_onnx(path: Union[str, Path]) -> Dict[str, "np.ndarray"]:
     """Return the weights of an ONNX file, {name: NumPy array}. Raises InputError where it is none,
     or the onnx package is missing.
     """

@@ -5,6 +5,7 @@ granted or dies of it.
 import struct
 from math import prod
 from pathlib import Path
+from typing import Any, Dict, Mapping, Union
 
 import numpy as np
 
@@ -20,7 +21,7 @@ MOST_DIMENSIONS = 32  # NumPy's limit
 DTYPES = {0: "float32", 1: "float64", 2: "float16", 3: "uint8", 4: "int32", 5: "int8", 6: "int64"}
 
 
-def write_params(path, arrays):
+def write_params(path: Union[str, Path], arrays: Mapping[str, Any]) -> None:
     """Write arrays, {name: NDArray or NumPy array}, to the byte as `nd.save` does on MXNet 1.5 and,
     without NumPy shapes, later.
 
@@ -51,7 +52,7 @@ def write_params(path, arrays):
             file.write(struct.pack("<Q", len(name.encode())) + name.encode())
 
 
-def read_params(path):
+def read_params(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """Return the arrays of a file that `save_parameters` or `nd.save` wrote, {name: NumPy array},
     in its order.
 
@@ -87,23 +88,26 @@ def read_params(path):
 class _Reader:
     """The bytes of a file and the position in them. Raises ValueError for what can't be."""
 
-    def __init__(self, data):
+    def __init__(self, data: bytes) -> None:
         self.data, self.position = memoryview(data), 0
 
-    def bytes(self, count):
+    def bytes(self, count: int) -> memoryview:
+        """Return the next bytes."""
         if count > len(self.data) - self.position:
             raise ValueError(f"it ends {count - len(self.data) + self.position:d} bytes too early")
         self.position += count
         return self.data[self.position - count : self.position]
 
-    def take(self, kind):
+    def take(self, kind: str) -> int:
         """Return one little-endian number; kind: a letter of `struct`."""
         return struct.unpack("<" + kind, self.bytes(struct.calcsize(kind)))[0]
 
-    def text(self):
+    def text(self) -> str:
+        """Return a name, which stands behind its length."""
         return str(self.bytes(self.take("Q")), "utf-8")
 
-    def array(self):
+    def array(self) -> np.ndarray:
+        """Return an array, in the form of any version of MXNet."""
         start = self.take("I")
         if start in (TYPED_STORAGE, NUMPY_SHAPES) and self.take("i") != DENSE:
             raise ValueError("it holds a sparse array")

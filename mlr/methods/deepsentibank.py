@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import mxnet as mx
     from mxnet.gluon import HybridBlock
 
-    from mlr.inference.answers import SupportVectorAnswer
+    from mlr.inference.answers import SoftmaxAnswer, SupportVectorAnswer
     from mlr.runs.folder import Run
     from mlr.training.session import Training
 
@@ -67,10 +67,12 @@ class DeepSentiBank(Method):
 
         return SupportVectorAnswer(net, self.preprocessing(config), ctx, config["features"])
 
-    def read_answer(self, answer: "SupportVectorAnswer", run: "Run") -> None:
+    def read_answer(self, answer: "SoftmaxAnswer", run: "Run") -> None:
         from mlr.formats.params import read_params
+        from mlr.inference.answers import SupportVectorAnswer
         from mlr.inference.support_vectors import SupportVectorMachine
 
+        assert isinstance(answer, SupportVectorAnswer)  # as `answer` made it
         path = run.verified(SVM)
         machine = SupportVectorMachine.from_arrays(read_params(path), path)
         if (machine.classes, machine.width) != (len(run.classes), answer.width):

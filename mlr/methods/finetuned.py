@@ -1,15 +1,15 @@
 """AlexNet, VGGNet and ResNet-50: networks of the Gluon zoo with a new classifier, fine-tuned."""
 
 from dataclasses import replace
+from typing import Any, Mapping
 
 from mlr import paper
 from mlr.methods.method import CAFFENETS, RESNETS, VGGS, Method
 from mlr.methods.multilevel import CROSS_ENTROPY
 
 # AR's own network is a VGG-16 that its authors fine-tuned on FI: its solver serves all VGG-16 here.
-AR_VGG = replace(
-    CROSS_ENTROPY, backbone="vgg16", augmentation="crop", schedule="step-ar", **paper.AR_SOLVER
-)
+SOLVER: Mapping[str, Any] = paper.AR_SOLVER
+AR_VGG = replace(CROSS_ENTROPY, backbone="vgg16", augmentation="crop", schedule="step-ar", **SOLVER)
 
 ALEXNET = Method(
     name="alexnet",

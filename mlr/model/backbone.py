@@ -1,5 +1,7 @@
 """The ResNet v2 of the Gluon model zoo, opened up so that its maps can be tapped."""
 
+from typing import Any, Tuple
+
 from mxnet.gluon import HybridBlock
 
 from mlr.errors import InputError
@@ -22,7 +24,7 @@ class Backbone(HybridBlock):
     features.0.gamma and batchnorm0_gamma.
     """
 
-    def __init__(self, name=BACKBONE, **kwargs):
+    def __init__(self, name: str = BACKBONE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if name not in (*BACKBONES, SLIM_BACKBONE):
             raise InputError(
@@ -48,7 +50,8 @@ class Backbone(HybridBlock):
             p.name[len(zoo.prefix) :]: p for p in self.structural_parameters.values()
         }
 
-    def hybrid_forward(self, F, images):
+    def hybrid_forward(self, F: Any, images: Any) -> Tuple[Any, ...]:
+        """Gluon's forward pass: return the six maps and the deep representation of images."""
         stem = self.stem(images)
         pool = self.pool(stem)
         stage1 = self.stage1(pool)

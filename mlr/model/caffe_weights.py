@@ -3,12 +3,16 @@
 import math
 import re
 from pathlib import Path
+from typing import Any, Dict, Union
+
+import numpy as np
+from mxnet.gluon import Parameter
 
 from mlr.errors import InputError
 from mlr.formats.npz import read_npz
 from mlr.formats.onnx import read_onnx
 from mlr.formats.params import read_params
-from mlr.model.caffenet import LAYERS
+from mlr.model.caffenet import LAYERS, CaffeNet
 from mlr.model.parameters import set_parameters
 from mlr.runtime.hashing import sha256_of, verify_checksum
 
@@ -19,7 +23,7 @@ WEIGHT_NAME = re.compile(
 )
 
 
-def load_caffe_weights(net, path):
+def load_caffe_weights(net: CaffeNet, path: Union[str, Path]) -> Dict[str, Any]:
     """Put weights from elsewhere into a `CaffeNet` whose parameters have their shapes; return a
     record of what was loaded.
 
@@ -70,11 +74,12 @@ def load_caffe_weights(net, path):
     }
 
 
-def _under_caffes_names(arrays, path):
+def _under_caffes_names(arrays: Dict[str, np.ndarray], path: Path) -> Dict[str, np.ndarray]:
     """Return arrays under the names of `CaffeNet.caffe_parameters`; what has none of these keeps
     its own.
     """
-    named, origins = {}, {}
+    named: Dict[str, np.ndarray] = {}
+    origins: Dict[str, str] = {}
     for origin, array in arrays.items():
         match = WEIGHT_NAME.fullmatch(origin)
         if not match and path.suffix.lower() == ".onnx" and array.dtype.kind in "iu":
@@ -89,7 +94,9 @@ def _under_caffes_names(arrays, path):
     return named
 
 
-def _in_gluons_layout(arrays, parameters, path):
+def _in_gluons_layout(
+    arrays: Dict[str, np.ndarray], parameters: Dict[str, Parameter], path: Path
+) -> Dict[str, np.ndarray]:
     """Return arrays, under Caffe's names, as (O, I, H, W) and (out, in) wherever they fit that
     after a transposition.
     """
@@ -118,7 +125,9 @@ def _in_gluons_layout(arrays, parameters, path):
     return laid_out
 
 
-def _dense_are_transposed(arrays, parameters, path):
+def _dense_are_transposed(
+    arrays: Dict[str, np.ndarray], parameters: Dict[str, Parameter], path: Path
+) -> bool:
     """Tell whether dense layers are (in, out), by the sizes of all, as some are square. The biases
     tell how many outputs each has.
     """

@@ -1,8 +1,9 @@
-"""Row DeepSentiBank: the CaffeNet that names 2,089 adjective noun pairs, its preprocessing, and its
-weights from other frameworks.
+"""The method DeepSentiBank: the CaffeNet that names 2,089 adjective noun pairs.
 
 The table's number is of an SVM on the network's outputs, see `mlr.inference.support_vectors`.
 """
+
+from typing import Any
 
 from mxnet.gluon import HybridBlock, nn
 
@@ -20,10 +21,10 @@ class CaffeNet(HybridBlock):
 
     classes: K. width: divides the channels and units of all layers but the last, 1, 2, 4, 8 or 16;
     other than 1 is ours, for CPUs.
-    image_size: S, 227 for the original's weights, from 64 up for others; the shape of fc6 follows
+    image_size: S, 227 for the released weights, from 64 up for others; the shape of fc6 follows
     from it.
     Input: images (N, 3, S, S), float32, as `caffe_transform` makes them. Output: logits (N, K).
-    What the original's SVM was fed, these or their softmax, is not stated.
+    What the released SVM was fed, these or their softmax, is not stated.
 
     Attributes: `caffe_parameters`, all parameters under Caffe's names, conv1.weight to fc8.bias;
     and, as of `mlr.model.backbone.Backbone`, those of the features, for reading weights:
@@ -31,45 +32,19 @@ class CaffeNet(HybridBlock):
     """
 
     def __init__(
-        self, classes=paper.SENTIBANK_CONCEPTS, width=1, image_size=paper.CAFFE_SIZE, **kwargs
-    ):
+        self,
+        classes: int = paper.SENTIBANK_CONCEPTS,
+        width: int = 1,
+        image_size: int = paper.CAFFE_SIZE,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if classes < 2:
             raise InputError(f"classes must be at least 2, not {classes}")
         if width not in WIDTHS:
             raise InputError(f"width must be one of {', '.join(map(str, WIDTHS))}, not {width}")
-
-        def convolution(channels, size, stride=1, padding=0, groups=1):
-            return nn.Conv2D(
-                channels // width, size, stride, padding, groups=groups, activation="relu"
-            )
-
-        def pool():
-            return nn.MaxPool2D(3, 2, ceil_mode=True)  # Caffe rounds sizes up
-
         with self.name_scope():
-            self.features = nn.HybridSequential(prefix="")
-            # (N, C, H, W) of S = 227 after each line
-            self.features.add(
-                # (N, 96, 27, 27)
-                convolution(96, 11, stride=4),
-                pool(),
-                LocalResponseNorm(),
-                # (N, 256, 13, 13)
-                convolution(256, 5, padding=2, groups=2),
-                pool(),
-                LocalResponseNorm(),
-                # (N, 384, 13, 13)
-                convolution(384, 3, padding=1),
-                convolution(384, 3, padding=1, groups=2),
-                convolution(256, 3, padding=1, groups=2),
-                pool(),
-                nn.Flatten(),  # (N, 9216)
-                nn.Dense(4096 // width, activation="relu"),
-                nn.Dropout(paper.CAFFE_DROPOUT),
-                nn.Dense(4096 // width, activation="relu"),
-                nn.Dropout(paper.CAFFE_DROPOUT),
-            )
+            self.features = _features(width)
             self.output = nn.Dense(classes)
         weighted = [
             layer
@@ -87,5 +62,42 @@ class CaffeNet(HybridBlock):
             p.name[len(self.prefix) :]: p for p in self.structural_parameters.values()
         }
 
-    def hybrid_forward(self, F, images):
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        """Gluon's forward pass: return the logits (N, K) of images."""
         return self.output(self.features(images))
+
+
+def _features(width: int) -> nn.HybridSequential:
+    """Return the layers before the classifier, of a part 1 / `width` of CaffeNet's channels."""
+
+    def convolution(
+        channels: int, size: int, stride: int = 1, padding: int = 0, groups: int = 1
+    ) -> nn.Conv2D:
+        return nn.Conv2D(channels // width, size, stride, padding, groups=groups, activation="relu")
+
+    def pool() -> nn.MaxPool2D:
+        return nn.MaxPool2D(3, 2, ceil_mode=True)  # Caffe rounds sizes up
+
+    layers = nn.HybridSequential(prefix="")
+    # (N, C, H, W) of S = 227 after each line
+    layers.add(
+        # (N, 96, 27, 27)
+        convolution(96, 11, stride=4),
+        pool(),
+        LocalResponseNorm(),
+        # (N, 256, 13, 13)
+        convolution(256, 5, padding=2, groups=2),
+        pool(),
+        LocalResponseNorm(),
+        # (N, 384, 13, 13)
+        convolution(384, 3, padding=1),
+        convolution(384, 3, padding=1, groups=2),
+        convolution(256, 3, padding=1, groups=2),
+        pool(),
+        nn.Flatten(),  # (N, 9216)
+        nn.Dense(4096 // width, activation="relu"),
+        nn.Dropout(paper.CAFFE_DROPOUT),
+        nn.Dense(4096 // width, activation="relu"),
+        nn.Dropout(paper.CAFFE_DROPOUT),
+    )
+    return layers

@@ -1,6 +1,8 @@
-"""Rows AlexNet, VGGNet, ResNet-50: a network of the zoo with a new head, fine-tuned. The backbones
-of the rows PCNN and AR, too.
+"""The methods AlexNet, VGGNet and ResNet-50: a network of the zoo with a new head, fine-tuned. The
+backbones of the methods PCNN and AR, too.
 """
+
+from typing import Any
 
 from mxnet.gluon import HybridBlock, nn
 
@@ -25,7 +27,9 @@ class FineTuned(HybridBlock):
     `structural_parameters`, `prefixed_parameters`.
     """
 
-    def __init__(self, classes, backbone, image_size=IMAGE_SIZE, **kwargs):
+    def __init__(
+        self, classes: int, backbone: str, image_size: int = IMAGE_SIZE, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             if backbone == SMALL_NETWORK:
@@ -40,11 +44,12 @@ class FineTuned(HybridBlock):
             p.name[len(prefix) :]: p for p in self.structural_parameters.values()
         }
 
-    def hybrid_forward(self, F, images):
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        """Gluon's forward pass: return the logits (N, K) of images."""
         return self.output(self.features(images))
 
 
-def _small_network():
+def _small_network() -> nn.HybridSequential:
     """The network of PCNN's authors (You et al., AAAI 2015), recalled, not re-read, for images of
     227 px.
 

@@ -1,5 +1,7 @@
 """The fusion of deep semantics and shallow style."""
 
+from typing import Any
+
 from mxnet.gluon import HybridBlock, nn
 
 from mlr.errors import InputError
@@ -17,7 +19,7 @@ class Fusion(HybridBlock):
     kind.
     """
 
-    def __init__(self, classes, kind="concat", **kwargs):
+    def __init__(self, classes: int, kind: str = "concat", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if kind not in FUSIONS:
             raise InputError(f"unknown fusion {kind}: choose one of {', '.join(FUSIONS)}")
@@ -26,7 +28,8 @@ class Fusion(HybridBlock):
             self.norm = nn.BatchNorm(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM)
             self.output = nn.Dense(classes)
 
-    def hybrid_forward(self, F, deep, style):
+    def hybrid_forward(self, F: Any, deep: Any, style: Any) -> Any:
+        """Gluon's forward pass: return the logits (N, K) of deep and style."""
         if self.kind == "concat":
             both = F.concat(deep, style, dim=1)  # (N, D + S)
         else:

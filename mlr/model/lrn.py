@@ -1,5 +1,7 @@
 """Local response normalisation as Caffe computes it."""
 
+from typing import Any, Dict
+
 from mxnet.gluon import HybridBlock
 
 from mlr import paper
@@ -12,9 +14,10 @@ class LocalResponseNorm(HybridBlock):
     Input and output: (N, C, H, W), float32 only.
     """
 
-    def __init__(self, constants=paper.CAFFE_LRN, **kwargs):
+    def __init__(self, constants: Dict[str, float] = paper.CAFFE_LRN, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._constants = constants
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """Gluon's forward pass: return the normalised maps (N, C, H, W)."""
         return F.LRN(x, **self._constants)

@@ -1,5 +1,7 @@
 """The multi-level network: the paper's figure, left to right."""
 
+from typing import Any, Sequence
+
 from mxnet.gluon import HybridBlock
 
 from mlr.errors import InputError
@@ -26,18 +28,18 @@ class MultiLevelNet(HybridBlock):
     know or what doesn't fit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the axes of the ablation, each with the released default
         self,
-        classes,
-        backbone=BACKBONE,
-        taps=TAPS,
-        widths=BRANCH_WIDTHS,
-        style_width=STYLE_WIDTH,
-        dropout=STYLE_DROPOUT,
-        fusion="concat",
-        gram_scale=1.0,
-        **kwargs,
-    ):
+        classes: int,
+        backbone: str = BACKBONE,
+        taps: Sequence[str] = TAPS,
+        widths: Sequence[int] = BRANCH_WIDTHS,
+        style_width: int = STYLE_WIDTH,
+        dropout: float = STYLE_DROPOUT,
+        fusion: str = "concat",
+        gram_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if classes < 2:
             raise InputError(f"classes must be at least 2, not {classes}")
@@ -57,7 +59,8 @@ class MultiLevelNet(HybridBlock):
                 f"{backbone}: give style_width {self.backbone.width:d}, not {style_width:d}"
             )
 
-    def hybrid_forward(self, F, images):  # (N, 3, H, W)
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        """Gluon's forward pass: return the logits (N, K) of images (N, 3, H, W)."""
         # six maps (N, C, H, W); (N, D)
         *maps, deep = self.backbone(images)
         style = self.shallow(*[maps[MAPS.index(tap)] for tap in self.taps])  # (N, S)

@@ -1,10 +1,13 @@
 """Weights from elsewhere: checked by name and shape, then put into a network."""
 
 import re
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Union
 
 import mxnet as mx
 import numpy as np
-from mxnet.gluon.parameter import DeferredInitializationError
+from mxnet import gluon
+from mxnet.gluon.parameter import DeferredInitializationError, Parameter
 
 from mlr.errors import InputError, shown
 
@@ -16,6 +19,8 @@ FIRST_OF_BACKBONE = {"stem.": 0, "stage": 4, "head.": 9}
 RELEASED_FEATURES = "feature_extractor."
 BEYOND_FEATURES = "output.", "shallow.", "branch_", "styleVector."
 
+Contexts = Union[mx.Context, List[mx.Context], None]
+
 NAMES_SHOWN = 10  # of each kind in an error's message
 
 
@@ -24,7 +29,7 @@ class ParametersError(InputError):
     `wrongly_shaped`, `not_numbers`.
     """
 
-    def __init__(self, source, **faults):
+    def __init__(self, source: Union[str, Path], **faults: Any) -> None:
         self.missing, self.unexpected = faults["missing"], faults["unexpected"]
         self.wrongly_shaped, self.not_numbers = (
             list(faults["wrongly_shaped"]),
@@ -34,29 +39,24 @@ class ParametersError(InputError):
             "missing": self.missing,
             "unexpected": self.unexpected,
             "wrongly shaped": [
-                "{} {} instead of {}".format(name, *shapes)
-                for name, shapes in faults["wrongly_shaped"].items()
+                f"{name} {found} instead of {expected}"
+                for name, (found, expected) in faults["wrongly_shaped"].items()
             ],
             "with values that are no numbers": [
-                "{} {}".format(*item) for item in faults["not_numbers"].items()
+                f"{name} {what}" for name, what in faults["not_numbers"].items()
             ],
         }
-        super().__init__(
-            "the parameters in {} don't fit the network: {}".format(
-                source,
-                "; ".join(
-                    (
-                        f"{len(names):d} {kind} "
-                        f"({', '.join(map(shown, names[:NAMES_SHOWN]))}{', ...' if len(names) > NAMES_SHOWN else ''})"
-                    )
-                    for kind, names in kinds.items()
-                    if names
-                ),
-            )
-        )
+        listed = "; ".join(_listed(kind, names) for kind, names in kinds.items() if names)
+        super().__init__(f"the parameters in {source} don't fit the network: {listed}")
 
 
-def infer_shapes(net):
+def _listed(kind: str, names: List[str]) -> str:
+    """Return how many names a kind of fault has, and the first of them."""
+    more = ", ..." if len(names) > NAMES_SHOWN else ""
+    return f"{len(names):d} {kind} ({', '.join(map(shown, names[:NAMES_SHOWN]))}{more})"
+
+
+def infer_shapes(net: gluon.HybridBlock) -> None:
     """Let the parameters of a network take their shapes, from an image of its `image_size`, or of
     64 px where no shape depends on it.
     """
@@ -64,13 +64,18 @@ def infer_shapes(net):
     net.infer_shape(mx.nd.zeros((1, 3, size, size)))
 
 
-def materialize(net, ctx, initializer):
+def materialize(net: gluon.HybridBlock, ctx: Contexts, initializer: mx.init.Initializer) -> None:
     """Create all parameters of a network on the contexts."""
     infer_shapes(net)
     net.initialize(initializer, ctx=ctx)
 
 
-def set_parameters(parameters, arrays, source, ctx=None):
+def set_parameters(
+    parameters: Dict[str, Parameter],
+    arrays: Dict[str, np.ndarray],
+    source: Union[str, Path],
+    ctx: Contexts = None,
+) -> None:
     """Put arrays, {name: NumPy array}, into parameters, {name: Parameter}, in their dtype: all or,
     with ParametersError, none.
 
@@ -98,7 +103,9 @@ def set_parameters(parameters, arrays, source, ctx=None):
         parameter.set_data(mx.nd.array(arrays[name], dtype=parameter.dtype))
 
 
-def parameter_arrays(parameters):
+def parameter_arrays(
+    parameters: Dict[str, Parameter],
+) -> Dict[str, Union[mx.nd.NDArray, np.ndarray]]:
     """Return what to save of {name: Parameter}, {name: array}, once MXNet is idle.
 
     Weights are the same on every device. Each device has its own running statistics of batch norm:
@@ -113,13 +120,13 @@ def parameter_arrays(parameters):
     }
 
 
-def _not_numbers(array):
+def _not_numbers(array: np.ndarray) -> str:
     if array.dtype.kind != "f":
         return str(array.dtype)
     return "" if np.isfinite(array).all() else "NaN or infinite"
 
 
-def _create(parameter, ctx):
+def _create(parameter: Parameter, ctx: Contexts) -> None:
     try:
         parameter.list_data()
         return
@@ -130,7 +137,7 @@ def _create(parameter, ctx):
     parameter.initialize(mx.init.Zero(), ctx, force_reinit=True)
 
 
-def untagged(arrays):
+def untagged(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """Return arrays, {name: array}, without the tags arg: and aux: that MXNet's symbols and modules
     save names with.
     """
@@ -140,7 +147,7 @@ def untagged(arrays):
     }
 
 
-def _name_in_features(name):
+def _name_in_features(name: str) -> str:
     """Return what the zoo calls a parameter that a run of the rows l_cil or shallow, or the
     released code, names otherwise.
 

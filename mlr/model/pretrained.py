@@ -2,8 +2,10 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Dict, Iterable, Set
 
 import mxnet as mx
+from mxnet.gluon import HybridBlock
 from mxnet.gluon.model_zoo import model_store
 
 from mlr.errors import InputError
@@ -13,7 +15,7 @@ from mlr.model.parameters import BEYOND_FEATURES, _name_in_features, set_paramet
 from mlr.runtime.hashing import digest_of, sha256_of, verify_checksum
 
 
-def load_pretrained(network, source):
+def load_pretrained(network: HybridBlock, source: str) -> Dict[str, str]:
     """Put ImageNet weights into a materialized network of the Gluon zoo; return a record of what
     was loaded.
 
@@ -42,7 +44,7 @@ def load_pretrained(network, source):
     arrays = {_name_in_features(name): array for name, array in untagged(arrays).items()}
     structural = any("features." in name for name in arrays)
     parameters = network.structural_parameters if structural else network.prefixed_parameters
-    left_out = getattr(network, "left_out", set())
+    left_out: Set[str] = getattr(network, "left_out", set())
     prefix = _prefix(arrays, {*parameters, *left_out})
     arrays = {
         name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)
@@ -57,15 +59,15 @@ def load_pretrained(network, source):
     return {"source": source, "file": path.name, "sha256": sha256_of(path)}
 
 
-def _prefix(arrays, names):
+def _prefix(arrays: Iterable[str], names: Iterable[str]) -> str:
     """Return what stands before the names of a network, whole, in those of a file: what fits most
     of them, "" where nothing does.
     """
     found = Counter(name[: -len(own)] for name in arrays for own in names if name.endswith(own))
-    return max(found, key=found.get, default="")
+    return max(found, key=found.__getitem__, default="")
 
 
-def zoo_file(name):
+def zoo_file(name: str) -> Path:
     """Return the path of the zoo's weights in the MXNet cache, downloading them where they are not
     there yet.
 

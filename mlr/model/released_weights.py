@@ -1,19 +1,22 @@
 """Parameter files of the released code (model/train.py): 275 names for its ResNet-50."""
 
 from pathlib import Path
+from typing import Dict, Sequence, Union
 
+import numpy as np
 from mxnet import gluon, nd
 from mxnet.gluon import nn
 
 from mlr.errors import InputError
 from mlr.formats.params import read_params, write_params
-from mlr.model.parameters import infer_shapes, parameter_arrays, set_parameters, untagged
+from mlr.model.network import MultiLevelNet
+from mlr.model.parameters import Contexts, infer_shapes, parameter_arrays, set_parameters, untagged
 from mlr.paper import TAPS
 from mlr.runtime.files import remove, write_file
 from mlr.runtime.hashing import CHECKSUM, sha256_of, verify_checksum
 
 
-def released_view(net):
+def released_view(net: MultiLevelNet) -> gluon.Block:
     """Return the blocks of a MultiLevelNet, arranged and named as in the released code, which names
     its parameters after that.
     """
@@ -35,7 +38,9 @@ def released_view(net):
     return view
 
 
-def load_original_parameters(net, path, ctx=None):
+def load_original_parameters(
+    net: MultiLevelNet, path: Union[str, Path], ctx: Contexts = None
+) -> None:
     """Put a file that the released code saved with `save_parameters`, or Gluon's older
     `save_params`, into a MultiLevelNet.
 
@@ -55,7 +60,7 @@ def load_original_parameters(net, path, ctx=None):
     set_parameters(parameters, _renamed(untagged(read_params(path)), list(parameters)), path, ctx)
 
 
-def save_original_parameters(net, path):
+def save_original_parameters(net: MultiLevelNet, path: Union[str, Path]) -> None:
     """Write the parameters of a MultiLevelNet as the released code does, for its `load_parameters`,
     and <path>.sha256.
 
@@ -83,7 +88,7 @@ def save_original_parameters(net, path):
     write_file(checksum, f"{sha256_of(path)}  {Path(path).name}\n")
 
 
-def _renamed(arrays, names):
+def _renamed(arrays: Dict[str, np.ndarray], names: Sequence[str]) -> Dict[str, np.ndarray]:
     """Return arrays with Gluon's older names (dense0_weight), which count layers by the process,
     under `names`, which have their order.
 
@@ -97,7 +102,7 @@ def _renamed(arrays, names):
     return dict(zip(names, arrays.values())) if older else arrays
 
 
-def _sequence(*blocks):
+def _sequence(*blocks: gluon.Block) -> nn.Sequential:
     sequence = nn.Sequential()
     sequence.add(*blocks)
     return sequence

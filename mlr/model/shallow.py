@@ -1,5 +1,7 @@
 """The shallow visual representation: colour, texture and aesthetics from early maps."""
 
+from typing import Any, Sequence
+
 from mxnet.gluon import HybridBlock, nn
 
 from mlr.model.gram import Gram
@@ -20,7 +22,7 @@ class ShallowBranch(HybridBlock):
     width).
     """
 
-    def __init__(self, width, pool, gram_scale=1.0, **kwargs):
+    def __init__(self, width: int, pool: bool, gram_scale: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.layers = nn.HybridSequential(prefix="")
@@ -28,7 +30,8 @@ class ShallowBranch(HybridBlock):
                 self.layers.add(nn.MaxPool2D(3, 2, 1))
             self.layers.add(Gram(gram_scale), nn.Dense(width, activation="relu"))
 
-    def hybrid_forward(self, F, x):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        """Gluon's forward pass: return the vectors (N, width) of a map."""
         return self.layers(x)
 
 
@@ -42,13 +45,13 @@ class ShallowRepresentation(HybridBlock):
 
     def __init__(
         self,
-        taps,
-        widths=BRANCH_WIDTHS,
-        style_width=STYLE_WIDTH,
-        dropout=STYLE_DROPOUT,
-        gram_scale=1.0,
-        **kwargs,
-    ):
+        taps: Sequence[str],
+        widths: Sequence[int] = BRANCH_WIDTHS,
+        style_width: int = STYLE_WIDTH,
+        dropout: float = STYLE_DROPOUT,
+        gram_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.branches = nn.HybridSequential(prefix="")
@@ -61,7 +64,8 @@ class ShallowRepresentation(HybridBlock):
                 nn.BatchNorm(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM),
             )
 
-    def hybrid_forward(self, F, *maps):
+    def hybrid_forward(self, F: Any, *maps: Any) -> Any:
+        """Gluon's forward pass: return the style (N, style_width) of the tapped maps."""
         vectors = [branch(x) for branch, x in zip(self.branches, maps)]
         # (N, sum of widths) -> (N, style_width)
         return self.mix(F.concat(*vectors, dim=1))

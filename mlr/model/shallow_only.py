@@ -1,6 +1,8 @@
-"""The shallow branches alone, without the deep representation: an ablation, not a row of the
+"""The shallow branches alone, without the deep representation: an ablation, not in the results
 table.
 """
+
+from typing import Any, Sequence
 
 from mxnet.gluon import HybridBlock, nn
 
@@ -19,15 +21,15 @@ class ShallowOnly(HybridBlock):
 
     def __init__(
         self,
-        classes,
-        backbone,
-        taps,
-        widths,
-        style_width,
-        gram_scale=1.0,
-        dropout=STYLE_DROPOUT,
-        **kwargs,
-    ):
+        classes: int,
+        backbone: str,
+        taps: Sequence[str],
+        widths: Sequence[int],
+        style_width: int,
+        gram_scale: float = 1.0,
+        dropout: float = STYLE_DROPOUT,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.taps = tuple(taps)
         self._maps = MAPS[: 1 + max(map(MAPS.index, taps))]
@@ -50,7 +52,8 @@ class ShallowOnly(HybridBlock):
             if parameter.name not in own
         }
 
-    def hybrid_forward(self, F, images):
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        """Gluon's forward pass: return the logits (N, K) of images."""
         maps = {}
         for name in self._maps:
             images = maps[name] = getattr(self, name)(images)

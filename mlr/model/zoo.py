@@ -1,16 +1,18 @@
-"""The networks of the Gluon model zoo that the rows of the results table are built on, and narrow
-ones of the same layers.
+"""The networks of the Gluon model zoo that the methods of the results table are built on, and
+narrow ones of the same layers.
 """
 
+from typing import Iterable
+
 from mxnet import init
-from mxnet.gluon import nn
+from mxnet.gluon import HybridBlock, nn
 from mxnet.gluon.model_zoo import vision
 
 from mlr.errors import InputError
 from mlr.paper import NARROW, PLAIN_NETWORKS, RESIDUAL_NETWORKS, SLIM, SLIM_BACKBONE, SLIM_CHANNELS
 
 
-def zoo_network(name):
+def zoo_network(name: str) -> HybridBlock:
     """Return a network of the zoo as it makes it: a HybridBlock with `features` and `output`, and a
     `prefix` to its parameters' names.
 
@@ -32,7 +34,7 @@ def zoo_network(name):
     return vision.get_model(name)
 
 
-def _narrowed(layers):
+def _narrowed(layers: Iterable[HybridBlock]) -> nn.HybridSequential:
     """Return layers of the same kind with a fraction of the channels, and initial values that suit
     a training from scratch.
     """

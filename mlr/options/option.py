@@ -39,9 +39,9 @@ class Option:
         elif self.kind is bool:
             words = "true or false"
         else:
-            kind = "a whole number" if self.kind is int else "a number"
-            end = "" if self.highest == LARGEST else f" to {self.highest:g}"
-            words = f"{kind} {'above' if self.above else 'from'} {self.lowest:g}{end}"
+            kind, form = ("a whole number", "d") if self.kind is int else ("a number", "g")
+            end = "" if self.highest == LARGEST else f" to {self.highest:{form}}"
+            words = f"{kind} {'above' if self.above else 'from'} {self.lowest:{form}}{end}"
         return words + (", or null" if self.nullable else "")
 
     def holds(self, value: Any) -> bool:

@@ -18,6 +18,7 @@ tensorboard/         where it was asked for, the metrics for TensorBoard: made a
                      metrics.jsonl, so not in SHA256SUMS
 """
 
+import os
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
@@ -37,7 +38,7 @@ STEP = "step.json", "step.params", "step.optimizer.params"
 BEST = "best.params"
 
 
-def refuse_existing_run(folder: Union[str, Path]) -> None:
+def refuse_existing_run(folder: Union[str, "os.PathLike[str]"]) -> None:
     """Raise InputError where a new run's folder exists already."""
     if Path(folder).exists():
         raise InputError(
@@ -55,7 +56,7 @@ class Run:
 
     def __init__(
         self,
-        folder: Union[str, Path],
+        folder: Union[str, "os.PathLike[str]"],
         config: Dict[str, Any],
         classes: List[str],
         metrics: Iterable[Dict[str, Any]] = (),
@@ -64,7 +65,7 @@ class Run:
         self.config, self.classes, self.metrics = config, classes, list(metrics)
 
     @classmethod
-    def open(cls, folder: Union[str, Path]) -> "Run":
+    def open(cls, folder: Union[str, "os.PathLike[str]"]) -> "Run":
         """Return the run in a folder. Raises InputError where there is none or a file is damaged.
 
         Whether its parts fit each other is checked by `mlr.methods.open_run`.
@@ -74,7 +75,7 @@ class Run:
         return run
 
     @classmethod
-    def config_of(cls, folder: Union[str, Path]) -> Dict[str, Any]:
+    def config_of(cls, folder: Union[str, "os.PathLike[str]"]) -> Dict[str, Any]:
         """Return the config of the run in a folder, whatever else there may be damaged.
 
         Raises InputError as `open`.
@@ -82,7 +83,7 @@ class Run:
         return cls._found(folder)._config()
 
     @classmethod
-    def _found(cls, folder: Union[str, Path]) -> "Run":
+    def _found(cls, folder: Union[str, "os.PathLike[str]"]) -> "Run":
         if not (Path(folder) / SUMS).is_file():
             raise InputError(
                 f"{folder} is not a run folder (it has no {SUMS}): give the --out of a training"

@@ -6,8 +6,10 @@ import math
 import shlex
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Union
 
 from mlr.data.drawn import DRAWN
+from mlr.data.layouts import DATASETS
 from mlr.data.manifest import DESCRIPTION
 from mlr.errors import InputError
 from mlr.formats.json import read_json
@@ -109,11 +111,12 @@ def outcome(folder, split="test"):
     }
 
 
-def of_fi(data):
-    """Tell whether a data folder was prepared from FI, whose accuracies the paper's table has."""
-    description = Path(data) / DESCRIPTION
-    described = read_json(description) if description.is_file() else None
-    return isinstance(described, dict) and described.get("dataset") == "fi"
+def of_the_papers_data(folder: Union[str, Path]) -> bool:
+    """Tell whether a data folder was prepared from what the published accuracies are of."""
+    path = Path(folder) / DESCRIPTION
+    described = read_json(path) if path.is_file() else None
+    name = described.get("dataset") if isinstance(described, dict) else None
+    return isinstance(name, str) and name in DATASETS and DATASETS[name].accuracies_published
 
 
 def command_line(argv):

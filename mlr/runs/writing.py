@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Tuple, Union
 
@@ -32,8 +31,9 @@ from mlr.runs.schema import (
 )
 from mlr.runs.tensorboard import EventFile
 from mlr.runtime.files import STAGED, link, sync
+from mlr.runtime.output import warn
 
-Content = Union[str, Callable[[str], None]]  # text, or a function that writes a path
+Content = Union[str, Callable[[str], Any]]  # text, or a function that writes a path
 State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters, of the optimizer
 
 
@@ -76,7 +76,7 @@ class RunWriter(Run):
         Raises InputError where there is no run, another process trains in it, or no checkpoint is
         whole.
         """
-        run = cls._found(folder)
+        run = cls(cls._found(folder).folder, {}, [])
         run.lock()
         try:
             run._repair()
@@ -169,8 +169,8 @@ class RunWriter(Run):
         copies = {name: self._copy(name) for name in arrays if name not in checkpoints}
         shipped.save_files({EPOCH[0]: _json_lines(self.metrics), **copies})
 
-    def _copy(self, name: str) -> Callable[[str], None]:
-        return lambda path: shutil.copyfile(str(self.verified(name)), path) and None
+    def _copy(self, name: str) -> Callable[[str], Any]:
+        return lambda path: shutil.copyfile(str(self.verified(name)), path)
 
     def _repair(self) -> None:
         """Go back to a checkpoint that is whole."""
@@ -182,7 +182,7 @@ class RunWriter(Run):
         elif set(PREVIOUS) & set(damaged):
             self._files.commit({}, removed=PREVIOUS)
         if BEST in damaged:
-            _warn(
+            warn(
                 f"{self.folder / BEST} is missing, damaged or changed (SHA-256): the best epoch's "
                 "parameters are lost, unless a later epoch is better"
             )
@@ -199,7 +199,7 @@ class RunWriter(Run):
                 "of the epoch before: restore it from a copy, or train again"
             )
         metrics = metrics_in(self._files.find(PREVIOUS[0]))
-        _warn(
+        warn(
             f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
             f"after epoch {len(metrics)}"
         )
@@ -212,7 +212,7 @@ class RunWriter(Run):
     def _go_back_to_the_epoch(self, damaged: List[str]) -> None:
         names = " and ".join(str(self.folder / name) for name in damaged if name in STEP)
         where = "after the last epoch" if self.has(EPOCH[0]) else "the training's start"
-        _warn(
+        warn(
             f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
             f"{where}"
         )
@@ -243,10 +243,6 @@ def _writers(state: State) -> List[Content]:
         return lambda path: write_params(path, arrays)
 
     return [writer(arrays) for arrays in state]
-
-
-def _warn(text: str) -> None:
-    print("warning: " + text, file=sys.stderr, flush=True)
 
 
 def _json(value: Any) -> str:

@@ -1,14 +1,18 @@
 """From the text of --ctx to MXNet contexts."""
 
 import re
+from typing import TYPE_CHECKING, List, Optional
 
 from mlr.errors import InputError
 from mlr.runtime.installation import require_mxnet
 
+if TYPE_CHECKING:
+    import mxnet as mx
+
 DEVICE = re.compile(r"^(cpu|gpu)(?:\((\d{1,4})\)|:?(\d{1,4}))?$")
 
 
-def parse_context(text=None):
+def parse_context(text: Optional[str] = None) -> List["mx.Context"]:
     """Return the list of mx.Context that `text` names, by default the first GPU that MXNet sees,
     else the CPU.
 

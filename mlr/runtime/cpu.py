@@ -1,9 +1,9 @@
-"""What MXNet has to know of the processor before it loads: how many cores it may use, and which
-kernels of MKL to take.
+"""What MXNet has to know of the CPU before it loads: how many cores it may use, and which of MKL's
+kernels to take.
 
 MXNet takes half of the logical cores unless OMP_NUM_THREADS says otherwise, which is right on a
 machine with two threads a core and costs half of the speed on one without. The MKL in mxnet-mkl
-1.5.1 takes its slowest kernels on a processor that is not Intel's, unless MKL_DEBUG_CPU_TYPE is 5,
+1.5.1 takes its slowest kernels on a CPU that is not Intel's, unless MKL_DEBUG_CPU_TYPE is 5,
 those for AVX2; later versions of MKL, and other builds, take no notice of it.
 """
 
@@ -13,12 +13,15 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from typing import Iterable, MutableMapping, Optional
 
 AVX2_KERNELS = "5"
 PERIOD = "100000"  # microseconds, the kernel's own where a control group names none
 
 
-def prepare_for_mxnet(environment=os.environ, system=Path("/")):
+def prepare_for_mxnet(
+    environment: MutableMapping[str, str] = os.environ, system: Path = Path("/")
+) -> None:
     """Set what the user has not set himself; warn where MXNet has been loaded too early for the
     number of threads.
 
@@ -55,13 +58,13 @@ def given(name: str) -> str:
     return ""
 
 
-def amd_with_avx2(system=Path("/")):
+def amd_with_avx2(system: Path = Path("/")) -> bool:
     """Tell whether the processor is AMD's and has AVX2; False where the kernel does not say."""
     described = _read(system / "proc/cpuinfo") or ""
     return "AuthenticAMD" in described and " avx2" in described
 
 
-def usable_cores(cpus=None, system=Path("/")):
+def usable_cores(cpus: Optional[Iterable[int]] = None, system: Path = Path("/")) -> int:
     """Return the number of physical cores that this process may use, at least 1.
 
     cpus: the logical CPUs to count, by default those of the process's affinity mask. system: the
@@ -83,7 +86,7 @@ def usable_cores(cpus=None, system=Path("/")):
     return max(1, math.ceil(min(len(cores), _cgroup_quota(system))))
 
 
-def _cgroup_quota(system):
+def _cgroup_quota(system: Path) -> float:
     """Return the CPU quota in cores, infinity without one: the tightest of the process's control
     groups and their parents.
     """
@@ -109,7 +112,7 @@ def _cgroup_quota(system):
     return quota
 
 
-def _cores_of(limit):
+def _cores_of(limit: str) -> float:
     """Return the cores that a limit allows, "<quota> <period>" in microseconds, or the quota alone;
     infinity where it says no such thing.
     """
@@ -121,7 +124,7 @@ def _cores_of(limit):
     )
 
 
-def _read(path):
+def _read(path: Path) -> Optional[str]:
     try:
         return path.read_text(errors="surrogateescape").strip()
     except OSError:

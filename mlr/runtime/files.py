@@ -3,11 +3,14 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Callable, Union
 
 STAGED = ".new"
+# of a file, or what writes it to the path that it is given
+Content = Union[bytes, str, Callable[[str], object]]
 
 
-def write_file(path, content):
+def write_file(path: Union[str, Path], content: Content) -> None:
     """Write a file so that a stop at any moment leaves the old one or the new one; create its
     folder if need be.
 
@@ -19,7 +22,7 @@ def write_file(path, content):
     sync(path.parent)
 
 
-def stage(path, content):
+def stage(path: Path, content: Content) -> Path:
     """Write <path>.new, to be renamed to `path` when all else is ready, and return its path;
     content as in `write_file`.
 
@@ -42,13 +45,13 @@ def stage(path, content):
     return staged
 
 
-def remove(path):
+def remove(path: Path) -> None:
     """Remove a file or a link, if it is there."""
     if os.path.lexists(path) and not (path.is_dir() and not path.is_symlink()):
         path.unlink()
 
 
-def link(source, path):
+def link(source: Union[str, Path], path: Union[str, Path]) -> None:
     """Have a file under a second name, which must be free: without a copy where the file system
     knows links.
 
@@ -60,7 +63,7 @@ def link(source, path):
         shutil.copyfile(str(source), str(path))
 
 
-def sync(path):
+def sync(path: Path) -> None:
     """Have a file, or a folder's list of files, written to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

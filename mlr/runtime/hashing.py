@@ -2,13 +2,14 @@
 
 import hashlib
 from pathlib import Path
+from typing import Union
 
 from mlr.errors import InputError
 
 CHECKSUM = ".sha256"  # appended to a file's name: a line as sha256sum writes it
 
 
-def verify_checksum(path):
+def verify_checksum(path: Union[str, Path]) -> None:
     """Raise InputError where <path>.sha256 is there and is not the file's."""
     listed = Path(f"{path}{CHECKSUM}")
     if not listed.is_file() or not Path(path).is_file():
@@ -21,12 +22,12 @@ def verify_checksum(path):
         )
 
 
-def sha256_of(path):
+def sha256_of(path: Union[str, Path]) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     return digest_of(path, "sha256")
 
 
-def digest_of(path, kind):
+def digest_of(path: Union[str, Path], kind: str) -> str:
     """Return a file's digest by the name of its kind, in hexadecimal."""
     digest = hashlib.new(kind)
     with open(path, "rb") as file:

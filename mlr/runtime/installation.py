@@ -1,5 +1,7 @@
 """Is there an MXNet, and which one."""
 
+from types import ModuleType
+
 from mlr.errors import RunError
 
 EXTRAS = (
@@ -8,7 +10,7 @@ EXTRAS = (
 )
 
 
-def require_mxnet():
+def require_mxnet() -> ModuleType:
     """Import and return mxnet. Raises RunError, naming the extras to install, where it is absent or
     can't be loaded.
     """

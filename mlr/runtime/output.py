@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from contextlib import contextmanager, suppress
+from typing import Any, Callable, Iterator, NoReturn, Union
 
 from mlr.errors import Interrupted, RunError
 
@@ -34,13 +35,27 @@ def printable(text: object) -> str:
     return UNSHOWN.sub(_escaped, str(text))
 
 
-def _escaped(found):
+def in_a_line(text: object) -> str:
+    """Return a text of one line, as `printable`: a name may hold newlines, too."""
+    return printable(text).replace("\n", "\\n")
+
+
+def _escaped(found: "re.Match[str]") -> str:
     number = ord(found[0])
     return f"\\x{number - 0xDC00:02x}" if number in NO_TEXT else ascii(found[0])[1:-1]
 
 
+def warn(text: str) -> None:
+    """Print a warning to the standard error, in a line; from Python, too, where nothing guards
+    it.
+    """
+    if sys.stderr:  # None where it was closed from the beginning
+        with suppress(OSError, RunError, ReaderGone):
+            print("warning: " + in_a_line(text), file=sys.stderr, flush=True)
+
+
 @contextmanager
-def guarded_streams():
+def guarded_streams() -> Iterator[None]:
     """Return a context in which sys.stdout and sys.stderr take every text, and tell what can't be
     written.
 
@@ -74,7 +89,7 @@ def flush() -> None:
                 stream.flush()
 
 
-def _tell(error):
+def _tell(error: OSError) -> NoReturn:
     if error.errno == errno.EPIPE:
         raise ReaderGone() from None
     raise RunError(
@@ -87,17 +102,17 @@ def _tell(error):
 class _Guarded:
     """A stream whose errors go to a function."""
 
-    def __init__(self, stream, failed):
+    def __init__(self, stream: Any, failed: Callable[[OSError], None]) -> None:
         self._stream, self._failed = stream, failed
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     @property
-    def buffer(self):
+    def buffer(self) -> "_Guarded":
         return _Guarded(self._stream.buffer, self._failed)
 
-    def write(self, content):
+    def write(self, content: Union[bytes, str]) -> Any:
         if isinstance(content, str):
             begins = content[:1] == "\r"  # a bar of progress, which is drawn over the one before
             content = content[:begins] + printable(content[begins:])
@@ -105,10 +120,10 @@ class _Guarded:
                 content = content.encode(self.encoding, "backslashreplace").decode(self.encoding)
         return self._try(self._stream.write, content)
 
-    def flush(self):
+    def flush(self) -> None:
         self._try(self._stream.flush)
 
-    def _try(self, function, *arguments):
+    def _try(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
         except OSError as error:

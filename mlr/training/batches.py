@@ -23,14 +23,13 @@ def training_batches(
     part: as in `mlr.data.loader.Batches`.
     """
     transform, size = preprocessing.training(options.augmentation), preprocessing.size
-    order = {"batch_size": options.batch_size, "shuffle": True, "part": part}
     if options.pipeline == "released":
-        return GluonBatches(split, transform, **order)
+        return GluonBatches(split, transform, options.batch_size, True, part)
     images = CachedImages(split, preprocessing.cached_edge)
     if not preprocessing.in_numpy:  # its resize has nothing left to do
-        return GluonBatches(images, transform, **order)
+        return GluonBatches(images, transform, options.batch_size, True, part)
     finish = augmentation.Augmentation(size, options.augmentation)
-    return CachedBatches(images, finish, size, **order)
+    return CachedBatches(images, finish, size, options.batch_size, True, part)
 
 
 def evaluation_batches(

@@ -15,7 +15,9 @@ from mlr.training.loop import Progress
 from mlr.training.optimizer import optimizer_arrays, restore_optimizer
 
 
-def state_of(net: gluon.HybridBlock, trainer: gluon.Trainer) -> Tuple[Dict[str, Any], ...]:
+def state_of(
+    net: gluon.HybridBlock, trainer: gluon.Trainer
+) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """Return the arrays of the parameters and of the optimizer, each by name."""
     # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait
     # for it by itself.
@@ -67,9 +69,10 @@ class Checkpoints:
     def save_step(self, progress: Progress) -> None:
         """Save the state within an epoch. Raises Interrupted where a signal asked for it."""
         self._run.save_step(state_of(self._net, self._trainer), asdict(progress))
-        if self.stopping:
+        number = self._postponed.signal
+        if number is not None:
             raise Interrupted(
-                f"{NAMES[self._postponed.signal]} in epoch {progress.epoch + 1}, after step "
+                f"{NAMES[number]} in epoch {progress.epoch + 1}, after step "
                 f"{progress.step} of {self._steps}, and saved",
-                self._postponed.signal,
+                number,
             )

@@ -10,9 +10,14 @@ import ctypes
 import os
 import sys
 import threading
+from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Sequence, Tuple
 
 from mlr.errors import InputError
-from mlr.inference.forward import part_of
+
+if TYPE_CHECKING:
+    import mxnet as mx
+    import numpy as np
+    from numpy.typing import ArrayLike
 
 KINDS = "dist_sync", "dist_device_sync", "dist_async"
 # seconds; of all nodes of a job, or they take each other for dead
@@ -33,7 +38,7 @@ class Workers:
     None; `wait_for_each_other`, whether a step is made of the gradients of all.
     """
 
-    def __init__(self, kind=None):
+    def __init__(self, kind: Optional[str] = None) -> None:
         """kind: of KINDS. Blocks until all nodes of the job are there. Raises InputError outside of
         a job, or in one without a kind.
         """
@@ -47,14 +52,10 @@ class Workers:
                 "this process is a worker of a job (DMLC_ROLE), which needs --kvstore, one of "
                 f"{', '.join(KINDS)}: else each worker would train alone"
             )
-        self.kvstore, self.rank, self.number, self._gathered, self._adds_up, self._watch = (
-            None,
-            0,
-            1,
-            0,
-            False,
-            None,
-        )
+        self.kvstore: Any = None
+        self.rank, self.number, self._gathered = 0, 1, 0
+        self._adds_up = False
+        self._watch: Optional[_Watch] = None
         self.wait_for_each_other = kind != "dist_async"
         if kind:
             import mxnet as mx
@@ -79,14 +80,14 @@ class Workers:
             )
         self.first = self.rank == 0
 
-    def close(self):
+    def close(self) -> None:
         """End the part that this worker has, when all is done; it then waits for the others at the
         process's end.
         """
         if self._watch:
             self._watch.stop()
 
-    def gather(self, array):
+    def gather(self, array: "ArrayLike") -> List["np.ndarray"]:
         """Return every worker's array, in order of rank, as NumPy arrays, of several workers
         float32. array: (N, ...), N at least 1, may differ, the rest not.
 
@@ -101,7 +102,7 @@ class Workers:
         lengths = self._exchange(np.array([len(array)], np.float32), [(1,)] * self.number)
         return self._exchange(array, [(int(length), *array.shape[1:]) for (length,) in lengths])
 
-    def add_up(self, array):
+    def add_up(self, array: "mx.nd.NDArray") -> "mx.nd.NDArray":
         """Return the sum of every worker's array, an NDArray of float32 whose shape is always the
         same: exchanged as gradients are.
 
@@ -118,16 +119,22 @@ class Workers:
         self.kvstore.pull(TOTAL_KEY, total)
         return total
 
-    def barrier(self):
+    def barrier(self) -> None:
         """Wait until all workers are here."""
         if self.kvstore:
             self.kvstore._barrier()
 
-    def part(self, count):
-        """Return this worker's part of `count` things in a row, a slice; see `part_of`."""
+    def part(self, count: int) -> slice:
+        """Return this worker's part of `count` things in order, a slice; see
+        `mlr.inference.forward.part_of`.
+        """
+        from mlr.inference.forward import part_of
+
         return part_of(count, self.rank, self.number)
 
-    def _exchange(self, array, shapes):
+    def _exchange(
+        self, array: "np.ndarray", shapes: Sequence[Tuple[int, ...]]
+    ) -> List["np.ndarray"]:
         """Have every worker's array of the shapes given. A server takes a push to a key that it
         does not know as its value, and never adds or updates; so this works beside an optimizer on
         the servers, too.
@@ -149,12 +156,12 @@ class _Watch:
     itself would wait for it for ever.
     """
 
-    def __init__(self, kvstore, group, says):
+    def __init__(self, kvstore: Any, group: int, says: str) -> None:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look, args=(kvstore, group, says), daemon=True)
         self._thread.start()
 
-    def _look(self, kvstore, group, says):
+    def _look(self, kvstore: Any, group: int, says: str) -> None:
         from mxnet.base import _LIB
 
         dead, looks = ctypes.c_int(), 0
@@ -168,24 +175,25 @@ class _Watch:
             if looks == LOOKS:
                 _end(f"{says} (no sign of life for {SILENCE + LOOKS:d} s)")
 
-    def stop(self):
+    def stop(self) -> None:
+        """End the thread."""
         self._stopped.set()
         self._thread.join()  # in the process's end it would abort it
 
 
-def in_a_job():
+def in_a_job() -> bool:
     """Tell whether this process was started as a worker of a job."""
     return os.environ.get("DMLC_ROLE") == "worker"
 
 
-def _end(says):
+def _end(says: str) -> NoReturn:
     print(
         f"error: {says}; start the job again, a training with --resume", file=sys.stderr, flush=True
     )
     os._exit(1)
 
 
-def serve():
+def serve() -> None:
     """Where this process was started as a server or the scheduler of a job, be that until the job
     ends, and exit; else return.
 

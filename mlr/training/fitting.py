@@ -1,4 +1,4 @@
-"""The ways in which methods are fitted: gradient descent in stages, and a support vector machine."""
+"""How methods are fitted: gradient descent in stages, and a support vector machine."""
 
 import json
 import time
@@ -12,6 +12,7 @@ from mlr.errors import Interrupted
 from mlr.formats.json import read_json
 from mlr.formats.params import write_params
 from mlr.inference import support_vectors
+from mlr.inference.answers import SupportVectorAnswer
 from mlr.options.training import TrainingOptions, learning_rate_at
 from mlr.runs.schema import checked_kept
 from mlr.runtime.signals import NAMES, Postponed
@@ -107,6 +108,7 @@ def fit_support_vectors(training: Training, file_name: str) -> None:
     """
     run, options, images = training.run, training.options, training.source.train
     answer, start = training.predictor.answer, time.time()
+    assert isinstance(answer, SupportVectorAnswer)  # as the method says
     batches = GluonBatches(images, answer.transform, EVALUATION_BATCH)
     features = np.concatenate([answer.outputs(batch) for batch, _ in batches])
     machine = support_vectors.fit(

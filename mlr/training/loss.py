@@ -1,13 +1,16 @@
 """The losses of the released code: against class imbalance, cross entropy, and vote."""
 
+from typing import Any, Iterable, Optional
+
 import numpy as np
 from mxnet.gluon.loss import Loss
+from numpy.typing import ArrayLike
 
 from mlr.errors import InputError
 from mlr.paper import FOCAL_GAMMA
 
 
-def inverse_frequency_weights(counts):
+def inverse_frequency_weights(counts: ArrayLike) -> np.ndarray:
     """Return the class weights (K,), float64, proportional to 1 / counts and summing to 1.
 
     counts: (K,) training images per class. With FI's counts this gives the released weights to
@@ -38,7 +41,13 @@ class ClassImbalanceLoss(Loss):
     logits.
     """
 
-    def __init__(self, class_weights=None, gamma=FOCAL_GAMMA, as_released=True, **kwargs):
+    def __init__(
+        self,
+        class_weights: Optional[Iterable[float]] = None,
+        gamma: float = FOCAL_GAMMA,
+        as_released: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(None, 0, **kwargs)
         if not 0 <= gamma < np.inf:
             raise InputError(f"gamma must be a number from 0 up, not {gamma}")
@@ -50,7 +59,8 @@ class ClassImbalanceLoss(Loss):
         self._gamma = gamma
         self._as_released = as_released
 
-    def hybrid_forward(self, F, logits, labels):
+    def hybrid_forward(self, F: Any, logits: Any, labels: Any) -> Any:
+        """Gluon's forward pass: return the loss (N,) of logits and labels."""
         probabilities = F.softmax(logits)  # (N, K)
         log_likelihood = _log_softmax(F, probabilities if self._as_released else logits)  # (N, K)
         # The bound is far below rounding; it keeps the gradient of x^gamma finite at x = 0 for
@@ -73,10 +83,11 @@ class VoteLoss(Loss):
     Input: logits (N, K) and labels (N,); output: (1,).
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(None, 0, **kwargs)
 
-    def hybrid_forward(self, F, logits, labels):
+    def hybrid_forward(self, F: Any, logits: Any, labels: Any) -> Any:
+        """Gluon's forward pass: return the loss (1,) of a batch's logits and labels."""
         return F.sum(F.square(F.pick(logits, labels) - 1))
 
 
@@ -87,19 +98,20 @@ class CrossEntropyLoss(Loss):
     Input: logits (N, K) and labels (N,); output: loss (N,).
     """
 
-    def __init__(self, vote=0.0, **kwargs):
+    def __init__(self, vote: float = 0.0, **kwargs: Any) -> None:
         super().__init__(None, 0, **kwargs)
         self._vote = vote
         self.vote_loss = VoteLoss()
 
-    def hybrid_forward(self, F, logits, labels):
+    def hybrid_forward(self, F: Any, logits: Any, labels: Any) -> Any:
+        """Gluon's forward pass: return the loss (N,) of logits and labels."""
         loss = -F.pick(_log_softmax(F, logits), labels)
         if not self._vote:
             return loss
         return F.broadcast_add(loss, self._vote * self.vote_loss(logits, labels))
 
 
-def _log_softmax(F, z):
+def _log_softmax(F: Any, z: Any) -> Any:
     """Logarithm of the softmax over axis 1; MXNet 1.9.1's own, of oneDNN, is off by 3e-6 in
     float32.
     """

@@ -64,9 +64,11 @@ def train_run(
 
 def with_whole_paths(options: TrainingOptions) -> TrainingOptions:
     """Return the options with whole paths: a run is also used from other folders."""
-    given = {name: getattr(options, name) for name in ("proposals", "target", "pretrained")}
-    whole = {name: str(Path(text).resolve()) for name, text in given.items()
-             if text and text not in NO_FILES}  # fmt: skip
+    whole: Dict[str, Any] = {}
+    for name in ("proposals", "target", "pretrained"):
+        text = getattr(options, name)
+        if text and text not in NO_FILES:
+            whole[name] = str(Path(text).resolve())
     return replace(options, **whole)
 
 
@@ -106,10 +108,10 @@ def prepared(
     classes = source.train.classes
     mx.random.seed(options.seed)
     net = new_network(method, method.network(options, len(classes)), machine.ctx)
-    begun = run is not None and run.begun
-    pretrained = (
-        run.config["pretrained"] if begun else method.load_pretrained(net, options.pretrained)
-    )
+    if run and run.begun:
+        pretrained = run.config["pretrained"]
+    else:
+        pretrained = method.load_pretrained(net, options.pretrained)
     config = (
         run.config if run else new_config(method, options, machine, images, pretrained, classes)
     )
@@ -122,15 +124,9 @@ def prepared(
         training_batches(preprocessed, options, source.train)
         evaluation_batches(preprocessed, options, source.evaluation)
     resumed = run is not None
-    if run is None:
-        run = new_run(out, config, classes, machine.workers)
-    trainer = new_trainer(
-        net,
-        options.optimizer,
-        optimizer_arguments(options),
-        new_layers(net, options, pretrained),
-        machine.workers,
-    )
+    run = run or new_run(out, config, classes, machine.workers)
+    multipliers = new_layers(net, options, pretrained)
+    trainer = trainer_of(net, options, multipliers, machine.workers)
     progress = restore(run, net, trainer) if resumed else None
     return Training(method, options, run, machine, predictor, trainer, source, target, progress)
 
@@ -268,10 +264,17 @@ def new_network(
     return net
 
 
-def optimizer_arguments(options: TrainingOptions) -> Dict[str, Any]:
-    """Return the arguments of the MXNet optimizer."""
-    momentum = {"momentum": paper.MOMENTUM} if options.optimizer == "sgd" else {}
-    return {"learning_rate": options.learning_rate, "wd": options.weight_decay, **momentum}
+def trainer_of(
+    net: gluon.HybridBlock,
+    options: TrainingOptions,
+    multipliers: Dict[gluon.Parameter, float],
+    workers: Workers,
+) -> gluon.Trainer:
+    """Return the trainer that the options describe. multipliers: of learning rates."""
+    arguments = {"learning_rate": options.learning_rate, "wd": options.weight_decay}
+    if options.optimizer == "sgd":
+        arguments["momentum"] = paper.MOMENTUM
+    return new_trainer(net, options.optimizer, arguments, multipliers, workers)
 
 
 def new_layers(
@@ -297,7 +300,9 @@ def announce(training: Training, folder: Path) -> None:
         f"{len(source.train)} training and {len(source.evaluation)} {evaluated} images of "
         f"{len(run.classes)} classes from {folder}"
     )
-    left_out = [each for split in source.splits.values() for each in split.left_out]
+    sources = [source, *([training.target] if training.target else [])]
+    splits = [split for each in sources for split in each.splits.values()]
+    left_out = [each for split in splits for each in split.left_out]
     if left_out:
         print(words_on(left_out))
     if source.evaluated == "test":

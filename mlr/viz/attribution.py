@@ -1,11 +1,15 @@
 """Which parts of an image, and which pairs of its channels, weigh for a class."""
 
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
 from mxnet import autograd, nd
 
 from mlr.model.backbone import MAPS
+from mlr.model.network import MultiLevelNet
 
 
-def grad_cam(net, images, classes):
+def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> np.ndarray:
     """Return the Grad-CAM map of each image for its class, (N, h, w) NumPy array, at least 0
     (Selvaraju et al., ICCV 2017).
 
@@ -27,7 +31,9 @@ def grad_cam(net, images, classes):
     return nd.relu((weights * stage4).sum(axis=1)).asnumpy()
 
 
-def gram_contributions(net, images, classes):
+def gram_contributions(
+    net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]
+) -> List[np.ndarray]:
     """Return for each shallow branch what the pairs of channels contribute to the logit of each
     image's class.
 
@@ -44,7 +50,7 @@ def gram_contributions(net, images, classes):
     return [(matrix + matrix.transpose(0, 2, 1)) / 2 for matrix in contributions]
 
 
-def strongest_pairs(contribution, top):
+def strongest_pairs(contribution: np.ndarray, top: int) -> List[Tuple[int, int, float]]:
     """Return the pairs of channels that weigh most, [(a, b, contribution of both orders)], a <= b,
     the largest size first.
 
@@ -58,7 +64,9 @@ def strongest_pairs(contribution, top):
     return sorted(pairs, key=lambda pair: -abs(pair[2]))[:top]
 
 
-def _representations(net, images):
+def _representations(
+    net: MultiLevelNet, images: nd.NDArray
+) -> Tuple[Dict[str, nd.NDArray], List[nd.NDArray], nd.NDArray]:
     """Return the backbone's maps by name, the branches' Gram matrices, (N, C, C) each, and the deep
     representation (N, D).
     """
@@ -68,7 +76,7 @@ def _representations(net, images):
     return maps, grams, deep
 
 
-def _logits(net, deep, grams):
+def _logits(net: MultiLevelNet, deep: nd.NDArray, grams: Sequence[nd.NDArray]) -> nd.NDArray:
     """Return the logits (N, K) from the deep representation and the Gram matrices: what is left of
     the network.
     """

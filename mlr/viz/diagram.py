@@ -2,17 +2,26 @@
 figure.
 """
 
+from typing import Dict, List, Mapping, Tuple
+
+from mlr.viz.style import own_settings  # isort: split
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from mxnet import nd
+from mxnet import Context, nd
 
 from mlr.model.backbone import MAPS
+from mlr.model.network import MultiLevelNet
 from mlr.viz.figures import BLUE, CAPTION, GREEN, ORANGE, new_figure
-from mlr.viz.style import own_settings
+
+Boxes = Dict[str, Tuple[int, int, str, str]]
+Arrows = List[Tuple[str, str]]
 
 DEEP, SHALLOW, FUSION = BLUE, ORANGE, GREEN
 
 
-def structure(net, size):
+def structure(net: MultiLevelNet, size: int) -> Tuple[Boxes, Arrows]:
     """Return the boxes of a materialized MultiLevelNet and the arrows between them, for images of
     size x size.
 
@@ -20,40 +29,14 @@ def structure(net, size):
     """
     maps = dict(zip(MAPS, net.backbone(nd.zeros((1, 3, size, size), ctx=_context(net)))))
     deep = net.backbone.head(maps["stage4"]).shape[1]
-    boxes, arrows = {"image": (0, 0, f"image\n3 x {size:d} x {size:d}", "0.5")}, []
+    boxes: Boxes = {"image": (0, 0, f"image\n3 x {size:d} x {size:d}", "0.5")}
     for column, name in enumerate(MAPS, start=1):
-        boxes[name] = (
-            column,
-            0,
-            "{}\n{:d} x {:d} x {:d}".format(*(name,) + maps[name].shape[1:]),
-            DEEP,
-        )
-        arrows.append((["image", *MAPS][column - 1], name))
+        channels, height, width = maps[name].shape[1:]
+        boxes[name] = column, 0, f"{name}\n{channels:d} x {height:d} x {width:d}", DEEP
     boxes["deep"] = len(MAPS) + 1, 0, f"deep semantic\nrepresentation\n{deep:d}", DEEP
-    arrows.append((MAPS[-1], "deep"))
-    widths = 0
-    for number, (tap, branch) in enumerate(zip(net.taps, net.shallow.branches)):
-        *before, dense = branch.layers
-        width, channels = dense.weight.shape[0], maps[tap].shape[1]
-        pool = "max-pool\n" if len(before) > 1 else ""
-        boxes[f"branch {number:d}"] = (
-            MAPS.index(tap) + 1,
-            1,
-            f"{pool}Gram matrix\n{channels:d} x {channels:d}\nDense {width:d}",
-            SHALLOW,
-        )
-        arrows.append((tap, f"branch {number:d}"))
-        widths += width
-    dropout, dense, _ = net.shallow.mix
-    boxes["style"] = (
-        2,
-        2,
-        f"concat {widths:d}\nDropout {dropout._rate:.1f}\nDense {dense.weight.shape[0]:d}",
-        SHALLOW,
-    )
-    arrows += [(f"branch {number:d}", "style") for number in range(len(net.taps))]
-    boxes["shallow"] = 4, 2, f"shallow visual\nrepresentation\n{dense.weight.shape[0]:d}", SHALLOW
-    arrows.append(("style", "shallow"))
+    levels = ["image", *MAPS, "deep"]
+    arrows = list(zip(levels, levels[1:]))
+    _add_shallow(net, {name: values.shape[1] for name, values in maps.items()}, boxes, arrows)
     classes, both = net.fusion.output.weight.shape
     boxes["fusion"] = (
         len(MAPS),
@@ -66,7 +49,37 @@ def structure(net, size):
     return boxes, arrows
 
 
-def structure_figure(net, size):
+def _add_shallow(
+    net: MultiLevelNet, channels: Mapping[str, int], boxes: Boxes, arrows: Arrows
+) -> None:
+    """Add the shallow branches and what mixes them. channels: of each of the backbone's maps."""
+    widths = 0
+    for number, (tap, branch) in enumerate(zip(net.taps, net.shallow.branches)):
+        *before, dense = branch.layers
+        width = dense.weight.shape[0]
+        pool = "max-pool\n" if len(before) > 1 else ""
+        boxes[f"branch {number:d}"] = (
+            MAPS.index(tap) + 1,
+            1,
+            f"{pool}Gram matrix\n{channels[tap]:d} x {channels[tap]:d}\nDense {width:d}",
+            SHALLOW,
+        )
+        arrows.append((tap, f"branch {number:d}"))
+        widths += width
+    dropout, dense, _ = net.shallow.mix
+    style = dense.weight.shape[0]
+    boxes["style"] = (
+        2,
+        2,
+        f"concat {widths:d}\nDropout {dropout._rate:.1f}\nDense {style:d}",
+        SHALLOW,
+    )
+    arrows += [(f"branch {number:d}", "style") for number in range(len(net.taps))]
+    boxes["shallow"] = 4, 2, f"shallow visual\nrepresentation\n{style:d}", SHALLOW
+    arrows.append(("style", "shallow"))
+
+
+def structure_figure(net: MultiLevelNet, size: int) -> Figure:
     """Return the figure of a materialized MultiLevelNet for images of size x size."""
     boxes, arrows = structure(net, size)
     figure, axes = new_figure(1.6 * (1 + max(column for column, *_ in boxes.values())), 5)
@@ -75,7 +88,7 @@ def structure_figure(net, size):
 
 
 @own_settings()
-def plot_structure(boxes, arrows, axes):
+def plot_structure(boxes: Boxes, arrows: Arrows, axes: Axes) -> Axes:
     """Draw boxes and arrows as `structure` returns them."""
     patches = {}
     for name, (column, row, text, color) in boxes.items():
@@ -94,8 +107,8 @@ def plot_structure(boxes, arrows, axes):
     for start, end in arrows:
         axes.add_patch(
             FancyArrowPatch(
-                boxes[start][0:1] + (-boxes[start][1],),
-                boxes[end][0:1] + (-boxes[end][1],),
+                (boxes[start][0], -boxes[start][1]),
+                (boxes[end][0], -boxes[end][1]),
                 patchA=patches[start],
                 patchB=patches[end],
                 arrowstyle="-|>",
@@ -110,5 +123,5 @@ def plot_structure(boxes, arrows, axes):
     return axes
 
 
-def _context(net):
+def _context(net: MultiLevelNet) -> Context:
     return net.fusion.output.weight.list_ctx()[0]

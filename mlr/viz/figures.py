@@ -1,23 +1,29 @@
-"""The pictures of a run and of a data set. Every plot function draws on the axes it is given and
+"""The figures of a run and of a data set. Every plot function draws on the axes it is given and
 returns them.
 """
 
 import io
 import warnings
 from pathlib import Path
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
+
+from mlr.viz.style import fonts_for, own_settings  # isort: split
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from mlr import paper
 from mlr.runtime.files import write_file
 from mlr.runtime.output import printable
-from mlr.viz.style import fonts_for, own_settings
+
+Metrics = Sequence[Mapping[str, Any]]
 
 CAPTION = 11  # points: readable in a figure ten inches wide that is shown 600 pixels wide
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -25,7 +31,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
 @own_settings()
-def plot_loss(metrics, axes):
+def plot_loss(metrics: Metrics, axes: Axes) -> Axes:
     """Draw the training loss by epoch. metrics: the lines of metrics.jsonl."""
     axes.plot(
         [line["epoch"] for line in metrics],
@@ -39,7 +45,7 @@ def plot_loss(metrics, axes):
 
 
 @own_settings()
-def plot_accuracy(metrics, axes):
+def plot_accuracy(metrics: Metrics, axes: Axes) -> Axes:
     """Draw accuracy on train and on the split that was evaluated, there also balanced, by epoch.
     metrics: the lines of metrics.jsonl.
     """
@@ -66,14 +72,14 @@ def plot_accuracy(metrics, axes):
 
 
 @own_settings()
-def plot_confusion(confusion, classes, axes):
+def plot_confusion(confusion: ArrayLike, classes: Sequence[str], axes: Axes) -> Axes:
     """Draw a confusion matrix, (K, K) counts with true classes as rows: the count, and below it,
     and as colour, the row's rate.
     """
-    confusion = np.asarray(confusion)
-    rates = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    counts = np.asarray(confusion)
+    rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(confusion):
+    for (row, column), count in np.ndenumerate(counts):
         axes.text(
             column,
             row,
@@ -91,7 +97,7 @@ def plot_confusion(confusion, classes, axes):
 
 
 @own_settings()
-def plot_classes(result, classes, axes):
+def plot_classes(result: Mapping[str, Any], classes: Sequence[str], axes: Axes) -> Axes:
     """Draw precision and recall of each class as bars. result: of
     `mlr.training.metrics.classification_metrics`.
     """
@@ -112,7 +118,9 @@ def plot_classes(result, classes, axes):
 
 
 @own_settings()
-def plot_results(results, chance, axes):
+def plot_results(
+    results: Mapping[str, Tuple[float, Optional[float]]], chance: float, axes: Axes
+) -> Axes:
     """Draw the balanced accuracy of systems as bars with error bars. results: {system: (mean,
     standard deviation or None)}.
     """
@@ -136,7 +144,7 @@ def plot_results(results, chance, axes):
 
 
 @own_settings()
-def plot_contact_sheet(rows, axes):
+def plot_contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], axes: Axes) -> Axes:
     """Draw rows of equally large images. rows: {title: list of (H, W, 3) uint8 RGB}."""
     sheet = np.vstack([np.hstack(images) for images in rows.values()])
     height = len(sheet) / len(rows)
@@ -148,42 +156,38 @@ def plot_contact_sheet(rows, axes):
 
 
 @own_settings()
-def plot_picture(pixels, title, axes):
+def plot_picture(pixels: np.ndarray, title: str, axes: Axes) -> Axes:
     """Draw an image, (H, W, 3) uint8 RGB, with a title above."""
     axes.imshow(pixels)
     return _without_ticks(title, axes)
 
 
 @own_settings()
-def plot_prediction(pixels, true, predicted, probability, axes):
+def plot_prediction(
+    pixels: np.ndarray, true: str, predicted: str, probability: float, axes: Axes
+) -> Axes:
     """Draw an image, (H, W, 3) uint8 RGB, framed and captioned: right, or wrong and what it truly
     is. true, predicted: class names.
     """
     right = true == predicted
-    plot_picture(
-        pixels,
-        "{}: {}\nprobability {:.3f}{}".format(
-            "right" if right else "wrong",
-            predicted,
-            probability,
-            "" if right else f"\ntrue: {true}",
-        ),
-        axes,
-    )
+    caption = f"{'right' if right else 'wrong'}: {predicted}\nprobability {probability:.3f}"
+    plot_picture(pixels, caption if right else f"{caption}\ntrue: {true}", axes)
     for spine in axes.spines.values():
         spine.set(color=BLUE if right else VERMILION, linestyle="-" if right else "--", linewidth=2)
     return axes
 
 
 @own_settings()
-def plot_regions(picture, boxes, scores, title, axes):
+def plot_regions(
+    image: np.ndarray, boxes: ArrayLike, scores: ArrayLike, title: str, axes: Axes
+) -> Axes:
     """Draw the affective regions of an image: those that are asked in orange, numbered from the
     best, the others in blue, dashed.
 
-    picture: (H, W, 3) uint8 RGB. boxes: (R, 4), x1, y1, x2, y2 in pixels. scores: (R,); the
+    image: (H, W, 3) uint8 RGB. boxes: (R, 4), x1, y1, x2, y2 in pixels. scores: (R,); the
     paper.AR_TOP highest are asked.
     """
-    plot_picture(picture, title, axes)
+    plot_picture(image, title, axes)
     order = np.argsort(-np.asarray(scores), kind="stable")
     # the best on top
     for rank, (x1, y1, x2, y2) in reversed(list(enumerate(np.asarray(boxes)[order], start=1))):
@@ -214,21 +218,30 @@ def plot_regions(picture, boxes, scores, title, axes):
 
 
 @own_settings()
-def plot_map(values, shape, title, axes, over=None):
+def plot_map(
+    values: ArrayLike,
+    shape: Tuple[int, ...],
+    title: str,
+    axes: Axes,
+    over: Optional[np.ndarray] = None,
+) -> Axes:
     """Draw an activation map, (h, w), upsampled to the (height, width) of its image; dark is low,
     yellow is high.
 
     over: the image, (H, W, 3) uint8, for a translucent map above it.
     """
-    values = cv2.resize(np.asarray(values, np.float32), shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    height, width = shape[:2]
+    upsampled = cv2.resize(
+        np.asarray(values, np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     if over is not None:
         axes.imshow(over)
-    axes.imshow(values, cmap="viridis", alpha=None if over is None else 0.6)
+    axes.imshow(upsampled, cmap="viridis", alpha=None if over is None else 0.6)
     return _without_ticks(title, axes)
 
 
 @own_settings()
-def plot_gram(matrix, highest, title, axes):
+def plot_gram(matrix: np.ndarray, highest: float, title: str, axes: Axes) -> Axes:
     """Draw a Gram matrix, (C, C), a square for each pair of channels: dark is 0, yellow is
     `highest`, the same for matrices to compare.
     """
@@ -237,7 +250,7 @@ def plot_gram(matrix, highest, title, axes):
 
 
 @own_settings()
-def plot_contributions(matrix, title, axes):
+def plot_contributions(matrix: np.ndarray, title: str, axes: Axes) -> Axes:
     """Draw what the pairs of channels contribute, (C, C): blue for, red against, white nothing; the
     strongest 0.1 % saturate.
     """
@@ -246,62 +259,78 @@ def plot_contributions(matrix, title, axes):
     return _without_ticks(title, axes)
 
 
-def _without_ticks(title, axes):
+def _without_ticks(title: str, axes: Axes) -> Axes:
     axes.set_title(printable(title), fontsize=CAPTION)
     axes.set_xticks([])
     axes.set_yticks([])
     return axes
 
 
-def activation_figure(pictures, found):
+@own_settings()
+def activation_figure(
+    images: Sequence[np.ndarray], found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
+) -> Figure:
     """Return the paper's activation figure: input and blocks 1 to 4, left to right; the images
     below each other.
 
-    pictures: (H, W, 3) uint8 each. found: {block: for each image a list, strongest first, of dicts
+    images: (H, W, 3) uint8 each. found: {block: for each image a list, strongest first, of dicts
     filter, map (h, w), activation, pattern (S, S, 3), excited}; each takes two rows, the map for
     the image above the pattern that excites the filter most.
     """
     ranks = len(next(iter(found.values()))[0])
-    rows = 2 * ranks * len(pictures)
+    rows = 2 * ranks * len(images)
     figure, axes = new_figure(2 * (1 + len(found)), 2.3 * rows, 1 + len(found), rows)
     for unused in axes.ravel():
         unused.set_axis_off()
-    for image, picture in enumerate(pictures):
+    for number, image in enumerate(images):
+        first = 2 * number * ranks
+        axes[first][0].set_axis_on()
+        plot_picture(image, "input image", axes[first][0])
         for rank in range(ranks):
-            above, below = axes[2 * (image * ranks + rank) :][:2]
-            if rank == 0:
-                above[0].set_axis_on()
-                plot_picture(picture, "input image", above[0])
-            below[0].text(
-                0.5,
-                0.5,
-                "above: map of\nthe filter\n\nbelow: pattern that\nexcites it most",
-                ha="center",
-                va="center",
-                fontsize=CAPTION,
-            )
-            for number, block in enumerate(found, start=1):
-                filter_ = found[block][image][rank]
-                for panel in (above[number], below[number]):
-                    panel.set_axis_on()
-                plot_map(
-                    filter_["map"],
-                    picture.shape,
-                    (
-                        f"block {number:d}, filter {filter_['filter']:d}\nactivation "
-                        f"{filter_['activation']:.2f}"
-                    ),
-                    above[number],
-                )
-                plot_picture(
-                    filter_["pattern"],
-                    f"pattern of filter {filter_['filter']:d}\nactivation {filter_['excited']:.2f}",
-                    below[number],
-                )
+            above, below = axes[first + 2 * rank :][:2]
+            filters = [of_images[number][rank] for of_images in found.values()]
+            _plot_filters(image, filters, above, below)
     return figure
 
 
-def predictions_figure(*groups, columns=5):
+def _plot_filters(
+    image: np.ndarray,
+    filters: Sequence[Mapping[str, Any]],
+    above: Sequence[Axes],
+    below: Sequence[Axes],
+) -> None:
+    """Draw a filter of each block: its map for the image into a row of axes, and its pattern into
+    the row below.
+    """
+    below[0].text(
+        0.5,
+        0.5,
+        "above: map of\nthe filter\n\nbelow: pattern that\nexcites it most",
+        ha="center",
+        va="center",
+        fontsize=CAPTION,
+    )
+    for number, filter_ in enumerate(filters, start=1):
+        for panel in (above[number], below[number]):
+            panel.set_axis_on()
+        plot_map(
+            filter_["map"],
+            image.shape,
+            f"block {number:d}, filter {filter_['filter']:d}\n"
+            f"activation {filter_['activation']:.2f}",
+            above[number],
+        )
+        plot_picture(
+            filter_["pattern"],
+            f"pattern of filter {filter_['filter']:d}\nactivation {filter_['excited']:.2f}",
+            below[number],
+        )
+
+
+@own_settings()
+def predictions_figure(
+    *groups: Sequence[Tuple[np.ndarray, str, str, float]], columns: int = 5
+) -> Figure:
     """Return the sheet of groups of predictions, below each other. groups: lists of the arguments
     of `plot_prediction` but for the axes.
     """
@@ -320,18 +349,25 @@ def predictions_figure(*groups, columns=5):
     return figure
 
 
-def grad_cam_figure(pictures, maps, names):
+@own_settings()
+def grad_cam_figure(images: Sequence[np.ndarray], maps: np.ndarray, names: Sequence[str]) -> Figure:
     """Return a figure of images beside their Grad-CAM maps, (N, h, w), for the classes called
     `names`.
     """
-    figure, axes = new_figure(6, 3.1 * len(pictures), 2, len(pictures))
-    for picture, cam, name, (left, right) in zip(pictures, maps, names, axes):
-        plot_picture(picture, "input image", left)
-        plot_map(cam, picture.shape, f"Grad-CAM for {name}", right, over=picture)
+    figure, axes = new_figure(6, 3.1 * len(images), 2, len(images))
+    for image, cam, name, (left, right) in zip(images, maps, names, axes):
+        plot_picture(image, "input image", left)
+        plot_map(cam, image.shape, f"Grad-CAM for {name}", right, over=image)
     return figure
 
 
-def gram_figure(pictures, contributions, pairs, names):
+@own_settings()
+def gram_figure(
+    images: Sequence[np.ndarray],
+    contributions: Mapping[str, Sequence[np.ndarray]],
+    pairs: Mapping[str, Sequence[Sequence[Tuple[int, int, float]]]],
+    names: Sequence[str],
+) -> Figure:
     """Return a figure of images beside what each shallow branch's channel pairs contribute to the
     class.
 
@@ -339,20 +375,27 @@ def gram_figure(pictures, contributions, pairs, names):
     classes.
     """
     figure, axes = new_figure(
-        3 * (1 + len(contributions)), 4 * len(pictures), 1 + len(contributions), len(pictures)
+        3 * (1 + len(contributions)), 4 * len(images), 1 + len(contributions), len(images)
     )
-    for image, (picture, name) in enumerate(zip(pictures, names)):
-        plot_picture(picture, "input image", axes[image][0])
-        for panel, tap in zip(axes[image][1:], contributions):
+    for number, (image, name) in enumerate(zip(images, names)):
+        plot_picture(image, "input image", axes[number][0])
+        for panel, tap in zip(axes[number][1:], contributions):
             listed = "\n".join(
-                "channels {:d}, {:d}: {:+.2g}".format(*pair) for pair in pairs[tap][image]
+                f"channels {a:d}, {b:d}: {contribution:+.2g}"
+                for a, b, contribution in pairs[tap][number]
             )
-            plot_contributions(contributions[tap][image], f"{tap}, for {name}\n{listed}", panel)
+            plot_contributions(contributions[tap][number], f"{tap}, for {name}\n{listed}", panel)
     return figure
 
 
 @own_settings()
-def new_figure(width, height, columns=1, rows=None, heights=None):
+def new_figure(
+    width: float,
+    height: float,
+    columns: int = 1,
+    rows: Optional[int] = None,
+    heights: Optional[Sequence[float]] = None,
+) -> Tuple[Figure, Any]:
     """Return a figure, in inches, and its axes: one, or an array of a row or, where `rows` is
     given, of rows and columns.
 
@@ -364,7 +407,7 @@ def new_figure(width, height, columns=1, rows=None, heights=None):
 
 
 @own_settings()
-def figure_bytes(figure, kind="png"):
+def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
     """Return a figure as the content of a file. kind: png, svg, pdf. Dollar signs are no
     mathematics: they are in names of classes.
     """
@@ -375,14 +418,14 @@ def figure_bytes(figure, kind="png"):
     for text in texts:
         text.set_parse_math(False)
         text.set_fontfamily(families)
-    picture = io.BytesIO()
+    file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # fonts_for has said so
-        figure.savefig(picture, format=kind, dpi=120)
-    return picture.getvalue()
+        figure.savefig(file, format=kind, dpi=120)
+    return file.getvalue()
 
 
-def save_figure(figure, path):
+def save_figure(figure: Figure, path: Union[str, Path]) -> None:
     """Write a figure to a file whose ending tells the format; a write that fails leaves what was
     there.
     """
@@ -391,7 +434,7 @@ def save_figure(figure, path):
 
 
 @own_settings()
-def save_curves(metrics, path):
+def save_curves(metrics: Metrics, path: Union[str, Path]) -> None:
     """Draw loss and accuracy by epoch, side by side, into a file."""
     figure, (left, right) = new_figure(9, 3.5, columns=2)
     plot_loss(metrics, left)
@@ -400,7 +443,9 @@ def save_curves(metrics, path):
 
 
 @own_settings()
-def save_confusion(result, classes, title, path):
+def save_confusion(
+    result: Mapping[str, Any], classes: Sequence[str], title: str, path: Union[str, Path]
+) -> None:
     """Draw the confusion matrix of `mlr.training.metrics.classification_metrics`, beside it
     precision and recall, into a file.
     """

@@ -9,7 +9,7 @@ are given: its activation map for the image, and its maximising pattern, found b
 from noise, as the same author's next paper does.
 """
 
-from typing import NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -18,10 +18,11 @@ from mxnet.gluon import nn
 
 from mlr import paper
 from mlr.model.backbone import MAPS, Backbone
+from mlr.model.network import MultiLevelNet
 from mlr.model.parameters import infer_shapes
 
 BLOCKS = ("stage1", "stage2", "stage3", "stage4")
-MEASURES = {"mean": np.mean, "max": np.max}
+MEASURES: Dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max}
 SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its large filters there
 
 
@@ -46,7 +47,10 @@ class Ascent(NamedTuple):
     noise: float = 0.3
 
 
-def activation_maps(net, images):
+DEFAULT_ASCENT = Ascent()
+
+
+def activation_maps(net: MultiLevelNet, images: nd.NDArray) -> Dict[str, np.ndarray]:
     """Return the activation maps of the four blocks, {block: (N, C, H, W) NumPy array}.
 
     net: a MultiLevelNet, hybridized or not, whose backbone returns its maps itself. images: (N, 3,
@@ -56,7 +60,9 @@ def activation_maps(net, images):
     return {block: maps[block].asnumpy() for block in BLOCKS}
 
 
-def strongest_filters(maps, top=1, measure="mean"):
+def strongest_filters(
+    maps: np.ndarray, top: int = 1, measure: str = "mean"
+) -> Tuple[np.ndarray, np.ndarray]:
     """Return for each image the filters of the highest activation, the highest first, and these:
     (N, top) int, (N, top) float.
 
@@ -67,7 +73,14 @@ def strongest_filters(maps, top=1, measure="mean"):
     return order, np.take_along_axis(scores, order, axis=1)
 
 
-def strongest_with_patterns(net, images, top=1, measure="mean", seed=0, ascent=Ascent()):
+def strongest_with_patterns(
+    net: MultiLevelNet,
+    images: nd.NDArray,
+    top: int = 1,
+    measure: str = "mean",
+    seed: int = 0,
+    ascent: Ascent = DEFAULT_ASCENT,
+) -> Dict[str, List[List[Dict[str, Any]]]]:
     """Return what `mlr.viz.figures.activation_figure` shows: the strongest filters of each image in
     each block, with their patterns.
 
@@ -97,7 +110,15 @@ def strongest_with_patterns(net, images, top=1, measure="mean", seed=0, ascent=A
     return found
 
 
-def maximising_patterns(net, block, filters, size, seed=0, ascent=Ascent(), measure="mean"):
+def maximising_patterns(
+    net: MultiLevelNet,
+    block: str,
+    filters: Sequence[int],
+    size: int,
+    seed: int = 0,
+    ascent: Ascent = DEFAULT_ASCENT,
+    measure: str = "mean",
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the images that excite filters of a block most, and what they excite before and after.
 
     filters: K channel numbers. size: side of the patterns, pixels. Returns patterns (K, size, size,
@@ -107,7 +128,7 @@ def maximising_patterns(net, block, filters, size, seed=0, ascent=Ascent(), meas
     random = np.random.RandomState(seed)
     low, high = ((bound - np.array(paper.PIXEL_MEAN)) / paper.PIXEL_STD for bound in (0, 1))
 
-    def inside(images):
+    def inside(images: np.ndarray) -> np.ndarray:
         return np.clip(images, low[:, None, None], high[:, None, None])
 
     images = inside(random.normal(0, ascent.noise, (len(filters), 3, size, size)))
@@ -139,7 +160,7 @@ def maximising_patterns(net, block, filters, size, seed=0, ascent=Ascent(), meas
     return np.round(255 * pixels).clip(0, 255).astype(np.uint8), start, end
 
 
-def frozen(backbone):
+def frozen(backbone: Backbone) -> Backbone:
     """Return a copy of a Backbone that computes in training mode what it does in evaluation, for
     gradients by its input.
 
@@ -152,9 +173,9 @@ def frozen(backbone):
     copy.initialize(ctx=next(iter(backbone.structural_parameters.values())).list_ctx()[0])
     infer_shapes(copy)
     for name, parameter in copy.structural_parameters.items():
-        original = backbone.structural_parameters[name]
-        parameter.cast(original.dtype)
-        parameter.set_data(original.list_data()[0])
+        source = backbone.structural_parameters[name]
+        parameter.cast(source.dtype)
+        parameter.set_data(source.list_data()[0])
     copy.apply(
         lambda block: (
             block._kwargs.update(axis=-3, use_global_stats=True)
@@ -166,18 +187,20 @@ def frozen(backbone):
     return copy
 
 
-def _as_input(backbone, images):
+def _as_input(backbone: Backbone, images: np.ndarray) -> nd.NDArray:
     """An NDArray on the backbone's device, in its type."""
     parameter = next(iter(backbone.structural_parameters.values()))
     return nd.array(images, parameter.list_ctx()[0], parameter.dtype)
 
 
-def _size(gradient):
+def _size(gradient: np.ndarray) -> np.ndarray:
     """Root mean square of each image's gradient, (K, 1, 1, 1)."""
     return np.sqrt(np.mean(gradient**2, axis=(1, 2, 3), keepdims=True))
 
 
-def _chosen(backbone, block, filters, images, measure):
+def _chosen(
+    backbone: Backbone, block: str, filters: Sequence[int], images: nd.NDArray, measure: str
+) -> nd.NDArray:
     """The activation of each image's own filter, (K,)."""
     # (K, C, H, W)
     maps = backbone(images)[MAPS.index(block)]
@@ -185,20 +208,24 @@ def _chosen(backbone, block, filters, images, measure):
     return nd.pick(scores, nd.array(filters, images.context))
 
 
-def _activations(backbone, block, filters, images, measure):
+def _activations(
+    backbone: Backbone, block: str, filters: Sequence[int], images: np.ndarray, measure: str
+) -> np.ndarray:
     return _chosen(backbone, block, filters, _as_input(backbone, images), measure).asnumpy()
 
 
-def _gradient(backbone, block, filters, images, measure):
-    images = _as_input(backbone, images)
-    images.attach_grad()
+def _gradient(
+    backbone: Backbone, block: str, filters: Sequence[int], images: np.ndarray, measure: str
+) -> np.ndarray:
+    tracked = _as_input(backbone, images)
+    tracked.attach_grad()
     with autograd.record():
-        activation = _chosen(backbone, block, filters, images, measure)
+        activation = _chosen(backbone, block, filters, tracked, measure)
     activation.backward()
-    return images.grad.asnumpy().astype(np.float64)
+    return tracked.grad.asnumpy().astype(np.float64)
 
 
-def _total_variation_gradient(images):
+def _total_variation_gradient(images: np.ndarray) -> np.ndarray:
     """The gradient of the sum of absolute differences between neighbours, (K, 3, H, W)."""
     gradient = np.zeros_like(images)
     for axis in (2, 3):

@@ -1,9 +1,18 @@
-"""Pictures to be looked at: as they are, as the network sees them, and small."""
+"""Images to be looked at: as they are, as the network sees them, and small."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Sequence, Tuple, Union
+
+if TYPE_CHECKING:
+    import mxnet as mx
+    import numpy as np
 
 LONGEST = 1024  # pixels of a side that a figure shows; it would take some hundred bytes for each
 
 
-def read_pictures(paths, image_size, ctx):
+def read_pictures(
+    paths: Sequence[Union[str, Path]], image_size: int, ctx: "mx.Context"
+) -> Tuple[List["np.ndarray"], "mx.nd.NDArray"]:
     """Return the images to be looked at, a list of (h, w, 3) uint8, `shrunk`, and as the network
     sees them, NDArray (N, 3, S, S).
 
@@ -22,7 +31,7 @@ def read_pictures(paths, image_size, ctx):
     return pictures, nd.stack(*seen).as_in_context(ctx)
 
 
-def shrunk(pixels, longest):
+def shrunk(pixels: "np.ndarray", longest: int) -> "np.ndarray":
     """Return an image, (H, W, 3) uint8, scaled down where its longest side has more pixels than
     that.
     """
@@ -38,7 +47,7 @@ def shrunk(pixels, longest):
     )
 
 
-def thumbnail(path, longest=200):
+def thumbnail(path: Union[str, Path], longest: int = 200) -> "np.ndarray":
     """Return an image, (h, w, 3) uint8 RGB, scaled down where its longest side has more pixels than
     that.
 

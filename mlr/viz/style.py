@@ -12,15 +12,19 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Iterator, List, Set
+
+from mlr.runtime.output import warn
 
 FONT = "DejaVu Sans"  # Matplotlib's own
 # as Unicode's names of characters begin
 EAST_ASIAN = "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO"
 
-_told = set()  # the characters that no font has
+_told: Set[str] = set()  # the characters that no font has
 
 
-def _imported():
+def _imported() -> ModuleType:
     """Import Matplotlib, which reads the user's settings at once, and fails without a home folder
     or where they are damaged.
     """
@@ -33,15 +37,16 @@ def _imported():
         return _imported_alone()
 
 
-def _imported_alone():
+def _imported_alone() -> ModuleType:
     """Import Matplotlib where it finds its own settings file: it looks into the working folder
     first.
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         del sys.modules[name]  # what the first attempt has left
+    found: Any = find_spec("matplotlib")
     here, backend = os.open(".", os.O_RDONLY), os.environ.pop("MPLBACKEND", None)
     try:
-        os.chdir(str(Path(find_spec("matplotlib").origin).parent / "mpl-data"))
+        os.chdir(Path(found.origin).parent / "mpl-data")
         return import_module("matplotlib")
     finally:
         os.fchdir(here)
@@ -54,7 +59,7 @@ matplotlib = _imported()
 
 
 @contextmanager
-def own_settings():
+def own_settings() -> Iterator[None]:
     """Return a context, also a decorator, in which Matplotlib draws by its own defaults, whatever
     the user's matplotlibrc says.
     """
@@ -64,7 +69,7 @@ def own_settings():
         yield
 
 
-def fonts_for(text: str) -> list:
+def fonts_for(text: str) -> List[str]:
     """Return the families to draw a text with: Matplotlib's own, and what is installed for the
     characters that it lacks.
 
@@ -89,25 +94,24 @@ def fonts_for(text: str) -> list:
         if len(lacking) < len(missing):
             families, missing = [*families, font.name], lacking
     if missing - _told:
-        print(
-            f"warning: no installed font has {''.join(sorted(missing - _told))}, so figures show "
-            "boxes in their place: install one, "
+        warn(
+            f"no installed font has {''.join(sorted(missing - _told))}, so figures show boxes in "
+            "their place: install one, "
             "as of Debian's "
-            f"{' and '.join(sorted({_package(character) for character in missing - _told}))}",
-            file=sys.stderr,
+            f"{' and '.join(sorted({_package(character) for character in missing - _told}))}"
         )
         _told.update(missing)
     return families
 
 
-def _lacking(path, characters):
+def _lacking(path: str, characters: Set[str]) -> Set[str]:
     from matplotlib.font_manager import get_font
 
     font = get_font(path)
     return {character for character in characters if not font.get_char_index(ord(character))}
 
 
-def _add_new_fonts(font_manager):
+def _add_new_fonts(font_manager: ModuleType) -> None:
     """Have Matplotlib know the fonts that were installed since it last looked for some."""
     for path in set(font_manager.findSystemFonts()) - {
         font.fname for font in font_manager.fontManager.ttflist
@@ -118,7 +122,7 @@ def _add_new_fonts(font_manager):
             pass
 
 
-def _package(character):
+def _package(character: str) -> str:
     if unicodedata.name(character, "").startswith(EAST_ASIAN):
         return "fonts-noto-cjk"
     return "fonts-symbola" if unicodedata.category(character)[0] == "S" else "fonts-noto-core"

@@ -11,7 +11,7 @@ DRAWN = {
 }
 
 
-def data_folder(text):
+def data_folder(text: str) -> Path:
     """Return the folder that --data names: a path, or one of the drawn data sets, which is drawn
     there if it isn't yet.
     """

@@ -6,6 +6,7 @@ drawn evenly for all classes and say nothing. There is no emotion in it.
 """
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ CLASSES = tuple(f"{surface}_{shape}" for shape in SHAPES for surface in SURFACES
 COUNTS = {"train": 200, "valid": 20}  # of each class
 
 
-def draw_objects(folder, seed=SEED):
+def draw_objects(folder: Path, seed: int = SEED) -> None:
     """Draw the objects into `folder`: {train,valid}/<surface>_<shape>/<nnnn>.jpg, the same for the
     same seed anywhere.
 
@@ -33,17 +34,17 @@ def draw_objects(folder, seed=SEED):
     )
 
 
-def paint_object(name, random):
+def paint_object(name: str, random: np.random.RandomState) -> np.ndarray:
     """Return an object of a class on a background, (SIZE, SIZE, 3) uint8 RGB."""
     surface, shape = name.split("_")
     canvas = wash(_any_color(random), _any_color(random), random)
     mask = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillPoly(mask, [_outline(shape, random)], 255)
+    cv2.fillPoly(mask, [_outline(shape, random)], (255,))
     canvas[mask > 0] = _surface(surface, random)[mask > 0]
     return canvas
 
 
-def _outline(shape, random):
+def _outline(shape: str, random: np.random.RandomState) -> np.ndarray:
     """Return the corners of a shape somewhere on the canvas, (M, 2) int32."""
     corners = {"disc": 40, "box": 4, "triangle": 3, "star": 10}[shape]
     radius = random.uniform(0.28, 0.46) * SIZE
@@ -57,7 +58,7 @@ def _outline(shape, random):
     ).astype(np.int32)
 
 
-def _surface(surface, random):
+def _surface(surface: str, random: np.random.RandomState) -> np.ndarray:
     """Return a canvas that is covered with a surface, (SIZE, SIZE, 3) uint8."""
     ground, figure = _any_color(random), scalar(_any_color(random))
     canvas = np.tile(ground.astype(np.uint8), (SIZE, SIZE, 1))
@@ -71,11 +72,11 @@ def _surface(surface, random):
     for offset in range(-SIZE, SIZE, spacing):
         middle = SIZE / 2 + offset * across
         if surface == "striped":
-            ends = [
+            start, end = (
                 tuple(np.round(middle + side * SIZE * along).astype(int).tolist())
                 for side in (-1, 1)
-            ]
-            cv2.line(canvas, *ends, figure, spacing // 2)
+            )
+            cv2.line(canvas, start, end, figure, spacing // 2)
         else:
             for place in range(-SIZE, SIZE, spacing):
                 cv2.circle(
@@ -89,5 +90,5 @@ def _surface(surface, random):
     return canvas
 
 
-def _any_color(random):
+def _any_color(random: np.random.RandomState) -> np.ndarray:
     return rgb(random.uniform(0, 360), random.uniform(0.1, 0.9), random.uniform(0.15, 0.95))

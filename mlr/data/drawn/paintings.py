@@ -1,7 +1,7 @@
 """The demo data: abstract paintings, drawn here, whose colours and lines carry an emotion.
 
 In the spirit of the Abstract data set (Machajdik and Hanbury, "Affective image classification using
-features inspired by psychology and art theory", ACM Multimedia 2010), whose pictures have nothing
+features inspired by psychology and art theory", ACM Multimedia 2010), whose images have nothing
 but colour and texture. What each emotion looks like follows, freely, from
 
 - J. Itten, "The Art of Color", 1961: warm and cold hues, and what contrasts of saturation and
@@ -21,6 +21,8 @@ import math
 import os
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterable, Mapping, Tuple
 
 import cv2
 import numpy as np
@@ -41,18 +43,21 @@ SEED = 7
 DESCRIPTION = "demo.json"
 
 
+Trait = Tuple[float, float]  # mean and standard deviation
+
+
 @dataclass(frozen=True)
 class Manner:
     """How an emotion is painted: mean and standard deviation of each trait, drawn anew for each
     painting.
     """
 
-    hue: tuple  # degrees on the colour circle: 0 red, 60 yellow, 120 green, 240 blue
-    saturation: tuple  # 0 to 1
-    brightness: tuple  # 0 to 1
-    direction: tuple  # degrees of the lines: 0 horizontal, 90 vertical
-    frequency: tuple  # lines across the painting; the deviation is of its logarithm
-    jaggedness: tuple  # 0 waves, 1 zigzag
+    hue: Trait  # degrees on the colour circle: 0 red, 60 yellow, 120 green, 240 blue
+    saturation: Trait  # 0 to 1
+    brightness: Trait  # 0 to 1
+    direction: Trait  # degrees of the lines: 0 horizontal, 90 vertical
+    frequency: Trait  # lines across the painting; the deviation is of its logarithm
+    jaggedness: Trait  # 0 waves, 1 zigzag
 
 
 MANNERS = {
@@ -67,7 +72,7 @@ MANNERS = {
 }
 
 
-def draw_demo_data(folder, seed=SEED, train=TRAIN_IMAGES):
+def draw_demo_data(folder: Path, seed: int = SEED, train: int = TRAIN_IMAGES) -> None:
     """Draw the demo data set into `folder`: {train,valid,test}/<emotion>/<nnnn>.jpg, the same for
     the same seed anywhere.
 
@@ -88,7 +93,12 @@ def draw_demo_data(folder, seed=SEED, train=TRAIN_IMAGES):
     )
 
 
-def draw(folder, description, counts, painter):
+def draw(
+    folder: Path,
+    description: Mapping[str, Any],
+    counts: Mapping[Tuple[str, str], int],
+    painter: Callable[[str, np.random.RandomState], np.ndarray],
+) -> None:
     """Draw a data set into a folder, unless it is there already; one that is there in part, as
     after an interruption, is finished.
 
@@ -112,7 +122,7 @@ def draw(folder, description, counts, painter):
         for number in range(count)
     }
 
-    def painting(path):
+    def painting(path: Path) -> bytes:
         split, name, number = paintings[path]
         random = np.random.RandomState(
             zlib.crc32((f"{description['seed']:d}:{split}:{name}:{number:d}").encode())
@@ -122,18 +132,7 @@ def draw(folder, description, counts, painter):
             1
         ].tobytes()
 
-    there = [path for path in paintings if os.path.lexists(path)]
-    others = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if not (path.is_dir() or is_hidden(path.name) or path in paintings or path == marker)
-    ]
-    others += (path for path in there if not painting(path).startswith(path.read_bytes()))
-    if others:
-        raise InputError(
-            f"{folder} exists and is no demo data set, not even one in part: {others[0]} is not "
-            "of it; give another folder, or move yours"
-        )
+    _refuse_others(folder, marker, paintings, painting)
     for path in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
         content = painting(path)
         if not path.is_file() or path.read_bytes() != content:
@@ -141,7 +140,26 @@ def draw(folder, description, counts, painter):
     _write(marker, described)
 
 
-def _write(path, content):
+def _refuse_others(
+    folder: Path, marker: Path, paintings: Iterable[Path], painting: Callable[[Path], bytes]
+) -> None:
+    """Raise InputError where a folder holds what is not of a data set, not even in part."""
+    there = [path for path in paintings if os.path.lexists(path)]
+    own = {marker, *there}
+    others = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not (path.is_dir() or is_hidden(path.name) or path in own)
+    ]
+    others += (path for path in there if not painting(path).startswith(path.read_bytes()))
+    if others:
+        raise InputError(
+            f"{folder} exists and is no demo data set, not even one in part: {others[0]} is not "
+            "of it; give another folder, or move yours"
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
     """Write a file that others may write or read meanwhile. Unlike `mlr.runtime.files.write_file`
     it doesn't wait for the disk, 3,000 times.
     """
@@ -151,7 +169,7 @@ def _write(path, content):
     os.replace(str(staged), str(path))
 
 
-def paint(manner, random):
+def paint(manner: Manner, random: np.random.RandomState) -> np.ndarray:
     """Return one painting, (SIZE, SIZE, 3) uint8 RGB. random: a RandomState, whose streams NumPy
     keeps for ever.
     """
@@ -159,7 +177,7 @@ def paint(manner, random):
     saturation = np.clip(random.normal(*manner.saturation), 0.05, 1)
     brightness = np.clip(random.normal(*manner.brightness), 0.10, 0.95)
 
-    def color(hue_spread=14, brightness_spread=0.16):
+    def color(hue_spread: float = 14, brightness_spread: float = 0.16) -> np.ndarray:
         return rgb(
             hue + random.normal(0, hue_spread),
             saturation + random.normal(0, 0.10),
@@ -174,7 +192,7 @@ def paint(manner, random):
     return canvas
 
 
-def wash(first, second, random):
+def wash(first: np.ndarray, second: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     """Return a canvas that runs from one colour to another in a random direction."""
     angle = random.uniform(0, 2 * math.pi)
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) - 0.5
@@ -182,7 +200,12 @@ def wash(first, second, random):
     return np.round((1 - along) * first + along * second).astype(np.uint8)
 
 
-def _strokes(canvas, manner, color, random):
+def _strokes(
+    canvas: np.ndarray,
+    manner: Manner,
+    color: Callable[[], np.ndarray],
+    random: np.random.RandomState,
+) -> None:
     """Cover the canvas with lines of the manner's direction, frequency and jaggedness."""
     angle = math.radians(random.normal(*manner.direction) * random.choice((-1, 1)))
     spacing = SIZE / np.clip(
@@ -215,7 +238,7 @@ def _strokes(canvas, manner, color, random):
         )
 
 
-def _distract(canvas, random):
+def _distract(canvas: np.ndarray, random: np.random.RandomState) -> None:
     """Put a shape of any colour anywhere: it says nothing of the emotion."""
     color = scalar(rgb(random.uniform(0, 360), random.uniform(0.2, 0.9), random.uniform(0.2, 0.9)))
     x, y = (int(value) for value in random.randint(0, SIZE, 2))
@@ -234,7 +257,7 @@ def _distract(canvas, random):
         cv2.fillPoly(canvas, [corners], color, cv2.LINE_AA)
 
 
-def rgb(hue, saturation, brightness):
+def rgb(hue: float, saturation: float, brightness: float) -> np.ndarray:
     """Return an RGB colour, (3,) integers from 0 to 255. hue: degrees, any; the others are clipped
     to 0..1.
     """
@@ -245,5 +268,6 @@ def rgb(hue, saturation, brightness):
     ).astype(int)
 
 
-def scalar(color):
+def scalar(color: np.ndarray) -> Tuple[int, ...]:
+    """Return a colour, (3,), as OpenCV's drawing functions take it."""
     return tuple(int(channel) for channel in color)

@@ -1,23 +1,31 @@
-"""abstract"""
+"""Abstract: J. Machajdik, A. Hanbury, "Affective image classification using features inspired by
+psychology and art theory", ACM MM 2010. 280 abstract paintings, rated on the web.
+
+    testImages_abstract/<file>
+    ABSTRACT_groundTruth.csv      a header, and rows <file>,<votes for each of Mikels' eight>
+
+Every name in the table stands in single quotes. The emotion is the one with the most votes; ties
+are left out, 280 -> 228.
+"""
 
 import re
+from pathlib import Path
+from typing import List
 
 from mlr.data.emotions import MIKELS, emotion_named
-from mlr.data.layouts.finding import _below, _elected, _find
+from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet
+from mlr.data.layouts.finding import TIE, most_voted, nearest, prefix_of
 from mlr.data.listing import Listing, csv_rows
 from mlr.errors import InputError
 
+COUNT = re.compile(r"\d+(\.\d*)?")
 
-def read_abstract(root):
-    """Abstract (Machajdik, Hanbury, ACM MM 2010): testImages_abstract/ and
-    ABSTRACT_groundTruth.csv, votes for eight emotions.
 
-    Every name in the file stands in single quotes. The emotion is the one with the most votes; ties
-    are left out, 280 -> 228.
-    """
-    path = _find(root, "ABSTRACT_groundTruth.csv")
-    images = path and _find(root, "testImages_abstract")
-    if not images:
+def read_abstract(root: Path) -> Listing:
+    """Return the images of Abstract, each with the emotion of most votes."""
+    path = nearest(root, "ABSTRACT_groundTruth.csv")
+    images = path and nearest(root, "testImages_abstract")
+    if not path or not images:
         raise InputError(
             f"{root} is no folder of Abstract: expected testImages_abstract/ and "
             "ABSTRACT_groundTruth.csv"
@@ -29,14 +37,26 @@ def read_abstract(root):
         raise InputError(f"the first line of {path} does not name the eight emotions")
     for row in rows:
         text = ",".join(row)
-        if len(row) != 1 + len(MIKELS) or not all(
-            re.fullmatch(r"\d+(\.\d*)?", field) for field in row[1:]
-        ):
+        if not _is_name_and_votes(row):
             listing.leave_out(text, "not a file and eight counts")
             continue
-        emotion = _elected(emotions, [float(field) for field in row[1:]])
-        if emotion == "tie":
+        emotion = most_voted(emotions, [float(field) for field in row[1:]])
+        if emotion == TIE:
             listing.leave_out(text, emotion)
         else:
-            listing.add(_below(root, images) + row[0], emotion, listed=text)
+            listing.add(prefix_of(root, images) + row[0], emotion, listed=text)
     return listing
+
+
+def _is_name_and_votes(row: List[str]) -> bool:
+    return len(row) == 1 + len(MIKELS) and all(COUNT.fullmatch(field) for field in row[1:])
+
+
+ABSTRACT = DataSet(
+    name="abstract",
+    title="Abstract",
+    layout="testImages_abstract/<file> and ABSTRACT_groundTruth.csv",
+    read=read_abstract,
+    fractions=FIVE_FOLDS,
+    offered="imageemotion.org",
+)

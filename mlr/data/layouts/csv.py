@@ -1,33 +1,28 @@
-"""csv"""
+"""The user's own images with a label file, as the released model/DataPrepare.py takes them.
+
+    label.csv                     rows id,label without a header
+    <anywhere>/<id>.<extension>
+
+An id may be given with its extension, and as a path below the folder. The labels are taken as they
+stand.
+"""
 
 import os
 from pathlib import Path
+from typing import Dict, List
 
-from mlr.data.layouts.finding import _plain
+from mlr.data.layouts.data_set import FRACTIONS, DataSet
+from mlr.data.layouts.finding import plain_path
 from mlr.data.listing import Listing, csv_rows
 
 LABEL_FILE = "label.csv"
 
 
-def read_csv(root):
-    """label.csv of rows `id,label` without a header, images <id>.<extension> anywhere below
-    (released model/DataPrepare.py).
-
-    An id may be given with its extension, and as a path below the folder. The labels are taken as
-    they stand.
-    """
+def read_label_csv(root: Path) -> Listing:
+    """Return the images that the label file in a folder names, each with its label."""
     listing = Listing(root)
-    labels = {}
-    for row in csv_rows(root / LABEL_FILE):
-        if len(row) != 2 or not all(row):
-            listing.leave_out(",".join(row), "not id,label")
-        else:
-            labels.setdefault(_plain(row[0]), []).append(row[1])
-    images = {}
-    for path in listing.walk(used=[root / LABEL_FILE]):
-        plain = _plain(path)
-        ids = [plain, os.path.splitext(plain)[0], Path(path).name, Path(path).stem]
-        images.setdefault(next((name for name in ids if name in labels), ids[-1]), []).append(path)
+    labels = _labels(listing)
+    images = _images(listing, labels)
     for name, paths in images.items():
         for path in paths:
             if name not in labels:
@@ -41,3 +36,34 @@ def read_csv(root):
         if name not in images:
             listing.leave_out(f"{name},{labels[name][0]}", "no image")
     return listing
+
+
+def _labels(listing: Listing) -> Dict[str, List[str]]:
+    """Return the labels that the file gives to each id."""
+    labels: Dict[str, List[str]] = {}
+    for row in csv_rows(listing.root / LABEL_FILE):
+        if len(row) != 2 or not all(row):
+            listing.leave_out(",".join(row), "not id,label")
+        else:
+            labels.setdefault(plain_path(row[0]), []).append(row[1])
+    return labels
+
+
+def _images(listing: Listing, labels: Dict[str, List[str]]) -> Dict[str, List[str]]:
+    """Return the paths of the images of each id; an image without a label has its name for one."""
+    images: Dict[str, List[str]] = {}
+    for path in listing.walk(used=[listing.root / LABEL_FILE]):
+        plain = plain_path(path)
+        ids = [plain, os.path.splitext(plain)[0], Path(path).name, Path(path).stem]
+        images.setdefault(next((name for name in ids if name in labels), ids[-1]), []).append(path)
+    return images
+
+
+CSV = DataSet(
+    name="csv",
+    title="yours, with a label.csv of rows id,label",
+    layout="<id>.<extension> anywhere beside or below the label.csv",
+    read=read_label_csv,
+    fractions=FRACTIONS,
+    has_released_rule=True,
+)

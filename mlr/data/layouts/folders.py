@@ -1,24 +1,43 @@
-"""folders"""
+"""The user's own images in a folder for each class, with any names of classes.
+
+    {train,val,test}/<class>/<image>     its own splits
+    <class>/<image>                      to be split
+
+Images are also taken from subfolders of a class.
+"""
+
+from pathlib import Path
 
 from mlr.data.class_folders import beside, folder_of_classes, split_folders
-from mlr.data.layouts.finding import _add_folders
+from mlr.data.layouts.data_set import FRACTIONS, DataSet
+from mlr.data.layouts.finding import add_class_folders
 from mlr.data.listing import Listing
 from mlr.errors import InputError
 
 
-def read_folders(root):
-    """{train,val,test}/<class>/<image> or, to be split, <class>/<image>, with any names of classes,
-    also in subfolders of a class.
-    """
+def read_class_folders(root: Path) -> Listing:
+    """Return the images in folders of classes, each with its folder's name for a label."""
     listing = Listing(root)
-    splits = split_folders(root) or {"": folder_of_classes(root)}
-    for split, folder in splits.items():
-        if folder is None:
-            raise InputError(
-                f"there are no two folders of images below {root}: expected <class>/<image> or "
-                f"{{train,val,test}}/<class>/<image>"
-            )
-        _add_folders(listing, folder, split, lambda name: name)
-    if "" not in splits:
+    splits = split_folders(root)
+    if splits:
+        for split, folder in splits.items():
+            add_class_folders(listing, folder, split, lambda name: name)
         listing.leave_out_all(beside(splits.values()))
+        return listing
+    top = folder_of_classes(root)
+    if top is None:
+        raise InputError(
+            f"there are no two folders of images below {root}: expected <class>/<image> or "
+            "{train,val,test}/<class>/<image>"
+        )
+    add_class_folders(listing, top, label_of=lambda name: name)
     return listing
+
+
+FOLDERS = DataSet(
+    name="folders",
+    title="yours, in folders <class>/<image>, split or not",
+    layout="<class>/<image>, or {train,val,test}/<class>/<image>, of any classes",
+    read=read_class_folders,
+    fractions=FRACTIONS,
+)

@@ -1,44 +1,80 @@
-"""twitter1"""
+"""Twitter I: Q. You, J. Luo, H. Jin, J. Yang, "Robust image sentiment analysis using progressively
+trained and domain transferred deep networks", AAAI 2015. 1,269 images, labelled by five people.
+
+    Agg_AMT_Candidates/<file>
+    twitter_{three,four,five}_agrees.txt                    lines <file> <0|1>, 1 is positive
+    {three,four,five}_agrees/test{1..5}/test.txt            five folds
+
+The labels of `--agree four` are those on which four of the five, or more, agree. The folds are
+those of github.com/imatge-upc/sentiment-2017-imavis, and are used where they are there; so are
+label files of the names <agree>_agree.txt and <agree>_agrees.txt.
+"""
+
+from pathlib import Path
+from typing import Dict
 
 from mlr.data.emotions import SENTIMENTS
-from mlr.data.layouts.finding import _below, _find, _name_and_number, _top
+from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet, ReadingOption
+from mlr.data.layouts.finding import folder_with, name_and_number, nearest, prefix_of
 from mlr.data.listing import Listing, text_lines
-from mlr.data.partition import FIVE_FOLDS
+from mlr.data.manifest import FOLDS
 from mlr.errors import InputError
 
 
-def read_twitter1(root, agree="three"):
-    """Twitter I (You, Luo, Jin, Yang, AAAI 2015): Agg_AMT_Candidates/<file>, and
-    twitter_<agree>_agrees.txt with lines `<file> <0|1>`.
+def read_twitter1(root: Path, agree: str = "three") -> Listing:
+    """Return the images of Twitter I, each with its sentiment.
 
-    agree: three, four or five of the five who labelled an image; 1 is positive. Five-fold lists
-    <agree>_agrees/test<k>/test.txt, as of github.com/imatge-upc/sentiment-2017-imavis, are used
-    where they are there.
+    agree: three, four or five of the five who labelled an image.
     """
-    top = _top(root, "Agg_AMT_Candidates", f"Agg_AMT_Candidates/ and twitter_{agree}_agrees.txt")
+    top = folder_with(
+        root, "Agg_AMT_Candidates", f"Agg_AMT_Candidates/ and twitter_{agree}_agrees.txt"
+    )
     names = [f"twitter_{agree}_agrees.txt", f"{agree}_agree.txt", f"{agree}_agrees.txt"]
     path = next((top / name for name in names if (top / name).is_file()), None)
     if not path:
         raise InputError(f"{top} has none of {', '.join(names)}")
-    folds = {}
-    for fold in FIVE_FOLDS:
-        of_fold = _find(root, f"{agree}_agrees/test{fold}/test.txt") or _find(
-            root, f"{agree}_agrees/test{fold}.txt"
-        )
-        for line in text_lines(of_fold) if of_fold else ():
-            folds[_name_and_number(line)[0].rpartition("/")[2]] = fold
+    folds = _folds(root, agree)
     listing = Listing(root)
     for line in text_lines(path):
-        name, number = _name_and_number(line)
+        name, number = name_and_number(line)
         if number not in ("0", "1"):
             listing.leave_out(line, "not <file> <0|1>")
         elif folds and name not in folds:
             listing.leave_out(line, "in none of the fold lists")
         else:
             listing.add(
-                _below(root, top / "Agg_AMT_Candidates") + name,
+                prefix_of(root, top / "Agg_AMT_Candidates") + name,
                 sentiment=SENTIMENTS[int(number)],
                 split=folds.get(name, ""),
                 listed=line,
             )
     return listing
+
+
+def _folds(root: Path, agree: str) -> Dict[str, str]:
+    """Return the fold of each file's name, {} where there are no lists of folds."""
+    folds = {}
+    for fold in FOLDS:
+        of_fold = nearest(root, f"{agree}_agrees/test{fold}/test.txt") or nearest(
+            root, f"{agree}_agrees/test{fold}.txt"
+        )
+        for line in text_lines(of_fold) if of_fold else ():
+            folds[name_and_number(line)[0].rpartition("/")[2]] = fold
+    return folds
+
+
+TWITTER1 = DataSet(
+    name="twitter1",
+    title="Twitter I",
+    layout="Agg_AMT_Candidates/<file> and twitter_<agree>_agrees.txt",
+    read=read_twitter1,
+    fractions=FIVE_FOLDS,
+    offered="its host is gone; mirror in github.com/imatge-upc/sentiment-2017-imavis",
+    options=(
+        ReadingOption(
+            "agree",
+            ("three", "four", "five"),
+            "Twitter I: how many of five labellers agreed (default: three)",
+        ),
+    ),
+)

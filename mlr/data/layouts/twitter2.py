@@ -1,25 +1,33 @@
-"""twitter2"""
+"""Twitter II: D. Borth, R. Ji, T. Chen, T. Breuel, S.-F. Chang, "Large-scale visual sentiment
+ontology and detectors using adjective noun pairs", ACM MM 2013. 603 images of tweets.
+
+    groundTruthLabel.txt       a header Image, Sentiment, and rows <n>.jpg, positive or negative,
+                               between tabs
+    partition{1..5}/<n>.jpg
+
+That is its repackaged form. Most rows have no image in the copies that are about.
+"""
 
 from pathlib import Path
+from typing import Dict, List
 
 from mlr.data.emotions import SENTIMENTS
-from mlr.data.layouts.finding import _top
+from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet
+from mlr.data.layouts.finding import folder_with
 from mlr.data.listing import Listing, csv_rows
 
+LABEL_FILE = "groundTruthLabel.txt"
+LAYOUT = f"{LABEL_FILE} and partition1/ to partition5/"
 
-def read_twitter2(root):
-    """Twitter II (Borth, Ji, Chen, Breuel, Chang, ACM MM 2013), as repackaged: groundTruthLabel.txt
-    and partition{1..5}/<n>.jpg.
 
-    Columns Image and Sentiment, with a header. Most rows have no image in the copies that are
-    about.
-    """
-    top = _top(root, "groundTruthLabel.txt", "groundTruthLabel.txt and partition1/ to partition5/")
+def read_twitter2(root: Path) -> Listing:
+    """Return the images of Twitter II, each with its sentiment."""
+    top = folder_with(root, LABEL_FILE, LAYOUT)
     listing = Listing(root)
-    images = {}
-    for path in listing.walk(top, used=[top / "groundTruthLabel.txt"]):
+    images: Dict[str, List[str]] = {}
+    for path in listing.walk(top, used=[top / LABEL_FILE]):
         images.setdefault(Path(path).name, []).append(path)
-    for row in csv_rows(top / "groundTruthLabel.txt", delimiter="\t"):
+    for row in csv_rows(top / LABEL_FILE, delimiter="\t"):
         text = "\t".join(row)
         if row == ["Image", "Sentiment"]:
             continue
@@ -30,3 +38,13 @@ def read_twitter2(root):
         else:
             listing.add(images.get(row[0], [row[0]])[0], sentiment=row[1].lower(), listed=text)
     return listing
+
+
+TWITTER2 = DataSet(
+    name="twitter2",
+    title="Twitter II",
+    layout=LAYOUT,
+    read=read_twitter2,
+    fractions=FIVE_FOLDS,
+    offered="ee.columbia.edu/ln/dvmm/vso",
+)
