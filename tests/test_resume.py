@@ -605,6 +605,17 @@ def test_the_other_options_stay(moved, tmp_path, capsys):
     assert f"{run.folder} was trained without --target: leave it out" in capsys.readouterr().err
 
 
+def test_a_path_that_is_given_again_may_be_relative(moved, tmp_path, monkeypatch, capsys):
+    """A run has whole paths in its options, and the same command line has what was typed."""
+    run, data = moved
+    options = {**run.config["options"], "pretrained": str(tmp_path / "weights.params")}
+    run.save_files({"config.json": json.dumps({**run.config, "options": options})})
+    monkeypatch.chdir(tmp_path)
+    assert resumed(run, "--data", data, "--pretrained", "weights.params") == 0
+    assert resumed(run, "--data", data, "--pretrained", "other.params") == 2
+    assert "--pretrained other.params: " in capsys.readouterr().err
+
+
 def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
     """No option is named that was not given, and none that can't be."""
     run, data = moved
