@@ -450,7 +450,10 @@ def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
         ),
         (("--loss", "focal"), ("argument --loss: invalid choice: 'focal'",)),
         (("--no-such-option",), ("unrecognized arguments: --no-such-option",)),
-        (("--pretrained", "nowhere.params"), ("parameter file nowhere.params does not exist",)),
+        (
+            ("--pretrained", "nowhere.params"),
+            (f"parameter file {Path('nowhere.params').resolve()} does not exist",),
+        ),
         (
             ("--image-size", "2049"),
             ("argument --image-size: '2049' is not a whole number from 64 to 2048",),

@@ -7,6 +7,7 @@ mathematics to the last digit.
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import mxnet as mx
@@ -21,8 +22,8 @@ from mlr.model.parameters import infer_shapes, set_parameters
 from mlr.model.released_weights import released_view
 from mlr.options.training import learning_rate_at
 from mlr.training import loop
-from mlr.training.optimizer import new_trainer
-from mlr.training.run import optimizer_arguments
+from mlr.training.distributed import Workers
+from mlr.training.run import trainer_of
 
 RELEASED = METHODS["l_cil"].released
 SEED = 7  # of the golden files
@@ -161,7 +162,7 @@ def training(request):
         losses.append(loss(logits, labels))
         return losses[-1]
 
-    trainer = new_trainer(net, RELEASED.optimizer, optimizer_arguments(RELEASED))
+    trainer = trainer_of(net, RELEASED, {}, Workers())
     for step in range(5 if dtype == "float64" else 1):
         loop.train_epoch(loop.Learner(net, recorded, trainer, ctx), [batch])
         if step == 0:
@@ -242,14 +243,9 @@ def test_optimizer():
     for parameter in trained.values():
         # so that a decay of any of them shows
         parameter.set_data(parameter.data() + 2)
-    trainer = new_trainer(
-        net, RELEASED.optimizer, {**optimizer_arguments(RELEASED), "learning_rate": 0.5}
-    )
-    assert (
-        trainer._optimizer.momentum,
-        trainer._optimizer.wd,
-        optimizer_arguments(RELEASED)["learning_rate"],
-    ) == (0.9, 1e-4, 1e-4)
+    assert trainer_of(net, RELEASED, {}, Workers()).learning_rate == 1e-4
+    trainer = trainer_of(net, replace(RELEASED, learning_rate=0.5), {}, Workers())
+    assert (trainer._optimizer.momentum, trainer._optimizer.wd) == (0.9, 1e-4)
     velocity = {name: 0 for name in trained}
     for _ in range(2):
         before = {name: parameter.data().asnumpy() for name, parameter in trained.items()}
