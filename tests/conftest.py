@@ -72,8 +72,7 @@ def command():
         return subprocess.run(
             [sys.executable, "-m", "mlr", *map(str, arguments)],
             cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=timeout,
         )

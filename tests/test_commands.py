@@ -262,8 +262,9 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
         (fitting, "training_batches"),
         (loop, "train"),
     ):
+        function = getattr(module, name)
 
-        def spy(*arguments, name=name, function=getattr(module, name), **named):
+        def spy(*arguments, name=name, function=function, **named):
             made[name] = arguments, function(*arguments, **named)
             return made[name][1]
 

@@ -562,7 +562,8 @@ def test_every_format_is_refused_where_it_is_truncated(tmp_path, kind, part):
     for read in (checked_bytes, read_image):
         with pytest.raises(
             InputError,
-            match="half.jpg (is|can't be decoded, likely a|can't be decoded.*) ?(truncated|damaged)",
+            match="half.jpg (is|can't be decoded, likely a|can't be decoded.*) ?"
+            "(truncated|damaged)",
         ):
             read(tmp_path / "half.jpg")
 

@@ -169,8 +169,7 @@ def test_cuda_graphs_are_asked_for_before_mxnet_loads(tmp_path, version, value, 
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     assert done.returncode == 1 and "no more than this" in done.stderr

@@ -896,6 +896,20 @@ def templates(tmp_path_factory):
     return folder
 
 
+def print_table(outcomes, seconds):
+    """Print what became of each reader's inputs."""
+    print(
+        f"\n{'reader'!s:<24} {'inputs'!s:>8} {'read'!s:>8} {'refused'!s:>8} "
+        f"{'failed'!s:>8} {'seconds'!s:>8}"
+    )
+    for name, counts in (*outcomes.items(), ("all", sum(outcomes.values(), Counter()))):
+        print(
+            f"{name!s:<24} {sum(counts.values()):8d} {counts['read']:8d} "
+            f"{counts['refused']:8d} {counts['failed']:8d} "
+            f"{seconds[name] if name in seconds else sum(seconds.values()):8.1f}"
+        )
+
+
 def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
     wanted = Queue()
     for name, count in shares(INPUTS).items():
@@ -926,18 +940,9 @@ def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
     with ThreadPoolExecutor(PROCESSES) as pool:
         for done in [pool.submit(work, process) for process in range(PROCESSES)]:
             done.result()
-    with capsys.disabled():
-        if "MLR_FUZZ" in os.environ:
-            print(
-                f"\n{'reader'!s:<24} {'inputs'!s:>8} {'read'!s:>8} {'refused'!s:>8} "
-                f"{'failed'!s:>8} {'seconds'!s:>8}"
-            )
-            for name, counts in (*outcomes.items(), ("all", sum(outcomes.values(), Counter()))):
-                print(
-                    f"{name!s:<24} {sum(counts.values()):8d} {counts['read']:8d} "
-                    f"{counts['refused']:8d} {counts['failed']:8d} "
-                    f"{seconds[name] if name in seconds else sum(seconds.values()):8.1f}"
-                )
+    if "MLR_FUZZ" in os.environ:
+        with capsys.disabled():
+            print_table(outcomes, seconds)
     assert not failures, "{:d} failures:\n{}".format(len(failures), "\n".join(failures[:200]))
 
 

@@ -326,7 +326,8 @@ def test_a_failed_download_says_what_to_do(net, tmp_path, monkeypatch):
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
     with pytest.raises(
         InputError,
-        match=r"resnet18_v2-[0-9a-f]{8}.params \(SHA-1 [0-9a-f]{40}\) into .*models, or give --pretrained FILE",
+        match=r"resnet18_v2-[0-9a-f]{8}.params \(SHA-1 [0-9a-f]{40}\) into .*models, "
+        r"or give --pretrained FILE",
     ):
         load_pretrained(net.backbone, "zoo")
 

@@ -129,7 +129,9 @@ loop.train(
 )
 if workers.first:
     net.save_parameters(sys.argv[2])
-    print("FIRST %.9g LOSS %.9g ACCURACY %.9g" % (lines[0]["loss"], lines[-1]["loss"], lines[-1]["valid_accuracy"]))
+    first, last = lines[0], lines[-1]
+    print(f"FIRST {first['loss']:.9g} LOSS {last['loss']:.9g}", end=" ")
+    print(f"ACCURACY {last['valid_accuracy']:.9g}")
 workers.close()
 """
 
