@@ -205,14 +205,18 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     from mlr.options.training import options_of
     from mlr.runs.folder import Run
     from mlr.runs.folds import fold_folder
+    from mlr.training.run import with_whole_paths
 
     out = Path(options.out)
     in_folds = fold_folder(out, 1).exists()
-    config = Run.config_of(fold_folder(out, 1) if in_folds else out)
+    one = fold_folder(out, 1) if in_folds else out
+    config = Run.config_of(one)
+    method = method_of(config, one / "config.json")
     resolved = options_of(config)
+    again = with_whole_paths(replace(resolved, **given))
     for name, value in given.items():
-        kept = getattr(resolved, name)
-        if name not in MOVED and value != kept and not (in_folds and name == "fold"):
+        kept, same = getattr(resolved, name), (value, getattr(again, name))
+        if name not in MOVED and kept not in same and not (in_folds and name == "fold"):
             raise InputError(
                 f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed "
                 "run keeps its options: leave it out, or start a new run"
@@ -221,7 +225,7 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     if given.get("target") or resolved.target:
         target = images_of(config, "target", given.get("target"), out)
         resolved = replace(resolved, target=str(target))
-    train_all(options, out, method_of(config), resolved, folder, in_folds)
+    train_all(options, out, method, resolved, folder, in_folds)
 
 
 def train_all(

@@ -14,17 +14,21 @@ from numpy.testing import assert_array_equal
 
 import mlr
 from mlr.errors import InputError
+from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
-from mlr.options.presets import RELEASED
-from mlr.runs import folder, provenance
+from mlr.runs import provenance
 from mlr.runs.folder import Run
+from mlr.runs.writing import RunWriter
+from mlr.training.checkpoints import restore, state_of
 from mlr.training.optimizer import new_trainer
+from mlr.training.run import refuse_contradictions
 
-PRESET = replace(
-    RELEASED["l_cil"], backbone="resnet18_v2", style_width=8, image_size=64, pretrained="none"
+METHOD = METHODS["l_cil"]
+OPTIONS = replace(
+    METHOD.released, backbone="resnet18_v2", style_width=8, image_size=64, pretrained="none"
 )
 NETWORK = {"classes": 2, "backbone": "resnet18_v2", "style_width": 8}
-CONFIG = run_config(PRESET, 2)
+CONFIG = run_config(OPTIONS, 2)
 
 
 def new_net():
@@ -57,7 +61,7 @@ def train_two_epochs(tmp_path):
     """A run with two epochs, the first of them the better one on valid."""
     net = new_net()
     trainer = new_trainer(net, *ADAM)
-    run = Run.create(tmp_path / "run", CONFIG, ["awe", "fear"])
+    run = RunWriter.create(tmp_path / "run", CONFIG, ["awe", "fear"])
     logits = []
     for epoch, accuracy in ((1, 0.9), (2, 0.5)):
         with autograd.record():
@@ -68,7 +72,9 @@ def train_two_epochs(tmp_path):
         trainer.step(2)
         # see mlr.training.loop.train_epoch
         nd.waitall()
-        run.save_epoch(net, trainer, {"epoch": epoch, "valid_balanced_accuracy": accuracy})
+        run.save_epoch(
+            state_of(net, trainer), {"epoch": epoch, "valid_balanced_accuracy": accuracy}
+        )
         logits.append(net(nd.ones((1, 3, 64, 64))).asnumpy())
     return run, net, trainer, logits
 
@@ -100,7 +106,7 @@ def test_a_run_folder_holds_what_it_should(untouched):
 @pytest.mark.parametrize("parameters, epoch", [("best", 0), ("last", 1)])
 def test_a_network_comes_back_to_the_bit(untouched, parameters, epoch):
     run, _, _, logits = untouched
-    net = Run.open(run.folder).load_network([mx.cpu()], parameters)
+    net = load_network(open_run(run.folder), [mx.cpu()], parameters)
     net.hybridize(False)
     assert_array_equal(net(nd.ones((1, 3, 64, 64))).asnumpy(), logits[epoch])
 
@@ -109,7 +115,7 @@ def test_the_optimizer_comes_back_to_the_bit(saved):
     run, net, trainer, _ = saved
     other = new_net()
     other_trainer = new_trainer(other, *ADAM)
-    Run.open(run.folder).restore(other, other_trainer)
+    restore(Run.open(run.folder), other, other_trainer)
     images = nd.random.normal(shape=(2, 3, 64, 64))
     for network, optimizer in ((net, trainer), (other, other_trainer)):
         mx.random.seed(1)  # the same dropout
@@ -129,7 +135,7 @@ def test_a_flipped_bit_is_found(folder, name):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"{name} is missing, damaged or changed"):
-        Run.open(folder).load_network([mx.cpu()])
+        load_network(open_run(folder), [mx.cpu()])
 
 
 @pytest.mark.parametrize("content", [b"", b"abc\n", b"\xff\xfe  config.json\n"])
@@ -166,10 +172,10 @@ def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkey
         net.fusion.output.bias.set_data(nd.ones(2) * limit)
         line = {"epoch": len(before) + 1, "valid_balanced_accuracy": 0, "limit": limit}
         with pytest.raises(Stop):
-            Run.open(run.folder).save_epoch(net, trainer, line)
+            RunWriter.open(run.folder).save_epoch(state_of(net, trainer), line)
         monkeypatch.setattr(os, "replace", rename)
         opened = Run.open(run.folder)
-        bias = opened.load_network([mx.cpu()]).fusion.output.bias.data().asnumpy()
+        bias = load_network(opened, [mx.cpu()]).fusion.output.bias.data().asnumpy()
         if any(str(target).endswith("SHA256SUMS") for target in replaced):
             assert opened.metrics[-1] == line
             assert_array_equal(bias, [limit, limit])
@@ -181,7 +187,7 @@ def test_an_interrupted_commit_is_whole_before_and_after_its_point(saved, monkey
 def test_an_existing_folder_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match="run exists already: give another --out"):
-        Run.create(tmp_path / "run", CONFIG, [])
+        RunWriter.create(tmp_path / "run", CONFIG, [])
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -191,26 +197,38 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 
 def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
-    run = Run.create(tmp_path / "run", CONFIG, ["awe", "fear"])
+    run = RunWriter.create(tmp_path / "run", CONFIG, ["awe", "fear"])
     with pytest.raises(
         InputError, match="has no last.params: the training stopped before its first epoch"
     ):
-        Run.open(run.folder).load_network([mx.cpu()])
+        load_network(open_run(run.folder), [mx.cpu()])
 
 
 def test_parameters_of_another_network(tmp_path):
     net = new_net()
     trainer = new_trainer(net, *ADAM)
-    run = Run.create(tmp_path / "run", run_config(PRESET, 5), list("abcde"))
-    run.save_epoch(net, trainer, {"epoch": 1, "valid_balanced_accuracy": 0})
+    run = RunWriter.create(tmp_path / "run", run_config(OPTIONS, 5), list("abcde"))
+    run.save_epoch(state_of(net, trainer), {"epoch": 1, "valid_balanced_accuracy": 0})
     with pytest.raises(
         InputError,
-        match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight \(2, 520\) instead of \(5, 520\)",
+        match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight "
+        r"\(2, 520\) instead of \(5, 520\)",
     ):
-        Run.open(run.folder).load_network([mx.cpu()])
+        load_network(open_run(run.folder), [mx.cpu()])
 
 
 LONG = "x" * 4097
+
+
+def changed(change):
+    """Return the config with some of its parts changed."""
+    return {
+        **CONFIG,
+        **{
+            name: {**CONFIG[name], **value} if isinstance(value, dict) else value
+            for name, value in change.items()
+        },
+    }
 
 
 @pytest.mark.parametrize(
@@ -223,10 +241,10 @@ LONG = "x" * 4097
         ),
         ({"network": {"classes": 10001}}, list(map(str, range(10001))), "network.classes is 10001"),
         ({}, ["awe"], "the list of classes"),
-        ({}, ["awe", "awe"], "2 different names"),
-        ({}, ["awe", ""], "2 different names"),
-        ({}, ["awe", "fe\0ar"], "2 different names"),
-        ({}, ["awe", LONG], "2 different names"),
+        ({}, ["awe", "awe"], "at least two different names"),
+        ({}, ["awe", ""], "at least two different names"),
+        ({}, ["awe", "fe\0ar"], "at least two different names"),
+        ({}, ["awe", LONG], "at least two different names"),
         ({"options": {"learning_rate": 1e301}}, None, "options.learning_rate is 1e\\+301"),
         ({"options": {"gamma": float("nan")}}, None, "NaN is no number"),
         ({"options": {"image_size": 32}}, None, "options.image_size is 32"),
@@ -238,30 +256,43 @@ LONG = "x" * 4097
         ({"data": {"folder": "a\0b"}}, None, "data.folder"),
         ({"data": {"splits": {"test": 1}}}, None, "data.splits"),
         ({"contexts": [LONG]}, None, "contexts"),
-        (
-            {"preprocessing": {"image_size": 65}},
-            None,
-            "preprocessing.image_size is 65, expected one of 64",
-        ),
     ],
 )
 def test_what_opening_refuses_is_never_written(tmp_path, change, classes, found):
-    """Refused before anything is made. A network of other classes than it has names is found by its
-    list.
-    """
-    config = {
-        **CONFIG,
-        **{
-            name: {**CONFIG[name], **value} if isinstance(value, dict) else value
-            for name, value in change.items()
-        },
-    }
+    """Refused before anything is made, by the folder itself and before the training."""
+    out, classes = tmp_path / "new" / "run", ["awe", "fear"] if classes is None else classes
+    for make in (
+        lambda: RunWriter.create(out, changed(change), classes),
+        lambda: refuse_contradictions(METHOD, changed(change), classes, out),
+    ):
+        with pytest.raises(InputError, match=found) as refused:
+            make()
+        assert "train again" not in str(refused.value)
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change, classes, found",
+    [
+        (
+            {"preprocessing": {"image_size": 65}},
+            ["awe", "fear"],
+            "preprocessing.image_size is 65, expected 64",
+        ),
+        ({}, ["awe", "fear", "joy"], "the list of classes .* expected 2 different names"),
+        ({"network": {"classes": 3}}, ["awe", "fear"], "expected 3 different names"),
+        ({"network": {"kind": "fine_tuned"}}, ["awe", "fear"], "network.kind is 'fine_tuned'"),
+        ({"options": {"backbone": "vgg16"}}, ["awe", "fear"], "options.backbone is 'vgg16'"),
+    ],
+)
+def test_what_contradicts_itself_is_neither_trained_nor_opened(tmp_path, change, classes, found):
+    """A network of other classes than it has names is found by its list."""
     with pytest.raises(InputError, match=found) as refused:
-        Run.create(
-            tmp_path / "new" / "run", config, ["awe", "fear"] if classes is None else classes
-        )
+        refuse_contradictions(METHOD, changed(change), classes, tmp_path / "run")
     assert "train again" not in str(refused.value)
-    assert not list(tmp_path.iterdir())
+    RunWriter.create(tmp_path / "run", changed(change), classes)
+    with pytest.raises(InputError, match=f"config.json: .*{found}.*train again"):
+        open_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -277,15 +308,9 @@ def test_what_opening_refuses_is_never_written(tmp_path, change, classes, found)
     ],
 )
 def test_what_is_written_opens(tmp_path, change, classes):
-    config = {
-        **CONFIG,
-        **{
-            name: {**CONFIG[name], **value} if isinstance(value, dict) else value
-            for name, value in change.items()
-        },
-    }
-    Run.create(tmp_path / "run", config, classes)
-    opened = Run.open(tmp_path / "run")
+    config = changed(change)
+    RunWriter.create(tmp_path / "run", config, classes)
+    opened = open_run(tmp_path / "run")
     assert opened.classes == classes and opened.config == json.loads(json.dumps(config))
 
 
@@ -300,9 +325,12 @@ def test_what_is_written_opens(tmp_path, change, classes):
     ],
 )
 def test_an_epoch_that_could_not_be_read_is_not_saved(folder, line, found):
-    run, before = Run.open(folder), {path.name: path.read_bytes() for path in folder.iterdir()}
+    run, before = (
+        RunWriter.open(folder),
+        {path.name: path.read_bytes() for path in folder.iterdir()},
+    )
     with pytest.raises(InputError, match=found):
-        run.save_epoch(None, None, line)
+        run.save_epoch(({}, {}), line)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before and len(
         run.metrics
     ) == 2
@@ -326,9 +354,9 @@ def committed(repository, *names):
 
 
 def package_in(folder):
-    (folder / "mlr").mkdir(parents=True)
-    (folder / "mlr" / "checkpoint.py").write_text("")
-    return folder / "mlr" / "checkpoint.py"
+    (folder / "mlr" / "runs").mkdir(parents=True)
+    (folder / "mlr" / "runs" / "provenance.py").write_text("")
+    return folder / "mlr" / "runs" / "provenance.py"
 
 
 def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
@@ -345,13 +373,13 @@ def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
         (installed, None),
         (package_in(tmp_path / "nowhere"), None),
     ):
-        monkeypatch.setattr(folder, "__file__", str(path))
+        monkeypatch.setattr(provenance, "__file__", str(path))
         assert provenance.environment()["git_commit"] == expected, path
     # as a hook of the user's repository has it
     monkeypatch.setenv("GIT_DIR", str(user / ".git"))
-    monkeypatch.setattr(folder, "__file__", str(own))
+    monkeypatch.setattr(provenance, "__file__", str(own))
     assert provenance.environment()["git_commit"] == commit
-    monkeypatch.setattr(folder, "__file__", str(package_in(user / "vendored")))
+    monkeypatch.setattr(provenance, "__file__", str(package_in(user / "vendored")))
     (user / "vendored" / "setup.py").write_text("")
     # tracked, but not at the top
     committed(user, "vendored")

@@ -21,13 +21,16 @@ import mlr.predict
 import mlr.train
 from mlr import evaluate, paper, train
 from mlr.__main__ import COMMANDS
+from mlr.data import preprocessing
 from mlr.data.loader import GluonBatches
 from mlr.formats.params import read_params
+from mlr.methods import METHODS
 from mlr.model.backbone import Backbone
 from mlr.model.parameters import materialize
-from mlr.options.presets import RELEASED
 from mlr.runs.folder import Run
-from mlr.training import loop
+from mlr.runs.writing import RunWriter
+from mlr.training import fitting, loop
+from mlr.training import run as training_run
 from mlr.training.loss import ClassImbalanceLoss
 
 
@@ -92,8 +95,9 @@ def test_the_same_seed_trains_the_same_network_and_resume_too(command, tmp_path)
 
     stopped = tmp_path / "stopped"
     code = (
-        "import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
-        "Run.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
+        "import os, sys, mlr.train; from mlr.runs.writing import RunWriter\n"
+        "save = RunWriter.save_epoch\n"
+        "RunWriter.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
         "mlr.train.main(sys.argv[1:])"
     )
     arguments = ["--data", data, "--out", stopped, *TINY, "--epochs", 2]
@@ -129,7 +133,7 @@ def test_two_devices(tmp_path, capsys):
                     "--out",
                     str(tmp_path / name),
                     *TINY[2:6],
-                    "--row",
+                    "--method",
                     "pcnn",
                     "--backbone",
                     "pcnn_small",
@@ -166,7 +170,7 @@ def test_two_devices(tmp_path, capsys):
         )
 
 
-# None of them the default of the row or of TINY, but for the seed all with an effect that can be
+# None of them the default of the method or of TINY, but for the seed all with an effect that can be
 # seen.
 EVERY = {
     "backbone": paper.SLIM_BACKBONE,
@@ -205,18 +209,18 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
         str(weights),
         {name: parameter.data() for name, parameter in backbone.structural_parameters.items()},
     )
-    given = {**EVERY, "row": "l_cil", "pretrained": str(weights)}
-    assert set(given) == set(RELEASED["l_cil"].options())
-    assert not [
-        name for name in EVERY if EVERY[name] == getattr(RELEASED["l_cil"], name) and name != "loss"
-    ]
+    given = {**EVERY, "method": "l_cil", "pretrained": str(weights)}
+    method = METHODS["l_cil"]
+    assert {*given, "data", "labels", "fold", "seed"} == set(method.options)
+    released = method.plain(method.released)
+    assert [name for name in EVERY if EVERY[name] == released[name]] == ["loss"]
 
     def stop(self, *arguments):
         save_epoch(self, *arguments)
         raise KeyboardInterrupt
 
     save_epoch, arguments = (
-        Run.save_epoch,
+        RunWriter.save_epoch,
         [
             text
             for name, value in given.items()
@@ -224,7 +228,7 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
         ],
     )
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "save_epoch", stop)
+        patch.setattr(RunWriter, "save_epoch", stop)
         assert (
             train.main(
                 [
@@ -252,14 +256,15 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
 
     made = {}
     for module, name in (
-        (run, "build_loss"),
-        (loop, "new_trainer"),
-        (run, "training_transform"),
-        (run, "training_batches"),
+        (fitting, "new_loss"),
+        (training_run, "new_trainer"),
+        (preprocessing, "training_transform"),
+        (fitting, "training_batches"),
         (loop, "train"),
     ):
+        function = getattr(module, name)
 
-        def spy(*arguments, name=name, function=getattr(module, name), **named):
+        def spy(*arguments, name=name, function=function, **named):
             made[name] = arguments, function(*arguments, **named)
             return made[name][1]
 
@@ -268,7 +273,7 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
     weights.unlink()
     assert train.main(["--resume", "--out", str(run), "--ctx", "cpu"]) == 0
     loss, trainer, batches = (
-        made[name][1] for name in ("build_loss", "new_trainer", "training_batches")
+        made[name][1] for name in ("new_loss", "new_trainer", "training_batches")
     )
     assert isinstance(loss, ClassImbalanceLoss) and (loss._as_released, loss._gamma) == (False, 2)
     assert isinstance(trainer._optimizer, mx.optimizer.Adam) and trainer._optimizer.wd == 0.002
@@ -278,7 +283,7 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
     ) == 1
     assert isinstance(batches, GluonBatches) and batches.size(0) == 5
     assert made["training_transform"][0][1] == "gentle"
-    assert made["train"][0][9] == seed
+    assert made["train"][0][3].seed == seed
     rates = [line["learning_rate"] for line in Run.open(run).metrics]
     # an epoch of warm-up, then half of a cosine; float64
     assert_allclose(rates, [0.002, 0.004, 0.002], rtol=1e-12)
@@ -438,20 +443,23 @@ def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
         (("--gamma", -1), ("argument --gamma",)),
         (
             ("--backbone", "resnet50_v1"),
-            ("--backbone resnet50_v1 is not for --row l_cil", "resnet18_v2"),
+            ("--backbone resnet50_v1 is not for --method l_cil", "resnet18_v2"),
         ),
         (
             ("--backbone", "resnet9"),
-            ("argument --backbone: invalid choice: 'resnet9'", "resnet18_v2"),
+            ("--backbone resnet9 is not for --method l_cil", "resnet18_v2"),
         ),
         (("--loss", "focal"), ("argument --loss: invalid choice: 'focal'",)),
         (("--no-such-option",), ("unrecognized arguments: --no-such-option",)),
-        (("--pretrained", "nowhere.params"), ("parameter file nowhere.params does not exist",)),
+        (
+            ("--pretrained", "nowhere.params"),
+            (f"parameter file {Path('nowhere.params').resolve()} does not exist",),
+        ),
         (
             ("--image-size", "2049"),
             ("argument --image-size: '2049' is not a whole number from 64 to 2048",),
         ),
-        (("--resume",), ("a resumed run keeps its own options: leave out --backbone",)),
+        (("--resume",), ("run is not a run folder", "give the --out of a training")),
     ],
 )
 def test_wrong_options_of_train(trained, command, tmp_path, arguments, texts):

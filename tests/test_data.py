@@ -31,8 +31,8 @@ from mlr.data.splits import fingerprint, read_split, read_splits, read_training_
 from mlr.data.transforms import evaluation_transform
 from mlr.data.walk import by_kind, words_on
 from mlr.errors import InputError
-from mlr.inference.predictor import find_images
-from mlr.options.presets import ROWS
+from mlr.inference.reading import find_images
+from mlr.methods import METHODS
 
 
 def test_folders_are_classes_in_order(data):
@@ -376,16 +376,16 @@ def test_a_folder_that_is_not_split(data, tmp_path, monkeypatch, capsys):
     }
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_one_class_is_refused_before_anything_is_made(tmp_path, capsys, row):
+@pytest.mark.parametrize("method", METHODS)
+def test_one_class_is_refused_before_anything_is_made(tmp_path, capsys, method):
     data = write_images(tmp_path / "data", classes=("awe",))
     assert (
         mlr.train.main(
             [
                 "--data",
                 str(data),
-                "--row",
-                row,
+                "--method",
+                method,
                 "--out",
                 str(tmp_path / "run"),
                 "--pretrained",
@@ -562,7 +562,8 @@ def test_every_format_is_refused_where_it_is_truncated(tmp_path, kind, part):
     for read in (checked_bytes, read_image):
         with pytest.raises(
             InputError,
-            match="half.jpg (is|can't be decoded, likely a|can't be decoded.*) ?(truncated|damaged)",
+            match="half.jpg (is|can't be decoded, likely a|can't be decoded.*) ?"
+            "(truncated|damaged)",
         ):
             read(tmp_path / "half.jpg")
 

@@ -28,8 +28,9 @@ RATE, MOMENTUM, DECAY = 2**-4, 0.875, 2**-10
 LOSS = mlr.ClassImbalanceLoss([0.2, 0.5, 0.3])
 
 
-def parts_of(images, devices=len(DEVICES)):
+def parts_of(images):
     """Return for each device the rows of a batch that it gets, and their share."""
+    devices = len(DEVICES)
     used = min(images, devices)
     ends = [images * number // used for number in range(used + 1)]
     return [(list(range(*pair)), 1) for pair in zip(ends, ends[1:])] + [([0], 0)] * (devices - used)
@@ -270,8 +271,9 @@ def test_the_commands_on_four_devices(command, tmp_path):
     )
 
     stopped = (
-        "import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
-        "Run.save_epoch = lambda *arguments, **named: (save(*arguments, **named), "
+        "import os, sys, mlr.train; from mlr.runs.writing import RunWriter\n"
+        "save = RunWriter.save_epoch\n"
+        "RunWriter.save_epoch = lambda *arguments, **named: (save(*arguments, **named), "
         "os.kill(os.getpid(), 9))\n"
         "mlr.train.main(sys.argv[1:])"
     )

@@ -15,6 +15,7 @@ from mlr.inference import forward
 from mlr.inference.forward import part_of
 from mlr.model.parameters import materialize
 from mlr.training import loop
+from mlr.training.distributed import Workers
 from mlr.training.metrics import classification_metrics
 from mlr.training.optimizer import new_trainer
 
@@ -39,7 +40,8 @@ def trained_parameters(make_net, ctx, data, steps_seed=3):
     net = make_net(ctx)
     net.hybridize(static_alloc=True, static_shape=True)
     trainer = new_trainer(net, "sgd", {"learning_rate": 0.05, "momentum": 0.9, "wd": 1e-4})
-    result = loop.train_epoch(net, data, mlr.ClassImbalanceLoss([0.2, 0.5, 0.3]), trainer, ctx)
+    loss = mlr.ClassImbalanceLoss([0.2, 0.5, 0.3])
+    result = loop.train_epoch(loop.Learner(net, loss, trainer, ctx), data)
     return result, [
         parameter.data(ctx[-1]).asnumpy() for parameter in net.collect_params().values()
     ]
@@ -82,7 +84,7 @@ def test_a_checkpoint_after_an_epoch_has_its_last_statistics(tmp_path):
     net = multi_level(ctx)
     trainer = new_trainer(net, "sgd", {"learning_rate": 0.01})
     data = [(nd.random.normal(shape=(4, 3, 64, 64), dtype="float64"), nd.array([0, 1, 2, 0]))]
-    loop.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
+    loop.train_epoch(loop.Learner(net, mlr.CrossEntropyLoss(), trainer, ctx), data)
     net.save_parameters(str(tmp_path / "net.params"))
     nd.waitall()
     for name, value in nd.load(str(tmp_path / "net.params")).items():
@@ -96,7 +98,8 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images():
     ctx = DEVICES[:1]
     net = linear(ctx)
     trainer = new_trainer(net, "sgd", {"learning_rate": 1e-9})
-    loss, accuracy, images = loop.train_epoch(net, data, mlr.CrossEntropyLoss(), trainer, ctx)
+    learner = loop.Learner(net, mlr.CrossEntropyLoss(), trainer, ctx)
+    loss, accuracy, images = loop.train_epoch(learner, data)
     logits, labels = forward.predict(net, data, ctx)
     assert images == 8
     assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == labels), rtol=1e-6)
@@ -130,24 +133,22 @@ class Listed(list):
         return [f"{'abc'[number]}{index:d}.jpg" for index in range(len(self[number][0]))]
 
 
-def trained_on(data, rate=0.1, shape=(2, 4), **options):
+CLASSES = ["a", "b", "c"]
+
+
+def trained_on(data, rate=0.1, shape=(2, 4), loss=None, workers=None, **options):
     # no ReLU: that of MXNet 1.9.1 makes 0 of nan
     net = gluon.nn.Dense(3, use_bias=False)
     net.initialize(ctx=DEVICES[:1])
     net(nd.zeros(shape))
     trainer = new_trainer(net, "sgd", {"learning_rate": rate})
     data = data if isinstance(data, Listed) else Listed(data)
+    loss, workers = loss or mlr.CrossEntropyLoss(), workers or Workers()
     loop.train(
+        loop.Learner(net, loss, trainer, DEVICES[:1], workers),
         data,
-        ("valid", [(nd.ones(shape), nd.array([0, 1]))]),
-        net,
-        options.pop("loss", mlr.CrossEntropyLoss()),
-        trainer,
-        DEVICES[:1],
-        range(2),
-        lambda epoch: rate,
-        ["a", "b", "c"],
-        0,
+        loop.Evaluation("valid", [(nd.ones(shape), nd.array([0, 1]))], CLASSES),
+        loop.Schedule(range(2), lambda epoch: rate, 0),
         **options,
     )
     return net
@@ -207,17 +208,12 @@ def test_answers_that_are_no_numbers_stop_the_training():
         # logits of 1e9 in training, of infinity in evaluation
         net.initialize(mx.init.Constant(3e38), ctx=DEVICES[:1])
         net(nd.zeros((2, 4)))
+        trainer = new_trainer(net, "sgd", {"learning_rate": 1e-30})
         loop.train(
+            loop.Learner(net, mlr.CrossEntropyLoss(), trainer, DEVICES[:1]),
             Listed(data),
-            ("valid", [GOOD]),
-            net,
-            mlr.CrossEntropyLoss(),
-            new_trainer(net, "sgd", {"learning_rate": 1e-30}),
-            DEVICES[:1],
-            range(1),
-            lambda epoch: 1e-30,
-            ["a", "b", "c"],
-            0,
+            loop.Evaluation("valid", [GOOD], CLASSES),
+            loop.Schedule(range(1), lambda epoch: 1e-30, 0),
             print,
         )
 
@@ -252,7 +248,7 @@ def test_checkpoints_within_an_epoch_sum_up_what_was_done():
         (1, 3, 7),
     ]
     assert_allclose(checkpoints.saved[2]["loss"] / 7, lines[0]["loss"], rtol=0)
-    assert_allclose(checkpoints.saved[2]["hits"] / 7, lines[0]["train_accuracy"], rtol=0)
+    assert_allclose(checkpoints.saved[2]["correct"] / 7, lines[0]["train_accuracy"], rtol=0)
     assert (
         0
         < checkpoints.saved[0]["loss"]
@@ -359,7 +355,7 @@ def test_of_workers_that_do_not_wait_the_first_alone_restores_its_sums(rank, ima
         rate=1e-30,
         after_epoch=lambda line: None,
         workers=Asynchronous(rank),
-        progress=loop.Progress(0, 2, loss=8.0, hits=4.0, images=8),
+        progress=loop.Progress(0, 2, loss=8.0, correct=4.0, images=8),
     )
     assert gathered[0][2] == images
 
@@ -384,16 +380,10 @@ def test_a_step_draws_what_follows_from_seed_epoch_and_step_alone():
         net = linear(DEVICES[:1])
         trainer = new_trainer(net, "sgd", {"learning_rate": 0.1})
         loop.train(
+            loop.Learner(net, mlr.CrossEntropyLoss(), trainer, DEVICES[:1]),
             Noted([GOOD, GOOD, GOOD]),
-            ("valid", [GOOD]),
-            net,
-            mlr.CrossEntropyLoss(),
-            trainer,
-            DEVICES[:1],
-            epochs,
-            lambda epoch: 0.1,
-            ["a", "b", "c"],
-            seed,
+            loop.Evaluation("valid", [GOOD], CLASSES),
+            loop.Schedule(epochs, lambda epoch: 0.1, seed),
             lambda line: None,
             progress=progress,
         )

@@ -15,32 +15,38 @@ from mlr.errors import InputError
 from mlr.evaluate import main
 from mlr.export import quantized_model
 from mlr.formats.params import write_params
+from mlr.methods import METHODS
 from mlr.model.networks import new_network
 from mlr.model.parameters import materialize, parameter_arrays
-from mlr.options.presets import DEMO
-from mlr.runs.folder import Run
 from mlr.runs.folds import fold_folder, save_folds
 from mlr.runs.results import outcome, own_evaluation
+from mlr.runs.writing import RunWriter
 from mlr.runtime.hashing import sha256_of
 from mlr.training.metrics import classification_metrics
 from mlr.training.run import describe
+from mlr.training.session import Source
 
 KINDS = "evaluation_%s.json", "confusion_%s.png", "predictions_%s.png"
-# Without the preset's style, and so of any size: the smallest of the package's networks.
-PRESET = replace(DEMO["vgg16"], epochs=1)
+# Without a shallow representation, and so of any size: the smallest of the package's networks.
+OPTIONS = replace(METHODS["vgg16"].demo, epochs=1)
 
 
 def evaluate(*arguments):
     return main([*map(str, arguments), "--ctx", "cpu"])
 
 
-def untrained(folder, data, preset=PRESET, fold=None, **others):
+def described(folder, fold=None):
+    """Return what config.json says of a data set."""
+    return describe(folder, Source(read_splits(folder, fold=fold), "test"))
+
+
+def untrained(folder, data, options=OPTIONS, fold=None, **others):
     """Write a run of one epoch with drawn parameters, as a training on the data leaves it; return
     it.
     """
-    config = run_config(preset, 2, data=describe(data, read_splits(data, fold=fold)), **others)
-    config["options"]["fold"] = fold
-    run, net = Run.create(folder, config, ["awe", "fear"]), new_network(config["network"])
+    options = replace(options, fold=fold)
+    config = run_config(options, 2, data=described(data, fold), **others)
+    run, net = RunWriter.create(folder, config, ["awe", "fear"]), new_network(config["network"])
     materialize(net, [mx.cpu()], mx.init.Xavier())
     arrays = parameter_arrays(net._collect_params_with_prefix())
     run.save_files(
@@ -170,7 +176,7 @@ def test_of_a_run_from_before_only_the_folder_is_known(data, tmp_path, before, o
         **run.config,
         "data": {name: value for name, value in run.config["data"].items() if name != "splits"},
     }
-    old = Run.create(tmp_path / "old", config, run.classes)
+    old = RunWriter.create(tmp_path / "old", config, run.classes)
     old.save_files({"last.params": "x"})
     evaluation = evaluation_of(old, classification_metrics([0, 1], [0, 1], run.classes), **before)
     (old.folder / "evaluation_test.json").write_text(json.dumps(evaluation))
@@ -251,10 +257,8 @@ def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
         write_images(tmp_path / "target", test=1),
         in_folds(data, tmp_path / "prepared"),
     )
-    preset = replace(DEMO["pcnn"], target=str(target))
-    run = untrained(
-        tmp_path / "run", prepared, preset, 1, target=describe(target, read_splits(target))
-    )
+    options = replace(METHODS["pcnn"].demo, target=str(target))
+    run = untrained(tmp_path / "run", prepared, options, 1, target=described(target))
     assert evaluate("--run", run.folder) == 0
     evaluation = json.loads((run.folder / "evaluation_test.json").read_text())
     assert (evaluation["images"], evaluation["fold"], evaluation["folder"]) == (

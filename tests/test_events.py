@@ -16,10 +16,12 @@ from mxnet import gluon
 from numpy.testing import assert_allclose
 
 from mlr import train
-from mlr.options.presets import DEMO
+from mlr.methods import METHODS
 from mlr.runs.folder import Run
 from mlr.runs.tensorboard import EventFile
+from mlr.runs.writing import RunWriter
 from mlr.train import CUDA_GRAPHS
+from mlr.training.checkpoints import state_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,8 +47,9 @@ def scalars(folder):
 def test_events_and_csv_of_a_run_that_was_killed_and_resumed(command, tmp_path):
     data, run = write_images(tmp_path / "data"), tmp_path / "run"
     code = (
-        "import os, sys, mlr.train; from mlr.runs.folder import Run; save = Run.save_epoch\n"
-        "Run.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
+        "import os, sys, mlr.train; from mlr.runs.writing import RunWriter\n"
+        "save = RunWriter.save_epoch\n"
+        "RunWriter.save_epoch = lambda *arguments: (save(*arguments), os.kill(os.getpid(), 9))\n"
         "mlr.train.main(sys.argv[1:])"
     )
     arguments = ["--data", str(data), "--out", str(run), *TINY, "--epochs", "2", "--tensorboard"]
@@ -103,9 +106,10 @@ def test_csv_has_a_column_for_whatever_an_epoch_tells(tmp_path):
     net = gluon.nn.Dense(1, in_units=1)
     net.initialize()
     trainer = gluon.Trainer(net.collect_params(), "sgd", update_on_kvstore=False)
-    run = Run.create(tmp_path / "run", run_config(DEMO["l_cil"], 2), ["awe", "fear"])
-    run.save_epoch(net, trainer, {"epoch": 1, "loss": 1 / 3})
-    run.save_epoch(net, trainer, {"epoch": 2, "loss": 0.5, "target": True})
+    config = run_config(METHODS["l_cil"].demo, 2)
+    run = RunWriter.create(tmp_path / "run", config, ["awe", "fear"])
+    run.save_epoch(state_of(net, trainer), {"epoch": 1, "loss": 1 / 3})
+    run.save_epoch(state_of(net, trainer), {"epoch": 2, "loss": 0.5, "target": True})
     assert (
         run.folder / "metrics.csv"
     ).read_bytes() == b"epoch,loss,target\n1,0.3333333333333333,\n2,0.5,True\n"
@@ -165,8 +169,7 @@ def test_cuda_graphs_are_asked_for_before_mxnet_loads(tmp_path, version, value, 
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     assert done.returncode == 1 and "no more than this" in done.stderr

@@ -7,6 +7,7 @@ mathematics to the last digit.
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import mxnet as mx
@@ -16,13 +17,15 @@ from mxnet import gluon, nd
 
 import mlr
 from mlr import paper
+from mlr.methods import METHODS
 from mlr.model.parameters import infer_shapes, set_parameters
 from mlr.model.released_weights import released_view
-from mlr.options.presets import L_CIL as RELEASED
+from mlr.options.training import learning_rate_at
 from mlr.training import loop
-from mlr.training.optimizer import new_trainer
-from mlr.training.run import optimizer_options
+from mlr.training.distributed import Workers
+from mlr.training.run import trainer_of
 
+RELEASED = METHODS["l_cil"].released
 SEED = 7  # of the golden files
 GOLDEN = Path(__file__).parent / "golden"
 DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.slow)]
@@ -159,9 +162,9 @@ def training(request):
         losses.append(loss(logits, labels))
         return losses[-1]
 
-    trainer = new_trainer(net, RELEASED.optimizer, optimizer_options(RELEASED))
+    trainer = trainer_of(net, RELEASED, {}, Workers())
     for step in range(5 if dtype == "float64" else 1):
-        loop.train_epoch(net, [batch], recorded, trainer, ctx)
+        loop.train_epoch(loop.Learner(net, recorded, trainer, ctx), [batch])
         if step == 0:
             norms = np.array(
                 [
@@ -240,18 +243,14 @@ def test_optimizer():
     for parameter in trained.values():
         # so that a decay of any of them shows
         parameter.set_data(parameter.data() + 2)
-    trainer = new_trainer(
-        net, RELEASED.optimizer, {**optimizer_options(RELEASED), "learning_rate": 0.5}
-    )
-    assert (
-        trainer._optimizer.momentum,
-        trainer._optimizer.wd,
-        optimizer_options(RELEASED)["learning_rate"],
-    ) == (0.9, 1e-4, 1e-4)
+    assert trainer_of(net, RELEASED, {}, Workers()).learning_rate == 1e-4
+    trainer = trainer_of(net, replace(RELEASED, learning_rate=0.5), {}, Workers())
+    assert (trainer._optimizer.momentum, trainer._optimizer.wd) == (0.9, 1e-4)
     velocity = {name: 0 for name in trained}
     for _ in range(2):
         before = {name: parameter.data().asnumpy() for name, parameter in trained.items()}
-        loop.train_epoch(net, [(images, labels)], mlr.CrossEntropyLoss(), trainer, [mx.cpu()])
+        learner = loop.Learner(net, mlr.CrossEntropyLoss(), trainer, [mx.cpu()])
+        loop.train_epoch(learner, [(images, labels)])
         for name, parameter in trained.items():
             # step(batch_size): the sum of the gradients over the batch is divided by its size.
             velocity[name] = 0.9 * velocity[name] - 0.5 * (
@@ -274,7 +273,7 @@ def test_the_learning_rate_of_every_epoch(fidelity):
     fidelity(
         "learning rates of 60 epochs",
         largest(
-            np.array([RELEASED.learning_rate_at(epoch) for epoch in range(60)]), np.array(rates)
+            np.array([learning_rate_at(RELEASED, epoch) for epoch in range(60)]), np.array(rates)
         ),
         0,
     )

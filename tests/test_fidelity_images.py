@@ -42,6 +42,24 @@ RELEASED_EVALUATION = [
 ]
 
 
+def remarked(content, form):
+    """Return a CMYK JPEG whose mark by Adobe says YCCK, or is left out."""
+    mark = content.index(b"Adobe")
+    if form == "ycck":
+        return content[: mark + 11] + b"\2" + content[mark + 12 :]
+    return (
+        content[: mark - 4] + content[mark - 2 + int.from_bytes(content[mark - 2 : mark], "big") :]
+    )
+
+
+def save_progressive(photograph, path, unfinished):
+    """Write a progressive JPEG; unfinished: its last scans, with the last bits, are left out."""
+    photograph.save(path, progressive=True)
+    if unfinished:
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rindex(b"\xff\xc4")] + b"\xff\xd9")
+
+
 def save(photograph, path, form):
     """Write a form of a photograph that people's folders hold."""
     if form.startswith("exif"):
@@ -55,11 +73,7 @@ def save(photograph, path, form):
     elif form == "16-bit grey":
         Image.fromarray(np.asarray(photograph.convert("L")).astype(np.uint16) * 257).save(path)
     elif form.startswith("progressive"):
-        photograph.save(path, progressive=True)
-        # its last scans, with the last bits, left out
-        if form.endswith("unfinished"):
-            content = path.read_bytes()
-            path.write_bytes(content[: content.rindex(b"\xff\xc4")] + b"\xff\xd9")
+        save_progressive(photograph, path, form.endswith("unfinished"))
     elif form in ("4:4:0", "4:2:2", "4:4:4", "4:1:1"):
         sampling = getattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR_" + form.replace(":", ""))
         cv2.imwrite(
@@ -69,14 +83,7 @@ def save(photograph, path, form):
         )
     elif form in ("ycck", "cmyk, unmarked"):
         save(photograph, path, "cmyk")
-        content = path.read_bytes()
-        mark = content.index(b"Adobe")
-        path.write_bytes(
-            content[: mark + 11] + b"\2" + content[mark + 12 :]
-            if form == "ycck"
-            else content[: mark - 4]
-            + content[mark - 2 + int.from_bytes(content[mark - 2 : mark], "big") :]
-        )
+        path.write_bytes(remarked(path.read_bytes(), form))
     elif form == "16-bit colour":
         cv2.imwrite(str(path), np.asarray(photograph).astype(np.uint16) * 250 + 77)
     elif form == "animated":

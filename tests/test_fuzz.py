@@ -24,10 +24,11 @@ import zipfile
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from queue import Empty, Queue
+from types import SimpleNamespace
 from typing import Callable, NamedTuple
 
 import cv2
@@ -39,8 +40,7 @@ import test_datasets
 from conftest import evaluation_of, write_images
 from PIL import Image
 
-import mlr  # noqa: F401  sets the threads before anything loads MXNet
-from mlr import train
+import mlr  # sets the threads before anything loads MXNet
 from mlr.data.drawn.paintings import draw
 from mlr.data.examine import examine_image, examine_images
 from mlr.data.folder import ImageFolder
@@ -55,30 +55,32 @@ from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.data.transforms import caffe_transform, preprocessing
 from mlr.errors import InputError, RunError
 from mlr.exporting.arrays import npz_of
-from mlr.exporting.description import description, exported_part
+from mlr.exporting.description import description
 from mlr.formats.npz import read_npz
 from mlr.formats.onnx import read_onnx
 from mlr.formats.params import read_params, write_params
-from mlr.inference import support_vectors
-from mlr.inference.predictor import Predictor, _pixels, _read
+from mlr.inference import reading, support_vectors
 from mlr.inference.proposals import read_proposals
+from mlr.methods import METHODS, load_network, method_of, open_run, pcnn, predictor_of
 from mlr.model.caffe_weights import load_caffe_weights
 from mlr.model.caffenet import CaffeNet
 from mlr.model.network import MultiLevelNet
-from mlr.model.networks import network_options
 from mlr.model.parameters import materialize, set_parameters
 from mlr.model.pretrained import load_pretrained
 from mlr.model.released_weights import load_original_parameters, save_original_parameters
-from mlr.options.presets import DEMO, RELEASED, Preset
-from mlr.runs import schema
-from mlr.runs.folder import SUMS, Run
+from mlr.options.training import TrainingOptions, definitions, options_of
+from mlr.runs.folder import SUMS
 from mlr.runs.provenance import environment
-from mlr.runs.results import csv_table, of_fi, outcome, read_csv, summary
+from mlr.runs.results import csv_table, of_the_papers_data, outcome, read_csv, summary
+from mlr.runs.writing import RunWriter
 from mlr.runtime.hashing import sha256_of
+from mlr.training.checkpoints import restore, state_of
+from mlr.training.distributed import Workers
+from mlr.training.fitting import kept_images, new_loss
 from mlr.training.loop import Progress
 from mlr.training.metrics import classification_metrics
-from mlr.training.optimizer import new_trainer
-from mlr.training.run import build_loss, build_network, kept_images, optimizer_options
+from mlr.training.run import new_network, trainer_of
+from mlr.training.session import Source
 from mlr.viz.pictures import read_pictures, thumbnail
 from mlr.viz.report import most_confident, save_report
 
@@ -158,7 +160,7 @@ def read_picture(folder, path):
     """As mlr prepare, predict, report and visualize do. What one refuses, all do."""
     found, errors = examine_image(path), []
     for read in (
-        lambda path: _pixels(_read(path), path),
+        lambda path: reading.pixels_of(reading.read(path), path),
         read_image,
         thumbnail,
         lambda path: read_pictures([path], 64, mx.cpu()),
@@ -211,7 +213,7 @@ def read_prepared_data(folder, path):
         splits, _ = read_training_splits(path.parent, labels, folds[0] if folds else None)
         fingerprint(splits)
     manifest_sha256(path.parent)
-    of_fi(path.parent)
+    of_the_papers_data(path.parent)
 
 
 def write_layout(write):
@@ -434,45 +436,41 @@ def read_original(folder, path):
 # Run folders.
 
 
-def write_run(folder, row="l_cil", classes=("awe", "fear"), **options):
+def write_run(folder, method="l_cil", classes=("awe", "fear"), **changes):
     """Write a run as mlr train leaves it, of a small network with drawn parameters; return it and
     its network.
     """
     shutil.rmtree(folder, ignore_errors=True)  # a new run has a new folder
-    preset = replace(DEMO[row], **options)
+    method = METHODS[method]
+    options = replace(method.demo, data="mine", **changes)
     data = {
         "folder": str(folder),
         "sha256": "0" * 64,
         "manifest": None,
         "counts": {"train": [4, 4], "valid": [2, 2]},
     }
-    network = network_options(preset, len(classes))
+    network, features = method.network(options, len(classes)), method.features({})
     config = {
-        "options": {
-            "data": "mine",
-            "labels": "emotion",
-            "fold": None,
-            "seed": 0,
-            **preset.options(),
-        },
+        "format": 2,
+        "options": method.plain(options),
         "network": network,
-        "preprocessing": preprocessing(preset.image_size),
+        "preprocessing": preprocessing(options.image_size),
         "data": data,
         "pretrained": {"source": "none"},
         "contexts": ["cpu(0)"],
-        **({"features": "fc7"} if row == "deepsentibank" else {}),
+        **({"features": features} if features else {}),
         **environment(),
     }
-    run, net = Run.create(folder, config, list(classes)), build_network(network, [mx.cpu()])
-    trainer = new_trainer(net, preset.optimizer, optimizer_options(preset))
+    run = RunWriter.create(folder, config, list(classes))
+    net = new_network(method, network, [mx.cpu()])
+    trainer = trainer_of(net, options, {}, Workers())
     with mx.autograd.record():
-        loss = net(mx.nd.random.normal(shape=(2, 3, preset.image_size, preset.image_size))).sum()
+        loss = net(mx.nd.random.normal(shape=(2, 3, options.image_size, options.image_size))).sum()
     loss.backward()
     trainer.step(2)
     for epoch in (1, 2):
         run.save_epoch(
-            net,
-            trainer,
+            state_of(net, trainer),
             {
                 "epoch": epoch,
                 "loss": 1 / epoch,
@@ -499,7 +497,7 @@ def write_small_run(folder):
 
 def write_step(folder):
     run, net, trainer = write_run(folder, "shallow", taps="stem", style_width=4)
-    run.save_step(net, trainer, Progress(2, 1, 0.5, 1.0, 2, 0.1))
+    run.save_step(state_of(net, trainer), asdict(Progress(2, 1, 0.5, 1.0, 2, 0.1)))
 
 
 def write_support_vectors(kernel):
@@ -541,15 +539,15 @@ def sealed(folder, path):
                 )
             )
         )
-    return Run.open(folder)
+    return open_run(folder)
 
 
 def read_damaged_run(folder, path):
     """Without fitting sums, and whatever the change, something of it must be refused."""
-    run = Run.open(folder)
+    run = open_run(folder)
     for line in (folder / "SHA256SUMS").read_text().splitlines():
         run.verified(line[66:])
-    run.load_network([mx.cpu()])
+    load_network(run, [mx.cpu()])
 
 
 def read_run(folder, path):
@@ -557,13 +555,14 @@ def read_run(folder, path):
     files.
     """
     run = sealed(folder, path)
-    predictor = Predictor.of_run(run, [mx.cpu()])
+    predictor = predictor_of(run, [mx.cpu()])
     picture = np.random.RandomState(0).randint(0, 256, (70, 80, 3)).astype(np.uint8)
     answer = predictor(picture)
     assert list(answer.probabilities) != [] and abs(sum(answer.probabilities.values()) - 1) < 1e-6
     assert sorted(answer.probabilities) == sorted(run.classes)
-    json.dumps(description(run))
-    exported_part(predictor.net, run.config)
+    method = method_of(run.config)
+    json.dumps(description(run, method.preprocessing(run.config).steps()))
+    method.exported(predictor.net, run.config)
     evaluation = {
         "data": "x",
         "sha256": "0",
@@ -586,14 +585,14 @@ def read_run(folder, path):
 def read_checkpoint(folder, path):
     """As mlr train --resume does, up to its first step."""
     sealed(folder, path)
-    run = Run.resumed(folder)
-    preset = Preset.of_run(run.config["options"])
-    net = build_network(network_options(preset, len(run.classes)), [mx.cpu()])
-    trainer = new_trainer(net, preset.optimizer, optimizer_options(preset))
-    run.restore(net, trainer)
+    run = RunWriter.resumed(folder)
+    method, options = method_of(run.config), options_of(run.config)
+    net = new_network(method, method.network(options, len(run.classes)), [mx.cpu()])
+    trainer = trainer_of(net, options, {}, Workers())
+    restore(run, net, trainer)
     with mx.autograd.record():
-        loss = build_loss(preset, [1] * len(run.classes))(
-            net(mx.nd.zeros((2, 3, preset.image_size, preset.image_size))), mx.nd.array([0, 1])
+        loss = new_loss(options, [1] * len(run.classes))(
+            net(mx.nd.zeros((2, 3, options.image_size, options.image_size))), mx.nd.array([0, 1])
         )
     loss.backward()
     trainer.step(2)
@@ -607,12 +606,14 @@ def read_kept(folder, path):
         [0, 1] * 4,
         list("01234567"),
     )
-    assert len(kept_images(sealed(folder, path), 1, None, images)) > 0
+    training = SimpleNamespace(run=sealed(folder, path), source=Source({"train": images}, "train"))
+    assert len(kept_images(training, 1, pcnn.select)) > 0
 
 
 def write_exported(folder):
     run, net, _ = write_run(folder / "run", style_width=8)
-    (folder / "model.npz").write_bytes(npz_of(net, run.config, description(run)))
+    steps = method_of(run.config).preprocessing(run.config).steps()
+    (folder / "model.npz").write_bytes(npz_of(net, run.config, description(run, steps)))
     shutil.rmtree(folder / "run")
 
 
@@ -895,6 +896,20 @@ def templates(tmp_path_factory):
     return folder
 
 
+def print_table(outcomes, seconds):
+    """Print what became of each reader's inputs."""
+    print(
+        f"\n{'reader'!s:<24} {'inputs'!s:>8} {'read'!s:>8} {'refused'!s:>8} "
+        f"{'failed'!s:>8} {'seconds'!s:>8}"
+    )
+    for name, counts in (*outcomes.items(), ("all", sum(outcomes.values(), Counter()))):
+        print(
+            f"{name!s:<24} {sum(counts.values()):8d} {counts['read']:8d} "
+            f"{counts['refused']:8d} {counts['failed']:8d} "
+            f"{seconds[name] if name in seconds else sum(seconds.values()):8.1f}"
+        )
+
+
 def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
     wanted = Queue()
     for name, count in shares(INPUTS).items():
@@ -925,18 +940,9 @@ def test_every_input_is_read_or_refused(templates, tmp_path, capsys):
     with ThreadPoolExecutor(PROCESSES) as pool:
         for done in [pool.submit(work, process) for process in range(PROCESSES)]:
             done.result()
-    with capsys.disabled():
-        if "MLR_FUZZ" in os.environ:
-            print(
-                f"\n{'reader'!s:<24} {'inputs'!s:>8} {'read'!s:>8} {'refused'!s:>8} "
-                f"{'failed'!s:>8} {'seconds'!s:>8}"
-            )
-            for name, counts in (*outcomes.items(), ("all", sum(outcomes.values(), Counter()))):
-                print(
-                    f"{name!s:<24} {sum(counts.values()):8d} {counts['read']:8d} "
-                    f"{counts['refused']:8d} {counts['failed']:8d} "
-                    f"{seconds[name] if name in seconds else sum(seconds.values()):8.1f}"
-                )
+    if "MLR_FUZZ" in os.environ:
+        with capsys.disabled():
+            print_table(outcomes, seconds)
     assert not failures, "{:d} failures:\n{}".format(len(failures), "\n".join(failures[:200]))
 
 
@@ -1038,9 +1044,9 @@ def test_names_that_leave_the_run_folder(hostile, tmp_path, name):
     listed(hostile, name, b"theirs")
     before = files_below(tmp_path)
     for use in (
-        Run.open,
-        Run.resumed,
-        lambda folder: Run(folder, {}, []).save_files({"kept_1.json": "{}"}),
+        open_run,
+        RunWriter.resumed,
+        lambda folder: RunWriter(folder, {}, []).save_files({"kept_1.json": "{}"}),
     ):
         with pytest.raises(InputError, match="SHA256SUMS"):
             use(hostile)
@@ -1055,14 +1061,14 @@ def test_links_in_a_run_folder_are_not_followed(hostile, tmp_path, name, staged)
     (hostile / name).rename(tmp_path / name)
     (hostile / (name + staged)).symlink_to(tmp_path / name)
     with pytest.raises(InputError, match=f"{name} is missing, damaged or changed"):
-        Run.open(hostile).load_network([mx.cpu()])
+        load_network(open_run(hostile), [mx.cpu()])
 
 
 def test_files_of_a_run_folder_that_are_written_replace_links(hostile, tmp_path):
     """As evaluation and staged files: what a link points at stays as it is."""
     for name in ("kept_1.json", "kept_1.json.new", "SHA256SUMS.new"):
         (hostile / name).symlink_to(tmp_path / "victim.txt")
-    Run.open(hostile).save_files({"kept_1.json": "{}"})
+    RunWriter.open(hostile).save_files({"kept_1.json": "{}"})
     assert (tmp_path / "victim.txt").read_text() == "mine"
     assert (hostile / "kept_1.json").read_text() == "{}" and not (
         hostile / "kept_1.json"
@@ -1082,7 +1088,7 @@ def files_below(folder):
         ),
         (
             lambda config: config["preprocessing"].update(image_size=1024),
-            r"preprocessing.image_size is 1024, expected one of 64",
+            r"preprocessing.image_size is 1024, expected 64",
         ),
         (
             lambda config: config["network"].update(classes=10**9),
@@ -1113,7 +1119,11 @@ def files_below(folder):
             "network.prefix is 'x', expected None, by its options",
         ),
         # as in runs from before there was a choice
-        (lambda config: config["network"].pop("widths"), None),
+        (lambda config: [config.pop("format"), config["network"].pop("widths")], None),
+        (
+            lambda config: config["network"].pop("widths"),
+            r"network.widths is None, expected \(64, 256, 512\), by its options",
+        ),
         (
             lambda config: config["network"].pop("backbone"),
             "network.backbone is None, expected resnet18_v2_slim, by its options",
@@ -1127,8 +1137,16 @@ def files_below(folder):
             "config.json is no JSON, or damaged",
         ),
         (
-            lambda config: config["options"].update(row=["l_cil"]),
-            r"options.row is \['l_cil'\], expected one of alexnet",
+            lambda config: config["options"].update(method=["l_cil"]),
+            r"options.method is \['l_cil'\], expected text",
+        ),
+        (
+            lambda config: config["options"].update(method="unknown"),
+            "options.method is 'unknown', expected one of alexnet",
+        ),
+        (
+            lambda config: config.update(format=3),
+            "format is 3, and this version of mlr reads 1 and 2; upgrade mlr",
         ),
         (
             lambda config: config["options"].update(data="a\0b"),
@@ -1140,7 +1158,7 @@ def files_below(folder):
         ),
         (
             lambda config: config.pop("options"),
-            "options is None, expected an object with data, labels, fold, seed",
+            "options is None, expected an object with data, seed",
         ),
         (
             lambda config: config.update(versions="1.5.1"),
@@ -1164,7 +1182,7 @@ def test_a_config_is_checked_before_anything_is_made_of_it(hostile, change, mess
     change(config)
     path.write_text(json.dumps(config))
     if message is None:
-        sealed(hostile, path).load_network([mx.cpu()])
+        load_network(sealed(hostile, path), [mx.cpu()])
         return
     with pytest.raises(InputError, match=message) as caught:
         sealed(hostile, path)
@@ -1173,28 +1191,34 @@ def test_a_config_is_checked_before_anything_is_made_of_it(hostile, change, mess
 
 def test_every_option_of_a_training_has_a_rule():
     """What mlr train takes can be read from its run."""
+    options = definitions()
     assert (
-        set(schema.PRESET)
-        == {option.name for option in fields(Preset)}
-        == set(train.PRESET_OPTIONS)
+        set(options)
+        == {field.name for field in fields(TrainingOptions)}
+        == {name for method in METHODS.values() for name in method.options}
     )
-    for name, described in train.PRESET_OPTIONS.items():
+    for name, option in options.items():
         for value in (
-            *described.get("choices", ()),
-            *(getattr(presets[row], name) for presets in (RELEASED, DEMO) for row in presets),
+            *option.choices,
+            *(getattr(method.released, name) for method in METHODS.values()),
+            *(getattr(method.demo, name) for method in METHODS.values()),
         ):
-            assert schema.PRESET[name].holds(value), (name, value)
-        assert not schema.PRESET[name].holds(["released"])
+            assert option.holds(value), (name, value)
+        assert not option.holds(["released"])
 
 
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("classes.json", '["awe"]', "the list of classes is .*, expected 2 different names"),
-        ("classes.json", '["awe", "awe"]', "2 different names"),
-        ("classes.json", '["awe", ""]', "2 different names"),
-        ("classes.json", '["awe", ["fear"]]', "2 different names"),
-        ("classes.json", '{"awe": 0, "fear": 1}', "2 different names"),
+        (
+            "classes.json",
+            '["awe"]',
+            "the list of classes is .*, expected at least two different names",
+        ),
+        ("classes.json", '["awe", "awe"]', "at least two different names"),
+        ("classes.json", '["awe", ""]', "at least two different names"),
+        ("classes.json", '["awe", ["fear"]]', "at least two different names"),
+        ("classes.json", '{"awe": 0, "fear": 1}', "at least two different names"),
         ("classes.json", "[" * 100000, "classes.json is no JSON, or damaged"),
         ("metrics.jsonl", '{"epoch": 2}\n', "line 1, epoch is 2, expected one of 1"),
         ("metrics.jsonl", "[]\n", "line 1 is .*, expected an object with epoch"),
@@ -1221,7 +1245,7 @@ def test_a_network_that_answers_with_no_number(hostile):
     write_params(
         str(path), {**arrays, "fusion.norm.beta": np.full_like(arrays["fusion.norm.beta"], 10)}
     )
-    predictor = Predictor.of_run(sealed(hostile, path), [mx.cpu()])
+    predictor = predictor_of(sealed(hostile, path), [mx.cpu()])
     with pytest.raises(
         InputError,
         match=(
@@ -1270,7 +1294,7 @@ def test_support_vectors_of_another_run(templates, tmp_path):
         InputError,
         match="svm.params is for 3 classes and features of length 7, which are not the run's",
     ):
-        Predictor.of_run(sealed(run, run / "svm.params"), [mx.cpu()])
+        predictor_of(sealed(run, run / "svm.params"), [mx.cpu()])
 
 
 @pytest.mark.parametrize(

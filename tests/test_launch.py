@@ -178,7 +178,8 @@ def test_a_usage_error_of_the_workers_is_one_of_the_job(run):
     code, _, errors = run(sys.executable, "-m", "mlr", "train", "--epochs", "none")
     assert code == 2
     assert re.match(
-        r"mlr launch: error: worker [01] ended with exit code 2, .*what was wrong it has said above",
+        r"mlr launch: error: worker [01] ended with exit code 2, "
+        r".*what was wrong it has said above",
         errors[0],
     )
     assert {line.split(": mlr train: error: ")[0] for line in errors[1:]} <= {

@@ -139,7 +139,8 @@ def test_the_older_names_of_save_params(released, tmp_path):
     nd.save(str(path), {"arg:" + name: arrays[name] for name in list(arrays)[:-1]})
     with pytest.raises(
         InputError,
-        match=r"275 missing \(feature_extractor.0.gamma, .*; 274 unexpected \(resnetv2\d+_batchnorm0_gamma, ",
+        match=r"275 missing \(feature_extractor.0.gamma, .*; "
+        r"274 unexpected \(resnetv2\d+_batchnorm0_gamma, ",
     ):
         mlr.load_original_parameters(net, path)
 
@@ -156,7 +157,8 @@ def test_another_networks_file_is_refused_and_nothing_changes(small):
     with pytest.raises(
         InputError,
         match=(
-            r"small.params don't fit the network: 1 missing \(branch_2.3.bias\); 1 unexpected \(branch_4.3.bias\); "
+            r"small.params don't fit the network: 1 missing \(branch_2.3.bias\); "
+            r"1 unexpected \(branch_4.3.bias\); "
             r"1 wrongly shaped \(output.1.bias \(7,\) instead of \(8,\)\)"
         ),
     ):

@@ -17,11 +17,11 @@ from mlr.data.images import read_image
 from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages, cache_folder
+from mlr.data.preprocessing import preprocessing_of
 from mlr.data.splits import read_splits
-from mlr.data.transforms import evaluation_transform, training_resize
+from mlr.data.transforms import caffe_transform, evaluation_transform, training_resize
 from mlr.errors import InputError
-from mlr.inference import predictor
-from mlr.options.presets import DEMO
+from mlr.methods import METHODS
 from mlr.training import batches
 
 
@@ -296,27 +296,31 @@ def test_only_some_batches_are_made_ahead(cache, split):
 
 
 def test_training_is_shuffled_and_asks_for_the_resize_before_the_crop(cache, split, monkeypatch):
-    preset, config = (
-        replace(DEMO["l_cil"], batch_size=4),
-        {"preprocessing": {"image_size": 64}, "network": {}},
+    options = replace(METHODS["l_cil"].demo, batch_size=4)
+    preprocessing = preprocessing_of(
+        {"preprocessing": {"image_size": 64}, "network": {"kind": "multi_level"}}
     )
-    made = batches.training_batches(config, preset, split)
+    made = batches.training_batches(preprocessing, options, split)
     np.random.seed(0)
     orders = {tuple(np.concatenate([labels.asnumpy() for _, labels in made])) for _ in range(3)}
     assert len(orders) > 1 and {tuple(sorted(order)) for order in orders} == {tuple(split.labels)}
     assert made._images.pixels().shape == (12, training_resize(64), training_resize(64), 3)
-    released = batches.training_batches(config, replace(preset, pipeline="released"), split)
+    released = batches.training_batches(preprocessing, replace(options, pipeline="released"), split)
     assert isinstance(released, GluonBatches) and len(list(cache.iterdir())) == 1
 
 
-@pytest.mark.parametrize("kind, row", [(None, "l_cil"), ("caffenet", "alexnet")])
-def test_evaluation_after_an_epoch_is_the_networks_own_preset(cache, split, kind, row):
-    config = {"preprocessing": {"image_size": 64}, "network": {"kind": kind}}
-    preset = replace(DEMO[row], **({"backbone": "caffenet_slim"} if kind else {}))
-    images, _ = next(iter(batches.evaluation_batches(config, preset, split)))
-    expected = np.stack(
-        [predictor.evaluation_transform(config)(read_image(path)).asnumpy() for path in split.paths]
+@pytest.mark.parametrize(
+    "method, backbone", [("l_cil", "resnet50_v2_slim"), ("alexnet", "caffenet_slim")]
+)
+def test_evaluation_after_an_epoch_is_the_networks_own_preset(cache, split, method, backbone):
+    options = replace(METHODS[method].demo, backbone=backbone)
+    network = METHODS[method].network(options, 2)
+    preprocessing = METHODS[method].preprocessing(
+        {"preprocessing": {"image_size": 64}, "network": network}
     )
+    images, _ = next(iter(batches.evaluation_batches(preprocessing, options, split)))
+    transform = caffe_transform if backbone == "caffenet_slim" else evaluation_transform
+    expected = np.stack([transform(64)(read_image(path)).asnumpy() for path in split.paths])
     assert_allclose(images.asnumpy(), expected, rtol=0, atol=3e-7)  # as above
 
 

@@ -20,6 +20,7 @@ from conftest import TINY, write_images
 import mlr.train
 from mlr.data.manifest import Entry, write_prepared
 from mlr.runs.folder import EPOCH, PREVIOUS, STEP, Run
+from mlr.runs.writing import RunWriter
 from mlr.runtime.hashing import sha256_of
 
 EPOCHS, STEPS = 2, 3  # of 12 images in batches of 4
@@ -117,7 +118,7 @@ def after_step(number, action):
     due.
     """
     return (
-        "from mlr.training.run import Checkpoints; due, calls = Checkpoints.due, []\ndef "
+        "from mlr.training.checkpoints import Checkpoints; due, calls = Checkpoints.due, []\ndef "
         f"asked(self, step):\n    calls.append(step)\n    if len(calls) == {number:d}: "
         f"{action}\n    return due(self, step)\nCheckpoints.due = asked"
     )
@@ -167,8 +168,8 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
     code, _, error = train(
         ("--data", images, "--out", run, *ARGUMENTS),
         (
-            "import mlr.training.run; made = mlr.training.batches.evaluation_batches\n"
-            "mlr.training.batches.evaluation_batches = lambda *arguments: (os.kill(os.getpid(), "
+            "from mlr.training import fitting; made = fitting.evaluation_batches\n"
+            "fitting.evaluation_batches = lambda *arguments: (os.kill(os.getpid(), "
             "signal.SIGINT) or batch for batch in made(*arguments))"
         ),
     )
@@ -176,9 +177,9 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
     code, _, error = train(
         ("--resume", "--out", run, "--ctx", "cpu"),
         (
-            "from mlr.runs.folder import Run; save = Run.save_epoch\n"
-            "Run.save_epoch = lambda run, *arguments: (len(run.metrics) and os.kill(os.getpid(), "
-            "signal.SIGTERM), save(run, *arguments))"
+            "from mlr.runs.writing import RunWriter; save = RunWriter.save_epoch\n"
+            "RunWriter.save_epoch = lambda run, *arguments: (len(run.metrics) and "
+            "os.kill(os.getpid(), signal.SIGTERM), save(run, *arguments))"
         ),
     )
     assert code == 143 and "terminated after epoch 2; to go on" in error
@@ -219,8 +220,8 @@ def test_signals_before_the_first_step(images, tmp_path):
     code, _, error = train(
         ("--data", images, "--out", tmp_path / "run", *ARGUMENTS),
         (
-            "from mlr.runs.folder import Run\n"
-            "Run.create = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)"
+            "from mlr.runs.writing import RunWriter\n"
+            "RunWriter.create = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)"
         ),
     )
     assert code == 143 and error.splitlines()[-1] == "mlr train: error: terminated"
@@ -316,7 +317,7 @@ def test_kills_at_random_moments(images, tmp_path):
         OTHERWISE,
         (*ARGUMENTS, "--ctx", "cpu(0),cpu(1),cpu(2)"),
         (
-            "--row",
+            "--method",
             "pcnn",
             "--backbone",
             "vgg16_slim",
@@ -471,7 +472,8 @@ def test_a_diverging_training_names_its_step_and_images_and_keeps_the_last_good_
     assert code == 1 and "Traceback" not in error
     message = error.splitlines()[-1]
     named = re.search(
-        r"(the loss|the gradient's norm) became (nan|inf) in epoch 1, step (\d) of 3, at the images (.*)\. The likely cause",
+        r"(the loss|the gradient's norm) became (nan|inf) in epoch 1, step (\d) of 3, "
+        r"at the images (.*)\. The likely cause",
         message,
     )
     assert named, message
@@ -553,7 +555,7 @@ def test_a_folder_that_turned_read_only_keeps_what_it_has(
 @pytest.fixture
 def moved(trained, tmp_path):
     """A run whose images were moved after it was trained, to where `trained` has them."""
-    run = Run.open(shutil.copytree(trained[0], tmp_path / "run"))
+    run = RunWriter.open(shutil.copytree(trained[0], tmp_path / "run"))
     run.move({"data": {"folder": str(tmp_path / "gone")}})
     return run, trained[1]
 
@@ -592,12 +594,26 @@ def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
 
 def test_the_other_options_stay(moved, tmp_path, capsys):
     run, data = moved
-    assert resumed(run, "--data", data, "--seed", 1, "--epochs", 3) == 2
-    assert (
-        "a resumed run keeps its own options: leave out --seed, --epochs" in capsys.readouterr().err
-    )
+    for name, kept, other in (("--seed", 0, 1), ("--epochs", 1, 3)):
+        assert resumed(run, "--data", data, name, other) == 2
+        assert capsys.readouterr().err == (
+            f"mlr train: error: {name} {other}: {run.folder} was begun with {name} {kept}, and a "
+            "resumed run keeps its options: leave it out, or start a new run\n"
+        )
+    assert resumed(run, "--data", data, "--seed", 0, "--epochs", 1) == 0
     assert resumed(run, "--data", data, "--target", data) == 2
     assert f"{run.folder} was trained without --target: leave it out" in capsys.readouterr().err
+
+
+def test_a_path_that_is_given_again_may_be_relative(moved, tmp_path, monkeypatch, capsys):
+    """A run has whole paths in its options, and the same command line has what was typed."""
+    run, data = moved
+    options = {**run.config["options"], "pretrained": str(tmp_path / "weights.params")}
+    run.save_files({"config.json": json.dumps({**run.config, "options": options})})
+    monkeypatch.chdir(tmp_path)
+    assert resumed(run, "--data", data, "--pretrained", "weights.params") == 0
+    assert resumed(run, "--data", data, "--pretrained", "other.params") == 2
+    assert "--pretrained other.params: " in capsys.readouterr().err
 
 
 def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
@@ -645,7 +661,7 @@ def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
 
     root, target = write_images(tmp_path / "root"), write_images(tmp_path / "target", train=3)
     options = (
-        "--row",
+        "--method",
         "pcnn",
         "--backbone",
         "pcnn_small",

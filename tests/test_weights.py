@@ -12,11 +12,11 @@ import mlr
 from mlr import paper
 from mlr.errors import InputError
 from mlr.model.finetuned import FineTuned
+from mlr.model.networks import load_weights
 from mlr.model.parameters import ParametersError, materialize, set_parameters
 from mlr.model.pretrained import load_pretrained
 from mlr.model.shallow_only import ShallowOnly
 from mlr.runtime.hashing import sha256_of
-from mlr.training.run import load_weights
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ def drawn(net):
     ],
     ids=["l_cil", "resnet50", "shallow"],
 )
-def test_of_a_run_of_the_default_row_every_row_takes_the_backbone(tmp_path, save, new):
-    """And nothing else: what is new to the row, be it of the same shape, stays as it was."""
+def test_of_a_run_of_the_default_method_every_method_takes_the_backbone(tmp_path, save, new):
+    """And nothing else: what is new to the method, be it of the same shape, stays as it was."""
     trained, ours = (
         drawn(net)
         for net in (mlr.MultiLevelNet(5, backbone=paper.SLIM_BACKBONE, style_width=8), new())
@@ -326,7 +326,8 @@ def test_a_failed_download_says_what_to_do(net, tmp_path, monkeypatch):
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
     with pytest.raises(
         InputError,
-        match=r"resnet18_v2-[0-9a-f]{8}.params \(SHA-1 [0-9a-f]{40}\) into .*models, or give --pretrained FILE",
+        match=r"resnet18_v2-[0-9a-f]{8}.params \(SHA-1 [0-9a-f]{40}\) into .*models, "
+        r"or give --pretrained FILE",
     ):
         load_pretrained(net.backbone, "zoo")
 

@@ -22,8 +22,8 @@ from mlr.formats.params import read_params
 from mlr.runs.folder import Run
 from mlr.training.distributed import Workers
 
-ROW = (
-    "--row",
+METHOD = (
+    "--method",
     "resnet50",
     "--backbone",
     "resnet18_v2",
@@ -69,7 +69,7 @@ def test_two_workers_train_as_one_process_on_two_devices(
     """A worker's batch norm sees its part of the batch, as a device's does. Of 12 images the last
     batch is 2, or 1, less than workers.
     """
-    options = ("--data", images, *ROW, "--batch-size", batch_size)
+    options = ("--data", images, *METHOD, "--batch-size", batch_size)
     done = command(*JOB, *options, "--ctx", "cpu", "--kvstore", kind, "--out", tmp_path / "job")
     assert done.returncode == 0, done.stderr
     one = command("train", *options, "--ctx", "cpu(0),cpu(1)", "--out", tmp_path / "one")
@@ -90,8 +90,9 @@ import mlr
 import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
-from mlr import engine
-from mlr.workers import Workers
+from mlr.training import loop
+from mlr.training.distributed import Workers
+from mlr.training.optimizer import new_trainer
 
 class Numbers:
     def __init__(self, images, labels, part):
@@ -104,24 +105,33 @@ class Numbers:
             rows = slice((0, 8, 13)[number], (8, 13, 14)[number])
             images, labels = self.images[rows], self.labels[rows]
             own = self.part(len(images))
-            yield nd.array(images[own] if len(images[own]) else images[:1]), nd.array(labels[own] if len(images[own]) else labels[:1])
+            own = own if len(images[own]) else slice(1)
+            yield nd.array(images[own]), nd.array(labels[own])
 
 workers = Workers(sys.argv[1] or None)
 rng = np.random.RandomState(0)
 images, labels = rng.normal(size=(14, 6)), rng.randint(0, 3, 14)
-mx.random.seed(5 + (workers.rank if workers.wait_for_each_other else 0))            # the first's parameters count from the start, or after a step
+# the first's parameters count from the start, or after a step
+mx.random.seed(5 + (workers.rank if workers.wait_for_each_other else 0))
 net = gluon.nn.HybridSequential()
 net.add(gluon.nn.Dense(7, activation="relu", in_units=6), gluon.nn.Dense(3, in_units=7))
 net.initialize(mx.init.Xavier())
 net.hybridize()
-trainer = engine.new_trainer(net, "adam", {"learning_rate": .01}, {net[0].weight: 3}, workers)
+trainer = new_trainer(net, "adam", {"learning_rate": .01}, {net[0].weight: 3}, workers)
 lines = []
 own = workers.part(14)
-engine.train(Numbers(images, labels, workers.part), ("valid", [(nd.array(images[own]), nd.array(labels[own]))]), net, mlr.CrossEntropyLoss(), trainer,
-             [mx.cpu()], range(4), lambda epoch: .01 / (1 + epoch), ["a", "b", "c"], 0, lines.append, workers=workers)
+loop.train(
+    loop.Learner(net, mlr.CrossEntropyLoss(), trainer, [mx.cpu()], workers),
+    Numbers(images, labels, workers.part),
+    loop.Evaluation("valid", [(nd.array(images[own]), nd.array(labels[own]))], ["a", "b", "c"]),
+    loop.Schedule(range(4), lambda epoch: .01 / (1 + epoch), 0),
+    lines.append,
+)
 if workers.first:
     net.save_parameters(sys.argv[2])
-    print("FIRST %.9g LOSS %.9g ACCURACY %.9g" % (lines[0]["loss"], lines[-1]["loss"], lines[-1]["valid_accuracy"]))
+    first, last = lines[0], lines[-1]
+    print(f"FIRST {first['loss']:.9g} LOSS {last['loss']:.9g}", end=" ")
+    print(f"ACCURACY {last['valid_accuracy']:.9g}")
 workers.close()
 """
 
@@ -195,7 +205,7 @@ def test_asynchronous_workers_learn(command, tmp_path):
 def test_an_asynchronous_run_is_a_run(images, command, tmp_path):
     options = ("--ctx", "cpu", "--kvstore", "dist_async", "--out", tmp_path / "job")
     done = command(
-        *JOB, "--data", images, *ROW, "--batch-size", 4, "--schedule", "cosine", *options
+        *JOB, "--data", images, *METHOD, "--batch-size", 4, "--schedule", "cosine", *options
     )
     assert done.returncode == 0, done.stderr
     assert len(Run.open(tmp_path / "job").metrics) == 2
@@ -244,7 +254,7 @@ def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(images, command, tmp
     options = (
         "--data",
         images,
-        *ROW,
+        *METHOD,
         "--batch-size",
         "4",
         "--epochs",
@@ -274,11 +284,21 @@ def test_a_killed_worker_ends_the_job_and_a_restart_goes_on(images, command, tmp
 @pytest.mark.slow
 def test_an_epoch_that_workers_resume_has_the_loss_of_all_its_images(images, command, tmp_path):
     """Worker 0 is killed right after it has saved the second of the second epoch's three steps."""
-    options = ("--data", images, *ROW, "--batch-size", 5, "--kvstore", "dist_sync", "--ctx", "cpu")
+    options = (
+        "--data",
+        images,
+        *METHOD,
+        "--batch-size",
+        5,
+        "--kvstore",
+        "dist_sync",
+        "--ctx",
+        "cpu",
+    )
     assert command(*JOB, *options, "--out", tmp_path / "whole").returncode == 0
     stopped = (
-        "import os, sys, mlr.train; from mlr.training.run import Checkpoints; save = "
-        "Checkpoints.save_step\n"
+        "import os, sys, mlr.train; from mlr.training.checkpoints import Checkpoints\n"
+        "save = Checkpoints.save_step\n"
         "def save_and_stop(self, progress):\n"
         "    save(self, progress)\n"
         "    (progress.epoch, progress.step) == (1, 2) and os.kill(os.getpid(), 9)\n"
@@ -319,7 +339,7 @@ def test_a_signal_to_the_job_has_the_first_worker_save(images, command, tmp_path
             *JOB,
             "--data",
             images,
-            *ROW,
+            *METHOD,
             "--batch-size",
             4,
             "--epochs",
@@ -353,7 +373,7 @@ def test_a_diverging_job_ends_and_says_why(images, command, tmp_path):
         *JOB,
         "--data",
         images,
-        *ROW,
+        *METHOD,
         "--batch-size",
         4,
         "--learning-rate",
@@ -367,14 +387,15 @@ def test_a_diverging_job_ends_and_says_why(images, command, tmp_path):
     )
     assert done.returncode == 1
     assert re.search(
-        r"worker \d: mlr train: error: .* became (nan|inf) in epoch 1, step \d of 3, at the images ",
+        r"worker \d: mlr train: error: .* became (nan|inf) in epoch 1, step \d of 3, "
+        r"at the images ",
         done.stderr,
     ), done.stderr
 
 
 def test_a_worker_needs_a_job_and_a_job_a_kvstore(images, command, tmp_path, monkeypatch):
     done = command(
-        "train", "--data", images, *ROW, "--kvstore", "dist_sync", "--out", tmp_path / "run"
+        "train", "--data", images, *METHOD, "--kvstore", "dist_sync", "--out", tmp_path / "run"
     )
     assert done.returncode == 2
     assert (
@@ -392,8 +413,8 @@ def test_a_worker_needs_a_job_and_a_job_a_kvstore(images, command, tmp_path, mon
     "options, text",
     [
         (
-            ("--row", "pcnn", "--backbone", "vgg16_slim"),
-            "--row pcnn can't be trained by several workers",
+            ("--method", "pcnn", "--backbone", "vgg16_slim"),
+            "--method pcnn can't be trained by several workers",
         ),
         (("--batch-size", "1"), "a batch of 1 images can't be split over 2 workers"),
     ],
@@ -439,7 +460,7 @@ def test_workers_with_other_images_are_told_apart(images, command, tmp_path):
         script,
         "--data",
         images,
-        *ROW,
+        *METHOD,
         "--kvstore",
         "dist_sync",
         "--ctx",
@@ -481,7 +502,7 @@ def test_without_a_launcher_a_job_that_lost_a_node_ends(images, tmp_path, killed
     arguments = [
         "--data",
         images,
-        *ROW,
+        *METHOD,
         "--epochs",
         "200",
         "--batch-size",

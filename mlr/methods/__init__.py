@@ -13,6 +13,7 @@ from mlr import paper
 from mlr.errors import InputError
 from mlr.methods.method import Method
 from mlr.options.training import options_of
+from mlr.runs.schema import refused
 from mlr.runs.shipped import SHIPPED_RUN
 
 if TYPE_CHECKING:
@@ -48,9 +49,15 @@ def method_named(name: str) -> Method:
     return METHODS[name]
 
 
-def method_of(config: Mapping[str, Any]) -> Method:
-    """Return the method of a run, by its config.json."""
-    return method_named(config["options"]["method"])
+def method_of(config: Mapping[str, Any], path: "PathLike" = "config.json") -> Method:
+    """Return the method of a run, by its config.json. Raises Refused where there is none such.
+
+    path: of config.json, for the error.
+    """
+    name = config["options"]["method"]
+    if name not in METHODS:
+        raise refused(path, "options.method", name, f"one of {', '.join(METHODS)}")
+    return METHODS[name]
 
 
 def finished(run: "Run") -> bool:
@@ -66,7 +73,8 @@ def open_run(folder: "PathLike") -> "Run":
     from mlr.runs.folder import Run
 
     run = Run.open(folder)
-    method_of(run.config).check(run.config, run.classes, run.folder / "config.json")
+    path = run.folder / "config.json"
+    method_of(run.config, path).check(run.config, run.classes, path)
     return run
 
 

@@ -273,8 +273,10 @@ def definitions(kind: type = TrainingOptions) -> Dict[str, Option]:
 
 
 def options_of(config: Mapping[str, Any]) -> TrainingOptions:
-    """Return the options that a run's config.json holds."""
-    return TrainingOptions(**config["options"])
+    """Return the options in a run's config.json, but those that this version doesn't know."""
+    known = definitions()
+    options = {name: value for name, value in config["options"].items() if name in known}
+    return TrainingOptions(**options)
 
 
 def learning_rate_at(options: TrainingOptions, epoch: int, epochs: Optional[int] = None) -> float:

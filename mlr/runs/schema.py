@@ -137,16 +137,17 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     `mlr.methods.method.Method.check`. path: the file's, for the error. What the package doesn't
     know of it is left alone.
     """
-    _check(config, {"options": {}, "network": {}}, path)
+    known = definitions()
+    needed = {name: known[name] for name in ("data", "seed")}
+    classes = {"classes": CONFIG["network"]["classes"]}  # `kind` is new since 0.1.0
+    _check(config, {"options": needed, "network": classes}, path)
     config = upgraded(config, path)
     _check(config, CONFIG, path)
-    options, known = config["options"], definitions()
+    options = config["options"]
     for name, value in options.items():
-        if name not in known:
-            raise refused(path, f"options.{name}", value, "no such option")
-        if not known[name].holds(value):
+        if name in known and not known[name].holds(value):
             raise refused(path, f"options.{name}", value, known[name].expected)
-    _check(options, {"data": TEXT, "method": TEXT, "seed": number(0)}, path, "options.")
+    _check(options, {"method": known["method"]}, path, "options.")
     described = ("data", "target") if options.get("target") else ("data",)
     _check(config, dict.fromkeys(described, DATA), path)
     for name in described:

@@ -63,7 +63,7 @@ def link(source: Union[str, Path], path: Union[str, Path]) -> None:
         shutil.copyfile(str(source), str(path))
 
 
-def sync(path: Path) -> None:
+def sync(path: Union[str, Path]) -> None:
     """Have a file, or a folder's list of files, written to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
