@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Union
 
 from mlr import paper
 from mlr.errors import InputError, shown
-from mlr.options.option import LARGEST, LONGEST
+from mlr.options.option import LARGEST, LONGEST, Option
 from mlr.options.training import definitions
 
 FORMAT = 2  # of config.json; runs of 0.1.0 have none
@@ -31,7 +31,8 @@ class Rule(NamedTuple):
 
 
 # by the name of what they are of; a dict of them is for what is inside
-Rules = Mapping[str, Union[Rule, Mapping[str, Rule]]]
+Values = Union[Rule, Option]
+Rules = Mapping[str, Union[Values, Mapping[str, Values]]]
 
 
 def whole(lowest: int, highest: int) -> Rule:
@@ -83,9 +84,10 @@ HASHES = Rule(
     lambda value: isinstance(value, dict) and all(map(TEXT.holds, value.values())),
     "an object of SHA-256 by name",
 )
+CLASSES = whole(2, MOST_CLASSES)
 CONFIG: Rules = {
     "options": {},
-    "network": {"kind": TEXT, "classes": whole(2, MOST_CLASSES)},
+    "network": {"kind": TEXT, "classes": CLASSES},
     "preprocessing": {"image_size": whole(1, 10**5)},
     "data": DATA,
     "pretrained": {"source": TEXT},
@@ -139,7 +141,7 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     """
     known = definitions()
     needed = {name: known[name] for name in ("data", "seed")}
-    classes = {"classes": CONFIG["network"]["classes"]}  # `kind` is new since 0.1.0
+    classes = {"classes": CLASSES}  # `kind` is new since 0.1.0
     _check(config, {"options": needed, "network": classes}, path)
     config = upgraded(config, path)
     _check(config, CONFIG, path)
@@ -250,7 +252,7 @@ def _check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:
             path, prefix.rstrip("., ") or "it", value, f"an object with {', '.join(rules)}"
         )
     for name, rule in rules.items():
-        if isinstance(rule, Rule):
+        if isinstance(rule, (Rule, Option)):
             if name not in value or not rule.holds(value[name]):
                 raise refused(path, prefix + name, value.get(name), rule.expected)
         elif name in value:
