@@ -24,10 +24,9 @@ from mlr.runtime.installation import EXTRAS
 PYTHONS = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
 FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
-OPTIONAL = "onnx", "onnxruntime", "tensorboardX"
+OPTIONAL = "onnx", "onnxruntime", "tensorboardX", "d2lzh"  # of the extras
 # where they are not called like the package
-MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "ipython": "IPython"}
-NOTEBOOKS_ONLY = "d2lzh", "ipython"
+MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn"}
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
 # Distribution without a trailing mkl: this package's extra, and the lowest and highest compute
@@ -375,11 +374,10 @@ def _problems_of_python(facts):
             False,
         )
     for name in facts["missing"]:
-        notebooks = name in NOTEBOOKS_ONLY
         yield Problem(
-            f"the package {name} is missing{', which the notebooks need' if notebooks else ''}",
+            f"the package {name} is missing",
             f"PIP_CONSTRAINT=constraints.txt pip install {name}, or make install",
-            not notebooks,
+            True,
         )
 
 
