@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": "tell the emotion of images",
     "visualize": "draw what the filters of a run respond to, or what weighs for a class",
     "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
+    "compare": "compare this package with the released network on one's own weights and images",
     "export": (
         "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's "
         "arrays"

@@ -39,7 +39,7 @@ class Contestant(NamedTuple):
     own_threads: bool = False  # as MXNet sets them by itself, half of the cores
 
 
-RELEASED = "released_style.py"
+RELEASED = "released.py"
 NAMED = {
     "mlr": Contestant("package.py"),
     "released style, mxnet 1.5.1": Contestant(RELEASED, "mxnet-1.5.1", own_threads=True),
