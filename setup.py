@@ -29,10 +29,11 @@ setup(
     packages=[*find_packages(include=["mlr", "mlr.*"]), "mlr.shipped"],
     # what predict and visualize take without --run
     package_dir={"mlr.shipped": "checkpoints/demo"},
-    package_data={"mlr.shipped": ["*"]},
+    package_data={"mlr.shipped": ["*"], "mlr.viz": ["report.html"]},
     python_requires=">=3.8,<3.12",
     # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
     install_requires=[
+        "jinja2>=3.1,<3.2",
         "matplotlib>=3.7,<3.8",
         "numpy>=1.22,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
         "opencv-python>=4.11,<4.12",

@@ -4,13 +4,14 @@ the sheet of its predictions.
 
 import base64
 import shlex
-from html import escape
 from pathlib import Path
-from string import Template
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import cv2
+import jinja2
 import numpy as np
+from mxnet.gluon import HybridBlock
+from numpy.typing import ArrayLike
 
 from mlr.data.drawn.paintings import DESCRIPTION
 from mlr.model.network import MultiLevelNet
@@ -33,6 +34,11 @@ from mlr.viz.filters import Ascent, strongest_with_patterns
 from mlr.viz.pictures import read_pictures, thumbnail
 from mlr.viz.style import own_settings
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mlr.runs.folder import Run
+
 SHOWN = 10  # predictions, right ones and wrong ones each
 EXPLAINED = 3  # of the wrong ones, with Grad-CAM
 ASCENT = Ascent()  # to the patterns that excite filters
@@ -42,48 +48,10 @@ DEMO = (
     "photographs or art follows from a score on them."
 )
 
-# What a page may load is in the page itself: nothing but the pictures and the style that are in it.
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --text: #1a1a1a; --back: #fff; --faint: #595959; --line: #c4c4c4; --right: #0072B2; --wrong: #B84A00; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #eaeaea; --back: #161616; --faint: #b4b4b4; --line: #4c4c4c; --right: #56B4E9; --wrong: #F08A4B; }
-}
-body { max-width: 64rem; margin: 0 auto; padding: 1rem; font: 1rem/1.45 sans-serif; color: var(--text); background: var(--back); }
-h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
-h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
-p, figcaption, td, th { overflow-wrap: anywhere; }
-.note { border-left: .3rem solid var(--wrong); padding-left: .7rem; }
-table { border-collapse: collapse; font-size: .95rem; }
-th, td { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); }
-tbody th { font-weight: normal; color: var(--faint); }
-td { font-variant-numeric: tabular-nums; }
-figure { margin: 0; break-inside: avoid; }
-figure > img { display: block; max-width: 100%; height: auto; margin: auto; background: #fff; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1rem; }
-.pictures img { width: 100%; height: 9rem; object-fit: contain; background: none; }
-figcaption { font-size: .9rem; }
-.pictures figcaption { border-top: 3px solid var(--right); }
-.wrong figcaption { border-top: 3px dashed var(--wrong); }
-.line { display: block; }
-.pictures .line:last-child { color: var(--faint); font-size: .8rem; }
-@media print { :root { --text: #000; --back: #fff; --faint: #444; --line: #bbb; --right: #0072B2; --wrong: #B84A00; } body { max-width: none; } }
-</style>
-</head>
-<body>
-<main>
-$body
-</main>
-</body>
-</html>
-""")
+POLICY = (  # what a page may load: the images and the style that are in it
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 class Prediction(NamedTuple):
@@ -97,64 +65,94 @@ class Prediction(NamedTuple):
     probability: float
 
 
-def most_confident(probabilities, labels, paths, classes, count=SHOWN):
+class Shown:
+    """A figure of the page. source: its URI. caption: lines."""
+
+    def __init__(self, source: str, alt: str, *caption: str):
+        self.source, self.alt, self.caption = source, alt, caption
+
+
+def most_confident(
+    probabilities: np.ndarray,
+    labels: ArrayLike,
+    paths: Sequence[Union[str, Path]],
+    classes: Sequence[str],
+    count: int = SHOWN,
+) -> Tuple[List[Prediction], List[Prediction]]:
     """Return the right and the wrong predictions of the highest probability, two lists of at most
     `count` Predictions, the highest first.
 
     probabilities: (N, K). labels: (N,) integers. paths: N image files. classes: K names.
     """
-    predicted, labels = probabilities.argmax(axis=1), np.asarray(labels)
+    predicted, true = probabilities.argmax(axis=1), np.asarray(labels)
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
-    right = (predicted == labels)[order]
-    return tuple(
-        [
+    right = (predicted == true)[order]
+
+    def described(images: np.ndarray) -> List[Prediction]:
+        return [
             Prediction(
                 Path(paths[image]),
-                classes[labels[image]],
+                classes[true[image]],
                 classes[predicted[image]],
                 float(probabilities[image].max()),
             )
             for image in images[:count]
         ]
-        for images in (order[right], order[~right])
-    )
+
+    return described(order[right]), described(order[~right])
 
 
-def predictions_sheet(right, wrong):
+def predictions_sheet(right: Sequence[Prediction], wrong: Sequence[Prediction]) -> "Figure":
     """Return a figure of the predictions that `most_confident` returned. Raises InputError where an
     image is missing or damaged.
     """
     return predictions_figure(
-        *[[(thumbnail(image), *said) for image, *said in group] for group in (right, wrong)]
+        *[
+            [
+                (thumbnail(path), true, predicted, probability)
+                for path, true, predicted, probability in group
+            ]
+            for group in (right, wrong)
+        ]
     )
 
 
 @own_settings()
-def save_sheet(right, wrong, title, path):
+def save_sheet(
+    right: Sequence[Prediction], wrong: Sequence[Prediction], title: str, path: Union[str, Path]
+) -> None:
     """Draw `predictions_sheet` into a file."""
     figure = predictions_sheet(right, wrong)
     figure.suptitle(title)
     save_figure(figure, path)
 
 
-def class_rows(result):
+def class_rows(result: Mapping[str, Any]) -> List[Tuple[str, ...]]:
     """Return for each class its name, images, recall and precision as text. result: of
     `mlr.training.metrics.classification_metrics`.
     """
     return [
         (
             name,
-            f"{sum(row):d}",
+            f"{sum(counts):d}",
             *(
                 "-" if result[rate][name] is None else f"{result[rate][name]:.3f}"
                 for rate in ("recall", "precision")
             ),
         )
-        for name, row in zip(result["recall"], result["confusion"])
+        for name, counts in zip(result["recall"], result["confusion"])
     ]
 
 
-def save_report(path, run, net, split, evaluation, right, wrong):
+def save_report(
+    path: Union[str, Path],
+    run: "Run",
+    net: HybridBlock,
+    split: str,
+    evaluation: Mapping[str, Any],
+    right: Sequence[Prediction],
+    wrong: Sequence[Prediction],
+) -> None:
     """Write the report of a run as an HTML page; a write that fails leaves what was there.
 
     run: a `mlr.runs.folder.Run`. net: its network; filters and Grad-CAM are shown of a
@@ -162,61 +160,73 @@ def save_report(path, run, net, split, evaluation, right, wrong):
     holds. right, wrong: as `most_confident` returned them. Raises InputError where an image or a
     file of the run is missing or damaged.
     """
-    title = f"{run.folder.resolve().name}, {split}"
-    body = [
-        _summary(title, run, evaluation),
-        _curves(run.metrics),
-        _confusion(evaluation, run.classes),
-        _predictions(right, wrong),
-    ]
-    if isinstance(net, MultiLevelNet):
-        body.append(_filters(run, net, right, wrong))
-    body.append(_options(run))
-    # Names of files need not be UTF-8; what isn't becomes question marks.
-    write_file(
-        path,
-        PAGE.substitute(title=_text("mlr: " + title), body="\n".join(body)).encode(
-            "utf-8", "replace"
-        ),
+    page = _template().render(
+        title=f"{run.folder.resolve().name}, {split}",
+        policy=POLICY,
+        note=DEMO if _is_of_the_demo(run, evaluation) else None,
+        summary=_summary(run, evaluation),
+        classes=class_rows(evaluation),
+        confusion=_confusion(evaluation, run.classes),
+        predictions=[
+            ("right", _predictions("right", right)),
+            ("wrong", _predictions("wrong", wrong)),
+        ],
+        **_curves(run.metrics),
+        **(_filters(run, net, right, wrong) if isinstance(net, MultiLevelNet) else {}),
+        **_options(run),
     )
+    # Names of files need not be UTF-8; what isn't becomes question marks.
+    write_file(path, page.encode("utf-8", "replace"))
 
 
-def _summary(title, run, evaluation):
-    parameters = evaluation["parameters"] + ".params"
-    demo = (
+def _template() -> jinja2.Template:
+    """Return report.html, which escapes all that it is given."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "-" if value is None else value
+
+
+def _is_of_the_demo(run: "Run", evaluation: Mapping[str, Any]) -> bool:
+    return (
         run.config["options"]["data"] == "demo"
         or (Path(evaluation["data"]).parent / DESCRIPTION).is_file()
     )
-    return "<h1>{}</h1>{}{}".format(
-        _text(title),
-        f'<p class="note">{_text(DEMO)}</p>' if demo else "",
-        _table(
-            (),
-            [
-                ("accuracy", f"{evaluation['accuracy']:.3f}"),
-                (
-                    "balanced accuracy",
-                    (
-                        f"{evaluation['balanced_accuracy']:.3f}, the mean of the classes' recalls; "
-                        f"guessing gives {1 / len(run.classes):.3f}"
-                    ),
-                ),
-                ("images", f"{evaluation['images']:d} of {evaluation['data']}"),
-                ("fold", evaluation["fold"]),
-                ("SHA-256 of the images", evaluation["sha256"]),
-                ("parameters", parameters),
-                ("SHA-256 of the parameters", sha256_of(run.verified(parameters))),
-                ("run folder", run.folder),
-            ],
+
+
+def _summary(run: "Run", evaluation: Mapping[str, Any]) -> List[Tuple[str, Any]]:
+    parameters = evaluation["parameters"] + ".params"
+    return [
+        ("accuracy", f"{evaluation['accuracy']:.3f}"),
+        (
+            "balanced accuracy",
+            f"{evaluation['balanced_accuracy']:.3f}, the mean of the classes' recalls; "
+            f"guessing gives {1 / len(run.classes):.3f}",
         ),
-    )
+        ("images", f"{evaluation['images']:d} of {evaluation['data']}"),
+        ("fold", evaluation["fold"]),
+        ("SHA-256 of the images", evaluation["sha256"]),
+        ("parameters", parameters),
+        ("SHA-256 of the parameters", sha256_of(run.verified(parameters))),
+        ("run folder", run.folder),
+    ]
 
 
-def _curves(metrics):
+def _curves(metrics: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     if not metrics:
-        return _section("Learning curves", "<p>No epoch of this run ended.</p>")
+        return {"without_curves": "No epoch of this run ended."}
     if "loss" not in metrics[0]:
-        return _section("Learning curves", "<p>This system is fitted at once, without epochs.</p>")
+        return {"without_curves": "This system is fitted at once, without epochs."}
     last = metrics[-1]
     reached = ", ".join(
         f"{key.replace('_', ' ')} {value:.3f}"
@@ -234,122 +244,92 @@ def _curves(metrics):
     ):
         figure, axes = new_figure(5, 3.5)
         plot(metrics, axes)
-        figures.append(_figure(_png(figure), "Curve: " + name, f"{name}, {found}"))
-    return _section("Learning curves", f'<div class="pair">{"".join(figures)}</div>')
+        figures.append(Shown(_png(figure), "Curve: " + name, f"{name}, {found}"))
+    return {"curves": figures}
 
 
-def _confusion(evaluation, classes):
+def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> "Shown":
     size = 2.5 + 0.45 * len(classes)
     figure, axes = new_figure(size, size)
     plot_confusion(evaluation["confusion"], classes, axes)
     mistaken = np.array(evaluation["confusion"])
     np.fill_diagonal(mistaken, 0)
-    true, predicted = np.unravel_index(mistaken.argmax(), mistaken.shape)
+    true, predicted = map(int, np.unravel_index(mistaken.argmax(), mistaken.shape))
     most = (
         f"{classes[true]} for {classes[predicted]}, {mistaken.max():d} images"
         if mistaken.any()
         else "none"
     )
-    return _section(
-        "Confusion",
-        _figure(
-            _png(figure),
-            "Confusion matrix, the true classes as rows",
-            "counts, and below them the part of the row; most often mistaken: " + most,
-        ),
-    ) + _section(
-        "Classes", _table(("class", "images", "recall", "precision"), class_rows(evaluation))
+    return Shown(
+        _png(figure),
+        "Confusion matrix, the true classes as rows",
+        "counts, and below them the part of the row; most often mistaken: " + most,
     )
 
 
-def _predictions(right, wrong):
-    groups = []
-    for name, predictions in (("right", right), ("wrong", wrong)):
-        pictures = "".join(
-            _figure(
-                _jpeg(thumbnail(path)),
-                f"Image of the class {true}",
-                f"{name}: {predicted} {probability:.3f}",
-                *([f"true: {true}"] if name == "wrong" else []),
-                _file(path),
-            )
-            for path, true, predicted, probability in predictions
+def _predictions(name: str, predictions: Sequence[Prediction]) -> List["Shown"]:
+    return [
+        Shown(
+            _jpeg(thumbnail(path)),
+            f"Image of the class {true}",
+            f"{name}: {predicted} {probability:.3f}",
+            *([f"true: {true}"] if name == "wrong" else []),
+            _file(path),
         )
-        groups.append(
-            "<h3>The most confident {} ones</h3>{}".format(
-                name,
-                f'<div class="pictures {name}">{pictures}</div>'
-                if pictures
-                else "<p>There are none.</p>",
-            )
-        )
-    return _section("Predictions", "<p>The predicted class and its probability.</p>", *groups)
-
-
-def _filters(run, net, right, wrong):
-    ctx, size = net.fusion.output.weight.list_ctx()[0], run.config["preprocessing"]["image_size"]
-    chosen, explained = right[:1] + wrong[:1], wrong[:EXPLAINED]
-    pictures, images = read_pictures([prediction.path for prediction in chosen], size, ctx)
-    figure = activation_figure(pictures, strongest_with_patterns(net, images, ascent=ASCENT))
-    parts = [
-        _figure(
-            _png(figure),
-            (
-                "Input images, activation maps of their strongest filters, and patterns that "
-                "excite "
-                "these filters"
-            ),
-            (
-                "The filter of each block that responds most to {}: its map, dark is low and "
-                "yellow "
-                "is high, and below it the pattern that excites it most."
-            ).format(
-                " and to ".join(
-                    (
-                        f"the most confident {'right' if true == predicted else 'wrong'} one "
-                        f"({_file(path)})"
-                    )
-                    for path, true, predicted, _ in chosen
-                )
-            ),
-        )
+        for path, true, predicted, probability in predictions
     ]
-    if explained:
-        pictures, images = read_pictures([prediction.path for prediction in explained], size, ctx)
-        names = [prediction.predicted for prediction in explained]
-        figure = grad_cam_figure(
-            pictures, grad_cam(net, images, [run.classes.index(name) for name in names]), names
+
+
+def _filters(
+    run: "Run", net: MultiLevelNet, right: Sequence[Prediction], wrong: Sequence[Prediction]
+) -> Dict[str, "Shown"]:
+    ctx, size = net.fusion.output.weight.list_ctx()[0], run.config["preprocessing"]["image_size"]
+    chosen, explained = [*right[:1], *wrong[:1]], wrong[:EXPLAINED]
+    images, inputs = read_pictures([prediction.path for prediction in chosen], size, ctx)
+    figure = activation_figure(images, strongest_with_patterns(net, inputs, ascent=ASCENT))
+    named = " and to ".join(
+        f"the most confident {'right' if true == predicted else 'wrong'} one ({_file(path)})"
+        for path, true, predicted, _ in chosen
+    )
+    shown = {
+        "filters": Shown(
+            _png(figure),
+            "Input images, activation maps of their strongest filters, and patterns that excite "
+            "these filters",
+            f"The filter of each block that responds most to {named}: its map, dark is low and "
+            "yellow is high, and below it the pattern that excites it most.",
         )
-        parts += [
-            "<h3>Where it saw the wrong class</h3>",
-            _figure(
-                _png(figure),
-                "Images beside their Grad-CAM maps",
-                (
-                    "What of the most confident wrong ones speaks for the predicted class, yellow "
-                    "most: "
-                    f"{'; '.join(f'{true} taken for {predicted} ({_file(path)})' for path, true, predicted, _ in explained)}."
-                ),
-            ),
-        ]
-    return _section("Filters", *parts)
+    }
+    if explained:
+        images, inputs = read_pictures([prediction.path for prediction in explained], size, ctx)
+        names = [prediction.predicted for prediction in explained]
+        maps = grad_cam(net, inputs, [run.classes.index(name) for name in names])
+        mistaken = "; ".join(
+            f"{true} taken for {predicted} ({_file(path)})"
+            for path, true, predicted, _ in explained
+        )
+        shown["explained"] = Shown(
+            _png(grad_cam_figure(images, maps, names)),
+            "Images beside their Grad-CAM maps",
+            "What of the most confident wrong ones speaks for the predicted class, yellow "
+            f"most: {mistaken}.",
+        )
+    return shown
 
 
-def _options(run):
+def _options(run: "Run") -> Dict[str, Any]:
     config, now = dict(run.config), environment()
     versions = config.pop("versions")
     both = [(name, versions.get(name), version) for name, version in now["versions"].items()] + [
         (name.replace("_", " "), config.pop(name), now[name]) for name in ("git_commit", "threads")
     ]
     config["argv"] = shlex.join(config["argv"])
-    return _section(
-        "Options of the training", _table((), _flat(config.pop("options")) + _flat(config))
-    ) + _section("Versions", _table(("", "trained with", "evaluated with"), both))
+    return {"options": _flat(config.pop("options")) + _flat(config), "versions": both}
 
 
-def _flat(tree):
+def _flat(tree: Mapping[str, Any]) -> List[Tuple[str, Any]]:
     """The names and values of a dict of dicts, those inside as "outer: inner"."""
-    rows = []
+    rows: List[Tuple[str, Any]] = []
     for name, value in tree.items():
         rows += (
             [(f"{name}: {inner}", below) for inner, below in _flat(value)]
@@ -359,48 +339,15 @@ def _flat(tree):
     return rows
 
 
-def _file(path):
+def _file(path: Path) -> str:
     return "/".join(path.parts[-2:])
 
 
-def _text(value):
-    if isinstance(value, (list, tuple)):
-        value = ", ".join(map(str, value))
-    return "-" if value is None else escape(str(value))
-
-
-def _section(title, *parts):
-    return f"<section><h2>{_text(title)}</h2>{''.join(parts)}</section>"
-
-
-def _table(head, rows):
-    return "<table>{}<tbody>{}</tbody></table>".format(
-        "<thead><tr>{}</tr></thead>".format(
-            "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
-        )
-        if head
-        else "",
-        "".join(
-            (
-                "<tr><th "
-                f'scope="row">{_text(name)}</th>{"".join(f"<td>{_text(value)}</td>" for value in values)}</tr>'
-            )
-            for name, *values in rows
-        ),
-    )
-
-
-def _figure(source, alt, *caption):
-    return '<figure><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>'.format(
-        source, _text(alt), "".join(f'<span class="line">{_text(line)}</span>' for line in caption)
-    )
-
-
-def _png(figure):
+def _png(figure: "Figure") -> str:
     return _data_uri("image/png", figure_bytes(figure))
 
 
-def _jpeg(pixels):
+def _jpeg(pixels: np.ndarray) -> str:
     return _data_uri(
         "image/jpeg",
         cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[
@@ -409,5 +356,5 @@ def _jpeg(pixels):
     )
 
 
-def _data_uri(kind, content):
+def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
