@@ -29,6 +29,9 @@ from mlr.runtime.installation import require_mxnet
 if TYPE_CHECKING:
     import mxnet as mx
     import numpy as np
+    from mxnet import gluon
+
+    from mlr.data.folder import ImageFolder
 
 BATCH = 16
 PIXEL_BOUND = 0
@@ -114,28 +117,31 @@ def both_networks(params: str, ctx: "mx.Context") -> tuple:
     return ours, released
 
 
-def answers_of(folder, path: str, networks: tuple, ctx: "mx.Context") -> tuple:
+def answers_of(
+    folder: "ImageFolder", path: str, networks: tuple, ctx: "mx.Context"
+) -> "Tuple[float, np.ndarray, np.ndarray]":
     """Return the largest difference of the batches' pixels, and the logits (N, K) of either
     network, each from its own batches.
 
-    folder: the ImageFolder at `path`.
+    folder: the one at `path`.
     """
     import numpy as np
 
     from mlr.data.loader import GluonBatches
     from mlr.data.transforms import evaluation_transform
 
-    pixel_difference, logits = 0.0, ([], [])
+    pixel_difference = 0.0
+    logits: "Tuple[List[np.ndarray], List[np.ndarray]]" = ([], [])
     for (images, _), (expected, _) in zip(
         GluonBatches(folder, evaluation_transform(), BATCH), released_batches(path)
     ):
         pixel_difference = max(pixel_difference, float((images - expected).abs().max().asscalar()))
         for net, batch, answers in zip(networks, (images, expected), logits):
             answers.append(net(batch.as_in_context(ctx)).asnumpy())
-    return (pixel_difference, *map(np.concatenate, logits))
+    return pixel_difference, np.concatenate(logits[0]), np.concatenate(logits[1])
 
 
-def released_batches(folder: str):
+def released_batches(folder: str) -> "gluon.data.DataLoader":
     """Return the batches of a folder as the released code makes them for evaluation: images
     (N, 3, 224, 224) and labels (N,).
     """

@@ -7,6 +7,8 @@ contestant of the benchmark takes it without. Unlike the released Gram layer, th
 batch_dot do the transposition, as a transpose after the reshape aborts on mxnet-mkl 1.5.1.
 """
 
+from typing import Any
+
 from mxnet import nd
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
@@ -15,7 +17,7 @@ from mxnet.gluon.model_zoo import vision
 class Gram(nn.Block):
     """Gram matrices of maps, divided by C H W."""
 
-    def forward(self, x):
+    def forward(self, x: nd.NDArray) -> nd.NDArray:
         """Maps (N, C, H, W) -> (N, C, C)."""
         n, c, h, w = x.shape
         x = x.reshape((n, c, h * w))
@@ -25,7 +27,7 @@ class Gram(nn.Block):
 class ReleasedStyleNet(nn.Block):
     """The released network. `save_parameters` gives the 275 names of the released code."""
 
-    def __init__(self, classes, dropout=0.8, **kwargs):
+    def __init__(self, classes: int, dropout: float = 0.8, **kwargs: Any):
         super().__init__(**kwargs)
         self.feature_extractor = vision.resnet50_v2().features
         self.branch_1 = _sequence(Gram(), nn.Flatten(), nn.Dense(64, activation="relu"))
@@ -42,7 +44,7 @@ class ReleasedStyleNet(nn.Block):
         )
         self.output = _sequence(nn.BatchNorm(epsilon=2e-5, momentum=0.9), nn.Dense(classes))
 
-    def forward(self, x):
+    def forward(self, x: nd.NDArray) -> nd.NDArray:
         """Images (N, 3, H, W) -> logits (N, classes)."""
         style = []
         for child, layer in enumerate(self.feature_extractor):
@@ -57,7 +59,7 @@ class ReleasedStyleNet(nn.Block):
         return self.output(nd.concat(x, style, dim=1))
 
 
-def _sequence(*layers):
+def _sequence(*layers: nn.Block) -> nn.Sequential:
     block = nn.Sequential()
     block.add(*layers)
     return block
