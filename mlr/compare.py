@@ -131,7 +131,7 @@ def answers_of(
     from mlr.data.transforms import evaluation_transform
 
     pixel_difference = 0.0
-    logits: "Tuple[List[np.ndarray], List[np.ndarray]]" = ([], [])
+    logits: Tuple[List[np.ndarray], List[np.ndarray]] = ([], [])
     for (images, _), (expected, _) in zip(
         GluonBatches(folder, evaluation_transform(), BATCH), released_batches(path)
     ):
@@ -160,7 +160,7 @@ def released_batches(folder: str) -> "gluon.data.DataLoader":
     )
 
 
-def read_logits(path: str, shape: Tuple[int, int]) -> "np.ndarray":
+def read_logits(path: str, shape: Tuple[int, ...]) -> "np.ndarray":
     """Return the logits of the authors' code that numpy.save wrote. Raises InputError where they
     can't be read, or are of another shape than (N, K).
     """
