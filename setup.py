@@ -9,7 +9,9 @@ D2LZH = ["d2lzh==1.0.0", "ipython>=7.23,<8.13"]
 setup(
     name="mlr",
     version="0.1.0",
-    description="Multi-level representations for affective image recognition, reproduced in MXNet Gluon",
+    description=(
+        "Multi-level representations for affective image recognition, reproduced in MXNet Gluon"
+    ),
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -19,9 +19,9 @@ class Gram(nn.Block):
 
     def forward(self, x: nd.NDArray) -> nd.NDArray:
         """Maps (N, C, H, W) -> (N, C, C)."""
-        n, c, h, w = x.shape
-        x = x.reshape((n, c, h * w))
-        return nd.batch_dot(x, x, transpose_b=True) / (c * h * w)
+        size = x.size // len(x)  # C H W
+        x = x.reshape((0, 0, -1))
+        return nd.batch_dot(x, x, transpose_b=True) / size
 
 
 class ReleasedStyleNet(nn.Block):
