@@ -7,6 +7,8 @@
 # make soak     memory over 2,000 training steps with either pipeline and 20,000 predictions, minutes
 # make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
+# make lint     ruff's rules and format, mypy's types;  make coverage: what the quick tests run of the code, at least 92 % of its lines
+# make mutants  faults put into model, loss, metrics, methods, augmentation and splits, and which the tests find; an hour or more, goes on where it was
 # make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
@@ -17,7 +19,7 @@ EXTRA ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
-STAMPS := $(VENV)/installed-$(EXTRA) $(addprefix $(VENV)/installed-$(EXTRA)$(COMMA),test notebooks)
+STAMPS := $(VENV)/installed-$(EXTRA) $(addprefix $(VENV)/installed-$(EXTRA)$(COMMA),test notebooks lint test$(COMMA)coverage test$(COMMA)mutants)
 SHELL := bash
 START := $(shell date +%s)
 # The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
@@ -31,7 +33,7 @@ FIDELITY := .builds/fidelity
 
 SHOWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
 
-.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run test test-all fuzz test-builds fidelity
+.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run lint test test-all coverage mutants fuzz test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -90,11 +92,30 @@ notebooks: $(VENV)/installed-$(EXTRA),notebooks
 notebooks-run: $(VENV)/installed-$(EXTRA),notebooks
 	cd notebooks && for name in *.ipynb; do ../$(BIN)/jupyter execute --inplace $$name || exit 1; done
 
+lint: $(VENV)/installed-$(EXTRA),lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
 test: $(VENV)/installed-$(EXTRA),test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal  # a process a core is faster than threads
 
 test-all: $(VENV)/installed-$(EXTRA),test
 	$(BIN)/python -m pytest
+
+# Commands that the tests start count too; a process that is killed leaves nothing to count.
+coverage: $(VENV)/installed-$(EXTRA),test,coverage
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -m "not slow" -n auto --dist worksteal
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	@set -o pipefail; $(BIN)/coverage json --quiet -o - | $(BIN)/python tests/scores.py coverage
+
+# The results lie in mutants/: remove it to begin anew. `mutmut results` names those that live, `mutmut show NAME` shows one.
+mutants: $(VENV)/installed-$(EXTRA),test,mutants
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut export-cicd-stats
+	@$(BIN)/python tests/scores.py mutants < mutants/mutmut-cicd-stats.json
 
 FUZZ ?= 12000
 

@@ -3,11 +3,15 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+# d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
+D2LZH = ["d2lzh==1.0.0", "ipython>=7.23,<8.13"]
 
 setup(
     name="mlr",
     version="0.1.0",
-    description="Multi-level representations for affective image recognition, reproduced in MXNet Gluon",
+    description=(
+        "Multi-level representations for affective image recognition, reproduced in MXNet Gluon"
+    ),
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -27,17 +31,16 @@ setup(
     packages=[*find_packages(include=["mlr", "mlr.*"]), "mlr.shipped"],
     # what predict and visualize take without --run
     package_dir={"mlr.shipped": "checkpoints/demo"},
-    package_data={"mlr": ["py.typed"], "mlr.shipped": ["*"]},
+    package_data={"mlr": ["py.typed"], "mlr.viz": ["report.html"], "mlr.shipped": ["*"]},
     python_requires=">=3.8,<3.12",
     # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
     install_requires=[
-        "d2lzh==1.0.0",
-        # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
-        "ipython>=7.23,<8.13",
+        "jinja2>=3.1,<3.2",
         "matplotlib>=3.7,<3.8",
         "numpy>=1.22,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
         "opencv-python>=4.11,<4.12",
         "pillow>=10,<12",
+        "pyyaml>=5.4,<7",
         "scikit-learn>=1.3,<1.4",
         "scipy>=1.7,<1.11",
         "threadpoolctl>=2,<4",
@@ -54,7 +57,12 @@ setup(
         "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],
         # constraints.txt has the last one for Python 3.8
         "tensorboard": ["tensorboardX>=2.6,<2.7"],
+        # these three run on Python 3.10 and 3.11, and look at the same code
+        "lint": ["mypy>=2.4,<2.5; python_version >= '3.10'", "ruff>=0.17,<0.18"],
+        "coverage": ["coverage>=7.17,<7.18; python_version >= '3.10'"],
+        "mutants": ["mutmut>=3.8,<3.9; python_version >= '3.10'"],
         "test": [
+            *D2LZH,
             "ipykernel>=6.29,<7",
             "nbclient>=0.8,<0.11",
             "onnx>=1.16,<1.18",
@@ -63,7 +71,7 @@ setup(
             "pytest-xdist>=3.6,<4",
             "tensorboardX>=2.6,<2.7",
         ],
-        "notebooks": ["notebook>=7,<8", "nbclient>=0.8,<0.11"],
+        "notebooks": [*D2LZH, "notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },
     entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},
 )

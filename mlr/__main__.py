@@ -4,26 +4,8 @@ import sys
 from importlib import import_module
 from typing import Optional
 
-from mlr.cli import ended, leave_if_stopped
+from mlr.cli import COMMANDS, ended, leave_if_stopped
 from mlr.errors import InputError
-
-COMMANDS = {
-    "prepare": "make a data set ready for training, or draw the demo's",
-    "train": "train the network on a data folder",
-    "launch": "run a command as several workers on this machine, with MXNet's parameter servers",
-    "evaluate": "measure a run on a split of the data",
-    "predict": "tell the emotion of images",
-    "visualize": "draw what the filters of a run respond to, or what weighs for a class",
-    "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
-    "export": (
-        "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's "
-        "arrays"
-    ),
-    "reproduce": "train every system of the results table, and write the table",
-    "doctor": (
-        "look at this machine and this installation, and say what to do about what is not right"
-    ),
-}
 
 
 def main() -> int:

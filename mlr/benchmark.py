@@ -59,7 +59,7 @@ class Contestant(NamedTuple):
     own_threads: bool = False  # as MXNet sets them by itself, half of the cores
 
 
-RELEASED = "released_style.py"
+RELEASED = "released.py"
 NAMED = {
     "mlr": Contestant("package.py"),
     "released style, mxnet 1.5.1": Contestant(RELEASED, "mxnet-1.5.1", own_threads=True),
@@ -441,12 +441,10 @@ def start_times(rounds: int) -> Dict[str, float]:
     """Return the seconds from start to first answer of `mlr predict` on the shipped run, and to the
     end of each command's --help.
     """
-    from mlr.__main__ import COMMANDS
-
     photo = str(CHECKOUT / "imgs" / "example.jpg")
     timed = {
         "mlr predict, first answer": ["predict", photo],
-        **{f"mlr {name} --help": [name, "--help"] for name in COMMANDS},
+        **{f"mlr {name} --help": [name, "--help"] for name in cli.COMMANDS},
     }
     seconds: Dict[str, List[float]] = {name: [] for name in timed}
     for _ in range(rounds):

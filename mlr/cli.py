@@ -14,6 +14,25 @@ from mlr.runtime.signals import leave, terminable
 
 Number = TypeVar("Number", int, float)
 
+COMMANDS = {
+    "prepare": "make a data set ready for training, or draw the demo's",
+    "train": "train the network on a data folder",
+    "launch": "run a command as several workers on this machine, with MXNet's parameter servers",
+    "evaluate": "measure a run on a split of the data",
+    "predict": "tell the emotion of images",
+    "visualize": "draw what the filters of a run respond to, or what weighs for a class",
+    "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
+    "compare": "compare this package with the released network on one's own weights and images",
+    "export": (
+        "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's "
+        "arrays"
+    ),
+    "reproduce": "train every system of the results table, and write the table",
+    "doctor": (
+        "look at this machine and this installation, and say what to do about what is not right"
+    ),
+}
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and which takes no empty argument."""

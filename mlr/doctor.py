@@ -25,8 +25,7 @@ from mlr.runtime.installation import EXTRAS, is_installed
 PYTHONS = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
 FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
-OPTIONAL = "onnx", "onnxruntime", "tensorboardX"
-NOTEBOOKS_ONLY = "d2lzh", "ipython"
+OPTIONAL = "onnx", "onnxruntime", "tensorboardX", "d2lzh"  # of the extras
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
 # Distribution without a trailing mkl: this package's extra, and the lowest and highest compute
@@ -351,11 +350,10 @@ def _problems_of_python(facts: Facts) -> Iterator[Problem]:
             False,
         )
     for name in facts["missing"]:
-        notebooks = name in NOTEBOOKS_ONLY
         yield Problem(
-            f"the package {name} is missing{', which the notebooks need' if notebooks else ''}",
+            f"the package {name} is missing",
             f"PIP_CONSTRAINT=constraints.txt pip install {name}, or make install",
-            not notebooks,
+            True,
         )
 
 

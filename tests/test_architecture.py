@@ -17,6 +17,7 @@ COMMANDS = (
     "visualize",
     "reproduce",
     "benchmark",
+    "compare",
     "export",
     "doctor",
 )

@@ -124,6 +124,22 @@ def test_cross_entropy_and_vote():
     )
 
 
+def test_a_class_of_weight_zero_does_not_count():
+    loss = mlr.ClassImbalanceLoss([0, 1])(nd.array([[1, 2], [1, 2]]), nd.array([0, 1])).asnumpy()
+    assert loss[0] == 0 and loss[1] > 0
+
+
+@pytest.mark.parametrize("kind", [mlr.ClassImbalanceLoss, mlr.CrossEntropyLoss, mlr.VoteLoss])
+def test_a_loss_is_a_block_with_its_prefix(kind):
+    assert kind(prefix="mine_").prefix == "mine_"
+
+
+def test_weights_of_float32_counts_are_in_double_precision():
+    weights = mlr.inverse_frequency_weights(np.array([1, 2, 4], np.float32))
+    assert weights.dtype == np.float64
+    assert_allclose(weights, [4 / 7, 2 / 7, 1 / 7], rtol=1e-15)
+
+
 def test_inverse_frequency_weights():
     assert_allclose(mlr.inverse_frequency_weights([1, 2, 4]), [4 / 7, 2 / 7, 1 / 7], rtol=1e-15)
 
@@ -148,6 +164,7 @@ def test_counts_that_give_no_weights(counts):
         ({"gamma": float("nan")}, "gamma must be"),
         ({"gamma": float("inf")}, "gamma must be"),
         ({"class_weights": [1, -1]}, "class weights must be"),
+        ({"class_weights": [1, float("inf")]}, "class weights must be"),
         ({"class_weights": []}, "class weights must be"),
     ],
 )

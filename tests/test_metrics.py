@@ -3,7 +3,13 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    precision_score,
+    recall_score,
+)
 
 from mlr.training.metrics import classification_metrics
 
@@ -23,6 +29,11 @@ def test_against_scikit_learn():
         result["worst_recall"], recall_score(labels, predictions, average=None).min(), rtol=1e-12
     )
     assert_allclose(result["majority_rate"], np.bincount(labels).max() / 300, rtol=1e-12)
+    assert_allclose(
+        [result["precision"][name] for name in CLASSES],
+        precision_score(labels, predictions, average=None),
+        rtol=1e-12,
+    )
 
 
 def test_a_class_without_images_does_not_count():
@@ -35,6 +46,8 @@ def test_a_class_without_images_does_not_count():
         ],
         [0.5, 1 / 3, 0, 0.75],
     )
+    assert result["images"] == 4
+    assert result["precision"] == {"anger": 1, "awe": None, "fear": 0, "joy": 0}
     # of anger 2 * 2 / (3 + 2), of awe 0
     assert_allclose(result["macro_f1"], (0.8 + 0) / 2)
 
@@ -75,6 +88,11 @@ def test_always_saying_one_class():
         [0.6, 0.6, 1 / 3, 0],
     )
     assert_allclose(result["macro_f1"], (2 * 3 / (3 + 5) + 0 + 0) / 3)
+
+
+def test_the_confusion_has_a_row_and_a_column_for_every_class():
+    result = classification_metrics([0, 0, 1], [0, 1, 1], CLASSES)
+    assert result["confusion"] == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
 def test_metrics_are_ready_for_json():

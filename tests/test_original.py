@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import compare_with_original
 import mxnet as mx
 import numpy as np
 import pytest
@@ -15,10 +14,11 @@ from mxnet import nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
-from benchmarks.released_style import ReleasedStyleNet
+from mlr import compare
 from mlr.errors import InputError
 from mlr.formats.params import read_params
 from mlr.model.parameters import materialize
+from mlr.model.released_style import ReleasedStyleNet
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def compared(released, tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("compared")
     write_images(folder, classes=("awe", "fear"), train=1, valid=0, test=0)
-    chain = compare_with_original.released_batches(str(folder / "train"))
+    chain = compare.released_batches(str(folder / "train"))
     logits = np.concatenate([released[0](images).asnumpy() for images, _ in chain])
     return folder / "train", logits
 
@@ -273,15 +273,17 @@ def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_p
         "--logits",
         str(tmp_path / "logits.npy"),
     ]
-    assert compare_with_original.main(arguments) == 0
+    assert compare.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "2 images of 2 classes, 8 logits, on cpu(0)" in printed and "ABOVE" not in printed
     logits[1, 3] += 0.01
     np.save(str(tmp_path / "logits.npy"), logits)
-    assert compare_with_original.main(arguments) == 1
-    assert [
-        line.split()[:3] for line in capsys.readouterr().out.splitlines() if line.endswith("ABOVE")
-    ] == [["logits,", "authors'", "code"]]
+    assert compare.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "mlr compare: error: above its bound: logits, authors' code\n"
+    assert [line.split()[:3] for line in printed.out.splitlines() if line.endswith("ABOVE")] == [
+        ["logits,", "authors'", "code"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +300,7 @@ def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_p
 def test_a_comparison_with_wrong_logits(released, compared, tmp_path, capsys, prepare, message):
     prepare(tmp_path / "logits.npy")
     assert (
-        compare_with_original.main(
+        compare.main(
             [
                 str(released[1]),
                 str(compared[0]),

@@ -4,12 +4,11 @@ the sheet of its predictions.
 
 import base64
 import shlex
-from html import escape
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import cv2
+import jinja2
 import numpy as np
 from mxnet.gluon import HybridBlock
 from numpy.typing import ArrayLike
@@ -49,73 +48,10 @@ DEMO = (
     "photographs or art follows from a score on them."
 )
 
-# What a page may load is in the page itself: nothing but the images and the style that are in it.
-POLICY = (
+POLICY = (  # what a page may load: the images and the style that are in it
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="$policy">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root {
-  color-scheme: light dark; --text: #1a1a1a; --back: #fff; --faint: #595959; --line: #c4c4c4;
-  --right: #0072B2; --wrong: #B84A00;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --text: #eaeaea; --back: #161616; --faint: #b4b4b4; --line: #4c4c4c; --right: #56B4E9;
-    --wrong: #F08A4B;
-  }
-}
-body {
-  max-width: 64rem; margin: 0 auto; padding: 1rem; font: 1rem/1.45 sans-serif; color: var(--text);
-  background: var(--back);
-}
-h1, h2, h3 { line-height: 1.2; overflow-wrap: anywhere; }
-h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
-p, figcaption, td, th { overflow-wrap: anywhere; }
-.note { border-left: .3rem solid var(--wrong); padding-left: .7rem; }
-table { border-collapse: collapse; font-size: .95rem; }
-th, td {
-  text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0;
-  border-bottom: 1px solid var(--line);
-}
-tbody th { font-weight: normal; color: var(--faint); }
-td { font-variant-numeric: tabular-nums; }
-figure { margin: 0; break-inside: avoid; }
-figure > img { display: block; max-width: 100%; height: auto; margin: auto; background: #fff; }
-.pair {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem;
-}
-.images {
-  display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1rem;
-}
-.images img { width: 100%; height: 9rem; object-fit: contain; background: none; }
-figcaption { font-size: .9rem; }
-.images figcaption { border-top: 3px solid var(--right); }
-.wrong figcaption { border-top: 3px dashed var(--wrong); }
-.line { display: block; }
-.images .line:last-child { color: var(--faint); font-size: .8rem; }
-@media print {
-  :root {
-    --text: #000; --back: #fff; --faint: #444; --line: #bbb; --right: #0072B2; --wrong: #B84A00;
-  }
-  body { max-width: none; }
-}
-</style>
-</head>
-<body>
-<main>
-$body
-</main>
-</body>
-</html>
-""")
 
 
 class Prediction(NamedTuple):
@@ -127,6 +63,13 @@ class Prediction(NamedTuple):
     true: str
     predicted: str
     probability: float
+
+
+class Shown:
+    """A figure of the page. source: its URI. caption: lines."""
+
+    def __init__(self, source: str, alt: str, *caption: str):
+        self.source, self.alt, self.caption = source, alt, caption
 
 
 def most_confident(
@@ -217,57 +160,73 @@ def save_report(
     holds. right, wrong: as `most_confident` returned them. Raises InputError where an image or a
     file of the run is missing or damaged.
     """
-    title = f"{run.folder.resolve().name}, {split}"
-    body = [
-        _summary(title, run, evaluation),
-        _curves(run.metrics),
-        _confusion(evaluation, run.classes),
-        _predictions(right, wrong),
-    ]
-    if isinstance(net, MultiLevelNet):
-        body.append(_filters(run, net, right, wrong))
-    body.append(_options(run))
-    # Names of files need not be UTF-8; what isn't becomes question marks.
-    write_file(
-        path,
-        PAGE.substitute(title=_text("mlr: " + title), policy=POLICY, body="\n".join(body)).encode(
-            "utf-8", "replace"
-        ),
+    page = _template().render(
+        title=f"{run.folder.resolve().name}, {split}",
+        policy=POLICY,
+        note=DEMO if _is_of_the_demo(run, evaluation) else None,
+        summary=_summary(run, evaluation),
+        classes=class_rows(evaluation),
+        confusion=_confusion(evaluation, run.classes),
+        predictions=[
+            ("right", _predictions("right", right)),
+            ("wrong", _predictions("wrong", wrong)),
+        ],
+        **_curves(run.metrics),
+        **(_filters(run, net, right, wrong) if isinstance(net, MultiLevelNet) else {}),
+        **_options(run),
     )
+    # Names of files need not be UTF-8; what isn't becomes question marks.
+    write_file(path, page.encode("utf-8", "replace"))
 
 
-def _summary(title: str, run: "Run", evaluation: Mapping[str, Any]) -> str:
-    parameters = evaluation["parameters"] + ".params"
-    demo = (
+def _template() -> jinja2.Template:
+    """Return report.html, which escapes all that it is given."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "-" if value is None else value
+
+
+def _is_of_the_demo(run: "Run", evaluation: Mapping[str, Any]) -> bool:
+    return (
         run.config["options"]["data"] == "demo"
         or (Path(evaluation["data"]).parent / DESCRIPTION).is_file()
     )
-    note = f'<p class="note">{_text(DEMO)}</p>' if demo else ""
-    table = _table(
-        (),
-        [
-            ("accuracy", f"{evaluation['accuracy']:.3f}"),
-            (
-                "balanced accuracy",
-                f"{evaluation['balanced_accuracy']:.3f}, the mean of the classes' recalls; "
-                f"guessing gives {1 / len(run.classes):.3f}",
-            ),
-            ("images", f"{evaluation['images']:d} of {evaluation['data']}"),
-            ("fold", evaluation["fold"]),
-            ("SHA-256 of the images", evaluation["sha256"]),
-            ("parameters", parameters),
-            ("SHA-256 of the parameters", sha256_of(run.verified(parameters))),
-            ("run folder", run.folder),
-        ],
-    )
-    return f"<h1>{_text(title)}</h1>{note}{table}"
 
 
-def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
+def _summary(run: "Run", evaluation: Mapping[str, Any]) -> List[Tuple[str, Any]]:
+    parameters = evaluation["parameters"] + ".params"
+    return [
+        ("accuracy", f"{evaluation['accuracy']:.3f}"),
+        (
+            "balanced accuracy",
+            f"{evaluation['balanced_accuracy']:.3f}, the mean of the classes' recalls; "
+            f"guessing gives {1 / len(run.classes):.3f}",
+        ),
+        ("images", f"{evaluation['images']:d} of {evaluation['data']}"),
+        ("fold", evaluation["fold"]),
+        ("SHA-256 of the images", evaluation["sha256"]),
+        ("parameters", parameters),
+        ("SHA-256 of the parameters", sha256_of(run.verified(parameters))),
+        ("run folder", run.folder),
+    ]
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     if not metrics:
-        return _section("Learning curves", "<p>No epoch of this run ended.</p>")
+        return {"without_curves": "No epoch of this run ended."}
     if "loss" not in metrics[0]:
-        return _section("Learning curves", "<p>This system is fitted at once, without epochs.</p>")
+        return {"without_curves": "This system is fitted at once, without epochs."}
     last = metrics[-1]
     reached = ", ".join(
         f"{key.replace('_', ' ')} {value:.3f}"
@@ -285,11 +244,11 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     ):
         figure, axes = new_figure(5, 3.5)
         plot(metrics, axes)
-        figures.append(_figure(_png(figure), "Curve: " + name, f"{name}, {found}"))
-    return _section("Learning curves", f'<div class="pair">{"".join(figures)}</div>')
+        figures.append(Shown(_png(figure), "Curve: " + name, f"{name}, {found}"))
+    return {"curves": figures}
 
 
-def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> str:
+def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> "Shown":
     size = 2.5 + 0.45 * len(classes)
     figure, axes = new_figure(size, size)
     plot_confusion(evaluation["confusion"], classes, axes)
@@ -301,41 +260,29 @@ def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> str:
         if mistaken.any()
         else "none"
     )
-    return _section(
-        "Confusion",
-        _figure(
-            _png(figure),
-            "Confusion matrix, the true classes as rows",
-            "counts, and below them the part of the row; most often mistaken: " + most,
-        ),
-    ) + _section(
-        "Classes", _table(("class", "images", "recall", "precision"), class_rows(evaluation))
+    return Shown(
+        _png(figure),
+        "Confusion matrix, the true classes as rows",
+        "counts, and below them the part of the row; most often mistaken: " + most,
     )
 
 
-def _predictions(right: Sequence[Prediction], wrong: Sequence[Prediction]) -> str:
-    groups = []
-    for name, predictions in (("right", right), ("wrong", wrong)):
-        figures = "".join(
-            _figure(
-                _jpeg(thumbnail(path)),
-                f"Image of the class {true}",
-                f"{name}: {predicted} {probability:.3f}",
-                *([f"true: {true}"] if name == "wrong" else []),
-                _file(path),
-            )
-            for path, true, predicted, probability in predictions
+def _predictions(name: str, predictions: Sequence[Prediction]) -> List["Shown"]:
+    return [
+        Shown(
+            _jpeg(thumbnail(path)),
+            f"Image of the class {true}",
+            f"{name}: {predicted} {probability:.3f}",
+            *([f"true: {true}"] if name == "wrong" else []),
+            _file(path),
         )
-        shown = (
-            f'<div class="images {name}">{figures}</div>' if figures else "<p>There are none.</p>"
-        )
-        groups.append(f"<h3>The most confident {name} ones</h3>{shown}")
-    return _section("Predictions", "<p>The predicted class and its probability.</p>", *groups)
+        for path, true, predicted, probability in predictions
+    ]
 
 
 def _filters(
     run: "Run", net: MultiLevelNet, right: Sequence[Prediction], wrong: Sequence[Prediction]
-) -> str:
+) -> Dict[str, "Shown"]:
     ctx, size = net.fusion.output.weight.list_ctx()[0], run.config["preprocessing"]["image_size"]
     chosen, explained = [*right[:1], *wrong[:1]], wrong[:EXPLAINED]
     images, inputs = read_pictures([prediction.path for prediction in chosen], size, ctx)
@@ -344,15 +291,15 @@ def _filters(
         f"the most confident {'right' if true == predicted else 'wrong'} one ({_file(path)})"
         for path, true, predicted, _ in chosen
     )
-    parts = [
-        _figure(
+    shown = {
+        "filters": Shown(
             _png(figure),
             "Input images, activation maps of their strongest filters, and patterns that excite "
             "these filters",
             f"The filter of each block that responds most to {named}: its map, dark is low and "
             "yellow is high, and below it the pattern that excites it most.",
         )
-    ]
+    }
     if explained:
         images, inputs = read_pictures([prediction.path for prediction in explained], size, ctx)
         names = [prediction.predicted for prediction in explained]
@@ -361,28 +308,23 @@ def _filters(
             f"{true} taken for {predicted} ({_file(path)})"
             for path, true, predicted, _ in explained
         )
-        parts += [
-            "<h3>Where it saw the wrong class</h3>",
-            _figure(
-                _png(grad_cam_figure(images, maps, names)),
-                "Images beside their Grad-CAM maps",
-                "What of the most confident wrong ones speaks for the predicted class, yellow "
-                f"most: {mistaken}.",
-            ),
-        ]
-    return _section("Filters", *parts)
+        shown["explained"] = Shown(
+            _png(grad_cam_figure(images, maps, names)),
+            "Images beside their Grad-CAM maps",
+            "What of the most confident wrong ones speaks for the predicted class, yellow "
+            f"most: {mistaken}.",
+        )
+    return shown
 
 
-def _options(run: "Run") -> str:
+def _options(run: "Run") -> Dict[str, Any]:
     config, now = dict(run.config), environment()
     versions = config.pop("versions")
     both = [(name, versions.get(name), version) for name, version in now["versions"].items()] + [
         (name.replace("_", " "), config.pop(name), now[name]) for name in ("git_commit", "threads")
     ]
     config["argv"] = shlex.join(config["argv"])
-    return _section(
-        "Options of the training", _table((), _flat(config.pop("options")) + _flat(config))
-    ) + _section("Versions", _table(("", "trained with", "evaluated with"), both))
+    return {"options": _flat(config.pop("options")) + _flat(config), "versions": both}
 
 
 def _flat(tree: Mapping[str, Any]) -> List[Tuple[str, Any]]:
@@ -399,37 +341,6 @@ def _flat(tree: Mapping[str, Any]) -> List[Tuple[str, Any]]:
 
 def _file(path: Path) -> str:
     return "/".join(path.parts[-2:])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        value = ", ".join(map(str, value))
-    return "-" if value is None else escape(str(value))
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{_text(title)}</h2>{''.join(parts)}</section>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    columns = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
-    body = "".join(
-        f'<tr><th scope="row">{_text(name)}</th>{"".join(map(_cell, values))}</tr>'
-        for name, *values in rows
-    )
-    head_row = f"<thead><tr>{columns}</tr></thead>" if columns else ""
-    return f"<table>{head_row}<tbody>{body}</tbody></table>"
-
-
-def _cell(value: Any) -> str:
-    return f"<td>{_text(value)}</td>"
-
-
-def _figure(source: str, alt: str, *caption: str) -> str:
-    lines = "".join(f'<span class="line">{_text(line)}</span>' for line in caption)
-    return (
-        f'<figure><img src="{source}" alt="{_text(alt)}"><figcaption>{lines}</figcaption></figure>'
-    )
 
 
 def _png(figure: "Figure") -> str:
