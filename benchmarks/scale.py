@@ -17,7 +17,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 SIZES = (1000, 5000, 25000)
 CLASSES, PIXELS, VALID = 8, 96, 80

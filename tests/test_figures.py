@@ -96,7 +96,7 @@ def test_gram_matrices_of_one_scale_compare():
 
 def test_a_prediction_says_in_words_and_lines_whether_it_is_right():
     _, panels = new_figure(3, 3, 2)
-    for axes, predicted, text, color, style in (
+    for axes, predicted, text, color, line in (
         (panels[0], "awe", "right: awe\nprobability 0.988", BLUE, "-"),
         (panels[1], "joy", "wrong: joy\nprobability 0.988\ntrue: awe", VERMILION, "--"),
     ):
@@ -107,7 +107,7 @@ def test_a_prediction_says_in_words_and_lines_whether_it_is_right():
         assert {
             (to_hex(spine.get_edgecolor()).upper(), spine.get_linestyle())
             for spine in axes.spines.values()
-        } == {(color, style)}
+        } == {(color, line)}
 
 
 def test_the_sheet_begins_a_line_for_each_group():
@@ -211,8 +211,7 @@ def test_a_damaged_settings_file_and_no_home_folder(tmp_path):
         [sys.executable, "-c", NO_HOME],
         cwd=str(tmp_path),
         env={**environment, "MPLBACKEND": "nonsense"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}\n"), done.stderr

@@ -138,8 +138,7 @@ def python(code, environment):
     return subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=True,
     )

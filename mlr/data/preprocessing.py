@@ -73,12 +73,15 @@ class CaffePreprocessing(Preprocessing):
         self.cached_edge = caffe_resize(size)
 
     def training(self, augmentation: str) -> Callable:
+        """Return Caffe's preset for training; it has one augmentation, whatever is asked."""
         return caffe_transform(self.size, train=True)
 
     def evaluation(self) -> Callable:
+        """Return Caffe's preset for evaluation: (H, W, 3) uint8 RGB -> (3, S, S) float32 BGR."""
         return caffe_transform(self.size)
 
     def steps(self) -> Dict[str, Any]:
+        """Return Caffe's evaluation preset as numbers and words."""
         return {
             "image_size": self.size,
             "resize": self.cached_edge,
