@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -95,22 +96,19 @@ def write_images(root, classes=("awe", "fear"), train=6, valid=2, test=2, size=(
     return Path(root)
 
 
-def run_config(preset, classes, seed=0, **others):
-    """Return a config.json as a training of a `mlr.options.presets.Preset` writes it. classes:
-    K.
-    """
-    from mlr.model.networks import network_options
+def run_config(options, classes, seed=0, **others):
+    """Return a config.json as a training of a `mlr.options.training.TrainingOptions` writes it.
 
+    classes: K.
+    """
+    from mlr.methods import METHODS
+
+    method = METHODS[options.method]
     return {
-        "options": {
-            "data": "data",
-            "labels": "emotion",
-            "fold": None,
-            "seed": seed,
-            **preset.options(),
-        },
-        "network": network_options(preset, classes),
-        "preprocessing": {"image_size": preset.image_size},
+        "format": 2,
+        "options": method.plain(replace(options, data="data", seed=seed)),
+        "network": method.network(options, classes),
+        "preprocessing": {"image_size": options.image_size},
         "data": {"folder": "data", "sha256": "d" * 64, "manifest": None, "counts": {}},
         "pretrained": {"source": "none"},
         "contexts": ["cpu(0)"],

@@ -23,12 +23,12 @@ def test_the_tables_hold_what_was_asked(presets):
         title for title, _ in paper.ROWS.values()
     ]
     ablated = [experiment.options for experiment in made["ablations"][1]]
-    assert {"row": "resnet50", "loss": "class_imbalance"} in ablated and {
-        "row": "l_cil",
+    assert {"method": "resnet50", "loss": "class_imbalance"} in ablated and {
+        "method": "l_cil",
         "loss": "cross_entropy",
     } in ablated
     assert [
-        options["taps"] for options in ablated if options["row"] == "shallow" and "taps" in options
+        options["taps"] for options in ablated if options["method"] == "shallow" and "taps" in options
     ] == list(paper.TAPS)
     assert {options["fusion"] for options in ablated if "fusion" in options} == {"add", "multiply"}
     assert [
@@ -52,7 +52,7 @@ def test_the_arguments_make_what_the_experiment_says(presets, data, settings):
         name, arguments = experiment.run(presets, settings)
         resolved = resolve(parser().parse_args(["--data", data, *arguments]))
         wanted = {**settings, **experiment.options}
-        for key, value in presets[experiment.options["row"]].options().items():
+        for key, value in presets[experiment.options["method"]].options().items():
             assert resolved[key] == wanted.get(key, value), (experiment.title, key)
         # a name is of one system
         assert names.setdefault(name, arguments) == arguments
@@ -64,7 +64,7 @@ def test_every_row_of_the_demo_has_weights_to_start_from():
     served = [row for rows, _ in PRETRAINING.values() for row in rows]
     assert sorted(served) == sorted([*paper.ROWS, "shallow"])
     for rows, options in PRETRAINING.values():
-        backbone = options.get("backbone", DEMO[options["row"]].backbone)
+        backbone = options.get("backbone", DEMO[options["method"]].backbone)
         assert {DEMO[row].backbone for row in rows} == {backbone}
     assert SIZES["tiny"][0] == 0
 
@@ -113,7 +113,7 @@ def test_names_of_runs():
 
 def test_an_experiment_resolves_to_its_preset():
     for experiment in experiments(DEMO):
-        row = experiment.options["row"]
+        row = experiment.options["method"]
         for settings in ({}, {"epochs": 5, "pretrained": "weights.params"}):
             resolved = resolve(
                 parser().parse_args(["--data", "demo", *experiment.run(DEMO, settings)[1]])

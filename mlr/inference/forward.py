@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mlr.runtime.parts import part_of
+
 
 def predict(net, batches, ctx):
     """Return logits (N, K) and labels (N,), NumPy arrays, of all images of `batches`."""
@@ -35,17 +37,3 @@ def split_batch(images, labels, ctx):
         )
         for number, (part, context) in enumerate(zip(rows, ctx))
     ]
-
-
-def part_of(count, number, parts):
-    """Return which of `count` things in a row belong to part `number`, a slice: parts differ by one
-    thing at most.
-
-    Where there are fewer things than parts, the first parts have one each, and the others none.
-    """
-    used = min(count, parts)
-    return (
-        slice(count * number // used, count * (number + 1) // used)
-        if number < used
-        else slice(count, count)
-    )

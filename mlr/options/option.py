@@ -40,8 +40,8 @@ class Option:
             words = "true or false"
         else:
             kind = "a whole number" if self.kind is int else "a number"
-            end = "" if self.highest == LARGEST else f" to {self.highest:g}"
-            words = f"{kind} {'above' if self.above else 'from'} {self.lowest:g}{end}"
+            end = "" if self.highest == LARGEST else f" to {self.highest}"
+            words = f"{kind} {'above' if self.above else 'from'} {self.lowest}{end}"
         return words + (", or null" if self.nullable else "")
 
     def holds(self, value: Any) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-import mlr
+from mlr import __version__
 
 
 def environment():
@@ -20,7 +20,7 @@ def environment():
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "versions": {
             "python": platform.python_version(),
-            "mlr": mlr.__version__,
+            "mlr": __version__,
             "mxnet": mx.__version__,
             "numpy": np.__version__,
         },

@@ -12,7 +12,7 @@ import sys
 import threading
 
 from mlr.errors import InputError
-from mlr.inference.forward import part_of
+from mlr.runtime.parts import part_of
 
 KINDS = "dist_sync", "dist_device_sync", "dist_async"
 # seconds; of all nodes of a job, or they take each other for dead
