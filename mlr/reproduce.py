@@ -281,7 +281,8 @@ def refuse_other_options(folder: Path, arguments: List[str]) -> None:
 
     if (folder / SUMS).is_file():
         made_by = RunFolder.open(folder).config["argv"][1:-2]
-        if made_by != ["train", *arguments]:
+        in_todays_words = ["--method" if word == "--row" else word for word in made_by]
+        if in_todays_words != ["train", *arguments]:
             raise InputError(
                 f"{folder} was made by other options (mlr {' '.join(made_by)}): give another "
                 "--out, or remove it"

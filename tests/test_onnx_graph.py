@@ -109,7 +109,9 @@ SMALL = {
     "shallow, 80 px": replace(METHODS["shallow"].demo, image_size=80),
     "stage 1 alone": replace(METHODS["shallow"].demo, taps="stage1"),
     "alexnet": METHODS["alexnet"].demo,
-    "caffenet_slim, 67 px": replace(METHODS["alexnet"].demo, backbone="caffenet_slim", image_size=67),
+    "caffenet_slim, 67 px": replace(
+        METHODS["alexnet"].demo, backbone="caffenet_slim", image_size=67
+    ),
     "vgg16": METHODS["vgg16"].demo,
     "resnet50": METHODS["resnet50"].demo,
     "resnet18_v2": replace(METHODS["resnet50"].demo, backbone="resnet18_v2"),
@@ -165,11 +167,7 @@ def test_the_same_network_gives_the_same_file():
     models = []
     for _ in range(2):  # the second has other numbers in MXNet's names
         mx.random.seed(1)
-        models.append(
-            onnx_model(
-                network_of(METHODS["l_cil"].demo, 3), 64
-            ).SerializeToString()
-        )
+        models.append(onnx_model(network_of(METHODS["l_cil"].demo, 3), 64).SerializeToString())
     assert models[0] == models[1]
 
 

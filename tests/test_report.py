@@ -157,7 +157,9 @@ def measured(tmp_path):
         for number, name in enumerate(names):
             paths[number] = paths[number].rename(paths[number].with_name(name))
         run = RunWriter.create(
-            tmp_path / "run", run_config(METHODS["l_cil"].demo, len(classes), **environment()), classes
+            tmp_path / "run",
+            run_config(METHODS["l_cil"].demo, len(classes), **environment()),
+            classes,
         )
         run.save_files({"last.params": "parameters"})
         labels = np.repeat(range(len(classes)), 2)

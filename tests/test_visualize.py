@@ -297,7 +297,10 @@ def test_the_structure_is_read_off_the_network(options, texts):
         ),
         (("--jitter", 10**19), "argument --jitter"),
         (("--blur", "1e300"), "argument --blur"),
-        (("--view", "regions"), "a run of the method l_cil: give --view filters or grad-cam or gram, or a run of ar"),
+        (
+            ("--view", "regions"),
+            "a run of the method l_cil: give --view filters or grad-cam or gram, or a run of ar",
+        ),
     ],
 )
 def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
@@ -349,7 +352,10 @@ def test_the_regions_of_ar(data, photos, command, tmp_path, monkeypatch):
         assert sorted(int(text.get_text()) for text in panel.texts) == list(range(1, 9))
         assert len(panel.patches) == 8
     done = command("visualize", "--run", run, "--image", photos[0], "--out", tmp_path / "a.png")
-    assert done.returncode == 2 and "a run of the method ar: give --view regions, or a run of l_cil" in done.stderr
+    assert (
+        done.returncode == 2
+        and "a run of the method ar: give --view regions, or a run of l_cil" in done.stderr
+    )
 
 
 def test_the_shipped_run(command, tmp_path, photos):
