@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mlr.errors import InputError, Interrupted, RunError
+from mlr.options.option import given
 from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.output import ReaderGone, flush, guarded_streams
 from mlr.runtime.signals import leave, terminable
@@ -17,20 +18,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, command, description):
         super().__init__(prog="mlr " + command, description=description, allow_abbrev=False)
-        self.register("type", None, _given)
-        self.register("type", Path, lambda text: Path(_given(text)))
+        self.register("type", None, given)
+        self.register("type", Path, lambda text: Path(given(text)))
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
-def _given(text):
-    if not text:
-        raise argparse.ArgumentTypeError(
-            "it is empty, likely a variable of the shell that is not set: give a value, or leave "
-            "it out"
-        )
-    return text
 
 
 def run(parser, work, argv=None):

@@ -213,14 +213,14 @@ def settings_of(method: Method, options: argparse.Namespace, out: Path) -> Dict[
     if options.data != "demo":
         return {**settings, "pretrained": options.caffenet} if method.needs_weights else settings
     pretraining, settings["epochs"] = SIZES[options.size]
-    if pretraining:
-        settings["pretrained"] = str(pretrained_folder(out, method) / "last.params")
+    if pretraining and method.demo_pretraining:
+        folder = pretrained_folder(out, method.demo_pretraining[0])
+        settings["pretrained"] = str(folder / "last.params")
     return settings
 
 
-def pretrained_folder(out: Path, method: Method) -> Path:
-    """Return the run folder of the network that a method starts from on the demo."""
-    name, _ = method.demo_pretraining
+def pretrained_folder(out: Path, name: str) -> Path:
+    """Return the run folder of a network that methods start from on the demo."""
     return out / f"pretrained-{name}"
 
 
@@ -230,10 +230,9 @@ def pretrainings(methods: Dict[str, Method], options: argparse.Namespace, out: P
     if not epochs:
         return []
     found = {}
-    for method in methods.values():
-        _, training = method.demo_pretraining
+    for name, training in filter(None, (each.demo_pretraining for each in methods.values())):
         given = [part for name, value in training.items() for part in (flag(name), str(value))]
-        found[pretrained_folder(out, method)] = [
+        found[pretrained_folder(out, name)] = [
             "--data", "demo-objects", *given, "--epochs", str(epochs), *device(options),
         ]  # fmt: skip
     return list(found.items())

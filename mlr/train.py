@@ -196,14 +196,17 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     from mlr.options.training import options_of
     from mlr.runs.folder import Run
     from mlr.runs.folds import fold_folder
+    from mlr.training.run import with_whole_paths
 
     out = Path(options.out)
     in_folds = fold_folder(out, 1).exists()
     config = Run.config_of(fold_folder(out, 1) if in_folds else out)
     resolved = options_of(config)
+    again = with_whole_paths(replace(resolved, **given))
     for name, value in given.items():
         kept = getattr(resolved, name)
-        if name not in MOVED and value != kept and not (in_folds and name == "fold"):
+        same = getattr(again, name) == kept or in_folds and name == "fold"
+        if name not in MOVED and not same:
             raise InputError(
                 f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed run "
                 "keeps its options: leave it out, or start a new run"

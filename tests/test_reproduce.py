@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from mlr.reproduce import (
     plan,
     pretrainings,
     refuse_other_options,
+    settings_of,
     train_and_evaluate,
     wanted_methods,
     write_results,
@@ -546,6 +548,13 @@ def test_a_command_for_every_run_of_the_demo():
         Path("out/pretrained-alexnet"),
     ]
     assert pretrainings(two, options("--size", "tiny"), out) == []
+
+
+def test_a_method_without_pretraining_starts_from_nothing():
+    methods = {"vgg16": replace(METHODS["vgg16"], demo_pretraining=None)}
+    chosen = options("--size", "small")
+    assert pretrainings(methods, chosen, Path("out")) == []
+    assert settings_of(methods["vgg16"], chosen, Path("out")) == {"epochs": 5}
 
 
 def test_other_data_has_the_released_recipes():
