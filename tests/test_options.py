@@ -1,13 +1,13 @@
 """The options of a training: their definitions, the command line, files for --config, --resume."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import TINY, run_config
@@ -180,9 +180,8 @@ def neighbours(option):
     if option.kind in (int, float) and not option.choices:
         for bound in (option.lowest, option.highest):
             values += [str(bound), str(bound - 1), str(bound + 1)]
-        values += [repr(math.nextafter(option.lowest, side)) for side in (-1e9, 1e9)] * (
-            option.kind is float and sys.version_info >= (3, 9)
-        )
+    if option.kind is float:
+        values += [repr(float(np.nextafter(option.lowest, side))) for side in (-1e9, 1e9)]
     return list(dict.fromkeys(values))
 
 

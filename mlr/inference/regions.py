@@ -1,4 +1,4 @@
-"""Row AR: which regions of an image carry its sentiment, and what they and the whole image say
+"""AR: which regions of an image carry its sentiment, and what they and the whole image say
 together.
 
 J. Yang, D. She, M. Sun, M.-M. Cheng, P. L. Rosin, L. Wang, "Visual sentiment prediction based on

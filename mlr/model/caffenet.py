@@ -1,4 +1,4 @@
-"""Row DeepSentiBank: the CaffeNet that names 2,089 adjective noun pairs, its preprocessing, and its
+"""DeepSentiBank: the CaffeNet that names 2,089 adjective noun pairs, its preprocessing, and its
 weights from other frameworks.
 
 The table's number is of an SVM on the network's outputs, see `mlr.inference.support_vectors`.

@@ -1,5 +1,5 @@
-"""Rows AlexNet, VGGNet, ResNet-50: a network of the zoo with a new head, fine-tuned. The backbones
-of the rows PCNN and AR, too.
+"""AlexNet, VGGNet, ResNet-50: a network of the zoo with a new head, fine-tuned. PCNN and AR have one,
+too.
 """
 
 from mxnet.gluon import HybridBlock, nn
