@@ -23,7 +23,7 @@ from mlr.runtime.output import ReaderGone
 
 SUMS, TRAINED = "SHA256SUMS", "confusion.png"  # files of a run, in the order in which they appear
 PUBLISHED = {name: method for name, method in METHODS.items() if method.published is not None}
-# How much of the demo is done: epochs of pretraining on drawn objects (0: none), and of each method.
+# How much of the demo is done: epochs of pretraining on drawn objects (0: none), of each method.
 SIZES = {"small": (12, 5), "tiny": (0, 1)}
 MAIN_TABLE = "methods"
 

@@ -208,8 +208,8 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
         same = getattr(again, name) == kept or in_folds and name == "fold"
         if name not in MOVED and not same:
             raise InputError(
-                f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed run "
-                "keeps its options: leave it out, or start a new run"
+                f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed "
+                "run keeps its options: leave it out, or start a new run"
             )
     folder = images_of(config, "data", given.get("data"), out)
     if given.get("target") or resolved.target:

@@ -90,8 +90,8 @@ def test_every_method_of_the_demo_has_weights_to_start_from():
 
 
 def test_names_of_runs():
-    """The method, and what of an experiment is not as its method has it; a name is a folder's, whatever
-    the settings are.
+    """The method, and what of an experiment is not as its method has it; a name is a folder's,
+    whatever the settings are.
     """
 
     def names(demo, settings):

@@ -595,8 +595,8 @@ def test_the_command_can_be_typed_again(arguments):
         (("--caffenet", "a.npz"), "--caffenet is not for demo"),
         (
             ("--methods", "vgg16", "ar", "--tables", "ablations", "imbalance"),
-            "--tables ablations imbalance are of methods that --methods leaves out: add them, or take "
-            "the table methods",
+            "--tables ablations imbalance are of methods that --methods leaves out: add them, or "
+            "take the table methods",
         ),
         (("--methods", "resnet"), "argument --methods: invalid choice: 'resnet'"),
         (

@@ -1,5 +1,5 @@
-"""AlexNet, VGGNet, ResNet-50: a network of the zoo with a new head, fine-tuned. PCNN and AR have one,
-too.
+"""AlexNet, VGGNet, ResNet-50: a network of the zoo with a new head, fine-tuned. PCNN and AR have
+one, too.
 """
 
 from mxnet.gluon import HybridBlock, nn

@@ -277,7 +277,7 @@ def options_of(config: Mapping[str, Any]) -> TrainingOptions:
 
 
 def options_of_0_1_0(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the options of a config.json of 0.1.0, which called a method a row, in today's words."""
+    """Return the options of a config.json of 0.1.0, which called a method a row, in new words."""
     upgraded = {name: value for name, value in options.items() if name != "row"}
     upgraded["method"] = options.get("row", TrainingOptions.method)
     if "augmentation" in options:

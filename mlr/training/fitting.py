@@ -1,4 +1,4 @@
-"""The ways in which methods are fitted: gradient descent in stages, and a support vector machine."""
+"""The ways in which methods are fitted: gradient descent in stages, a support vector machine."""
 
 import json
 import time
