@@ -27,9 +27,7 @@ VIEWS = {
     ),
     "grad-cam": "where the deep map speaks for the class",
     "gram": "which pairs of channels of the shallow branches weigh for the class",
-    "regions": (
-        "the eight affective regions that are asked, numbered from the highest score"
-    ),
+    "regions": ("the eight affective regions that are asked, numbered from the highest score"),
 }
 
 
