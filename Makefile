@@ -49,8 +49,9 @@ install: $(VENV)/installed-$(EXTRA)
 
 figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr prepare --dataset demo --out data/demo --sheet imgs/demo.png
-	$(BIN)/python -c 'import mlr, mxnet as mx; from mlr import figures, structure, weights; net = mlr.MultiLevelNet(8); \
-	weights.materialize(net, mx.cpu(), mx.init.Zero()); figures.save_figure(structure.structure_figure(net, 224), "imgs/structure.png")'
+	$(BIN)/python -c 'import mlr, mxnet as mx; from mlr.model.parameters import materialize; \
+	from mlr.viz.diagram import structure_figure; from mlr.viz.figures import save_figure; net = mlr.MultiLevelNet(8); \
+	materialize(net, mx.cpu(), mx.init.Zero()); save_figure(structure_figure(net, 224), "imgs/structure.png")'
 	cp data/demo/test/excitement/0005.jpg imgs/example.jpg
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/visualization.png
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/grad-cam.png --view grad-cam
@@ -60,12 +61,12 @@ figures: $(VENV)/installed-$(EXTRA)
 # threads and choice of MKL's kernels alone, and those there were made before mlr.runtime.cpu chose any.
 checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr train --data demo --pipeline released --out runs/checkpoint
-	$(BIN)/python -c 'from mlr.runs.folder import Run; Run.open("runs/checkpoint").ship("checkpoints/demo")'
+	$(BIN)/python -c 'from mlr.runs.writing import RunWriter; RunWriter.open("runs/checkpoint").ship("checkpoints/demo")'
 	$(BIN)/mlr evaluate --run runs/checkpoint
 
-# What README and notebook show: all rows, ablations and losses with three seeds, most of an hour on two cores.
+# What README and notebook show: all methods, ablations and losses with three seeds, most of an hour on two cores.
 results: $(VENV)/installed-$(EXTRA)
-	$(BIN)/mlr reproduce --data demo --rows all --seeds 3 --out runs/reproduce-demo
+	$(BIN)/mlr reproduce --data demo --methods all --seeds 3 --out runs/reproduce-demo
 	mkdir -p docs/results && cp runs/reproduce-demo/RESULTS.md runs/reproduce-demo/results.csv runs/reproduce-demo/results.png docs/results/
 
 # Leave the machine alone meanwhile. BENCHMARK=... gives options of mlr benchmark.

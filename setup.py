@@ -40,7 +40,7 @@ setup(
         "numpy>=1.22,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
         "opencv-python>=4.11,<4.12",
         "pillow>=10,<12",
-        "pyyaml>=5.4,<7",
+        "pyyaml>=5.4,<7",  # files for --config
         "scikit-learn>=1.3,<1.4",
         "scipy>=1.7,<1.11",
         "threadpoolctl>=2,<4",

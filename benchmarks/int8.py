@@ -7,13 +7,16 @@ the table has medians, and the quartiles of the ratio.
 
 import time
 
+import mlr  # before MXNet, whose threads it sets
+
+# isort: split
+
 import mxnet as mx
 import numpy as np
 import onnxruntime
 from mxnet import autograd, nd
 from sklearn.datasets import load_sample_images
 
-import mlr
 from mlr.data.transforms import training_transform
 from mlr.exporting.int8 import quantized
 from mlr.exporting.onnx import IMAGES, onnx_model

@@ -5,13 +5,16 @@ benchmark`.
 import logging
 import os
 
+import mlr  # before MXNet, whose threads it sets
+
+# isort: split
+
 import contestant
 import mxnet as mx
 from mxnet import io, nd
 from mxnet.contrib.quantization import quantize_model
 from package import network
 
-import mlr
 from mlr.inference.fused_graph import BACKEND, unlogged
 
 QUANTIZED = "MKLDNN_QUANTIZE"

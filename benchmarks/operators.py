@@ -10,13 +10,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import mlr  # before MXNet, whose threads it sets
+
+# isort: split
+
 import contestant
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, nd, profiler
 from package import GEMM
 
-import mlr
 from mlr.model.parameters import materialize
 from mlr.training.optimizer import new_trainer
 

@@ -2,13 +2,16 @@
 
 import os
 
+import mlr  # before MXNet, whose threads it sets
+
+# isort: split
+
 import contestant
 import cv2
 import mxnet as mx
 import numpy as np
 from mxnet import nd
 
-import mlr
 from mlr.data.augmentation import Augmentation
 from mlr.data.labelled import LabelledImages
 from mlr.data.loader import CachedBatches, GluonBatches
@@ -46,7 +49,8 @@ def training(given, options):
         },
     )
     batch = nd.array(given.images), nd.array(given.labels)
-    return lambda: loop.train_epoch(net, [batch], loss, trainer, [mx.cpu()])
+    learner = loop.Learner(net, loss, trainer, [mx.cpu()])
+    return lambda: loop.train_epoch(learner, [batch])
 
 
 def inference(given, options):

@@ -6,7 +6,7 @@ python docs/options_page.py > docs/options.md
 from typing import Any, List
 
 from mlr.methods import METHODS
-from mlr.options.option import SECTIONS, flag
+from mlr.options.option import SECTIONS, Option, flag
 from mlr.options.training import TrainingOptions, definitions
 
 HEAD = """# Options of `mlr train`
@@ -26,7 +26,7 @@ def page() -> str:
         rows = [
             [
                 f"`{flag(name)}`",
-                f"{option.help[0].upper()}{option.help[1:]}",
+                sentence(option),
                 option.expected,
                 shown(getattr(usual, name)),
                 methods_with(name),
@@ -52,6 +52,12 @@ def page() -> str:
     return "\n".join(lines)
 
 
+def sentence(option: Option) -> str:
+    """Return what an option is, with a capital, unless it begins with a value of the option."""
+    first = option.help.partition(":")[0]
+    return option.help if first in option.choices else option.help[0].upper() + option.help[1:]
+
+
 def methods_with(name: str) -> str:
     """Return which methods have an option, in words."""
     having = [method.name for method in METHODS.values() if name in method.options]
@@ -66,7 +72,12 @@ def shown(value: Any) -> str:
 def table(head: List[str], rows: List[List[str]]) -> List[str]:
     """Return the lines of a table in Markdown."""
     cells = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells]
+    return [f"| {' | '.join(map(escaped, row))} |" for row in cells]
+
+
+def escaped(cell: str) -> str:
+    """Return text as a cell of a table shows it."""
+    return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Sequence, Type, TypeVar, Union
 
 from mlr.errors import InputError, Interrupted, RunError
+from mlr.options.option import given
 from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.output import ReaderGone, flush, guarded_streams
 from mlr.runtime.signals import leave, terminable
@@ -39,21 +40,12 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, command: str, description: Optional[str]) -> None:
         super().__init__(prog="mlr " + command, description=description, allow_abbrev=False)
-        self.register("type", None, _given)
-        self.register("type", Path, lambda text: Path(_given(text)))
+        self.register("type", None, given)
+        self.register("type", Path, lambda text: Path(given(text)))
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
-def _given(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError(
-            "it is empty, likely a variable of the shell that is not set: give a value, or leave "
-            "it out"
-        )
-    return text
 
 
 def run(

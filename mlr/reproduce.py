@@ -223,14 +223,14 @@ def settings_of(method: Method, options: argparse.Namespace, out: Path) -> Dict[
     if options.data != "demo":
         return {**settings, "pretrained": options.caffenet} if method.needs_weights else settings
     pretraining, settings["epochs"] = SIZES[options.size]
-    if pretraining:
-        settings["pretrained"] = str(pretrained_folder(out, method) / "last.params")
+    if pretraining and method.demo_pretraining:
+        folder = pretrained_folder(out, method.demo_pretraining[0])
+        settings["pretrained"] = str(folder / "last.params")
     return settings
 
 
-def pretrained_folder(out: Path, method: Method) -> Path:
-    """Return the run folder of the network that a method starts from on the demo."""
-    name, _ = method.demo_pretraining
+def pretrained_folder(out: Path, name: str) -> Path:
+    """Return the run folder of a network that methods start from on the demo."""
     return out / f"pretrained-{name}"
 
 
@@ -240,10 +240,9 @@ def pretrainings(methods: Dict[str, Method], options: argparse.Namespace, out: P
     if not epochs:
         return []
     found = {}
-    for method in methods.values():
-        _, training = method.demo_pretraining
+    for name, training in filter(None, (each.demo_pretraining for each in methods.values())):
         given = [part for name, value in training.items() for part in (flag(name), str(value))]
-        found[pretrained_folder(out, method)] = [
+        found[pretrained_folder(out, name)] = [
             "--data", "demo-objects", *given, "--epochs", str(epochs), *device(options),
         ]  # fmt: skip
     return list(found.items())
@@ -291,7 +290,8 @@ def refuse_other_options(folder: Path, arguments: List[str]) -> None:
 
     if (folder / SUMS).is_file():
         made_by = RunFolder.open(folder).config["argv"][1:-2]
-        if made_by != ["train", *arguments]:
+        in_todays_words = ["--method" if word == "--row" else word for word in made_by]
+        if in_todays_words != ["train", *arguments]:
             raise InputError(
                 f"{folder} was made by other options (mlr {' '.join(made_by)}): give another "
                 "--out, or remove it"

@@ -215,8 +215,9 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     resolved = options_of(config)
     again = with_whole_paths(replace(resolved, **given))
     for name, value in given.items():
-        kept, same = getattr(resolved, name), (value, getattr(again, name))
-        if name not in MOVED and kept not in same and not (in_folds and name == "fold"):
+        kept = getattr(resolved, name)
+        same = kept in (value, getattr(again, name)) or in_folds and name == "fold"
+        if name not in MOVED and not same:
             raise InputError(
                 f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed "
                 "run keeps its options: leave it out, or start a new run"

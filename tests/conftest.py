@@ -7,12 +7,14 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import mlr  # noqa: F401  sets the threads before anything loads MXNet
+
+# isort: split
+
 import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-
-import mlr  # noqa: F401  sets the threads before anything loads MXNet
 
 
 @pytest.fixture(autouse=True)

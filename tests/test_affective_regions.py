@@ -17,9 +17,10 @@ from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr import paper
+from mlr.data.preprocessing import Preprocessing
 from mlr.errors import InputError
 from mlr.inference import proposals, regions
-from mlr.inference.predictor import Predictor
+from mlr.inference.answers import RegionsAnswer
 from mlr.inference.proposals import grid, propose, read_proposals
 from mlr.inference.regions import (
     AffectiveRegions,
@@ -904,10 +905,6 @@ def test_regions_are_drawn_best_on_top():
 @pytest.mark.parametrize("name", ["boxes.NPZ", "boxes.Mat"])
 def test_endings_of_proposals_in_capitals(tmp_path, name):
     """They are boxes, and no model of edge boxes."""
-    predictor = Predictor.__new__(Predictor)
-    predictor._config = {
-        "options": {"proposals": str(tmp_path / name), "seed": 0},
-        "preprocessing": {"image_size": 64},
-    }
+    options = {"proposals": str(tmp_path / name), "seed": 0}
     with pytest.raises(InputError, match=f"there is no file of proposals .*{name}"):
-        predictor._affective_regions()
+        RegionsAnswer(None, Preprocessing(64), [], options)

@@ -1,12 +1,16 @@
+import ast
 import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mlr import benchmark
 from mlr.benchmark import Comparison, comparisons, judged, line, table
+
+ROOT = Path(__file__).parent.parent
 
 
 def figures(**values):
@@ -133,14 +137,33 @@ def test_a_network_that_is_another_fails(tmp_path):
             "--steps",
             "1",
         ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     assert (
         done.returncode == 1
         and "the logits differ by 1.0e-03, so this is another network" in done.stderr
     )
+
+
+def test_the_package_is_imported_before_mxnet():
+    """It sets MXNet's threads, and MXNet reads them once: sorting the imports would lose that."""
+    found = 0
+    for path in [*(ROOT / "benchmarks").glob("*.py"), ROOT / "tests" / "conftest.py"]:
+        imported = [
+            name.split(".")[0]
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in (
+                [node.module]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+            )
+        ]
+        if {"mlr", "mxnet"} <= set(imported):
+            found += 1
+            assert imported.index("mlr") < imported.index("mxnet"), path
+    assert found >= 5
 
 
 @pytest.mark.slow

@@ -105,8 +105,7 @@ def test_where_nothing_is_installed(tmp_path):
             [str(tmp_path / "bare" / "bin" / "python"), "-m", "mlr", "doctor", *arguments],
             cwd=str(tmp_path),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
         assert done.returncode == 1

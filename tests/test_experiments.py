@@ -4,31 +4,47 @@ from dataclasses import replace
 import pytest
 
 from mlr import paper
-from mlr.methods.experiments import PRETRAINING, SIZES, TABLES, tables
-from mlr.options.presets import DEMO, RELEASED, Preset
-from mlr.train import parser, resolve
+from mlr.methods import METHODS
+from mlr.reproduce import PUBLISHED, SIZES, TABLES, tables_of
+from mlr.train import given_options, parser, resolve
 
-ALL = list(paper.ROWS)
-
-
-def experiments(presets):
-    return [experiment for _, listed in tables(presets, ALL).values() for experiment in listed]
+ALL = list(paper.PUBLISHED)
 
 
-@pytest.mark.parametrize("presets", [RELEASED, DEMO], ids=["released", "demo"])
-def test_the_tables_hold_what_was_asked(presets):
-    made = tables(presets, ALL)
+def experiments(demo):
+    tables = tables_of(PUBLISHED, demo)
+    return [experiment for _, listed in tables.values() for experiment in listed]
+
+
+def run_of(experiment, demo, settings):
+    return experiment.run(METHODS[experiment.options["method"]], demo, settings)
+
+
+def defaults_of(name, demo):
+    return METHODS[name].demo if demo else METHODS[name].released
+
+
+def resolved_of(*arguments):
+    """Read by the very parser of mlr train: the method, and its options."""
+    return resolve(given_options(parser().parse_args(arguments)))
+
+
+@pytest.mark.parametrize("demo", [False, True], ids=["released", "demo"])
+def test_the_tables_hold_what_was_asked(demo):
+    made = tables_of(PUBLISHED, demo)
     assert tuple(made) == TABLES
-    assert [experiment.title for experiment in made["rows"][1]] == [
-        title for title, _ in paper.ROWS.values()
+    assert [experiment.title for experiment in made["methods"][1]] == [
+        METHODS[name].title for name in ALL
     ]
     ablated = [experiment.options for experiment in made["ablations"][1]]
-    assert {"row": "resnet50", "loss": "class_imbalance"} in ablated and {
-        "row": "l_cil",
+    assert {"method": "resnet50", "loss": "class_imbalance"} in ablated and {
+        "method": "l_cil",
         "loss": "cross_entropy",
     } in ablated
     assert [
-        options["taps"] for options in ablated if options["row"] == "shallow" and "taps" in options
+        options["taps"]
+        for options in ablated
+        if options["method"] == "shallow" and "taps" in options
     ] == list(paper.TAPS)
     assert {options["fusion"] for options in ablated if "fusion" in options} == {"add", "multiply"}
     assert [
@@ -36,48 +52,52 @@ def test_the_tables_hold_what_was_asked(presets):
         for options in (e.options for e in made["imbalance"][1])
         if "loss_form" in options
     ] == ["released", "written"]
-    assert list(tables(presets, ["vgg16"])) == ["rows"]
+    assert list(tables_of({"vgg16": METHODS["vgg16"]}, demo)) == ["methods"]
 
 
 @pytest.mark.parametrize(
-    "presets, data", [(RELEASED, "somewhere"), (DEMO, "demo")], ids=["released", "demo"]
+    "demo, data", [(False, "somewhere"), (True, "demo")], ids=["released", "demo"]
 )
 @pytest.mark.parametrize("settings", [{}, {"epochs": 3, "pretrained": "weights.params"}])
-def test_the_arguments_make_what_the_experiment_says(presets, data, settings):
+def test_the_arguments_make_what_the_experiment_says(demo, data, settings):
     """Read by the very parser of mlr train; an experiment's own option goes before what all
     have.
     """
     names = {}
-    for experiment in experiments(presets):
-        name, arguments = experiment.run(presets, settings)
-        resolved = resolve(parser().parse_args(["--data", data, *arguments]))
-        wanted = {**settings, **experiment.options}
-        for key, value in presets[experiment.options["row"]].options().items():
-            assert resolved[key] == wanted.get(key, value), (experiment.title, key)
+    for experiment in experiments(demo):
+        name, arguments = run_of(experiment, demo, settings)
+        method, resolved = resolved_of("--data", data, *arguments)
+        assert method.name == experiment.options["method"]
+        wanted = {**settings, **experiment.options, "data": data}
+        for key, value in method.plain(defaults_of(method.name, demo)).items():
+            assert getattr(resolved, key) == wanted.get(key, value), (experiment.title, key)
         # a name is of one system
         assert names.setdefault(name, arguments) == arguments
     # and equal systems share it
     assert len({tuple(arguments) for arguments in names.values()}) == len(names)
 
 
-def test_every_row_of_the_demo_has_weights_to_start_from():
-    served = [row for rows, _ in PRETRAINING.values() for row in rows]
-    assert sorted(served) == sorted([*paper.ROWS, "shallow"])
-    for rows, options in PRETRAINING.values():
-        backbone = options.get("backbone", DEMO[options["row"]].backbone)
-        assert {DEMO[row].backbone for row in rows} == {backbone}
+def test_every_method_of_the_demo_has_weights_to_start_from():
+    assert sorted(METHODS) == sorted([*ALL, "shallow"])
+    for method in METHODS.values():
+        name, options = method.demo_pretraining
+        backbone = options.get("backbone", METHODS[options["method"]].demo.backbone)
+        assert name and method.demo.backbone == backbone
+    # a name is of one training
+    trainings = [method.demo_pretraining for method in METHODS.values()]
+    assert all(options == dict(trainings)[name] for name, options in trainings)
     assert SIZES["tiny"][0] == 0
 
 
 def test_names_of_runs():
-    """The row, and what of an experiment is not as its row has it; a name is a folder's, whatever
-    the settings are.
+    """The method, and what of an experiment is not as its method has it; a name is a folder's,
+    whatever the settings are.
     """
 
-    def names(presets, settings):
-        return [experiment.run(presets, settings)[0] for experiment in experiments(presets)]
+    def names(demo, settings):
+        return [run_of(experiment, demo, settings)[0] for experiment in experiments(demo)]
 
-    released = names(RELEASED, {})
+    released = names(False, {})
     assert released[:9] == [*ALL, "l_cil", "l_cil-cross_entropy"]
     assert released[9:] == [
         "resnet50-class_imbalance",
@@ -96,7 +116,7 @@ def test_names_of_runs():
         "l_cil",
         "l_cil-written",
     ]
-    demo = names(DEMO, {"pretrained": "a/b.params", "epochs": 5})
+    demo = names(True, {"pretrained": "a/b.params", "epochs": 5})
     assert demo[15:] == [
         "l_cil-160",
         "l_cil-add-160",
@@ -111,22 +131,18 @@ def test_names_of_runs():
     assert all(re.fullmatch(r"[\w.-]+", name) for name in released + demo)
 
 
-def test_an_experiment_resolves_to_its_preset():
-    for experiment in experiments(DEMO):
-        row = experiment.options["row"]
+def test_an_experiment_resolves_to_its_defaults():
+    for experiment in experiments(True):
+        demo = METHODS[experiment.options["method"]].demo
         for settings in ({}, {"epochs": 5, "pretrained": "weights.params"}):
-            resolved = resolve(
-                parser().parse_args(["--data", "demo", *experiment.run(DEMO, settings)[1]])
-            )
-            wanted = replace(DEMO[row], **{**settings, **experiment.options})
-            assert Preset.of_run(resolved).options() == wanted.options(), experiment.title
+            method, resolved = resolved_of("--data", "demo", *run_of(experiment, True, settings)[1])
+            wanted = replace(demo, **{**settings, **experiment.options})
+            assert method.plain(resolved) == method.plain(wanted), experiment.title
 
 
 def test_fusions_of_equal_widths_get_them():
-    for presets, width in ((RELEASED, 2048), (DEMO, 160)):
+    for demo, width in ((False, 2048), (True, 160)):
         fused = [
-            experiment.options
-            for experiment in experiments(presets)
-            if "fusion" in experiment.options
+            experiment.options for experiment in experiments(demo) if "fusion" in experiment.options
         ]
         assert [options["style_width"] for options in fused] == [width, width]

@@ -21,11 +21,9 @@ from sklearn.datasets import load_sample_images
 import mlr
 from mlr import export, predict
 from mlr.errors import InputError
-from mlr.exporting.description import exported_part
-from mlr.model.networks import new_network
+from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
-from mlr.options.presets import DEMO
-from mlr.runs.folder import Run
+from mlr.runs.writing import RunWriter
 from mlr.runtime import files
 from mlr.runtime.hashing import sha256_of
 
@@ -101,13 +99,13 @@ def photograph(tmp_path):
     return tmp_path / "photograph.png"
 
 
-def run_of(preset, folder, classes=("awe", "fear", "joy"), **config):
-    """Return a run of a preset's network with drawn parameters, as a training leaves it."""
-    config = run_config(preset, len(classes), **config)
-    net = new_network(config["network"])
+def run_of(options, folder, classes=("awe", "fear", "joy"), **config):
+    """Return a run of the options' network with drawn parameters, as a training leaves it."""
+    config = run_config(options, len(classes), **config)
+    net = METHODS[options.method].build(config["network"])
     materialize(net, mx.cpu(), mx.init.Xavier())
     mx.nd.waitall()
-    run = Run.create(folder, config, list(classes))
+    run = RunWriter.create(folder, config, list(classes))
     run.save_files({"last.params": net.save_parameters})
     return run
 
@@ -136,7 +134,7 @@ def test_a_stranger_gets_the_same_answers(
 
 
 def test_a_stranger_gets_the_same_answers_of_a_caffenet(exported, predicted, tmp_path, photograph):
-    run_of(replace(DEMO["alexnet"], backbone="caffenet_slim"), tmp_path / "run")
+    run_of(replace(METHODS["alexnet"].demo, backbone="caffenet_slim"), tmp_path / "run")
     exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
     expected = predicted(tmp_path / "run", photograph)
     found = json.loads(python(STRANGER, tmp_path / "model.onnx", photograph))
@@ -156,7 +154,7 @@ def test_metadata(trained, exported, tmp_path):
     about = metadata(tmp_path / "model.onnx")
     assert (
         json.loads(about["classes"]) == ["awe", "fear"]
-        and about["row"] == "l_cil"
+        and about["method"] == "l_cil"
         and about["mlr_version"] == mlr.__version__
     )
     assert about["parameters"] == "last" and about["parameters_sha256"] == sha256_of(
@@ -173,8 +171,8 @@ def test_metadata(trained, exported, tmp_path):
 
 
 def test_parameters_of_the_best_epoch(exported, tmp_path):
-    run = run_of(DEMO["resnet50"], tmp_path / "run")
-    best = run.load_network([mx.cpu()])
+    run = run_of(METHODS["resnet50"].demo, tmp_path / "run")
+    best = load_network(run, [mx.cpu()])
     best.output.bias.set_data(mx.nd.array([1, 2, 3]))
     mx.nd.waitall()
     run.save_files({"best.params": best.save_parameters})
@@ -251,7 +249,7 @@ def test_int8_of_other_classes(trained, exported, tmp_path):
 
 
 def test_int8_of_features(exported, tmp_path):
-    run_of(DEMO["deepsentibank"], tmp_path / "run", features="fc7")
+    run_of(METHODS["deepsentibank"].demo, tmp_path / "run", features="fc7")
     assert "features are exported" in exported(
         "--run",
         tmp_path / "run",
@@ -266,7 +264,7 @@ def test_int8_of_features(exported, tmp_path):
 
 @pytest.mark.parametrize("layer", ["fc7", "fc8"])
 def test_of_deepsentibank_the_features_are_exported(tmp_path, exported, layer):
-    run_of(DEMO["deepsentibank"], tmp_path / "run", features=layer)
+    run_of(METHODS["deepsentibank"].demo, tmp_path / "run", features=layer)
     said = exported("--run", tmp_path / "run", "--out", tmp_path / "model.onnx")
     assert (
         f"outputs of {layer}: features for the run's support vector machine, which is not part "
@@ -277,7 +275,7 @@ def test_of_deepsentibank_the_features_are_exported(tmp_path, exported, layer):
         str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
     )
     images = np.random.randn(2, 3, 64, 64).astype(np.float32)
-    net = Run.open(tmp_path / "run").load_network([mx.cpu()])
+    net = load_network(open_run(tmp_path / "run"), [mx.cpu()])
     features = (net if layer == "fc8" else net.features)(mx.nd.array(images)).asnumpy()
     # float32
     assert_allclose(
@@ -289,7 +287,7 @@ def test_of_deepsentibank_the_features_are_exported(tmp_path, exported, layer):
 
 
 def test_of_ar_it_is_said_what_is_left_out(tmp_path, exported):
-    run_of(DEMO["ar"], tmp_path / "run")
+    run_of(METHODS["ar"].demo, tmp_path / "run")
     assert "affective regions" in exported(
         "--run", tmp_path / "run", "--out", tmp_path / "model.onnx"
     )
@@ -308,7 +306,7 @@ def test_mxnet_alone_loads_a_symbol(trained, exported, tmp_path):
     images = np.random.randn(3, 3, 64, 64).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     python(WITH_MXNET_ALONE, tmp_path / "a/model", tmp_path / "images.npy", tmp_path / "logits.npy")
-    expected = Run.open(trained[0]).load_network([mx.cpu()])(mx.nd.array(images)).asnumpy()
+    expected = load_network(open_run(trained[0]), [mx.cpu()])(mx.nd.array(images)).asnumpy()
     # the same operators
     assert_allclose(
         np.load(tmp_path / "logits.npy"), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
@@ -322,21 +320,22 @@ def test_an_interrupted_symbol_is_not_taken_for_one(trained, exported, tmp_path)
     assert not (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize("row", ["l_cil", "deepsentibank", "pcnn"])
-def test_npz_there_and_back(tmp_path, exported, row):
-    run_of(DEMO[row], tmp_path / "run", features="fc7")
+@pytest.mark.parametrize("name", ["l_cil", "deepsentibank", "pcnn"])
+def test_npz_there_and_back(tmp_path, exported, name):
+    features = {"features": "fc7"} if name == "deepsentibank" else {}
+    run_of(METHODS[name].demo, tmp_path / "run", **features)
     exported("--run", tmp_path / "run", "--format", "npz", "--out", tmp_path / "model.npz")
     net, back = (
-        Run.open(tmp_path / "run").load_network([mx.cpu()]),
+        load_network(open_run(tmp_path / "run"), [mx.cpu()]),
         mlr.import_npz(tmp_path / "model.npz", mx.cpu()),
     )
     parameters, returned = net._collect_params_with_prefix(), back._collect_params_with_prefix()
     assert list(parameters) == list(returned)
-    for name, parameter in parameters.items():
+    for parameter_name, parameter in parameters.items():
         assert_array_equal(
-            returned[name].data().asnumpy().view(np.int32),
+            returned[parameter_name].data().asnumpy().view(np.int32),
             parameter.data().asnumpy().view(np.int32),
-            err_msg=name,
+            err_msg=parameter_name,
         )
     assert back._active
     images = mx.nd.random.normal(shape=(2, 3, 64, 64))
@@ -348,7 +347,7 @@ def test_npz_there_and_back(tmp_path, exported, row):
             "description",
         }
         assert arrays["classes"].tolist() == ["awe", "fear", "joy"]
-        assert json.loads(arrays["description"].item())["row"] == row
+        assert json.loads(arrays["description"].item())["method"] == name
         assert json.loads(arrays["config"].item()) == json.loads(
             (tmp_path / "run/config.json").read_text()
         )
@@ -361,7 +360,7 @@ def test_npz_there_and_back(tmp_path, exported, row):
 def arrays(tmp_path_factory):
     """What an .npz file of a small network holds."""
     folder = tmp_path_factory.mktemp("npz")
-    run_of(DEMO["l_cil"], folder / "run")
+    run_of(METHODS["l_cil"].demo, folder / "run")
     assert (
         export.main(
             ["--run", str(folder / "run"), "--format", "npz", "--out", str(folder / "model.npz")]
@@ -603,10 +602,10 @@ def test_an_interruption_leaves_nothing(trained, exported, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_network_of_a_row_is_exported_whole(tmp_path):
-    run = run_of(DEMO["vgg16"], tmp_path / "run")
-    net = run.load_network([mx.cpu()])
-    assert exported_part(net, run.config) == (
+def test_the_network_of_a_method_is_exported_whole(tmp_path):
+    run = run_of(METHODS["vgg16"].demo, tmp_path / "run")
+    net = load_network(run, [mx.cpu()])
+    assert METHODS["vgg16"].exported(net, run.config) == (
         net,
         "logits",
         "logits of the classes; their softmax are the probabilities",

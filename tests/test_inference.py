@@ -8,11 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mlr
 from mlr.inference import fused_graph
 from mlr.inference.fused_graph import distinct, fused
-from mlr.inference.predictor import Predictor
-from mlr.model.networks import network_options, new_network
+from mlr.methods import METHODS, open_run, predictor_of
+from mlr.model.networks import new_network
 from mlr.model.parameters import materialize
-from mlr.options.presets import DEMO
-from mlr.runs.folder import Run
 
 # Of the largest logit: float32, in which batch norm is multiplied into the weights before the sums
 # instead of after them.
@@ -20,12 +18,18 @@ WITHIN = 1e-5
 
 DIFFERENT = {
     json.dumps(options, sort_keys=True): options
-    for options in (network_options(DEMO[row], 8) for row in DEMO)
+    for options in (method.network(method.demo, 8) for method in METHODS.values())
 }
 NETWORKS = [
     *DIFFERENT.values(),
-    {"classes": 6, "backbone": "resnet18_v2"},
-    {"classes": 2, "backbone": "resnet50_v2", "fusion": "multiply", "gram_scale": 3.0},
+    {"kind": "multi_level", "classes": 6, "backbone": "resnet18_v2"},
+    {
+        "kind": "multi_level",
+        "classes": 2,
+        "backbone": "resnet50_v2",
+        "fusion": "multiply",
+        "gram_scale": 3.0,
+    },
 ]
 
 
@@ -55,7 +59,7 @@ def images(number, size):
 @pytest.mark.parametrize(
     "options",
     NETWORKS,
-    ids=lambda options: f"{options.get('kind', 'multi_level')}-{options.get('backbone', '')}",
+    ids=lambda options: f"{options['kind']}-{options.get('backbone', '')}",
 )
 def test_the_fused_network_answers_alike(options):
     net = trained(new_network(options))
@@ -137,6 +141,6 @@ def test_nothing_is_printed(capfd):
 
 
 def test_a_predictor_answers_through_it(trained_run):
-    assert isinstance(
-        Predictor.of_run(Run.open(trained_run), [mx.cpu()])._answering, mx.gluon.SymbolBlock
-    )
+    predictor = predictor_of(open_run(trained_run), [mx.cpu()])
+    predictor(np.zeros((64, 64, 3), np.uint8))
+    assert isinstance(predictor.answer._network, mx.gluon.SymbolBlock)

@@ -19,8 +19,7 @@ pytestmark = pytest.mark.slow
 def run(*arguments, **options):
     done = subprocess.run(
         [str(argument) for argument in arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         **options,

@@ -134,9 +134,9 @@ def test_it_runs_from_nothing(path, tmp_path, run):
             "01_training",
             [
                 (
-                    'else RELEASED["l_cil"]',
+                    "else METHOD.released",
                     (
-                        'else replace(RELEASED["l_cil"], backbone="resnet18_v2", '
+                        'else replace(METHOD.released, backbone="resnet18_v2", '
                         'pretrained="none", '
                         "epochs=1)"
                     ),

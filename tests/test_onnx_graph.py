@@ -15,13 +15,10 @@ from sklearn.datasets import load_sample_images
 
 import mlr
 from mlr.errors import InputError
-from mlr.exporting.description import preprocessing_steps
 from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
-from mlr.inference.predictor import evaluation_transform
+from mlr.methods import METHODS
 from mlr.model.gram import Gram
-from mlr.model.networks import network_options, new_network
 from mlr.model.parameters import materialize
-from mlr.options.presets import DEMO, RELEASED
 
 PHOTOGRAPHS = load_sample_images().images  # two of (427, 640, 3), uint8 RGB
 
@@ -60,20 +57,29 @@ def crops(size, count, transform):
     return mx.nd.stack(*images)
 
 
-def config_of(preset):
+def config_of(options, classes=8):
+    method = METHODS[options.method]
     return {
-        "options": preset.options(),
-        "network": network_options(preset, 8),
-        "preprocessing": {"image_size": preset.image_size},
+        "options": method.plain(options),
+        "network": method.network(options, classes),
+        "preprocessing": {"image_size": options.image_size},
     }
 
 
-def hold_to_mxnet(preset):
-    config = config_of(preset)
+def network_of(options, classes=8):
+    method = METHODS[options.method]
+    return with_random_parameters(method.build(method.network(options, classes)))
+
+
+def preprocessing_of(options):
+    return METHODS[options.method].preprocessing(config_of(options))
+
+
+def hold_to_mxnet(options):
     net, size, transform = (
-        with_random_parameters(new_network(config["network"])),
-        preset.image_size,
-        evaluation_transform(config),
+        network_of(options),
+        options.image_size,
+        preprocessing_of(options).evaluation(),
     )
     model = onnx_model(net, size)
     for count in (1, 5):
@@ -91,24 +97,26 @@ def hold_to_mxnet(preset):
 
 
 SMALL = {
-    "l_cil": DEMO["l_cil"],
+    "l_cil": METHODS["l_cil"].demo,
     "multiply, by width, 96 px": replace(
-        DEMO["l_cil"],
+        METHODS["l_cil"].demo,
         fusion="multiply",
         taps="by-width",
         style_width=160,
         gram_scale=3.0,
         image_size=96,
     ),
-    "shallow, 80 px": replace(DEMO["shallow"], image_size=80),
-    "stage 1 alone": replace(DEMO["shallow"], taps="stage1"),
-    "alexnet": DEMO["alexnet"],
-    "caffenet_slim, 67 px": replace(DEMO["alexnet"], backbone="caffenet_slim", image_size=67),
-    "vgg16": DEMO["vgg16"],
-    "resnet50": DEMO["resnet50"],
-    "resnet18_v2": replace(DEMO["resnet50"], backbone="resnet18_v2"),
-    "pcnn_small": replace(DEMO["pcnn"], backbone="pcnn_small", image_size=99),
-    "deepsentibank": DEMO["deepsentibank"],
+    "shallow, 80 px": replace(METHODS["shallow"].demo, image_size=80),
+    "stage 1 alone": replace(METHODS["shallow"].demo, taps="stage1"),
+    "alexnet": METHODS["alexnet"].demo,
+    "caffenet_slim, 67 px": replace(
+        METHODS["alexnet"].demo, backbone="caffenet_slim", image_size=67
+    ),
+    "vgg16": METHODS["vgg16"].demo,
+    "resnet50": METHODS["resnet50"].demo,
+    "resnet18_v2": replace(METHODS["resnet50"].demo, backbone="resnet18_v2"),
+    "pcnn_small": replace(METHODS["pcnn"].demo, backbone="pcnn_small", image_size=99),
+    "deepsentibank": METHODS["deepsentibank"].demo,
 }
 
 
@@ -120,19 +128,19 @@ def test_logits_are_mxnets(name):
 @pytest.mark.slow
 # pcnn and ar have the VGG-16, too
 @pytest.mark.parametrize(
-    "row", ["l_cil", "shallow", "alexnet", "vgg16", "resnet50", "deepsentibank"]
+    "name", ["l_cil", "shallow", "alexnet", "vgg16", "resnet50", "deepsentibank"]
 )
-def test_logits_are_mxnets_at_full_size(row):
-    hold_to_mxnet(RELEASED[row])
+def test_logits_are_mxnets_at_full_size(name):
+    hold_to_mxnet(METHODS[name].released)
 
 
 @pytest.mark.slow
 def test_logits_are_mxnets_for_resnet50_v1():
-    hold_to_mxnet(replace(RELEASED["resnet50"], backbone="resnet50_v1"))
+    hold_to_mxnet(replace(METHODS["resnet50"].released, backbone="resnet50_v1"))
 
 
 def test_names_and_shapes():
-    net = with_random_parameters(new_network(network_options(DEMO["l_cil"], 5)))
+    net = network_of(METHODS["l_cil"].demo, 5)
     model = onnx.load_from_string(serialized(onnx_model(net, 64, "scores"), {"about": "me"}))
     (value,) = model.graph.input
     assert [value.name, value.type.tensor_type.elem_type] == ["images", TensorProto.FLOAT]
@@ -159,11 +167,7 @@ def test_the_same_network_gives_the_same_file():
     models = []
     for _ in range(2):  # the second has other numbers in MXNet's names
         mx.random.seed(1)
-        models.append(
-            onnx_model(
-                with_random_parameters(new_network(network_options(DEMO["l_cil"], 3))), 64
-            ).SerializeToString()
-        )
+        models.append(onnx_model(network_of(METHODS["l_cil"].demo, 3), 64).SerializeToString())
     assert models[0] == models[1]
 
 
@@ -320,7 +324,7 @@ def test_layers(layer):
     net.add(layer)
     materialize_at(net, 8)
     # of a batch norm without scale, gamma counts as 1 whatever it holds
-    for name, parameter in net.collect_params().items():
+    for _name, parameter in net.collect_params().items():
         parameter.set_data(mx.nd.random.uniform(0.5, 1.5, parameter.shape))
     images = np.random.randn(4, 3, 8, 8).astype(np.float32)
     expected = net(mx.nd.array(images)).asnumpy()
@@ -408,24 +412,24 @@ class Given(nn.HybridBlock):
 
 
 @pytest.mark.parametrize(
-    "preset",
+    "options",
     [
-        DEMO["l_cil"],
-        replace(DEMO["l_cil"], image_size=224),
-        replace(DEMO["alexnet"], backbone="caffenet_slim"),
-        replace(DEMO["alexnet"], backbone="caffenet", image_size=227),
+        METHODS["l_cil"].demo,
+        replace(METHODS["l_cil"].demo, image_size=224),
+        replace(METHODS["alexnet"].demo, backbone="caffenet_slim"),
+        replace(METHODS["alexnet"].demo, backbone="caffenet", image_size=227),
     ],
     ids=["64", "224", "caffe 64", "caffe 227"],
 )
-def test_preprocessing_is_the_evaluation_preset(preset):
+def test_preprocessing_is_the_evaluation_preset(options):
     """Photographs scaled down a lot, a bit, not at all and up, also to another shape; batches of
     images of one size.
     """
-    config = config_of(preset)
+    preprocessing = preprocessing_of(options)
     steps, size, transform = (
-        preprocessing_steps(config),
-        preset.image_size,
-        evaluation_transform(config),
+        preprocessing.steps(),
+        options.image_size,
+        preprocessing.evaluation(),
     )
     model = onnx_model(Given(), size)
     add_preprocessing(model, steps)
@@ -461,10 +465,10 @@ def test_preprocessing_is_the_evaluation_preset(preset):
 
 
 def test_preprocessing_before_a_network():
-    config = config_of(DEMO["l_cil"])
-    net = with_random_parameters(new_network(config["network"]))
+    preprocessing = preprocessing_of(METHODS["l_cil"].demo)
+    net = network_of(METHODS["l_cil"].demo)
     model = onnx_model(net, 64)
-    add_preprocessing(model, preprocessing_steps(config))
+    add_preprocessing(model, preprocessing.steps())
     (value,) = model.graph.input
     assert [value.name, value.type.tensor_type.elem_type] == ["images", TensorProto.UINT8]
     assert [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim] == [
@@ -477,7 +481,7 @@ def test_preprocessing_before_a_network():
     pixels = np.stack([photograph[100:164, 200:264] for photograph in PHOTOGRAPHS])
     expected = net(
         mx.nd.stack(
-            *[evaluation_transform(config)(mx.nd.array(image, dtype="uint8")) for image in pixels]
+            *[preprocessing.evaluation()(mx.nd.array(image, dtype="uint8")) for image in pixels]
         )
     ).asnumpy()
     # float32
@@ -487,13 +491,13 @@ def test_preprocessing_before_a_network():
 @pytest.mark.slow
 def test_the_full_network_with_preprocessing():
     net = with_random_parameters(mlr.MultiLevelNet(classes=8))
-    config = {"network": {}, "preprocessing": {"image_size": 224}}
+    preprocessing = preprocessing_of(METHODS["l_cil"].released)
     model = onnx_model(net, 224)
-    add_preprocessing(model, preprocessing_steps(config))
+    add_preprocessing(model, preprocessing.steps())
     pixels = np.stack([photograph[100:324, 200:424] for photograph in PHOTOGRAPHS])
     expected = net(
         mx.nd.stack(
-            *[evaluation_transform(config)(mx.nd.array(image, dtype="uint8")) for image in pixels]
+            *[preprocessing.evaluation()(mx.nd.array(image, dtype="uint8")) for image in pixels]
         )
     ).asnumpy()
     # float32

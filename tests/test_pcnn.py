@@ -8,9 +8,8 @@ from conftest import write_images
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data.labelled import LabelledImages
-from mlr.methods.selection import removal_probabilities, select
-from mlr.training import run
-from mlr.training.run import kept_images
+from mlr.methods.pcnn import removal_probabilities, select
+from mlr.training.fitting import kept_images
 
 
 def two_classes(difference):
@@ -57,16 +56,17 @@ def test_the_same_seed_keeps_the_same_images_and_the_label_makes_no_difference()
 def test_the_round_after_the_highest_seed():
     """A run's seed may be NumPy's highest, and a round draws with the seed and its number."""
     probabilities, saved = np.random.dirichlet([1, 1], 200), {}
-    run = SimpleNamespace(
-        has=lambda name: False,
-        config={"options": {"seed": 2**32 - 1}},
-        save_files=saved.update,
-        folder=Path("run"),
-    )
     names = [f"{number:d}.jpg" for number in range(200)]
     split = LabelledImages("train", ["awe", "fear"], names, [0, 1] * 100, names)
+    training = SimpleNamespace(
+        run=SimpleNamespace(has=lambda name: False, folder=Path("run")),
+        options=SimpleNamespace(seed=2**32 - 1),
+        predictor=SimpleNamespace(of_files=lambda *files: probabilities),
+        source=SimpleNamespace(train=split),
+        write=saved.update,
+    )
     for round_ in (1, 2):
-        kept_images(run, round_, SimpleNamespace(of_files=lambda *files: probabilities), split)
+        kept_images(training, round_, select)
         assert (
             json.loads(saved[f"kept_{round_:d}.json"])["kept"]
             == select(probabilities, split.labels, round_ - 1).tolist()
@@ -124,21 +124,21 @@ def test_what_is_left_out_of_data_and_target_is_said(tmp_path, capsys):
 
 
 class Undecided:
-    """Stands in for a predictor, a training split and a run: of 40 images half of each class, all
-    of which may be left out.
+    """Stands in for a training, its run, its predictor and its images: of 40 images half of each
+    class, all of which may be left out.
     """
 
-    labels, paths, names, source, classes = (
+    labels, paths, names, classes = (
         [0, 1] * 20,
         list("x" * 40),
         list("x" * 40),
-        "x",
         ["awe", "fear"],
     )
     folder, whole, rows = Path("x"), None, range(40)
 
     def __init__(self, seed):
-        self.config = {"options": {"seed": seed}}
+        self.options = SimpleNamespace(seed=seed)
+        self.run = self.predictor = self.train = self.source = self
 
     def __len__(self):
         return 40
@@ -149,7 +149,7 @@ class Undecided:
     def has(self, name):
         return False
 
-    def save_files(self, contents):
+    def write(self, contents):
         self.kept = json.loads(contents.popitem()[1])["kept"]
 
 
@@ -158,7 +158,8 @@ def test_the_highest_seed_draws_after_the_first_stage(seed, draws):
     """A round's seed is the training's, and its number; above the highest that NumPy takes it
     begins anew.
     """
-    run = Undecided(seed)
-    run.kept_images(run, 1, run, run)
-    assert run.kept == select(run.of_files(run.paths, run.names), run.labels, draws).tolist()
-    assert 2 < len(run.kept) < 40
+    training = Undecided(seed)
+    kept_images(training, 1, select)
+    probabilities = training.of_files(training.paths, training.names)
+    assert training.kept == select(probabilities, training.labels, draws).tolist()
+    assert 2 < len(training.kept) < 40

@@ -10,12 +10,14 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import run_config
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
@@ -24,13 +26,12 @@ from mlr.cli import SHIPPED_RUN
 from mlr.data.images import read_image
 from mlr.data.transforms import evaluation_transform
 from mlr.errors import InputError
-from mlr.inference import predictor
+from mlr.inference import predictor as predicting
+from mlr.inference import reading
 from mlr.inference.predictor import AT_ONCE, Predictor
-from mlr.model.networks import network_options, new_network
+from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
-from mlr.options.presets import DEMO
 from mlr.predict import main
-from mlr.runs.folder import Run
 from mlr.viz.pictures import read_pictures
 
 EXAMPLE = Path(__file__).parent.parent / "imgs" / "example.jpg"
@@ -63,9 +64,9 @@ def same(answer, other, within=WITHIN):
 
 def test_an_image_file(predictor):
     """Against the network, put together by hand."""
-    run = Run.open(SHIPPED_RUN)
+    run = open_run(SHIPPED_RUN)
     image = evaluation_transform(run.config["preprocessing"]["image_size"])(read_image(EXAMPLE))
-    expected = run.load_network([mx.cpu()])(image.expand_dims(0)).softmax().asnumpy()[0]
+    expected = load_network(run, [mx.cpu()])(image.expand_dims(0)).softmax().asnumpy()[0]
     answer = predictor(str(EXAMPLE))
     for name, probability in zip(run.classes, expected):
         assert_allclose(answer.probabilities[name], probability, rtol=0, atol=WITHIN)
@@ -128,8 +129,8 @@ def test_a_folder(predictor, tmp_path):
 
 
 def test_memory_is_bounded(predictor, monkeypatch):
-    read, seen = predictor._read, []
-    monkeypatch.setattr(predictor, "_read", lambda image: seen.append(1) or read(image))
+    read, seen = predicting.read, []
+    monkeypatch.setattr(predicting, "read", lambda image: seen.append(1) or read(image))
     endless = predictor.each(itertools.repeat(pictures(1)[0]))
     for number in range(1, AT_ONCE + 2):
         next(endless)
@@ -165,11 +166,9 @@ def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monk
         paths.append(tmp_path / (f"{number:02d}.png"))
         cv2.imwrite(str(paths[-1]), pixels)
     Counted.most = 0
-    for name in ("read_image", "image_of"):
-        read = getattr(predictor, name)
-        monkeypatch.setattr(
-            predictor, name, lambda *arguments, read=read: Counted(read(*arguments))
-        )
+    for module, name in ((predicting, "read_image"), (reading, "image_of")):
+        read = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *arguments, read=read: Counted(read(*arguments)))
     assert len(ask(predictor, paths)) == 70
     assert Counted.most in (1, 2) and Counted.alive == 0
 
@@ -317,14 +316,12 @@ def test_an_image_without_proposals_costs_no_other_its_answer(tmp_path):
     (tmp_path / "awe").mkdir()
     for name in ("1.png", "2.png"):
         cv2.imwrite(str(tmp_path / "awe" / name), np.full((64, 80, 3), 99, np.uint8))
-    net = new_network(network_options(DEMO["ar"], 2))
+    method = METHODS["ar"]
+    options = replace(method.demo, proposals=str(tmp_path / "boxes.npz"))
+    config = run_config(options, 2)
+    net = method.build(config["network"])
     materialize(net, [mx.cpu()], mx.init.Xavier())
-    config = {
-        "options": {"row": "ar", "proposals": str(tmp_path / "boxes.npz"), "seed": 0},
-        "preprocessing": {"image_size": DEMO["ar"].image_size},
-        "network": {},
-    }
-    regions = Predictor(net, ["awe", "fear"], config, [mx.cpu()])
+    regions = Predictor(method.answer(net, config, [mx.cpu()]), ["awe", "fear"])
     unknown, known, array = regions.each(
         [tmp_path / "awe" / "2.png", tmp_path / "awe" / "1.png", np.zeros((64, 80, 3), np.uint8)]
     )

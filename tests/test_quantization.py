@@ -21,7 +21,7 @@ from mlr.exporting.int8 import (
     quantized,
 )
 from mlr.exporting.onnx import onnx_model, serialized
-from mlr.runs.folder import Run
+from mlr.methods import load_network, open_run
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "demo"
 
@@ -36,7 +36,7 @@ def run(model, images):
 @pytest.fixture(scope="module")
 def model():
     """The shipped network, whose parameters are those of a training."""
-    return onnx_model(Run.open(SHIPPED).load_network([mx.cpu()]), 64)
+    return onnx_model(load_network(open_run(SHIPPED), [mx.cpu()]), 64)
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from mlr.cli import SHIPPED_RUN
 from mlr.data.drawn.paintings import draw_demo_data
 from mlr.errors import InputError
 from mlr.evaluate import main
-from mlr.options.presets import DEMO as PRESETS
-from mlr.runs.folder import Run
+from mlr.methods import METHODS
 from mlr.runs.provenance import environment
+from mlr.runs.writing import RunWriter
 from mlr.training.metrics import classification_metrics
 from mlr.viz.filters import Ascent
 from mlr.viz.pictures import thumbnail
@@ -92,8 +92,7 @@ def opened(html, folder):
             "--dump-dom",
             copy.as_uri(),
         ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=120,
     )
@@ -156,8 +155,10 @@ def measured(tmp_path):
         ]
         for number, name in enumerate(names):
             paths[number] = paths[number].rename(paths[number].with_name(name))
-        run = Run.create(
-            tmp_path / "run", run_config(PRESETS["l_cil"], len(classes), **environment()), classes
+        run = RunWriter.create(
+            tmp_path / "run",
+            run_config(METHODS["l_cil"].demo, len(classes), **environment()),
+            classes,
         )
         run.save_files({"last.params": "parameters"})
         labels = np.repeat(range(len(classes)), 2)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,21 +19,23 @@ from conftest import evaluation_of, run_config
 from mxnet import nd
 from numpy.testing import assert_allclose
 
-from mlr import paper
 from mlr.errors import InputError, RunError
-from mlr.options.presets import DEMO
+from mlr.methods import METHODS
 from mlr.reproduce import (
-    Runner,
-    check,
+    PUBLISHED,
     command_of,
     parser,
     plan,
     pretrainings,
+    refuse_other_options,
+    settings_of,
     train_and_evaluate,
+    wanted_methods,
     write_results,
 )
 from mlr.runs import results
-from mlr.runs.folder import Run
+from mlr.runs.writing import RunWriter
+from mlr.runtime.commands import Runner
 from mlr.runtime.hashing import sha256_of
 from mlr.training.metrics import classification_metrics
 from mlr.viz.figures import new_figure, plot_results
@@ -76,7 +79,7 @@ OUTCOMES = {
             classes=2,
             seconds=7.0,
             parameters=25000,
-            command="mlr train --row l_cil",
+            command="mlr train --method l_cil",
             data_sha256="d" * 64,
             manifest_sha256="m" * 64,
             weights_sha256="v" * 64,
@@ -87,7 +90,11 @@ OUTCOMES = {
     ],
 }
 TABLES = {
-    "rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}, {"VGGNet": 83.05, "L_cil": 87.87}),
+    "methods": (
+        "The methods",
+        {"VGGNet": "vgg16", "L_cil": "l_cil"},
+        {"VGGNet": 83.05, "L_cil": 87.87},
+    ),
     "ablations": ("Ablations", {"L_cil": "l_cil"}, None),
 }
 
@@ -121,7 +128,7 @@ def test_the_table(comparable, column):
     ablations = text.partition("## Ablations")[2]
     assert "| system | accuracy |" in ablations and "87.87" not in ablations
     assert (
-        f"| l_cil-seed0 | `mlr train --row l_cil` | {'d' * 12} | {'m' * 12} | {'p' * 12} | "
+        f"| l_cil-seed0 | `mlr train --method l_cil` | {'d' * 12} | {'m' * 12} | {'p' * 12} | "
         f"{'v' * 12} |"
     ) in text
 
@@ -154,10 +161,10 @@ def made_run(folder, arguments=(), seed=0, hits=3, finished=True, test="e"):
     """Write a run folder as mlr train and mlr evaluate leave it; of 4 test images of class a and 2
     of b, `hits` of class a are right.
     """
-    run = Run.create(
+    run = RunWriter.create(
         folder,
         run_config(
-            DEMO["vgg16"],
+            METHODS["vgg16"].demo,
             2,
             seed,
             argv=["-m", "train", *arguments, "--out", str(folder)],
@@ -197,7 +204,7 @@ def made_run(folder, arguments=(), seed=0, hits=3, finished=True, test="e"):
 
 def test_what_a_run_says_of_itself(tmp_path):
     folder = made_run(
-        tmp_path / "vgg16-seed2", ["--row", "vgg16", "--data", "my data"], seed=2, hits=3
+        tmp_path / "vgg16-seed2", ["--method", "vgg16", "--data", "my data"], seed=2, hits=3
     )
     found = results.outcome(folder)
     assert (
@@ -217,7 +224,7 @@ def test_what_a_run_says_of_itself(tmp_path):
     )
     # of a: 2 * 3 / (4 + 4), of b: 2 * 1 / (2 + 2)
     assert_allclose(found["macro_f1"], (6 / 8 + 2 / 4) / 2)
-    assert found["command"] == f"mlr train --row vgg16 --data 'my data' --out {folder}"
+    assert found["command"] == f"mlr train --method vgg16 --data 'my data' --out {folder}"
     assert (found["data_sha256"], found["manifest_sha256"], found["pretrained_sha256"]) == (
         "d" * 64,
         "m" * 64,
@@ -250,15 +257,15 @@ def test_the_results_of_runs(tmp_path, monkeypatch, capsys, dataset, labels, com
         ]
         for name, hits in (("vgg16", (4, 2)), ("l_cil", (3, 3)))
     }
-    chosen = options("--data", "images", "--rows", "vgg16", "l_cil", "--seeds", "2", *labels)
+    chosen = options("--data", "images", "--methods", "vgg16", "l_cil", "--seeds", "2", *labels)
     wanted = {
-        "rows": ("The rows", {"VGGNet": "vgg16", "L_cil": "l_cil"}),
+        "methods": ("The methods", {"VGGNet": "vgg16", "L_cil": "l_cil"}),
         "ablations": ("Ablations", {"L_cil": "l_cil", "as released": "l_cil"}),
     }
     write_results(Path("out"), chosen, wanted, folders)
     text = Path("out/RESULTS.md").read_text()
     assert (
-        "`mlr reproduce --data images --rows vgg16 l_cil --seeds "
+        "`mlr reproduce --data images --methods vgg16 l_cil --seeds "
         f"2{''.join(' ' + label for label in labels)}`"
     ) in text
     assert (
@@ -325,7 +332,7 @@ class Recorder:
         self.commands.append(arguments)
 
 
-ARGUMENTS = ["--data", "x", "--ctx", "gpu(0)", "--row", "vgg16", "--seed", "1"]
+ARGUMENTS = ["--data", "x", "--ctx", "gpu(0)", "--method", "vgg16", "--seed", "1"]
 
 
 @pytest.mark.parametrize(
@@ -435,8 +442,26 @@ def test_a_run_of_other_options_is_refused(tmp_path):
         InputError,
         match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give another --out",
     ):
-        check(folder, [*ARGUMENTS[:-1], "2"])
+        refuse_other_options(folder, [*ARGUMENTS[:-1], "2"])
     assert runner.commands == [] and (folder / "last.params").exists()
+
+
+def test_a_run_of_0_1_0_has_the_same_options(tmp_path):
+    """It called a method a row."""
+    before = ["--row" if word == "--method" else word for word in ARGUMENTS]
+    folder = made_run(tmp_path / "vgg16-seed1", before, seed=1)
+    refuse_other_options(folder, ARGUMENTS)
+    with pytest.raises(InputError, match="was made by other options"):
+        refuse_other_options(folder, [*ARGUMENTS[:-1], "2"])
+
+
+def test_rows_are_methods_until_0_2_0(capsys):
+    chosen = options("--rows", "ar", "vgg16", "--tables", "rows")
+    assert list(wanted_methods(chosen)) == ["vgg16", "ar"]
+    assert "--rows is now called --methods, and goes with 0.2.0" in capsys.readouterr().err
+    assert command_of(chosen) == "mlr reproduce --methods ar vgg16 --tables methods"
+    with pytest.raises(InputError, match="--rows and --methods: give --methods"):
+        wanted_methods(options("--rows", "ar", "--methods", "vgg16"))
 
 
 def test_a_failure_interrupts_the_others(tmp_path):
@@ -488,7 +513,7 @@ def test_the_error_of_a_command_is_told_and_no_other_line(tmp_path, monkeypatch)
         "third": "exit 1",
     }
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    for (name, script), (code, line) in zip(
+    for (_name, script), (code, line) in zip(
         said.items(), ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it said nothing"))
     ):
         (tmp_path / "python").write_text("#!/bin/sh\n[ $PYTHONUNBUFFERED ] || exit 0\n" + script)
@@ -505,10 +530,10 @@ def options(*arguments):
 
 def test_a_command_for_every_run_of_the_demo():
     chosen = options("--size", "small")
-    wanted, runs = plan(list(paper.ROWS), chosen, Path("out"))
+    wanted, runs = plan(PUBLISHED, chosen, Path("out"))
     assert {name for _, systems in wanted.values() for name in systems.values()} == set(runs)
     assert runs["vgg16"] == [
-        "--row",
+        "--method",
         "vgg16",
         "--pretrained",
         "out/pretrained-vgg/last.params",
@@ -517,11 +542,19 @@ def test_a_command_for_every_run_of_the_demo():
     ]
     # the demo's own
     assert wanted["imbalance"][1]["the loss as written"] == "l_cil"
-    assert [name for name, _ in pretrainings(["ar", "alexnet"], chosen)] == [
-        "pretrained-vgg",
-        "pretrained-alexnet",
+    two, out = {name: METHODS[name] for name in ("ar", "alexnet")}, Path("out")
+    assert [folder for folder, _ in pretrainings(two, chosen, out)] == [
+        Path("out/pretrained-vgg"),
+        Path("out/pretrained-alexnet"),
     ]
-    assert pretrainings(["ar"], options("--size", "tiny")) == []
+    assert pretrainings(two, options("--size", "tiny"), out) == []
+
+
+def test_a_method_without_pretraining_starts_from_nothing():
+    methods = {"vgg16": replace(METHODS["vgg16"], demo_pretraining=None)}
+    chosen = options("--size", "small")
+    assert pretrainings(methods, chosen, Path("out")) == []
+    assert settings_of(methods["vgg16"], chosen, Path("out")) == {"epochs": 5}
 
 
 def test_other_data_has_the_released_recipes():
@@ -533,21 +566,21 @@ def test_other_data_has_the_released_recipes():
         "--proposals",
         "boxes.mat",
         "--tables",
-        "rows",
+        "methods",
     )
-    wanted, runs = plan(list(paper.ROWS), chosen, Path("out"))
-    assert list(wanted) == ["rows"]
-    assert runs["vgg16"] == ["--row", "vgg16"] and runs["l_cil"] == ["--row", "l_cil"]
-    assert runs["deepsentibank"] == ["--row", "deepsentibank", "--pretrained", "sentibank.npz"]
-    assert runs["ar"] == ["--row", "ar", "--proposals", "boxes.mat"]
+    wanted, runs = plan(PUBLISHED, chosen, Path("out"))
+    assert list(wanted) == ["methods"]
+    assert runs["vgg16"] == ["--method", "vgg16"] and runs["l_cil"] == ["--method", "l_cil"]
+    assert runs["deepsentibank"] == ["--method", "deepsentibank", "--pretrained", "sentibank.npz"]
+    assert runs["ar"] == ["--method", "ar", "--proposals", "boxes.mat"]
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         (),
-        ("--rows", "alexnet", "ar", "--seeds", "1"),
-        ("--data", "my data", "--caffenet", "none", "--tables", "rows"),
+        ("--methods", "alexnet", "ar", "--seeds", "1"),
+        ("--data", "my data", "--caffenet", "none", "--tables", "methods"),
     ],
 )
 def test_the_command_can_be_typed_again(arguments):
@@ -558,23 +591,24 @@ def test_the_command_can_be_typed_again(arguments):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (("--data", "somewhere"), "the row deepsentibank needs --caffenet FILE"),
+        (("--data", "somewhere"), "the method deepsentibank needs --caffenet FILE"),
         (("--caffenet", "a.npz"), "--caffenet is not for demo"),
         (
-            ("--rows", "vgg16", "ar", "--tables", "ablations", "imbalance"),
-            "--tables ablations imbalance are of l_cil, which --rows leaves out",
+            ("--methods", "vgg16", "ar", "--tables", "ablations", "imbalance"),
+            "--tables ablations imbalance are of methods that --methods leaves out: add them, or "
+            "take the table methods",
         ),
-        (("--rows", "resnet"), "argument --rows: invalid choice: 'resnet'"),
+        (("--methods", "resnet"), "argument --methods: invalid choice: 'resnet'"),
         (
-            ("--rows", "vgg16", "--proposals", "boxes.mat"),
-            "--proposals has no effect, it is only for the row ar: leave it out",
-        ),
-        (
-            ("--data", "x", "--rows", "vgg16", "--caffenet", "none"),
-            "--caffenet has no effect, it is only for the row deepsentibank",
+            ("--methods", "vgg16", "--proposals", "boxes.mat"),
+            "--proposals has no effect, it is only for the method ar: leave it out",
         ),
         (
-            ("--data", "x", "--rows", "vgg16", "--size", "tiny"),
+            ("--data", "x", "--methods", "vgg16", "--caffenet", "none"),
+            "--caffenet has no effect, it is only for the method deepsentibank",
+        ),
+        (
+            ("--data", "x", "--methods", "vgg16", "--size", "tiny"),
             "--size has no effect, it is only for --data demo",
         ),
         (("--seeds", "0"), "argument --seeds: '0' is not a whole number from 1"),
@@ -591,7 +625,7 @@ def test_a_training_that_fails_is_named_with_its_log(command, tmp_path):
         "reproduce",
         "--data",
         "nowhere",
-        "--rows",
+        "--methods",
         "alexnet",
         "--seeds",
         "1",
@@ -612,7 +646,7 @@ def test_what_is_finished_is_not_done_again(command, tmp_path):
         "reproduce",
         "--size",
         "tiny",
-        "--rows",
+        "--methods",
         "alexnet",
         "deepsentibank",
         "--seeds",
@@ -675,7 +709,7 @@ def test_ctrl_c_ends_the_trainings(tmp_path):
             "-m",
             "mlr",
             "reproduce",
-            "--rows",
+            "--methods",
             "vgg16",
             "--size",
             "tiny",

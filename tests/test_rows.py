@@ -1,4 +1,4 @@
-"""Every row of the results table, from its network to its commands."""
+"""Every method of the results table, from its network to its commands."""
 
 import json
 import re
@@ -22,37 +22,40 @@ from mlr.data.manifest import Entry, write_prepared
 from mlr.data.transforms import caffe_transform
 from mlr.errors import InputError
 from mlr.formats.params import read_params
-from mlr.inference.predictor import Predictor, evaluation_transform, row_of, training_transform
 from mlr.inference.support_vectors import SupportVectorMachine
+from mlr.methods import METHODS, method_of, predictor_of
 from mlr.model.backbone import Backbone
 from mlr.model.finetuned import FineTuned
 from mlr.model.fusion import Fusion
 from mlr.model.gram import Gram
-from mlr.model.networks import network_options, new_network
+from mlr.model.networks import new_network
 from mlr.model.parameters import ParametersError, materialize
 from mlr.model.pretrained import load_pretrained
 from mlr.model.shallow_only import ShallowOnly
 from mlr.model.zoo import zoo_network
-from mlr.options.presets import BACKBONES, DEMO, RELEASED, ROWS
 from mlr.runs.committed import CommittedFolder
 from mlr.runs.folder import Run
+from mlr.runs.schema import upgraded
+from mlr.runs.writing import RunWriter
 from mlr.runtime.hashing import sha256_of
-from mlr.training.run import build_network, new_layers
+from mlr.training.run import new_layers
+from mlr.training.run import new_network as network_on
 
 ROUNDING = dict(rtol=1e-5, atol=1e-6)  # float32, the same operators in another order
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_the_network_of_every_row(row):
+@pytest.mark.parametrize("name", METHODS)
+def test_the_network_of_every_method(name):
     """As the demo has it: logits for each class, the same as a static graph and layer by layer;
     names as zoo files and Caffe have them.
     """
     # as read from config.json
-    options = json.loads(json.dumps(network_options(DEMO[row], 5)))
-    net = build_network(options, [mx.cpu()])
+    method = METHODS[name]
+    options = json.loads(json.dumps(method.network(method.demo, 5)))
+    net = network_on(method, options, [mx.cpu()])
     images = nd.random.normal(shape=(2, 3, 64, 64))
     hybridized = net(images)
-    assert hybridized.shape == (2, paper.SENTIBANK_CONCEPTS if row == "deepsentibank" else 5)
+    assert hybridized.shape == (2, paper.SENTIBANK_CONCEPTS if name == "deepsentibank" else 5)
     net.hybridize(False)
     # float32 through up to 20 layers
     assert_allclose(net(images).asnumpy(), hybridized.asnumpy(), rtol=1e-4, atol=1e-5)
@@ -69,26 +72,29 @@ def test_the_network_of_every_row(row):
 
 
 def test_a_run_from_before_there_were_rows_is_of_the_multi_level_network():
-    net = new_network(
+    config = upgraded(
         {
-            "classes": 3,
-            "backbone": paper.SLIM_BACKBONE,
-            "taps": paper.TAPS,
-            "widths": paper.BRANCH_WIDTHS,
-            "style_width": 8,
-        }
+            "options": {},
+            "network": {
+                "classes": 3,
+                "backbone": paper.SLIM_BACKBONE,
+                "style_width": 8,
+            },
+            "preprocessing": {"image_size": 64},
+        },
+        "config.json",
     )
+    method, image = method_of(config), nd.zeros((80, 90, 3), dtype="uint8")
+    assert method.name == "l_cil"
+    net = method.build(config["network"])
     assert isinstance(net, mlr.MultiLevelNet)
-    config, image = (
-        {"network": {"classes": 3}, "preprocessing": {"image_size": 64}, "options": {}},
-        nd.zeros((80, 90, 3), dtype="uint8"),
-    )
+    assert (net.taps, config["network"]["widths"]) == (paper.TAPS, paper.BRANCH_WIDTHS)
+    preprocessing = method.preprocessing(config)
     assert (
-        training_transform(config, "gentle")(image).shape
-        == evaluation_transform(config)(image).shape
+        preprocessing.training("gentle")(image).shape
+        == preprocessing.evaluation()(image).shape
         == (3, 64, 64)
     )
-    assert row_of(config) == "l_cil"
 
 
 @pytest.mark.parametrize(
@@ -106,8 +112,8 @@ def test_the_size_of_images_makes_the_first_dense_layer(name, layer, size, input
     net = new_network(
         json.loads(
             json.dumps(
-                network_options(
-                    replace(RELEASED["alexnet"], row="vgg16", backbone=name, image_size=size), 2
+                METHODS["vgg16"].network(
+                    replace(METHODS["alexnet"].released, backbone=name, image_size=size), 2
                 )
             )
         )
@@ -118,7 +124,7 @@ def test_the_size_of_images_makes_the_first_dense_layer(name, layer, size, input
 
 
 @pytest.mark.parametrize(
-    "row, layer, shape",
+    "method, layer, shape",
     [
         ("alexnet", "features.9.weight", (4096, 9216)),
         ("vgg16", "features.31.weight", (4096, 25088)),
@@ -128,9 +134,10 @@ def test_the_size_of_images_makes_the_first_dense_layer(name, layer, size, input
         ("deepsentibank", "output.weight", (2089, 4096)),
     ],
 )
-def test_the_released_networks_are_those_of_the_papers(row, layer, shape):
-    net = new_network(network_options(RELEASED[row], 2))
-    size = RELEASED[row].image_size
+def test_the_released_networks_are_those_of_the_papers(method, layer, shape):
+    released = METHODS[method].released
+    net = METHODS[method].build(METHODS[method].network(released, 2))
+    size = released.image_size
     net.infer_shape(nd.zeros((1, 3, size, size)))
     assert net._collect_params_with_prefix()[layer].shape == shape
 
@@ -252,12 +259,14 @@ def test_the_scale_of_gram_matrices():
     )
 
 
-@pytest.mark.parametrize("row", ["l_cil", "shallow"])
-def test_the_scale_reaches_every_branch(row):
+@pytest.mark.parametrize("name", ["l_cil", "shallow"])
+def test_the_scale_reaches_every_branch(name):
     """The bias is 0, so that the rectified output of a branch is as many times larger as its Gram
     matrix is.
     """
-    net = build_network(network_options(replace(DEMO[row], gram_scale=10.0), 3), [mx.cpu()])
+    method = METHODS[name]
+    description = method.network(replace(method.demo, gram_scale=10.0), 3)
+    net = network_on(method, description, [mx.cpu()])
     maps = (
         nd.random.normal(shape=(2, 32, 16, 16)),
         nd.random.normal(shape=(2, 32, 16, 16)),
@@ -351,16 +360,16 @@ def test_branches_alone_of_the_zoos_files(tmp_path):
 
 
 def test_only_layers_without_weights_learn_faster():
-    net = new_network(network_options(DEMO["ar"], 2))
-    preset = RELEASED["ar"]
-    assert {p.name for p in new_layers(net, preset, {"source": "zoo"})} == {
+    net = new_network(METHODS["ar"].network(METHODS["ar"].demo, 2))
+    options = METHODS["ar"].released
+    assert {p.name for p in new_layers(net, options, {"source": "zoo"})} == {
         net.output.weight.name,
         net.output.bias.name,
     }
-    assert set(new_layers(net, preset, {"source": "zoo"}).values()) == {10}
+    assert set(new_layers(net, options, {"source": "zoo"}).values()) == {10}
     assert (
-        new_layers(net, preset, {"source": "none"})
-        == new_layers(net, RELEASED["l_cil"], {"source": "zoo"})
+        new_layers(net, options, {"source": "none"})
+        == new_layers(net, METHODS["l_cil"].released, {"source": "zoo"})
         == {}
     )
 
@@ -390,17 +399,17 @@ TRIED = {
 }
 
 
-def trained_row(command, row, data, run, *more):
+def trained_method(command, method, data, run, *more):
     done = command(
         "train",
-        "--row",
-        row,
+        "--method",
+        method,
         "--data",
         data,
         "--out",
         run,
-        *(FITTED if row == "deepsentibank" else SMALL),
-        *TRIED[row],
+        *(FITTED if method == "deepsentibank" else SMALL),
+        *TRIED[method],
         *more,
     )
     assert done.returncode == 0, done.stderr
@@ -408,9 +417,9 @@ def trained_row(command, row, data, run, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", TRIED)
-def test_every_row_trains_evaluates_and_predicts(row, data, tmp_path, command):
-    run = trained_row(command, row, data, tmp_path / "run")
+@pytest.mark.parametrize("method", TRIED)
+def test_every_method_trains_evaluates_and_predicts(method, data, tmp_path, command):
+    run = trained_method(command, method, data, tmp_path / "run")
     done = command("evaluate", "--run", run, "--ctx", "cpu")
     assert done.returncode == 0, done.stderr
     evaluation = json.loads((run / "evaluation_test.json").read_text())
@@ -452,7 +461,7 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
         *(f"kept_{number + 1:d}.json" for number in range(rounds)),
     ]
     options = (
-        "--row",
+        "--method",
         "pcnn",
         "--data",
         data,
@@ -519,7 +528,7 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
 @pytest.mark.slow
 def test_pcnn_transfers_to_a_target(data, tmp_path, command):
     target = write_images(tmp_path / "target", train=4, valid=1, test=3)
-    run = trained_row(command, "pcnn", data, tmp_path / "run", "--target", target)
+    run = trained_method(command, "pcnn", data, tmp_path / "run", "--target", target)
     assert [round(line["images_per_second"] * line["seconds"]) for line in Run.open(run).metrics][
         ::3
     ] == [12, 8]
@@ -530,7 +539,7 @@ def test_pcnn_transfers_to_a_target(data, tmp_path, command):
     other = write_images(tmp_path / "other", classes=("anger", "joy"))
     done = command(
         "train",
-        "--row",
+        "--method",
         "pcnn",
         "--data",
         data,
@@ -545,7 +554,7 @@ def test_pcnn_transfers_to_a_target(data, tmp_path, command):
 
 
 def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
-    run = trained_row(
+    run = trained_method(
         command,
         "deepsentibank",
         data,
@@ -561,7 +570,7 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
     assert opened.config["features"] == "fc7"
     arrays = read_params(opened.verified("svm.params"))
     assert arrays["mean"].shape == (1024,) and arrays["support_vectors"].dtype == np.float64
-    predictor, paths = Predictor.of_run(opened, [mx.cpu()]), sorted((data / "test").glob("*/*.jpg"))
+    predictor, paths = predictor_of(opened, [mx.cpu()]), sorted((data / "test").glob("*/*.jpg"))
     features = predictor.net.features(
         nd.stack(*[caffe_transform(64)(read_image(path)) for path in paths])
     ).asnumpy()
@@ -586,7 +595,7 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
     ) == ["confusion.png", "last.params", "optimizer.params", "svm.params"]
     done = command(
         "train",
-        "--row",
+        "--method",
         "deepsentibank",
         "--data",
         data,
@@ -602,7 +611,7 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
     assert Run.open(tmp_path / "full").config["features"] == "fc8"
     done = command(
         "train",
-        "--row",
+        "--method",
         "deepsentibank",
         "--data",
         data,
@@ -622,7 +631,9 @@ def test_proposals_from_a_file(data, tmp_path, command):
     boxes = np.array([[0, 0, 40, 40, 2], [20, 10, 70, 60, 1]], float)
     names = [f"{label}/{number:02d}.jpg" for label in ("awe", "fear") for number in range(2)]
     np.savez(tmp_path / "boxes.npz", **{name: boxes for name in names})
-    run = trained_row(command, "ar", data, tmp_path / "run", "--proposals", tmp_path / "boxes.npz")
+    run = trained_method(
+        command, "ar", data, tmp_path / "run", "--proposals", tmp_path / "boxes.npz"
+    )
     assert command("evaluate", "--run", run, "--ctx", "cpu").returncode == 0
     np.savez(tmp_path / "boxes.npz", **{name: boxes for name in names[1:]})
     done = command("evaluate", "--run", run, "--ctx", "cpu")
@@ -633,25 +644,28 @@ def test_proposals_from_a_file(data, tmp_path, command):
     "arguments, text",
     [
         (
-            ("--row", "vgg16", "--taps", "released"),
-            "--taps is not for --row vgg16, only for l_cil, shallow",
-        ),
-        (("--row", "alexnet", "--rounds", "2"), "--rounds is not for --row alexnet, only for pcnn"),
-        (
-            ("--row", "deepsentibank", "--optimizer", "adam"),
-            "--optimizer is not for --row deepsentibank, only for alexnet",
+            ("--method", "vgg16", "--taps", "released"),
+            "--taps is not for --method vgg16, only for l_cil, shallow",
         ),
         (
-            ("--row", "l_cil", "--svm-c", "2"),
-            "--svm-c is not for --row l_cil, only for deepsentibank",
+            ("--method", "alexnet", "--rounds", "2"),
+            "--rounds is not for --method alexnet, only for pcnn",
         ),
         (
-            ("--row", "vgg16", "--backbone", "alexnet"),
-            "--backbone alexnet is not for --row vgg16: choose one of vgg16, vgg16_slim",
+            ("--method", "deepsentibank", "--optimizer", "adam"),
+            "--optimizer is not for --method deepsentibank, only for alexnet",
+        ),
+        (
+            ("--method", "l_cil", "--svm-c", "2"),
+            "--svm-c is not for --method l_cil, only for deepsentibank",
+        ),
+        (
+            ("--method", "vgg16", "--backbone", "alexnet"),
+            "--backbone alexnet is not for --method vgg16: choose one of vgg16, vgg16_slim",
         ),
         (
             (
-                "--row",
+                "--method",
                 "l_cil",
                 "--fusion",
                 "add",
@@ -665,43 +679,43 @@ def test_proposals_from_a_file(data, tmp_path, command):
             "give style_width 512, not 8",
         ),
         (
-            ("--row", "deepsentibank", "--checkpoint-every", "1"),
-            "--checkpoint-every has no effect on --row deepsentibank, which is trained in one step",
+            ("--method", "deepsentibank", "--checkpoint-every", "1"),
+            "--checkpoint-every has no effect on --method deepsentibank, which is trained in one step",
         ),
         (
-            ("--row", "resnet50", "--proposals", "boxes.npz"),
-            "--proposals is not for --row resnet50, only for ar",
+            ("--method", "resnet50", "--proposals", "boxes.npz"),
+            "--proposals is not for --method resnet50, only for ar",
         ),
         (
-            ("--row", "shallow", "--fusion", "add"),
-            "--fusion is not for --row shallow, only for l_cil",
+            ("--method", "shallow", "--fusion", "add"),
+            "--fusion is not for --method shallow, only for l_cil",
         ),
         (
-            ("--row", "vgg16", "--target", "somewhere"),
-            "--target is not for --row vgg16, only for pcnn",
+            ("--method", "vgg16", "--target", "somewhere"),
+            "--target is not for --method vgg16, only for pcnn",
         ),
         (
-            ("--taps", "pool", "--row", "deepsentibank"),
-            "--taps is not for --row deepsentibank, only for l_cil, shallow",
+            ("--taps", "pool", "--method", "deepsentibank"),
+            "--taps is not for --method deepsentibank, only for l_cil, shallow",
         ),
         (
             ("--backbone", "vgg16"),
-            "--backbone vgg16 is not for --row l_cil: choose one of resnet18_v2",
+            "--backbone vgg16 is not for --method l_cil: choose one of resnet18_v2",
         ),
         (
-            ("--row", "vgg16", "--backbone", "vgg16_slim", "--pretrained", "zoo"),
+            ("--method", "vgg16", "--backbone", "vgg16_slim", "--pretrained", "zoo"),
             "the Gluon zoo has no ImageNet weights of vgg16_slim",
         ),
         (
             (
-                "--row",
+                "--method",
                 "resnet52",
             ),
-            "argument --row: invalid choice: 'resnet52'",
+            "there is no method resnet52: choose one of alexnet, vgg16, resnet50",
         ),
     ],
 )
-def test_options_that_do_not_fit_the_row(data, tmp_path, capsys, arguments, text):
+def test_options_that_do_not_fit_the_method(data, tmp_path, capsys, arguments, text):
     try:
         code = mlr.train.main(["--data", str(data), "--out", str(tmp_path / "run"), *arguments])
     except SystemExit as stop:  # of argparse
@@ -711,16 +725,16 @@ def test_options_that_do_not_fit_the_row(data, tmp_path, capsys, arguments, text
     assert len(errors.splitlines()) == 1 and not (tmp_path / "run").exists()
 
 
-def test_every_backbone_of_a_row_is_known():
-    for row, names in BACKBONES.items():
-        assert RELEASED[row].backbone in names and DEMO[row].backbone in names
+def test_every_backbone_of_a_method_is_known():
+    for method in METHODS.values():
+        assert {method.released.backbone, method.demo.backbone} <= set(method.backbones)
 
 
 def test_wrong_proposals_are_found_before_training(data, tmp_path, command):
     (tmp_path / "boxes.npz").write_bytes(b"no boxes")
     done = command(
         "train",
-        "--row",
+        "--method",
         "ar",
         "--data",
         data,
@@ -756,7 +770,7 @@ def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(
     assert (
         in_process(
             mlr.train,
-            "--row",
+            "--method",
             "ar",
             "--data",
             data,
@@ -782,14 +796,14 @@ def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(
     assert in_process(mlr.evaluate, "--run", run, "--ctx", "cpu") == 0
 
 
-def test_the_report_of_a_row_without_epochs(data, tmp_path, command):
-    run = trained_row(command, "deepsentibank", data, tmp_path / "run")
+def test_the_report_of_a_method_without_epochs(data, tmp_path, command):
+    run = trained_method(command, "deepsentibank", data, tmp_path / "run")
     assert in_process(mlr.evaluate, "--run", run, "--report", "--ctx", "cpu") == 0
     assert (
         "This system is fitted at once, without epochs." in (run / "report_test.html").read_text()
     )
     shipped = tmp_path / "shipped"
-    Run.open(run).ship(shipped)
+    RunWriter.open(run).ship(shipped)
     assert in_process(mlr.predict, "--run", shipped, "--ctx", "cpu", data / "test") == 0
 
 
@@ -803,7 +817,7 @@ def test_the_best_epoch_of_a_transfer_is_one_of_the_targets(data, tmp_path):
     assert (
         in_process(
             mlr.train,
-            "--row",
+            "--method",
             "pcnn",
             "--data",
             data,
@@ -862,7 +876,7 @@ def test_a_target_without_valid_and_one_in_folds(data, tmp_path, splits):
     assert (
         in_process(
             mlr.train,
-            "--row",
+            "--method",
             "pcnn",
             "--data",
             data,

@@ -125,8 +125,7 @@ def test_what_a_process_holds_is_seen(soak):
 def test_the_benchmark_runs_small():
     done = subprocess.run(
         [sys.executable, str(SOAK), "--steps", "100", "--predictions", "500"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     # so short, it may be still in the warm-up

@@ -67,8 +67,8 @@ def test_the_activation_figure_has_its_panels(trained, photos, monkeypatch):
 
 
 def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
-    from mlr.runs.folder import Run
-    from mlr.visualize import read_pictures
+    from mlr.methods import load_network, open_run
+    from mlr.viz.pictures import read_pictures
 
     seen = titles(
         drawn(
@@ -87,7 +87,7 @@ def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
             monkeypatch,
         )
     )
-    net = Run.open(trained[0]).load_network([mx.cpu()])
+    net = load_network(open_run(trained[0]), [mx.cpu()])
     maps = [
         values.asnumpy()[0]
         for values in net.backbone(read_pictures(photos[:1], 64, mx.cpu())[1])[2:6]
@@ -297,7 +297,10 @@ def test_the_structure_is_read_off_the_network(options, texts):
         ),
         (("--jitter", 10**19), "argument --jitter"),
         (("--blur", "1e300"), "argument --blur"),
-        (("--view", "regions"), "a run of the row l_cil: regions are of the row ar"),
+        (
+            ("--view", "regions"),
+            "a run of the method l_cil: give --view filters or grad-cam or gram, or a run of ar",
+        ),
     ],
 )
 def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
@@ -318,7 +321,7 @@ def test_the_regions_of_ar(data, photos, command, tmp_path, monkeypatch):
     run = tmp_path / "run"
     done = command(
         "train",
-        "--row",
+        "--method",
         "ar",
         "--data",
         data,
@@ -349,7 +352,10 @@ def test_the_regions_of_ar(data, photos, command, tmp_path, monkeypatch):
         assert sorted(int(text.get_text()) for text in panel.texts) == list(range(1, 9))
         assert len(panel.patches) == 8
     done = command("visualize", "--run", run, "--image", photos[0], "--out", tmp_path / "a.png")
-    assert done.returncode == 2 and "a run of the row ar: give --view regions" in done.stderr
+    assert (
+        done.returncode == 2
+        and "a run of the method ar: give --view regions, or a run of l_cil" in done.stderr
+    )
 
 
 def test_the_shipped_run(command, tmp_path, photos):

@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, Mapping
 
-import mlr
+from mlr import __version__
 from mlr.runs.folder import Run
 
 
@@ -21,5 +21,5 @@ def description(
         "preprocessing": dict(preprocessing),
         "parameters": parameters,
         "parameters_sha256": run.sha256(f"{parameters}.params"),
-        "mlr_version": mlr.__version__,
+        "mlr_version": __version__,
     }

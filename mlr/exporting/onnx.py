@@ -138,7 +138,7 @@ def add_preprocessing(model: onnx.ModelProto, steps: Mapping[str, Any]) -> None:
     """Put preprocessing before a model of `onnx_model`, whose input is then images (N, H, W, 3),
     uint8 RGB, of any H and W.
 
-    steps: what `mlr.exporting.description.preprocessing_steps` returns.
+    steps: what `mlr.data.preprocessing.Preprocessing.steps` returns.
     """
     graph, network = Graph(), model.graph
     pixels = _preprocess(graph, steps)

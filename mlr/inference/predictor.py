@@ -19,6 +19,7 @@ from typing import (
     overload,
 )
 
+import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
@@ -78,7 +79,8 @@ class Predictor:
     predictor = mlr.load(); predictor("photo.jpg").label; predictor(["a.jpg", pixels]); for path,
     answer in predictor.folder("photos"): ...
 
-    Attributes: `answer`, how images become probabilities; `classes`, K names.
+    Attributes: `answer`, how images become probabilities; `classes`, K names; `net`; `ctx`, its
+    contexts; `transform`.
     """
 
     def __init__(self, answer: SoftmaxAnswer, classes: Sequence[str]):
@@ -88,6 +90,11 @@ class Predictor:
     def net(self) -> gluon.HybridBlock:
         """The network."""
         return self.answer.net
+
+    @property
+    def ctx(self) -> List[mx.Context]:
+        """The contexts of the network."""
+        return self.answer.ctx
 
     @property
     def transform(self) -> Callable[[nd.NDArray], nd.NDArray]:

@@ -92,7 +92,8 @@ class Method:
     where the table has none. released: its options as its authors trained it, as far as known.
     own: the options that it has beside those of every method and of gradient descent.
     demo_pretraining: the name of the network that it starts from in the results on the demo, and
-    the options of that network's own training on drawn objects. views: of `mlr visualize`.
+    the options of that network's own training on drawn objects, None for a start from nothing.
+    views: of `mlr visualize`.
     cost: of a training, relative to others; `mlr reproduce` starts with the longest.
     """
 
@@ -102,10 +103,9 @@ class Method:
     backbones: Tuple[str, ...]
     published: Optional[float] = None
     own: Tuple[str, ...] = ()
-    demo_pretraining: Tuple[str, Mapping[str, Any]] = ("", {})
+    demo_pretraining: Optional[Tuple[str, Mapping[str, Any]]] = None
     views: Tuple[str, ...] = ()
     cost: int = 1
-    help: str = ""
 
     by_gradients: ClassVar[bool] = True
     needs_weights: ClassVar[bool] = False  # that no model zoo has
@@ -120,7 +120,8 @@ class Method:
     @property
     def demo(self) -> TrainingOptions:
         """The defaults on the drawn data: small enough for minutes on a CPU."""
-        return replace(self.released, backbone=SLIM[self.released.backbone], **DEMO)
+        backbone = SLIM.get(self.released.backbone, self.released.backbone)
+        return replace(self.released, backbone=backbone, **DEMO)
 
     def plain(self, options: TrainingOptions) -> Dict[str, Any]:
         """Return its options as config.json has them."""

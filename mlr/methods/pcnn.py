@@ -55,13 +55,14 @@ def removal_probabilities(probabilities: "np.ndarray") -> "np.ndarray":
 def select(probabilities: "np.ndarray", labels: "np.ndarray", seed: int) -> "np.ndarray":
     """Return the indices of the images that are kept, drawn with `removal_probabilities`.
 
-    A class all of whose images would be left out keeps its most decided one, as a class without
-    images can't be trained (ours).
+    seed: a whole number from 0; of more than 32 bits the lowest 32 count. A class all of whose
+    images would be left out keeps its most decided one, as a class without images can't be trained
+    (ours).
     """
     import numpy as np
 
     removal = removal_probabilities(probabilities)
-    kept = np.random.RandomState(seed).uniform(size=len(removal)) >= removal
+    kept = np.random.RandomState(seed % 2**32).uniform(size=len(removal)) >= removal
     labels = np.asarray(labels)
     for label in np.unique(labels):
         if not kept[labels == label].any():

@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping
 
 from mlr.errors import InputError, shown
 from mlr.options.option import SECTIONS, flag
-from mlr.options.training import definitions
+from mlr.options.training import definitions, options_of_0_1_0
 
 
 def add_options(
@@ -23,7 +23,7 @@ def add_options(
         values: Dict[str, Any] = {"metavar": option.metavar}
         if option.choices:
             values = {"choices": option.choices}
-        elif option.kind is not str:  # text is checked by the parser itself
+        else:
             values["type"] = option.parse
         described = option.help + words.get(name, "")
         groups[option.section].add_argument(
@@ -54,11 +54,10 @@ def read_options(path: Path) -> Dict[str, Any]:
             f"--config {path}{line} is no YAML or JSON: correct it, or make one with --print-config"
         ) from None
     if isinstance(loaded, dict) and isinstance(loaded.get("options"), dict):
-        loaded = loaded["options"]
+        of_today = "format" in loaded
+        loaded = loaded["options"] if of_today else options_of_0_1_0(loaded["options"])
     if not isinstance(loaded, dict):
         raise InputError(f"--config {path} is no mapping of options to values")
-    if "row" in loaded:  # what 0.1.0 called a method
-        loaded["method"] = loaded.pop("row")
     known = definitions()
     for name, value in loaded.items():
         if name not in known:

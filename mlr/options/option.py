@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Optional, Tuple
 
+from mlr.errors import shown
+
 LONGEST = 4096  # characters of a path or a name: Linux's own limit
 LARGEST = 1e300  # of a number that has no other bounds
 SECTIONS = ("data", "network", "loss", "optimisation", "run", "machine")
@@ -16,7 +18,7 @@ class Option:
 
     kind: str, int, float or bool. choices: the words that it takes, or () for any.
     lowest, highest: bounds of a number, themselves allowed; above: `lowest` itself is not.
-    nullable: None is a value. command: whether the command line has it.
+    nullable: None is a value.
     """
 
     kind: type
@@ -70,12 +72,22 @@ class Option:
     def parse(self, text: str) -> Any:
         """Return the value of a word of the command line. Raises argparse.ArgumentTypeError."""
         try:
-            value = self.kind(text)
+            value = given(text) if self.kind is str else self.kind(text)
         except ValueError:
             value = math.nan
         if not self.holds(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {self.expected}")
+            raise argparse.ArgumentTypeError(f"{shown(repr(text), 80)} is not {self.expected}")
         return value
+
+
+def given(text: str) -> str:
+    """Return a word of the command line. Raises argparse.ArgumentTypeError where it is empty."""
+    if not text:
+        raise argparse.ArgumentTypeError(
+            "it is empty, likely a variable of the shell that is not set: give a value, or leave "
+            "it out"
+        )
+    return text
 
 
 def option(default: Any, kind: type, section: str, help: str, **others: Any) -> Any:

@@ -1,5 +1,4 @@
-"""The options of a training, each defined once: in `TrainingOptions` those that make the run, in
-`SessionOptions` those of one session on one machine.
+"""The options of a training that make the run, each defined once.
 
 The command line, the check of config.json and docs/options.md follow from these definitions. The
 defaults here are the released code's; a method's own defaults are in its file in `mlr/methods/`.
@@ -277,6 +276,15 @@ def options_of(config: Mapping[str, Any]) -> TrainingOptions:
     known = definitions()
     options = {name: value for name, value in config["options"].items() if name in known}
     return TrainingOptions(**options)
+
+
+def options_of_0_1_0(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the options of a config.json of 0.1.0, which called a method a row, in new words."""
+    upgraded = {name: value for name, value in options.items() if name != "row"}
+    upgraded["method"] = options.get("row", TrainingOptions.method)
+    if "augmentation" in options:
+        upgraded.setdefault("pipeline", "released")  # the only one, before there was another
+    return upgraded
 
 
 def learning_rate_at(options: TrainingOptions, epoch: int, epochs: Optional[int] = None) -> float:

@@ -10,7 +10,7 @@ from typing import Any, Dict, Optional
 import mxnet as mx
 import numpy as np
 
-import mlr
+from mlr import __version__
 
 
 def environment() -> Dict[str, Any]:
@@ -21,7 +21,7 @@ def environment() -> Dict[str, Any]:
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "versions": {
             "python": platform.python_version(),
-            "mlr": mlr.__version__,
+            "mlr": __version__,
             "mxnet": mx.__version__,
             "numpy": np.__version__,
         },

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Union
 from mlr import paper
 from mlr.errors import InputError, shown
 from mlr.options.option import LARGEST, LONGEST, Option
-from mlr.options.training import definitions
+from mlr.options.training import definitions, options_of_0_1_0
 
 FORMAT = 2  # of config.json; runs of 0.1.0 have none
 MOST_CLASSES = 10000
@@ -171,10 +171,7 @@ def upgraded(config: Dict[str, Any], path: Any) -> Dict[str, Any]:
         )
     if written == FORMAT:
         return config
-    options = dict(config["options"])
-    options["method"] = options.pop("row", "l_cil")
-    if "augmentation" in options:
-        options.setdefault("pipeline", "released")  # the only one, before there was another
+    options = options_of_0_1_0(config["options"])
     network = dict(config["network"])
     if network.get("kind", "multi_level") == "multi_level":
         network = {**NETWORK_BEFORE, **network}

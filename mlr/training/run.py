@@ -335,7 +335,9 @@ def finish(training: Training) -> Dict[str, Any]:
     described = run.config["target" if training.target else "data"]
     return {
         "split": source.evaluated,
-        **{name: described[name] for name in ("folder", "sha256", "manifest")},
+        "folder": described["folder"],
+        "sha256": fingerprint({source.evaluated: source.evaluation}),
+        "manifest": described["manifest"],
         "fold": training.options.fold,
         "parameters": "last",
         "files": run.files_of("last"),
