@@ -28,6 +28,9 @@ SHORT = {"amusement": "amuse", "contentment": "content", "excitement": "excit", 
 NUMBER = iter(range(10**9))
 
 
+SHORT = {"sadness": "sad", "contentment": "content"}
+
+
 def picture(path, seed=None):
     """Write a small picture unlike any other, or the one of a seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,11 +236,7 @@ def artphoto(root):
     for emotion in MIKELS:
         for number in range(5):
             picture(
-                root
-                / "testImages_artphoto"
-                / (
-                    f"{ {'sadness': 'sad', 'contentment': 'content'}.get(emotion, emotion) }_{number:04d}.jpg"
-                )
+                root / "testImages_artphoto" / (f"{SHORT.get(emotion, emotion)}_{number:04d}.jpg")
             )
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 

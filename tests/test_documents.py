@@ -81,7 +81,7 @@ def test_options_are_known_to_their_commands(code):
     lines, spans = code
     unknown = []
     # behind it, mlr launch has the workers' command
-    for text in [part for text in lines + spans for part in text.split(" -- ")]:
+    for text in [part for whole in lines + spans for part in whole.split(" -- ")]:
         command = COMMAND.match(text)
         known = (
             options_of(command[1])
@@ -184,9 +184,7 @@ def test_card_and_sheet_are_of_what_ships():
         sums["last.params"] in card
         and "{:,} bytes".format((run / "last.params").stat().st_size) in card
     )
-    assert (
-        f"{json.loads((run / 'metrics.jsonl').read_text().splitlines()[-1])['valid_balanced_accuracy']:.3f} "
-        "on 160"
-    ) in card
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert f"{last['valid_balanced_accuracy']:.3f} on 160" in card
     for split, counts in json.loads((run / "config.json").read_text())["data"]["counts"].items():
         assert f"| {split} | {' | '.join(map(str, counts))} | {format(sum(counts), ',')} |" in sheet

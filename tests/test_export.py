@@ -42,7 +42,8 @@ if session.get_inputs()[0].type == "tensor(float)":
     image = image[start:start + steps["image_size"], start:start + steps["image_size"]]
     if steps["channel_order"] == "BGR":
         image = image[:, :, ::-1]
-    image = ((image * steps["scale"] - steps["mean"]) / steps["std"]).transpose(2, 0, 1).astype(np.float32)
+    image = (image * steps["scale"] - steps["mean"]) / steps["std"]
+    image = image.transpose(2, 0, 1).astype(np.float32)
 logits, = session.run(["logits"], {"images": image[None]})
 powers = np.exp(logits[0] - logits[0].max())
 print(json.dumps(dict(zip(json.loads(about["classes"]), (powers / powers.sum()).tolist()))))
@@ -53,7 +54,8 @@ import json, sys
 sys.modules["mlr"] = None
 import mxnet as mx, numpy as np
 folder, images, out = sys.argv[1:]
-net = mx.gluon.SymbolBlock.imports(folder + "/model-symbol.json", ["data"], folder + "/model-0000.params")
+files = folder + "/model-symbol.json", ["data"], folder + "/model-0000.params"
+net = mx.gluon.SymbolBlock.imports(*files)
 np.save(out, net(mx.nd.array(np.load(images))).asnumpy())
 """
 

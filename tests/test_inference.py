@@ -33,7 +33,10 @@ NETWORKS = [
 ]
 
 
-def trained(net, ctx=(mx.cpu(),)):
+CPU = (mx.cpu(),)
+
+
+def trained(net, ctx=CPU):
     """Initialize a network as if it had been trained: no statistic, scale or shift is 0 or 1."""
     rng = np.random.RandomState(0)
     materialize(net, list(ctx), mx.init.Xavier())

@@ -8,8 +8,13 @@ from conftest import write_images
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data.labelled import LabelledImages
+from mlr.data.splits import read_training_splits
 from mlr.methods.pcnn import removal_probabilities, select
+from mlr.runs.folder import Run
+from mlr.training.distributed import Workers
 from mlr.training.fitting import kept_images
+from mlr.training.run import announce
+from mlr.training.session import Machine, Source
 
 
 def two_classes(difference):
@@ -109,11 +114,11 @@ def test_what_is_kept_comes_in_order_and_nothing_is_changed():
 def test_what_is_left_out_of_data_and_target_is_said(tmp_path, capsys):
     for name in ("data", "target"):
         (write_images(tmp_path / name) / "train" / "awe" / "notes.txt").write_text("x")
-    (splits, evaluated), target = [
-        run.read_training_splits(tmp_path / name) for name in ("data", "target")
-    ]
-    run.announce(
-        splits, evaluated, target, ["awe", "fear"], tmp_path / "data", {}, [], tmp_path / "run"
+    source, target = (Source(*read_training_splits(tmp_path / name)) for name in ("data", "target"))
+    run = Run(tmp_path / "run", {"options": {}}, ["awe", "fear"])
+    announce(
+        SimpleNamespace(source=source, target=target, run=run, machine=Machine([], Workers())),
+        tmp_path / "data",
     )
     said = capsys.readouterr().out
     for name in ("data", "target"):

@@ -291,7 +291,7 @@ def test_eight_threads_get_the_answers_that_one_gets(predictor):
     for other in (predictor, mlr.load(ctx="cpu")):
         ready = threading.Barrier(8)
 
-        def ask(thread):
+        def ask(thread, ready=ready, other=other):
             ready.wait()
             return [other(question) for question in asked[thread:] + asked[:thread]]
 

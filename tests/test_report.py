@@ -39,21 +39,25 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PROBE = """<script nonce="probe">
 const seen = {errors: []};
 console.error = console.warn = (...words) => seen.errors.push("console: " + words.join(" "));
-addEventListener("error", event => seen.errors.push("error: " + (event.message || event.target.outerHTML.slice(0, 80))), true);
-addEventListener("securitypolicyviolation", event => seen.errors.push("refused: " + event.violatedDirective + " " + event.blockedURI));
-const shows = image => {                                // decoded to its last line: what is missing of a picture is transparent
+const told = event => event.message || event.target.outerHTML.slice(0, 80);
+addEventListener("error", event => seen.errors.push("error: " + told(event)), true);
+const refused = event => "refused: " + event.violatedDirective + " " + event.blockedURI;
+addEventListener("securitypolicyviolation", event => seen.errors.push(refused(event)));
+const shows = image => {   // decoded to its last line: what is missing of a picture is transparent
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
   if (!canvas.width || !image.getBoundingClientRect().width) return false;
   const drawing = canvas.getContext("2d");
   drawing.drawImage(image, 0, 0);
-  return drawing.getImageData(0, 0, canvas.width, canvas.height).data.every((value, index) => index % 4 < 3 || value === 255);
+  const pixels = drawing.getImageData(0, 0, canvas.width, canvas.height).data;
+  return pixels.every((value, index) => index % 4 < 3 || value === 255);
 };
 addEventListener("load", () => {
   const images = [...document.images];
   seen.images = images.length;
   seen.shown = images.filter(shows).length;
-  seen.requests = performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !name.startsWith("data:"));
+  const loaded = performance.getEntriesByType("resource").map(entry => entry.name);
+  seen.requests = loaded.filter(name => !name.startsWith("data:"));
   seen.scripts = document.scripts.length;
   seen.width = document.documentElement.scrollWidth;
   const answer = document.createElement("pre");
@@ -276,7 +280,7 @@ def test_the_page_opens_in_chromium(reported, tmp_path):
             "error: <img",
         ),
         # a picture whose rest is missing
-        (lambda html: re.sub('(base64,[^"]{2000})[^"]*', r"\1", html, 1), ""),
+        (lambda html: re.sub('(base64,[^"]{2000})[^"]*', r"\1", html, count=1), ""),
         (
             lambda html: html.replace("data:image/jpeg;base64,", "http://127.0.0.1:9/", 1),
             "refused: img-src http://127.0.0.1:9/",
@@ -337,7 +341,8 @@ def test_the_pictures_are_those_of_their_captions(measured, tmp_path):
         cv2.imwrite(str(path), np.full((40, 30, 3), (40 * color, 120, 240 - 40 * color), np.uint8))
     html = written(tmp_path / "page.html", run, evaluation, right, wrong)
     figures = re.findall(
-        r'<img src="data:image/jpeg;base64,([^"]+)" alt="Image of the class (\w+)"><figcaption>(.*?)</figcaption>',
+        r'<img src="data:image/jpeg;base64,([^"]+)" alt="Image of the class (\w+)">'
+        r"<figcaption>(.*?)</figcaption>",
         html,
     )
     lines = [re.findall(">([^<]+)<", caption) for _, _, caption in figures]

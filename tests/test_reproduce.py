@@ -440,7 +440,8 @@ def test_a_run_of_other_options_is_refused(tmp_path):
     folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
     with pytest.raises(
         InputError,
-        match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give another --out",
+        match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give "
+        "another --out",
     ):
         refuse_other_options(folder, [*ARGUMENTS[:-1], "2"])
     assert runner.commands == [] and (folder / "last.params").exists()

@@ -505,7 +505,7 @@ def test_pcnn_goes_on_to_the_bit(data, tmp_path, monkeypatch, rounds, stops):
     for epochs, file in stops:
         run = tmp_path / (f"stopped-{epochs:d}-{file}")
 
-        def stop_there(self, contents, *arguments, **options):
+        def stop_there(self, contents, *arguments, epochs=epochs, file=file, **options):
             commit(self, contents, *arguments, **options)
             if (
                 len((self.path / "metrics.jsonl").read_text().splitlines())
@@ -680,7 +680,8 @@ def test_proposals_from_a_file(data, tmp_path, command):
         ),
         (
             ("--method", "deepsentibank", "--checkpoint-every", "1"),
-            "--checkpoint-every has no effect on --method deepsentibank, which is trained in one step",
+            "--checkpoint-every has no effect on --method deepsentibank, which is trained in one "
+            "step",
         ),
         (
             ("--method", "resnet50", "--proposals", "boxes.npz"),

@@ -90,7 +90,8 @@ import numpy as np
 end, held, files = threading.Event(), None, []
 for line in sys.stdin:
     if line == "take\\n":
-        held, files, thread = np.ones(2 ** 23), [open(sys.executable) for _ in range(2)], threading.Thread(target=end.wait)
+        held, files = np.ones(2 ** 23), [open(sys.executable) for _ in range(2)]
+        thread = threading.Thread(target=end.wait)
         thread.start()
     if line == "give\\n":
         held = [file.close() for file in files]

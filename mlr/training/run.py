@@ -300,11 +300,12 @@ def announce(training: Training, folder: Path) -> None:
         f"{len(source.train)} training and {len(source.evaluation)} {evaluated} images of "
         f"{len(run.classes)} classes from {folder}"
     )
-    sources = [source, *([training.target] if training.target else [])]
-    splits = [split for each in sources for split in each.splits.values()]
-    left_out = [each for split in splits for each in split.left_out]
-    if left_out:
-        print(words_on(left_out))
+    for each in (source, training.target):
+        left_out = [
+            row for split in (each.splits if each else {}).values() for row in split.left_out
+        ]
+        if left_out:
+            print(words_on(left_out))
     if source.evaluated == "test":
         print(
             "there is no split valid, so the accuracy after each epoch is of test, and no best "
