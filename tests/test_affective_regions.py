@@ -24,6 +24,7 @@ from mlr.inference.answers import RegionsAnswer
 from mlr.inference.proposals import grid, propose, read_proposals
 from mlr.inference.regions import (
     AffectiveRegions,
+    Constants,
     affective_scores,
     fuse,
     overlaps,
@@ -821,7 +822,7 @@ def test_prediction_is_made_of_the_parts():
 
 
 def test_settings_reach_the_parts():
-    found = AffectiveRegions(network, 32, candidates=6, top=2, alpha=0, beta=1).predict(scene())
+    found = AffectiveRegions(network, 32, constants=Constants(6, 2, 0, 1)).predict(scene())
     assert len(found.boxes) == 6 and len(found.chosen) == 2
     assert_array_equal(found.probabilities, found.box_probabilities[found.chosen].mean(axis=0))
     assert_allclose(

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose
 from mlr import train
 from mlr.methods import METHODS
 from mlr.runs.folder import Run
-from mlr.runs.tensorboard import EventFile
+from mlr.runs.tensorboard import TensorBoardFile
 from mlr.runs.writing import RunWriter
 from mlr.train import CUDA_GRAPHS
 from mlr.training.checkpoints import state_of
@@ -86,12 +86,12 @@ def test_events_are_written_anew(tmp_path):
         {"epoch": 2, "loss": 0.25, "test_accuracy": 0.75, "target": True},
     ]
     # which the run then did not commit
-    EventFile(tmp_path / "events", lines[:1]).add({"epoch": 2, "loss": 9.0})
+    TensorBoardFile(tmp_path / "events", lines[:1]).add({"epoch": 2, "loss": 9.0})
     (tmp_path / "events" / "notes.txt").write_text("mine")
     (written,) = (tmp_path / "events").glob("events.*")
     # of an earlier second
     written.rename(written.with_name("events.out.tfevents.1.host"))
-    EventFile(tmp_path / "events", lines[:1]).add(lines[1])
+    TensorBoardFile(tmp_path / "events", lines[:1]).add(lines[1])
     assert (tmp_path / "events" / "notes.txt").read_text() == "mine"
     (tmp_path / "events" / "notes.txt").unlink()
     assert scalars(tmp_path / "events") == {

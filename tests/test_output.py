@@ -13,12 +13,12 @@ import pytest
 from conftest import TINY, write_images
 
 from mlr import evaluate, predict, train, visualize
-from mlr.options.presets import DEMO
+from mlr.methods import METHODS
 from mlr.runtime.output import guarded_streams, printable, warn
 
 # a name in Latin-1 as Python reads it, and one that colours what follows
 NO_TEXT, RED = "col\udce8re", "red\x1b[31m"
-BACKBONE = DEMO["l_cil"].backbone
+BACKBONE = METHODS["l_cil"].demo.backbone
 
 
 @pytest.mark.parametrize(

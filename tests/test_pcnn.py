@@ -139,7 +139,7 @@ class Undecided:
         list("x" * 40),
         ["awe", "fear"],
     )
-    folder, whole, rows = Path("x"), None, range(40)
+    folder, whole, indices = Path("x"), None, range(40)
 
     def __init__(self, seed):
         self.options = SimpleNamespace(seed=seed)

@@ -142,10 +142,10 @@ def test_the_csv_comes_back(tmp_path):
 
 
 def test_only_fi_is_comparable(tmp_path):
-    assert not results.of_fi(tmp_path)
+    assert not results.of_the_papers_data(tmp_path)
     for data_set, comparable in (("fi", True), ("artphoto", False)):
         (tmp_path / "prepared.json").write_text(json.dumps({"dataset": data_set}))
-        assert results.of_fi(tmp_path) is comparable
+        assert results.of_the_papers_data(tmp_path) is comparable
 
 
 def test_bars_with_errors():

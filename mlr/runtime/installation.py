@@ -11,7 +11,7 @@ EXTRAS = (
     "'mlr[modern-cu112]' (MXNet 1.9.1, CUDA 11.2)"
 )
 # where they are not called like the package
-MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn"}
+MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml"}
 
 
 def is_installed(package: str) -> bool:
