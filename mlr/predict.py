@@ -50,13 +50,13 @@ def predict(options: argparse.Namespace) -> None:
     predictor = load(options.run, options.ctx, options.parameters)
     images = (sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths)
     unread = []
-    for path, answer in zip(paths, predictor.each(images)):
-        if isinstance(answer, InputError):
-            unread.append(answer)
+    for path, prediction in zip(paths, predictor.each(images)):
+        if isinstance(prediction, InputError):
+            unread.append(prediction)
         elif options.json:
-            print(json.dumps({"image": str(path), **answer._asdict()}))
+            print(json.dumps({"image": str(path), **prediction._asdict()}))
         else:
-            print("\n".join(described(path, answer)))
+            print("\n".join(described(path, prediction)))
     if unread:
         more = f" (and {len(unread) - 1} more images)" if len(unread) > 1 else ""
         raise InputError(f"{unread[0]}{more}")

@@ -194,7 +194,7 @@ def draw_sheet(split: Path, path: str) -> None:
     """Draw the first images of each class of a split into a file."""
     from mlr.data.class_folders import read_classes
     from mlr.viz.figures import new_figure, plot_contact_sheet, save_figure
-    from mlr.viz.pictures import thumbnail
+    from mlr.viz.images import thumbnail
 
     rows = {
         folder.path.name: [thumbnail(file) for file in folder.images[:SHEET_IMAGES]]

@@ -169,9 +169,9 @@ def images_and_inputs(
 
     Raises InputError, naming the file, for the first that is missing or damaged.
     """
-    from mlr.viz.pictures import read_pictures
+    from mlr.viz.images import read_images_and_inputs
 
-    return read_pictures(paths, predictor.answer.size, predictor.answer.ctx[0])
+    return read_images_and_inputs(paths, predictor.classifier.size, predictor.classifier.ctx[0])
 
 
 def draw_filters(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
@@ -232,24 +232,24 @@ def draw_regions(predictor: "Predictor", options: argparse.Namespace) -> "Figure
     import numpy as np
 
     from mlr.data.images import read_image
-    from mlr.inference.answers import RegionsAnswer
+    from mlr.inference.classifiers import RegionsClassifier
     from mlr.inference.proposals import name_of
-    from mlr.viz.figures import new_figure, plot_picture, plot_regions
-    from mlr.viz.pictures import LONGEST, shrunk
+    from mlr.viz.figures import new_figure, plot_image, plot_regions
+    from mlr.viz.images import LONGEST, shrunk
 
-    answer, paths = predictor.answer, options.image
-    assert isinstance(answer, RegionsAnswer)  # as the method says
+    classifier, paths = predictor.classifier, options.image
+    assert isinstance(classifier, RegionsClassifier)  # as the method says
     figure, axes = new_figure(7, 3.4 * len(paths), 2, len(paths))
     for path, (left, right) in zip(paths, axes):
         pixels = read_image(path).asnumpy()
-        found, small = answer.regions.predict(pixels, name_of(path)), shrunk(pixels, LONGEST)
+        found, small = classifier.regions.predict(pixels, name_of(path)), shrunk(pixels, LONGEST)
         scale = np.tile(small.shape[1::-1], 2) / np.tile(pixels.shape[1::-1], 2)
         boxes, scores = found.boxes[found.chosen] * scale, found.scores[found.chosen]
         alone, together = (
             predictor.classes[int(p.argmax())] + f" {p.max():.2f}"
             for p in (found.image_probabilities, found.probabilities)
         )
-        plot_picture(small, f"image alone: {alone}", left)
+        plot_image(small, f"image alone: {alone}", left)
         plot_regions(small, boxes, scores, f"with its regions: {together}", right)
     return figure
 

@@ -20,7 +20,7 @@ from mlr import paper
 from mlr.data.preprocessing import Preprocessing
 from mlr.errors import InputError
 from mlr.inference import proposals, regions
-from mlr.inference.answers import RegionsAnswer
+from mlr.inference.classifiers import RegionsClassifier
 from mlr.inference.proposals import grid, propose, read_proposals
 from mlr.inference.regions import (
     AffectiveRegions,
@@ -908,4 +908,4 @@ def test_endings_of_proposals_in_capitals(tmp_path, name):
     """They are boxes, and no model of edge boxes."""
     options = {"proposals": str(tmp_path / name), "seed": 0}
     with pytest.raises(InputError, match=f"there is no file of proposals .*{name}"):
-        RegionsAnswer(None, Preprocessing(64), [], options)
+        RegionsClassifier(None, Preprocessing(64), [], options)

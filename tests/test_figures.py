@@ -25,7 +25,7 @@ from mlr.viz.figures import (
     plot_classes,
     plot_confusion,
     plot_gram,
-    plot_picture,
+    plot_image,
     plot_prediction,
     predictions_figure,
     save_confusion,
@@ -132,7 +132,7 @@ def test_the_sheet_begins_a_line_for_each_group():
 def test_names_of_classes_are_no_mathematics():
     """A dollar sign begins a formula in Matplotlib, which here would not even parse."""
     figure, axes = new_figure(3, 3)
-    plot_picture(np.zeros((2, 2, 3), np.uint8), r"$\frac{$", axes)
+    plot_image(np.zeros((2, 2, 3), np.uint8), r"$\frac{$", axes)
     axes.set_xticks([0], [r"$\frac{$"])
     assert figure_bytes(figure)[:4] == b"\x89PNG"
 
@@ -193,7 +193,7 @@ def test_the_users_settings_decide_nothing_and_stay(tmp_path):
 NO_HOME = (
     "import pwd; from unittest import mock; mock.patch('pwd.getpwuid', "
     "side_effect=KeyError).start()\n"
-    "import mlr.viz.figures as f; figure, axes = f.new_figure(1, 1); f.plot_picture([[[0, 0, "
+    "import mlr.viz.figures as f; figure, axes = f.new_figure(1, 1); f.plot_image([[[0, 0, "
     "0]]], 'a', axes); assert f.figure_bytes(figure)\n"
     "import os; print(os.getcwd())"
 )
@@ -220,7 +220,7 @@ def test_a_damaged_settings_file_and_no_home_folder(tmp_path):
 
 def test_a_name_of_control_characters():
     figure, panels = new_figure(6, 3, 3)
-    plot_picture(np.zeros((2, 2, 3), np.uint8), "\x1b[31m", panels[0])
+    plot_image(np.zeros((2, 2, 3), np.uint8), "\x1b[31m", panels[0])
     plot_confusion(RESULT["confusion"], ["\x07", "col\udce8re", "c"], panels[1])
     plot_classes(classification_metrics([0], [0], ["\x07"]), ["\x07"], panels[2])
     content = figure_bytes(figure, "svg").decode()
@@ -246,7 +246,7 @@ def fonts(monkeypatch):
 
 def titled(title):
     figure, axes = new_figure(1, 1)
-    plot_picture(np.zeros((2, 2, 3), np.uint8), title, axes)
+    plot_image(np.zeros((2, 2, 3), np.uint8), title, axes)
     return figure_bytes(figure)
 
 

@@ -12,7 +12,7 @@ from mlr.model.parameters import materialize
 from mlr.viz import filters
 from mlr.viz.attribution import grad_cam, gram_contributions, strongest_pairs
 from mlr.viz.filters import Ascent, activation_maps, maximising_patterns, strongest_filters
-from mlr.viz.pictures import read_pictures
+from mlr.viz.images import read_images_and_inputs
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,9 @@ def test_patterns_of_the_shipped_run_excite_five_times_as_much_as_noise():
     blocks activation.
     """
     net = load_network(open_run(SHIPPED_RUN), [mx.cpu()])
-    _, images = read_pictures([SHIPPED_RUN.parents[1] / "imgs" / "example.jpg"], 64, mx.cpu())
+    _, images = read_images_and_inputs(
+        [SHIPPED_RUN.parents[1] / "imgs" / "example.jpg"], 64, mx.cpu()
+    )
     for block, maps in activation_maps(net, images).items():
         chosen, _ = strongest_filters(maps)
         _, start, end = maximising_patterns(

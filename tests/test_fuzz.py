@@ -81,7 +81,7 @@ from mlr.training.loop import Progress
 from mlr.training.metrics import classification_metrics
 from mlr.training.run import new_network, trainer_of
 from mlr.training.session import Source
-from mlr.viz.pictures import read_pictures, thumbnail
+from mlr.viz.images import read_images_and_inputs, thumbnail
 from mlr.viz.report import most_confident, save_report
 
 INPUTS = int(os.environ.get("MLR_FUZZ", 300))
@@ -163,7 +163,7 @@ def read_picture(folder, path):
         lambda path: reading.pixels_of(reading.read(path), path),
         read_image,
         thumbnail,
-        lambda path: read_pictures([path], 64, mx.cpu()),
+        lambda path: read_images_and_inputs([path], 64, mx.cpu()),
     ):
         try:
             read(path)

@@ -146,4 +146,4 @@ def test_nothing_is_printed(capfd):
 def test_a_predictor_answers_through_it(trained_run):
     predictor = predictor_of(open_run(trained_run), [mx.cpu()])
     predictor(np.zeros((64, 64, 3), np.uint8))
-    assert isinstance(predictor.answer._network, mx.gluon.SymbolBlock)
+    assert isinstance(predictor.classifier._network, mx.gluon.SymbolBlock)

@@ -242,10 +242,10 @@ class Toy(Method):
     def load_pretrained(self, net, source):
         return {"source": "none"}
 
-    def answer(self, net, config, ctx):
-        from mlr.inference.answers import SoftmaxAnswer
+    def classifier(self, net, config, ctx):
+        from mlr.inference.classifiers import SoftmaxClassifier
 
-        class Unsure(SoftmaxAnswer):
+        class Unsure(SoftmaxClassifier):
             def probabilities(self, seen):
                 found = super().probabilities(seen)
                 return 0.5 * found + 0.5 / found.shape[1]

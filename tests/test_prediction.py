@@ -32,7 +32,7 @@ from mlr.inference.predictor import AT_ONCE, Predictor
 from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
 from mlr.predict import main
-from mlr.viz.pictures import read_pictures
+from mlr.viz.images import read_images_and_inputs
 
 EXAMPLE = Path(__file__).parent.parent / "imgs" / "example.jpg"
 # In probabilities: float32, in which sums are taken in another order for another batch, and by the
@@ -176,7 +176,7 @@ def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monk
 def test_large_images_are_small_in_figures(tmp_path):
     pixels = cv2.resize(np.random.randint(0, 256, (20, 30, 3), dtype=np.uint8), (3000, 2000))
     cv2.imwrite(str(tmp_path / "large.png"), pixels[:, :, ::-1])
-    shown, seen = read_pictures([tmp_path / "large.png", EXAMPLE], 64, mx.cpu())
+    shown, seen = read_images_and_inputs([tmp_path / "large.png", EXAMPLE], 64, mx.cpu())
     assert shown[0].shape == (683, 1024, 3) and shown[1].shape == read_image(EXAMPLE).shape
     # the network sees the whole image
     for image, path in zip(seen, (tmp_path / "large.png", EXAMPLE)):
@@ -321,7 +321,7 @@ def test_an_image_without_proposals_costs_no_other_its_answer(tmp_path):
     config = run_config(options, 2)
     net = method.build(config["network"])
     materialize(net, [mx.cpu()], mx.init.Xavier())
-    regions = Predictor(method.answer(net, config, [mx.cpu()]), ["awe", "fear"])
+    regions = Predictor(method.classifier(net, config, [mx.cpu()]), ["awe", "fear"])
     unknown, known, array = regions.each(
         [tmp_path / "awe" / "2.png", tmp_path / "awe" / "1.png", np.zeros((64, 80, 3), np.uint8)]
     )

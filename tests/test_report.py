@@ -25,7 +25,7 @@ from mlr.runs.provenance import environment
 from mlr.runs.writing import RunWriter
 from mlr.training.metrics import classification_metrics
 from mlr.viz.filters import Ascent
-from mlr.viz.pictures import thumbnail
+from mlr.viz.images import thumbnail
 from mlr.viz.report import DEMO, class_rows, most_confident, save_report, save_sheet
 
 CHROMIUM = shutil.which("chromium")

@@ -9,15 +9,15 @@ from mlr import paper
 from mlr.cli import SHIPPED_RUN
 from mlr.model.parameters import materialize
 from mlr.visualize import main
-from mlr.viz.diagram import structure, structure_figure
+from mlr.viz.diagram import boxes_and_arrows, structure_figure
 from mlr.viz.figures import (
     activation_figure,
     grad_cam_figure,
     gram_figure,
     new_figure,
     plot_contributions,
+    plot_image,
     plot_map,
-    plot_picture,
 )
 
 BLOCKS = ("stage1", "stage2", "stage3", "stage4")
@@ -68,7 +68,7 @@ def test_the_activation_figure_has_its_panels(trained, photos, monkeypatch):
 
 def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
     from mlr.methods import load_network, open_run
-    from mlr.viz.pictures import read_pictures
+    from mlr.viz.images import read_images_and_inputs
 
     seen = titles(
         drawn(
@@ -90,7 +90,7 @@ def test_the_captions_tell_the_strongest_filters(trained, photos, monkeypatch):
     net = load_network(open_run(trained[0]), [mx.cpu()])
     maps = [
         values.asnumpy()[0]
-        for values in net.backbone(read_pictures(photos[:1], 64, mx.cpu())[1])[2:6]
+        for values in net.backbone(read_images_and_inputs(photos[:1], 64, mx.cpu())[1])[2:6]
     ]
     for number, values in enumerate(maps, start=1):
         highest = values.max(axis=(1, 2))
@@ -197,7 +197,7 @@ def test_grad_cam_and_gram_of_a_class(trained, photos, monkeypatch):
 def test_plots_return_the_axes_they_drew_on():
     _, (left, middle, right) = new_figure(3, 1, 3)
     picture = np.zeros((4, 6, 3), np.uint8)
-    assert plot_picture(picture, "a", left) is left
+    assert plot_image(picture, "a", left) is left
     assert plot_map(np.eye(2), picture.shape, "b", middle) is middle
     assert plot_contributions(np.eye(3), "c", right) is right
     assert middle.images[0].get_array().shape == (4, 6)
@@ -250,7 +250,7 @@ def test_figures_of_one_image():
 def test_the_structure_is_read_off_the_network(options, texts):
     net = mlr.MultiLevelNet(3, backbone=paper.SLIM_BACKBONE, style_width=8, **options)
     materialize(net, [mx.cpu()], mx.init.Zero())
-    boxes, arrows = structure(net, 64)
+    boxes, arrows = boxes_and_arrows(net, 64)
     for name, text in texts.items():
         assert boxes[name][2] == text
     assert {end for start, end in arrows if start == "style"} == {"shallow"}

@@ -25,7 +25,7 @@ from mxnet import gluon, nd
 
 from mlr.data.images import read_image
 from mlr.errors import InputError
-from mlr.inference.answers import SoftmaxAnswer
+from mlr.inference.classifiers import SoftmaxClassifier
 from mlr.inference.proposals import name_of
 from mlr.inference.reading import (
     File,
@@ -77,29 +77,29 @@ class Predictor:
     Any thread may call it: what they ask is answered in turn.
 
     predictor = mlr.load(); predictor("photo.jpg").label; predictor(["a.jpg", pixels]); for path,
-    answer in predictor.folder("photos"): ...
+    prediction in predictor.folder("photos"): ...
 
-    Attributes: `answer`, how images become probabilities; `classes`, K names; `net`; `ctx`, its
+    Attributes: `classifier`, how images become probabilities; `classes`, K names; `net`; `ctx`, its
     contexts; `transform`.
     """
 
-    def __init__(self, answer: SoftmaxAnswer, classes: Sequence[str]):
-        self.answer, self.classes = answer, list(classes)
+    def __init__(self, classifier: SoftmaxClassifier, classes: Sequence[str]):
+        self.classifier, self.classes = classifier, list(classes)
 
     @property
     def net(self) -> gluon.HybridBlock:
         """The network."""
-        return self.answer.net
+        return self.classifier.net
 
     @property
     def ctx(self) -> List[mx.Context]:
         """The contexts of the network."""
-        return self.answer.ctx
+        return self.classifier.ctx
 
     @property
     def transform(self) -> Callable[[nd.NDArray], nd.NDArray]:
         """The evaluation preset: (H, W, 3) uint8 -> (3, S, S)."""
-        return self.answer.transform
+        return self.classifier.transform
 
     @overload
     def __call__(self, images: File) -> Prediction: ...
@@ -123,12 +123,12 @@ class Predictor:
         it has of no array.
         """
         one = is_one_image(images)
-        answers = []
-        for answer in self.each([images] if one else images):
-            if isinstance(answer, InputError):
-                raise answer
-            answers.append(answer)
-        return answers[0] if one else answers
+        predictions = []
+        for prediction in self.each([images] if one else images):
+            if isinstance(prediction, InputError):
+                raise prediction
+            predictions.append(prediction)
+        return predictions[0] if one else predictions
 
     def each(self, images: Iterable[Image]) -> Iterator[Union[Prediction, InputError]]:
         """Yield for each image, any of the above but (N, H, W, 3), its Prediction or the InputError
@@ -138,7 +138,7 @@ class Predictor:
         """
         images = iter(images)
         for part in iter(lambda: list(islice(images, AT_ONCE)), []):
-            yield from self._answers(part)
+            yield from self._predictions(part)
 
     def folder(self, path: PathLike) -> Iterator[Tuple[Path, Union[Prediction, InputError]]]:
         """Return an iterator over the images in and below a folder, in order: their paths, and what
@@ -160,29 +160,29 @@ class Predictor:
         )
 
     def _of_batch(self, paths: Sequence[PathLike], names: Sequence[str]) -> np.ndarray:
-        seen = [self.answer.seen(read_image(path), name) for path, name in zip(paths, names)]
-        return self.answer.probabilities(seen)
+        seen = [self.classifier.seen(read_image(path), name) for path, name in zip(paths, names)]
+        return self.classifier.probabilities(seen)
 
-    def _answers(self, images: Sequence[Image]) -> List[Union[Prediction, InputError]]:
-        answers: Dict[int, Union[Prediction, InputError]] = {}
+    def _predictions(self, images: Sequence[Image]) -> List[Union[Prediction, InputError]]:
+        predictions: Dict[int, Union[Prediction, InputError]] = {}
         seen: Dict[int, Any] = {}
         for number, image in enumerate(images):
             try:
                 # Read in the thread that asks, which alone a pipe without an end then holds up.
                 seen[number] = on_mxnets_thread(self._seen, read(image), name_in_messages(image))
             except InputError as error:
-                answers[number] = error
+                predictions[number] = error
         if seen:
             try:
-                probabilities = on_mxnets_thread(self.answer.probabilities, list(seen.values()))
+                probabilities = on_mxnets_thread(self.classifier.probabilities, list(seen.values()))
             except InputError as error:
-                answers.update((number, error) for number in seen)
+                predictions.update((number, error) for number in seen)
             else:
-                answers.update(zip(seen, map(self._ranked, probabilities)))
-        return [answers[number] for number in range(len(images))]
+                predictions.update(zip(seen, map(self._ranked, probabilities)))
+        return [predictions[number] for number in range(len(images))]
 
     def _seen(self, content: Union[bytes, np.ndarray], name: str) -> Any:
-        return self.answer.seen(pixels_of(content, name), name_of(name))
+        return self.classifier.seen(pixels_of(content, name), name_of(name))
 
     def _ranked(self, probabilities: np.ndarray) -> Prediction:
         ranked = sorted(zip(self.classes, probabilities.tolist()), key=lambda item: -item[1])

@@ -101,10 +101,10 @@ def predictor_of(run: "Run", ctx: "List[mx.Context]", parameters: str = "last") 
     from mlr.inference.predictor import Predictor
 
     method = method_of(run.config)
-    answer = method.answer(load_network(run, ctx, parameters), run.config, ctx)
-    method.read_answer(answer, run)
-    answer.fuse(f"the network of {run.folder}, {parameters}.params,")
-    return Predictor(answer, run.classes)
+    classifier = method.classifier(load_network(run, ctx, parameters), run.config, ctx)
+    method.load_classifier(classifier, run)
+    classifier.fuse(f"the network of {run.folder}, {parameters}.params,")
+    return Predictor(classifier, run.classes)
 
 
 def load(

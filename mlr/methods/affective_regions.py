@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import mxnet as mx
     from mxnet.gluon import HybridBlock
 
-    from mlr.inference.answers import RegionsAnswer
+    from mlr.inference.classifiers import RegionsClassifier
 
 NO_REGIONS = (
     "of AR's network on one image; the run itself takes ten crops and the affective regions "
@@ -23,12 +23,12 @@ NO_REGIONS = (
 class AffectiveRegions(Method):
     """The regions are those of `mlr.inference.regions`; training is of the network alone."""
 
-    def answer(
+    def classifier(
         self, net: "HybridBlock", config: Mapping[str, Any], ctx: List["mx.Context"]
-    ) -> "RegionsAnswer":
-        from mlr.inference.answers import RegionsAnswer
+    ) -> "RegionsClassifier":
+        from mlr.inference.classifiers import RegionsClassifier
 
-        return RegionsAnswer(net, self.preprocessing(config), ctx, config["options"])
+        return RegionsClassifier(net, self.preprocessing(config), ctx, config["options"])
 
     def exported(
         self, net: "HybridBlock", config: Mapping[str, Any]

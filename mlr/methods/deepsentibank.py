@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import mxnet as mx
     from mxnet.gluon import HybridBlock
 
-    from mlr.inference.answers import SoftmaxAnswer, SupportVectorAnswer
+    from mlr.inference.classifiers import SoftmaxClassifier, SupportVectorClassifier
     from mlr.runs.folder import Run
     from mlr.training.session import Training
 
@@ -60,27 +60,27 @@ class DeepSentiBank(Method):
             )
         fit_support_vectors(training, SVM)
 
-    def answer(
+    def classifier(
         self, net: "HybridBlock", config: Mapping[str, Any], ctx: List["mx.Context"]
-    ) -> "SupportVectorAnswer":
-        from mlr.inference.answers import SupportVectorAnswer
+    ) -> "SupportVectorClassifier":
+        from mlr.inference.classifiers import SupportVectorClassifier
 
-        return SupportVectorAnswer(net, self.preprocessing(config), ctx, config["features"])
+        return SupportVectorClassifier(net, self.preprocessing(config), ctx, config["features"])
 
-    def read_answer(self, answer: "SoftmaxAnswer", run: "Run") -> None:
+    def load_classifier(self, classifier: "SoftmaxClassifier", run: "Run") -> None:
         from mlr.formats.params import read_params
-        from mlr.inference.answers import SupportVectorAnswer
+        from mlr.inference.classifiers import SupportVectorClassifier
         from mlr.inference.support_vectors import SupportVectorMachine
 
-        assert isinstance(answer, SupportVectorAnswer)  # as `answer` made it
+        assert isinstance(classifier, SupportVectorClassifier)  # as `classifier` made it
         path = run.verified(SVM)
         machine = SupportVectorMachine.from_arrays(read_params(path), path)
-        if (machine.classes, machine.width) != (len(run.classes), answer.width):
+        if (machine.classes, machine.width) != (len(run.classes), classifier.width):
             raise InputError(
                 f"{path} is for {machine.classes} classes and features of length "
                 f"{machine.width}, which are not the run's: restore it from a copy, or train again"
             )
-        answer.machine = machine
+        classifier.machine = machine
 
     def exported(
         self, net: "HybridBlock", config: Mapping[str, Any]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mxnet.gluon import HybridBlock
 
     from mlr.data.preprocessing import Preprocessing
-    from mlr.inference.answers import SoftmaxAnswer
+    from mlr.inference.classifiers import SoftmaxClassifier
     from mlr.runs.folder import Run
     from mlr.training.session import Training
 
@@ -180,16 +180,16 @@ class Method:
 
         fit_by_gradients(training, self.stages(training.options))
 
-    def answer(
+    def classifier(
         self, net: "HybridBlock", config: Mapping[str, Any], ctx: List["mx.Context"]
-    ) -> "SoftmaxAnswer":
+    ) -> "SoftmaxClassifier":
         """Return how images become probabilities: by default the softmax of the logits."""
-        from mlr.inference.answers import SoftmaxAnswer
+        from mlr.inference.classifiers import SoftmaxClassifier
 
-        return SoftmaxAnswer(net, self.preprocessing(config), ctx)
+        return SoftmaxClassifier(net, self.preprocessing(config), ctx)
 
-    def read_answer(self, answer: "SoftmaxAnswer", run: "Run") -> None:
-        """Read from a finished run what of its answer is not in the network's parameters."""
+    def load_classifier(self, classifier: "SoftmaxClassifier", run: "Run") -> None:
+        """Read from a finished run what of its classifier is not in the network's parameters."""
 
     def exported(
         self, net: "HybridBlock", config: Mapping[str, Any]

@@ -13,7 +13,7 @@ from mlr.errors import Interrupted
 from mlr.formats.json import read_json
 from mlr.formats.params import write_params
 from mlr.inference import support_vectors
-from mlr.inference.answers import SupportVectorAnswer
+from mlr.inference.classifiers import SupportVectorClassifier
 from mlr.options.training import TrainingOptions, learning_rate_at
 from mlr.runs.schema import checked_kept
 from mlr.runtime.signals import NAMES, Postponed
@@ -104,15 +104,15 @@ def kept_images(training: Training, round_: int, select: Selection) -> Subset:
 
 
 def fit_support_vectors(training: Training, file_name: str) -> None:
-    """Fit the support vector machine of an answer to the training images' features, and save it.
+    """Fit the support vector machine of a classifier to the training images, and save it.
 
     file_name: in the run folder.
     """
     run, options, images = training.run, training.options, training.source.train
-    answer, start = training.predictor.answer, time.time()
-    assert isinstance(answer, SupportVectorAnswer)  # as the method says
-    batches = GluonBatches(images, answer.transform, EVALUATION_BATCH)
-    features = np.concatenate([answer.outputs(batch) for batch, _ in batches])
+    classifier, start = training.predictor.classifier, time.time()
+    assert isinstance(classifier, SupportVectorClassifier)  # as the method says
+    batches = GluonBatches(images, classifier.transform, EVALUATION_BATCH)
+    features = np.concatenate([classifier.outputs(batch) for batch, _ in batches])
     machine = support_vectors.fit(
         features,
         images.labels,
@@ -121,7 +121,7 @@ def fit_support_vectors(training: Training, file_name: str) -> None:
         None if options.svm_class_weight == "none" else options.svm_class_weight,
         options.seed,
     )
-    answer.machine = machine
+    classifier.machine = machine
     accuracy = float(np.mean(machine.scores(features).argmax(axis=1) == images.labels))
     training.write({file_name: lambda path: write_params(path, machine.arrays())})
     if not run.metrics:

@@ -117,7 +117,7 @@ def prepared(
     )
     refuse_contradictions(method, config, classes, out)
     # It may read a file of proposals, which may be wrong: better before than after hours.
-    predictor = Predictor(method.answer(net, config, machine.ctx), classes)
+    predictor = Predictor(method.classifier(net, config, machine.ctx), classes)
     if not run and method.by_gradients:
         # Here the pixel cache is made: it may find no room, and a run folder keeps its pipeline.
         preprocessed = method.preprocessing(config)

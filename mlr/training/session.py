@@ -70,7 +70,7 @@ class Training:
     @property
     def net(self) -> gluon.HybridBlock:
         """The network."""
-        return self.predictor.answer.net
+        return self.predictor.classifier.net
 
     def write(self, contents: Mapping[str, Content]) -> None:
         """Commit further files of the run; a worker that is not the first leaves it to that one."""

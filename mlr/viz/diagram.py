@@ -21,7 +21,7 @@ Arrows = List[Tuple[str, str]]
 DEEP, SHALLOW, FUSION = BLUE, ORANGE, GREEN
 
 
-def structure(net: MultiLevelNet, size: int) -> Tuple[Boxes, Arrows]:
+def boxes_and_arrows(net: MultiLevelNet, size: int) -> Tuple[Boxes, Arrows]:
     """Return the boxes of a materialized MultiLevelNet and the arrows between them, for images of
     size x size.
 
@@ -81,7 +81,7 @@ def _add_shallow(
 
 def structure_figure(net: MultiLevelNet, size: int) -> Figure:
     """Return the figure of a materialized MultiLevelNet for images of size x size."""
-    boxes, arrows = structure(net, size)
+    boxes, arrows = boxes_and_arrows(net, size)
     figure, axes = new_figure(1.6 * (1 + max(column for column, *_ in boxes.values())), 5)
     plot_structure(boxes, arrows, axes)
     return figure
@@ -89,7 +89,7 @@ def structure_figure(net: MultiLevelNet, size: int) -> Figure:
 
 @own_settings()
 def plot_structure(boxes: Boxes, arrows: Arrows, axes: Axes) -> Axes:
-    """Draw boxes and arrows as `structure` returns them."""
+    """Draw boxes and arrows as `boxes_and_arrows` returns them."""
     patches = {}
     for name, (column, row, text, color) in boxes.items():
         patches[name] = axes.add_patch(

@@ -156,7 +156,7 @@ def plot_contact_sheet(rows: Mapping[str, Sequence[np.ndarray]], axes: Axes) -> 
 
 
 @own_settings()
-def plot_picture(pixels: np.ndarray, title: str, axes: Axes) -> Axes:
+def plot_image(pixels: np.ndarray, title: str, axes: Axes) -> Axes:
     """Draw an image, (H, W, 3) uint8 RGB, with a title above."""
     axes.imshow(pixels)
     return _without_ticks(title, axes)
@@ -171,7 +171,7 @@ def plot_prediction(
     """
     right = true == predicted
     caption = f"{'right' if right else 'wrong'}: {predicted}\nprobability {probability:.3f}"
-    plot_picture(pixels, caption if right else f"{caption}\ntrue: {true}", axes)
+    plot_image(pixels, caption if right else f"{caption}\ntrue: {true}", axes)
     for spine in axes.spines.values():
         spine.set(color=BLUE if right else VERMILION, linestyle="-" if right else "--", linewidth=2)
     return axes
@@ -187,7 +187,7 @@ def plot_regions(
     image: (H, W, 3) uint8 RGB. boxes: (R, 4), x1, y1, x2, y2 in pixels. scores: (R,); the
     paper.AR_TOP highest are asked.
     """
-    plot_picture(image, title, axes)
+    plot_image(image, title, axes)
     order = np.argsort(-np.asarray(scores), kind="stable")
     # the best on top
     for rank, (x1, y1, x2, y2) in reversed(list(enumerate(np.asarray(boxes)[order], start=1))):
@@ -285,7 +285,7 @@ def activation_figure(
     for number, image in enumerate(images):
         first = 2 * number * ranks
         axes[first][0].set_axis_on()
-        plot_picture(image, "input image", axes[first][0])
+        plot_image(image, "input image", axes[first][0])
         for rank in range(ranks):
             above, below = axes[first + 2 * rank :][:2]
             filters = [of_images[number][rank] for of_images in found.values()]
@@ -320,7 +320,7 @@ def _plot_filters(
             f"activation {filter_['activation']:.2f}",
             above[number],
         )
-        plot_picture(
+        plot_image(
             filter_["pattern"],
             f"pattern of filter {filter_['filter']:d}\nactivation {filter_['excited']:.2f}",
             below[number],
@@ -356,7 +356,7 @@ def grad_cam_figure(images: Sequence[np.ndarray], maps: np.ndarray, names: Seque
     """
     figure, axes = new_figure(6, 3.1 * len(images), 2, len(images))
     for image, cam, name, (left, right) in zip(images, maps, names, axes):
-        plot_picture(image, "input image", left)
+        plot_image(image, "input image", left)
         plot_map(cam, image.shape, f"Grad-CAM for {name}", right, over=image)
     return figure
 
@@ -378,7 +378,7 @@ def gram_figure(
         3 * (1 + len(contributions)), 4 * len(images), 1 + len(contributions), len(images)
     )
     for number, (image, name) in enumerate(zip(images, names)):
-        plot_picture(image, "input image", axes[number][0])
+        plot_image(image, "input image", axes[number][0])
         for panel, tap in zip(axes[number][1:], contributions):
             listed = "\n".join(
                 f"channels {a:d}, {b:d}: {contribution:+.2g}"

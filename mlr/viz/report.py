@@ -31,7 +31,7 @@ from mlr.viz.figures import (
     save_figure,
 )
 from mlr.viz.filters import Ascent, strongest_with_patterns
-from mlr.viz.pictures import read_pictures, thumbnail
+from mlr.viz.images import read_images_and_inputs, thumbnail
 from mlr.viz.style import own_settings
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ def _filters(
 ) -> Dict[str, "Shown"]:
     ctx, size = net.fusion.output.weight.list_ctx()[0], run.config["preprocessing"]["image_size"]
     chosen, explained = [*right[:1], *wrong[:1]], wrong[:EXPLAINED]
-    images, inputs = read_pictures([prediction.path for prediction in chosen], size, ctx)
+    images, inputs = read_images_and_inputs([prediction.path for prediction in chosen], size, ctx)
     figure = activation_figure(images, strongest_with_patterns(net, inputs, ascent=ASCENT))
     named = " and to ".join(
         f"the most confident {'right' if true == predicted else 'wrong'} one ({_file(path)})"
@@ -301,7 +301,9 @@ def _filters(
         )
     }
     if explained:
-        images, inputs = read_pictures([prediction.path for prediction in explained], size, ctx)
+        images, inputs = read_images_and_inputs(
+            [prediction.path for prediction in explained], size, ctx
+        )
         names = [prediction.predicted for prediction in explained]
         maps = grad_cam(net, inputs, [run.classes.index(name) for name in names])
         mistaken = "; ".join(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 LONGEST = 1024  # pixels of a side that a figure shows; it would take some hundred bytes for each
 
 
-def read_pictures(
+def read_images_and_inputs(
     paths: Sequence[Union[str, Path]], image_size: int, ctx: "mx.Context"
 ) -> Tuple[List["np.ndarray"], "mx.nd.NDArray"]:
     """Return the images to be looked at, a list of (h, w, 3) uint8, `shrunk`, and as the network

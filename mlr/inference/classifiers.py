@@ -1,4 +1,4 @@
-"""How images become probabilities of classes: by the network alone, or by what is beside it."""
+"""The last step to the probabilities of classes: by the network alone, or by what is beside it."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
@@ -18,7 +18,7 @@ from mlr.inference.regions import AffectiveRegions
 from mlr.inference.support_vectors import SupportVectorMachine
 
 
-class SoftmaxAnswer:
+class SoftmaxClassifier:
     """The softmax of a network's logits.
 
     Attributes: `net`; `ctx`, its contexts; `transform`, the evaluation preset: (H, W, 3) uint8 ->
@@ -31,9 +31,10 @@ class SoftmaxAnswer:
         self._network, self._named, self._is_to_be_fused = net, "the network", False
 
     def fuse(self, named: str) -> None:
-        """Answer through the network's graph as it is rewritten for prediction.
+        """Predict through the network's graph as it is rewritten for prediction.
 
-        named: what an error calls the network. After further training the answers would be stale.
+        named: what an error calls the network. After further training its predictions would be
+        stale.
         """
         self._named, self._is_to_be_fused = named, True
 
@@ -75,7 +76,7 @@ class SoftmaxAnswer:
         return outputs
 
 
-class SupportVectorAnswer(SoftmaxAnswer):
+class SupportVectorClassifier(SoftmaxClassifier):
     """A support vector machine on the outputs of a layer. Attribute: `machine`."""
 
     def __init__(
@@ -98,7 +99,7 @@ class SupportVectorAnswer(SoftmaxAnswer):
         return self.machine.probabilities(self.outputs(nd.stack(*seen)))
 
 
-class RegionsAnswer(SoftmaxAnswer):
+class RegionsClassifier(SoftmaxClassifier):
     """A network that is asked about an image and about its affective regions. Attribute: `regions`,
     a `mlr.inference.regions.AffectiveRegions`.
     """
