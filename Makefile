@@ -121,16 +121,16 @@ mutants: $(VENV)/installed-$(EXTRA),test,mutants
 FUZZ ?= 12000
 
 fuzz: $(VENV)/installed-$(EXTRA),test
-	MLR_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_fuzz.py
+	MLR_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability/test_fuzz.py
 
 test-builds:
 	rm -rf $(FIDELITY) && mkdir -p $(FIDELITY)
 	for build in $(BUILDS); do IFS=: read -r name extra python <<< "$$build"; \
 		$(MAKE) --no-print-directory VENV=.builds/$$name EXTRA=$$extra PYTHON=$$python SEEN=$(FIDELITY)/$$name fidelity || exit 1; done
-	@$(PYTHON) tests/fidelity_table.py $(foreach build,$(BUILDS),$(firstword $(subst :, ,$(build)))=$(FIDELITY)/$(firstword $(subst :, ,$(build))))
+	@$(PYTHON) tests/fidelity/fidelity_table.py $(foreach build,$(BUILDS),$(firstword $(subst :, ,$(build)))=$(FIDELITY)/$(firstword $(subst :, ,$(build))))
 
 fidelity: $(VENV)/installed-$(EXTRA),test
-	$(BIN)/python -m pytest --fidelity $(SEEN) tests/test_fidelity.py tests/test_fidelity_images.py tests/test_original.py tests/test_loss.py
+	$(BIN)/python -m pytest --fidelity $(SEEN) tests/fidelity/test_fidelity.py tests/fidelity/test_fidelity_images.py tests/unit/model/test_released_weights.py tests/unit/training/test_loss.py
 
 $(VENV)/installed-%: setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.8 to 3.11 found: install one, or name it, make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SOAK = Path(__file__).parent.parent / "benchmarks" / "soak.py"
+SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
 
 @pytest.fixture

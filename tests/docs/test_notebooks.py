@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 from sklearn.datasets import load_sample_image
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PIXELS = ("image/png", "image/jpeg")
 

@@ -36,7 +36,7 @@ from mlr.inference.regions import (
 )
 from mlr.viz.figures import BLUE, ORANGE, new_figure, plot_regions
 
-GOLDEN = Path(__file__).parent / "golden" / "ar_fi_candidates.npz"
+GOLDEN = Path(__file__).parents[2] / "golden" / "ar_fi_candidates.npz"
 
 
 @pytest.fixture(scope="module")

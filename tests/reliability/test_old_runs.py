@@ -23,7 +23,7 @@ from mlr.options.training import options_of
 from mlr.runs.schema import checked_classes, checked_config
 from mlr.train import given_options, parser, resolve
 
-RUNS = Path(__file__).parent / "runs"
+RUNS = Path(__file__).parents[1] / "runs"
 STOPPED = RUNS / "0.1.0-stopped"
 FOLDERS = {
     "shallow": STOPPED,

@@ -17,7 +17,7 @@ from mlr import doctor
 from mlr.runtime.builds import installed_builds, version_numbers
 from mlr.runtime.cpu import usable_cores
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def nvidia_smi(folder, script):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "mlr"
+PACKAGE = Path(__file__).parents[2] / "mlr"
 COMMANDS = (
     "prepare",
     "train",

@@ -28,7 +28,7 @@ from mlr.options.training import (
 )
 from mlr.runs.schema import Refused, checked_config, upgraded
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 RELEASED = METHODS["l_cil"].released
 SHIPPED_CONFIG = ROOT / "checkpoints" / "demo" / "config.json"
 

@@ -27,7 +27,7 @@ from mlr.training.run import trainer_of
 
 RELEASED = METHODS["l_cil"].released
 SEED = 7  # of the golden files
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.slow)]
 FLAGS = {
     "imperative": None,

@@ -10,7 +10,7 @@ import pytest
 from mlr import benchmark
 from mlr.benchmark import Comparison, comparisons, judged, line, table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def figures(**values):

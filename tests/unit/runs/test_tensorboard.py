@@ -23,7 +23,7 @@ from mlr.runs.writing import RunWriter
 from mlr.train import CUDA_GRAPHS
 from mlr.training.checkpoints import state_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 def scalars(folder):

@@ -34,7 +34,7 @@ from mlr.model.parameters import materialize
 from mlr.predict import main
 from mlr.viz.images import read_images_and_inputs
 
-EXAMPLE = Path(__file__).parent.parent / "imgs" / "example.jpg"
+EXAMPLE = Path(__file__).parents[3] / "imgs" / "example.jpg"
 # In probabilities: float32, in which sums are taken in another order for another batch, and by the
 # fused graph (see mlr.inference.fused_graph).
 WITHIN = 1e-5
@@ -234,7 +234,7 @@ def test_the_orientation_of_a_pil_image_is_ignored(predictor, tmp_path):
         ([[EXAMPLE]], "not a list"),
         (mx.nd.zeros((4, 4, 3), dtype="uint8"), "a PIL image, or a NumPy array .* not a NDArray"),
         ("nowhere.jpg", "can't read image nowhere.jpg: No such file"),
-        (Path(__file__), "test_prediction.py can't be decoded"),
+        (Path(__file__), "test_predictor.py can't be decoded"),
         ([EXAMPLE, "nowhere.jpg"], "can't read image nowhere.jpg"),
         (np.zeros((8, 8), np.uint8), r"this one is \(8, 8\) of uint8: repeat grey three times"),
         (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\) of uint8: .* leave alpha out"),

@@ -80,7 +80,7 @@ def test_the_round_trip_is_exact_to_the_byte(released, loaded, tmp_path, fidelit
 
 
 def test_its_275_names(released):
-    golden = np.load(Path(__file__).parent / "golden" / "original_fi8_seed7.npz")
+    golden = np.load(Path(__file__).parents[2] / "golden" / "original_fi8_seed7.npz")
     arrays = read_params(released[1])
     assert list(arrays) == list(golden["param_names"])
     assert [list(array.shape) for array in arrays.values()] == [

@@ -23,7 +23,7 @@ from mlr.exporting.int8 import (
 from mlr.exporting.onnx import onnx_model, serialized
 from mlr.methods import load_network, open_run
 
-SHIPPED = Path(__file__).parents[1] / "checkpoints" / "demo"
+SHIPPED = Path(__file__).parents[3] / "checkpoints" / "demo"
 
 
 def run(model, images):
