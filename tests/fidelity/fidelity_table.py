@@ -1,8 +1,9 @@
 """Print what the fidelity tests saw on each build, the largest differences from the original, as a
 Markdown table.
 
-    python tests/fidelity/fidelity_table.py BUILD=FILE ...      FILE: what pytest --fidelity FILE wrote on
-    that build
+    python tests/fidelity/fidelity_table.py BUILD=FILE ...
+
+FILE is what pytest --fidelity FILE wrote on that build.
 
 Exits with 1 where a difference is above its bound, or a build lacks a check that another has.
 """
