@@ -170,6 +170,7 @@ def _without_ticks(title, axes):
     return axes
 
 
+@own_settings()
 def activation_figure(pictures, found):
     """Return the paper's activation figure: input and blocks 1 to 4, left to right; the images below each other.
 
@@ -198,6 +199,7 @@ def activation_figure(pictures, found):
     return figure
 
 
+@own_settings()
 def predictions_figure(*groups, columns=5):
     """Return the sheet of groups of predictions, below each other. groups: lists of the arguments of `plot_prediction` but for the axes."""
     lines = [group[start:start + columns] for group in groups for start in range(0, len(group), columns)]
@@ -211,6 +213,7 @@ def predictions_figure(*groups, columns=5):
     return figure
 
 
+@own_settings()
 def grad_cam_figure(pictures, maps, names):
     """Return a figure of images beside their Grad-CAM maps, (N, h, w), for the classes called `names`."""
     figure, axes = new_figure(6, 3.1 * len(pictures), 2, len(pictures))
@@ -220,6 +223,7 @@ def grad_cam_figure(pictures, maps, names):
     return figure
 
 
+@own_settings()
 def gram_figure(pictures, contributions, pairs, names):
     """Return a figure of images beside what each shallow branch's channel pairs contribute to the class.
 

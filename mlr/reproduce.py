@@ -230,6 +230,7 @@ def error_in(log, start):
 
 def write_results(out, options, wanted, folders):
     """Write RESULTS.md, results.csv and results.png. folders: {run's name: run folders of its seeds}."""
+    from mlr.drawing import own_settings
     from mlr.figures import new_figure, plot_results, save_figure
     from mlr.results import csv_table, markdown, of_fi, outcome, summary
 
@@ -250,7 +251,8 @@ def write_results(out, options, wanted, folders):
         1 + len(systems) for _, systems in wanted.values()])
     for (panel,), (title, systems) in zip(axes, wanted.values()):
         found = {system: summary(outcomes[name])["balanced_accuracy"] for system, name in systems.items()}
-        plot_results(found, 1 / of_all[0]["classes"], panel).set_title(title)
+        with own_settings():
+            plot_results(found, 1 / of_all[0]["classes"], panel).set_title(title)
     save_figure(figure, out / "results.png")
     print("written: %s" % ", ".join(str(out / name) for name in ("RESULTS.md", "results.csv", "results.png")))
 

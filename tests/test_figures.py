@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr import drawing
 from mlr.figures import (
-    BLUE, VERMILION, figure_bytes, new_figure, plot_accuracy, plot_classes, plot_confusion, plot_gram, plot_picture, plot_prediction, predictions_figure, save_confusion,
-    save_curves)
+    BLUE, VERMILION, activation_figure, figure_bytes, grad_cam_figure, new_figure, plot_accuracy, plot_classes, plot_confusion, plot_gram, plot_picture, plot_prediction, predictions_figure, save_confusion,
+    save_curves, save_figure)
 from mlr.metrics import classification_metrics
 
 CLASSES = ["awe", "fear", "joy"]
@@ -89,13 +89,16 @@ THE_USERS = {"text.usetex": True, "font.family": ["cursive"], "lines.linewidth":
 def test_the_users_settings_decide_nothing_and_stay(tmp_path):
     """text.usetex alone would end it, where there is no LaTeX."""
     metrics = [{"epoch": 1, "loss": 1., "train_accuracy": .5, "valid_accuracy": .4, "valid_balanced_accuracy": .3}]
-    drawn = []
+    picture, drawn = np.zeros((4, 4, 3), np.uint8), []
     for settings in {}, THE_USERS:
         with matplotlib.rc_context(settings):
             save_curves(metrics, tmp_path / "curves.png")
             save_confusion(RESULT, CLASSES, "valid", tmp_path / "confusion.png")
+            save_figure(activation_figure([picture], {"stem": [[{
+                "filter": 1, "map": np.eye(4), "activation": 1., "pattern": picture, "excited": 2.}]]}), tmp_path / "filters.png")
+            save_figure(grad_cam_figure([picture], np.eye(4)[None], ["awe"]), tmp_path / "grad_cam.png")
             assert all(matplotlib.rcParams[name] == value for name, value in settings.items())
-        drawn.append([(tmp_path / name).read_bytes() for name in ("curves.png", "confusion.png")])
+        drawn.append([path.read_bytes() for path in sorted(tmp_path.glob("*.png"))])
     assert drawn[0] == drawn[1]
 
 
