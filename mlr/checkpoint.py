@@ -33,6 +33,7 @@ from mlr.errors import InputError
 from mlr.events import EventFile
 from mlr.files import STAGED, link, sync
 from mlr.json_file import parse_json, read_json, read_json_lines
+from mlr.output import warn
 from mlr.params_file import read_params, write_params
 from mlr.presets import BY_GRADIENTS, Preset
 from mlr.rows.networks import new_network
@@ -265,17 +266,17 @@ class Run:
                 raise InputError("%s: missing, damaged or changed (SHA-256), and there is no whole checkpoint of the epoch before: restore it "
                                  "from a copy, or train again" % names)
             metrics = _metrics(self._files.find(PREVIOUS[0]))
-            _warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch %d" % (names, len(metrics)))
+            warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, after epoch %d" % (names, len(metrics)))
             self._files.commit({"metrics.csv": _csv_lines(metrics)}, dict(zip(PREVIOUS, EPOCH)), removed=(*PREVIOUS, *STEP))
         elif set(STEP) & set(damaged):
-            _warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, %s" % (
+            warn("%s: missing, damaged or changed (SHA-256); going on from the checkpoint before, %s" % (
                 " and ".join(str(self.folder / name) for name in damaged if name in STEP),
                 "after the last epoch" if self.has(EPOCH[0]) else "the training's start"))
             self._files.commit({}, removed=STEP)
         elif set(PREVIOUS) & set(damaged):
             self._files.commit({}, removed=PREVIOUS)
         if "best.params" in damaged:
-            _warn("%s is missing, damaged or changed (SHA-256): the best epoch's parameters are lost, unless a later epoch is better" % (
+            warn("%s is missing, damaged or changed (SHA-256): the best epoch's parameters are lost, unless a later epoch is better" % (
                 self.folder / "best.params"))
             self._files.commit({}, removed=["best.params"])
         if "metrics.csv" in damaged and self._files.find("metrics.jsonl"):
@@ -347,10 +348,6 @@ def _state(net, trainer):
     parameters = parameter_arrays(net._collect_params_with_prefix())
     optimizer = engine.optimizer_arrays(trainer)
     return lambda path: write_params(path, parameters), lambda path: write_params(path, optimizer)
-
-
-def _warn(text):
-    print("warning: " + text, file=sys.stderr, flush=True)
 
 
 def _json(value):

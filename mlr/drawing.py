@@ -11,6 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from mlr.output import warn
+
 FONT = "DejaVu Sans"  # Matplotlib's own
 EAST_ASIAN = "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO"  # as Unicode's names of characters begin
 
@@ -71,8 +73,8 @@ def fonts_for(text: str) -> list:
         if len(lacking) < len(missing):
             families, missing = [*families, font.name], lacking
     if missing - _told:
-        print(f"warning: no installed font has {''.join(sorted(missing - _told))}, so figures show boxes in their place: install one, "
-              f"as of Debian's {' and '.join(sorted({_package(character) for character in missing - _told}))}", file=sys.stderr)
+        warn(f"no installed font has {''.join(sorted(missing - _told))}, so figures show boxes in their place: install one, "
+             f"as of Debian's {' and '.join(sorted({_package(character) for character in missing - _told}))}")
         _told.update(missing)
     return families
 

@@ -26,9 +26,21 @@ def printable(text: object) -> str:
     return UNSHOWN.sub(_escaped, str(text))
 
 
+def in_a_line(text: object) -> str:
+    """Return a text of one line, as `printable`: a name may hold newlines, too."""
+    return printable(text).replace("\n", "\\n")
+
+
 def _escaped(found):
     number = ord(found[0])
     return f"\\x{number - 0xdc00:02x}" if number in NO_TEXT else ascii(found[0])[1:-1]
+
+
+def warn(text: str) -> None:
+    """Print a warning to the standard error, in a line; from Python, too, where nothing guards it."""
+    if sys.stderr:  # None where it was closed from the beginning
+        with suppress(OSError, RunError, ReaderGone):
+            print("warning: " + in_a_line(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

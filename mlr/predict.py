@@ -7,6 +7,7 @@ from pathlib import Path
 from mlr import command
 from mlr.errors import InputError
 from mlr.installation import require_mxnet
+from mlr.output import in_a_line
 
 
 def parser():
@@ -43,7 +44,8 @@ def predict(options):
         elif options.json:
             print(json.dumps({"image": str(path), **answer._asdict()}))
         else:
-            print("%s\n%s" % (path, "\n".join("  %-14s %.3f" % item for item in answer.probabilities.items())))
+            print("%s\n%s" % (in_a_line(path), "\n".join(
+                "  %-14s %.3f" % (in_a_line(name), probability) for name, probability in answer.probabilities.items())))
     if unread:
         raise InputError("%s%s" % (unread[0], " (and %d more images)" % (len(unread) - 1) if len(unread) > 1 else ""))
 

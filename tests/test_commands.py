@@ -16,6 +16,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import mlr.evaluate
+import mlr.predict
 import mlr.train
 from conftest import TINY, write_images
 from mlr import engine, evaluate, paper, train, training
@@ -187,6 +188,16 @@ def test_predict_files_and_folders(trained, command):
     for first, second in zip(lines[1::3], lines[2::3]):
         (name, high), (other, low) = first.split(), second.split()
         assert {name, other} == {"awe", "fear"} and float(high) >= float(low)
+
+
+def test_names_with_newlines_stay_one_line(trained, tmp_path, capsys):
+    run, data = trained
+    shutil.copy(str(data / "test" / "fear" / "01.jpg"), str(tmp_path / "a\nawe 1.jpg"))
+    (tmp_path / "b\nc").write_text("x")
+    assert mlr.predict.main(["--run", str(run), "--ctx", "cpu", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "%s/a\\nawe 1.jpg" % tmp_path and len(said.out.splitlines()) == 3
+    assert said.err == "left out: 1 file that is no image, such as %s/b\\nc\n" % tmp_path
 
 
 def test_predict_json(trained, command, tmp_path):

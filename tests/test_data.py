@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import struct
+import subprocess
 import sys
 import threading
 import types
@@ -405,6 +406,16 @@ def test_of_16_bits_the_upper_8_stay(tmp_path, kind):
     grey = np.random.randint(0, 2 ** 16, (24, 36)).astype(np.uint16)
     (tmp_path / "a").write_bytes(saved(Image.fromarray(grey.astype(np.int32) if kind == "PPM" else grey), kind))
     assert_array_equal(read_image(tmp_path / "a").asnumpy(), np.repeat((grey >> 8)[:, :, None], 3, axis=2))
+
+
+def test_pillow_does_not_warn_of_a_large_picture(tmp_path):
+    """In a process of its own, as pytest has its own filters of warnings."""
+    for kind in ("TIFF", "GIF"):
+        (tmp_path / kind).write_bytes(saved(Image.fromarray(few_colours()), kind))
+    code = ("from PIL import Image; from mlr.data.images import checked_bytes\n"
+            "Image.MAX_IMAGE_PIXELS = 24 * 36 - 1; checked_bytes('TIFF'); checked_bytes('GIF')")
+    done = subprocess.run([sys.executable, "-c", code], cwd=str(tmp_path), stderr=subprocess.PIPE, universal_newlines=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

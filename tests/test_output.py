@@ -13,7 +13,7 @@ import pytest
 
 from conftest import TINY, write_images
 from mlr import evaluate, predict, train, visualize
-from mlr.output import guarded_streams, printable
+from mlr.output import guarded_streams, printable, warn
 from mlr.presets import DEMO
 
 NO_TEXT, RED = "col\udce8re", "red\x1b[31m"     # a name in Latin-1 as Python reads it, and one that colours what follows
@@ -25,6 +25,15 @@ BACKBONE = DEMO["l_cil"].backbone
     ("\u2028\u202egpj", "\\u2028\\u202egpj"), ("\ud800", "\\ud800")])
 def test_what_a_terminal_would_obey_or_can_not_show_is_escaped(text, shown):
     assert printable(text) == shown
+
+
+def test_a_warning_is_one_line_and_does_no_harm(monkeypatch, capsys):
+    warn("a\n" + RED)
+    assert capsys.readouterr().err == "warning: a\\nred\\x1b[31m\n"
+    for stream in (None, Stream(fails_at="a")):                                       # closed from the beginning, and a pipe without a reader
+        monkeypatch.setattr(sys, "stderr", stream)
+        warn("a")
+    assert not capsys.readouterr().out
 
 
 class Stream(io.TextIOWrapper):

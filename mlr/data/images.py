@@ -13,7 +13,6 @@ import math
 import random
 import re
 import struct
-import sys
 import warnings
 from functools import lru_cache
 from typing import BinaryIO, Dict, NamedTuple, Set, Tuple
@@ -24,6 +23,7 @@ from PIL import (
 
 from mlr.data.formats import FIRST_BYTES, format_of
 from mlr.errors import InputError
+from mlr.output import warn
 
 UNDECODABLE = "%s can't be decoded, likely not an image or a damaged one: replace or remove it"
 TRUNCATED = "image %s is truncated, likely an interrupted download: get it again or remove it"
@@ -58,6 +58,8 @@ END = bytes([0xFF, JPEG_END])
 
 # What Pillow says of a TIFF's metadata names no file, and makes no difference to its pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+# TIFF's and GIF's classes warn themselves of large pictures, for which there is a limit here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_bytes(path):
@@ -316,7 +318,7 @@ def _all_pixels_are_there(data, found):
 
 @lru_cache(maxsize=4096)
 def _say_that_the_end_is_missing(name):
-    print("warning: image %s has no end marker, but all its pixels, and is read: to mend it, save it anew" % name, file=sys.stderr, flush=True)
+    warn("image %s has no end marker, but all its pixels, and is read: to mend it, save it anew" % name)
 
 
 def _png(data):

@@ -10,6 +10,7 @@ from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from mlr.data.formats import format_of_file
 from mlr.errors import InputError
+from mlr.output import in_a_line
 
 # A file of such a name is taken for an image whatever is in it, so that a damaged one is refused
 # by its name.
@@ -140,7 +141,7 @@ def by_kind(left_out: Iterable[LeftOut]) -> List[str]:
         kinds.setdefault(row.reason.partition(":")[0], []).append(row.what)
     return [
         f"{len(found)} {kind if len(found) == 1 else SEVERAL.get(kind, kind)}, "
-        f"such as {found[0][:LONGEST_EXAMPLE]}"
+        f"such as {in_a_line(found[0][:LONGEST_EXAMPLE])}"
         for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))]
 
 
