@@ -145,6 +145,8 @@ class Job:
 
     def start(self, name, arguments, environment):
         """Start a process. Raises InputError where there is no such program, or one that can't be run."""
+        if not arguments[0]:
+            raise InputError("COMMAND is empty, likely a variable of the shell that is not set: give the program to run")
         try:
             process = subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                        start_new_session=True)

@@ -15,7 +15,7 @@ from mlr.events import require_tensorboard
 from mlr.folds import save_folds
 from mlr.installation import require_mxnet
 from mlr.interruption import leave
-from mlr.presets import BACKBONES, BOUNDS, DEMO, RELEASED, ROWS, Preset, rows_of
+from mlr.presets import BACKBONES, BOUNDS, BY_GRADIENTS, DEMO, RELEASED, ROWS, Preset, rows_of
 from mlr.workers import KINDS, Workers, in_a_job, serve
 
 MOVED = ("data", "target")  # what a resumed run may find in another folder than before
@@ -141,6 +141,8 @@ def train(options):
         refuse_existing(out)
         in_folds, resolved = options.folds is not None, resolve(options)
         folder = data_folder(resolved["data"])
+    if options.checkpoint_every and resolved.get("row", "l_cil") not in BY_GRADIENTS:
+        raise InputError(f"--checkpoint-every has no effect on --row {resolved['row']}, which is trained in one step: leave it out")
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
     workers = Workers(options.kvstore)

@@ -84,6 +84,7 @@ def wait_until(condition):
     (["-n", "2"], "the following arguments are required: COMMAND"), (["-n", "0", "--", "true"], "'0' is not a whole number from 1"),
     (["-n", "2", "-s", "0", "--", "true"], "'0' is not a whole number from 1"), (["--", "true"], "the following arguments are required: -n"),
     (["-n", "2", "--", "no-such-program", "-x"], "no-such-program can't be started: No such file or directory"),
+    (["-n", "2", "--", "", "-x"], "COMMAND is empty, likely a variable of the shell that is not set: give the program to run"),
     (["-n", "2", "--", "/"], "/ can't be started: Permission denied"), (["-n", "2", "echo", "--rate", "1"], "unrecognized arguments: --rate")])
 def test_wrong_usage_is_one_line(command, arguments, said):
     done = command("launch", *arguments)

@@ -372,6 +372,7 @@ def test_proposals_from_a_file(data, tmp_path, command):
     (("--row", "l_cil", "--svm-c", "2"), "--svm-c is not for --row l_cil, only for deepsentibank"),
     (("--row", "vgg16", "--backbone", "alexnet"), "--backbone alexnet is not for --row vgg16: choose one of vgg16, vgg16_slim"),
     (("--row", "l_cil", "--fusion", "add", "--style-width", "8", "--backbone", "resnet18_v2", "--pretrained", "none"), "give style_width 512, not 8"),
+    (("--row", "deepsentibank", "--checkpoint-every", "1"), "--checkpoint-every has no effect on --row deepsentibank, which is trained in one step"),
     (("--row", "resnet50", "--proposals", "boxes.npz"), "--proposals is not for --row resnet50, only for ar"),
     (("--row", "shallow", "--fusion", "add"), "--fusion is not for --row shallow, only for l_cil"),
     (("--row", "vgg16", "--target", "somewhere"), "--target is not for --row vgg16, only for pcnn"),
