@@ -82,6 +82,7 @@ def quantized_model(run, model, data):
     from mlr.data.drawn import data_folder
     from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint, read_splits
+    from mlr.data.walk import words_on
     from mlr.prediction import evaluation_transform
     from mlr.quantization import calibration_images, compared, quantized
 
@@ -95,6 +96,9 @@ def quantized_model(run, model, data):
     if split.classes != run.classes:
         raise InputError("%s has the classes %s, but the run was trained on %s: give the folder of the same classes" % (
             split.source, ", ".join(split.classes), ", ".join(run.classes)))
+    left_out = train.left_out + split.left_out
+    if left_out:
+        print(words_on(left_out))
     sha256 = fingerprint({measured: split})
     images = calibration_images(train, transform)
     small = quantized(model, images)

@@ -109,7 +109,7 @@ def _train_run(at_the_end, out, resolved, folder, ctx, tensorboard, checkpoint_e
     progress = run.restore(net, trainer) if resumed else None
     run.write_events(tensorboard)
     if workers.first:
-        announce(splits, evaluated, classes, folder, resolved, ctx, out)
+        announce(splits, evaluated, target, classes, folder, resolved, ctx, out)
 
     if preset.row == "deepsentibank":
         train_support_vectors(run, preset, predictor, trainer, splits)
@@ -168,13 +168,14 @@ def describe(folder, splits):
     }
 
 
-def announce(splits, evaluated, classes, folder, resolved, ctx, out):
+def announce(splits, evaluated, target, classes, folder, resolved, ctx, out):
     """Print what is about to be trained."""
     print("%d training and %d %s images of %d classes from %s" % (
         len(splits["train"]), len(splits[evaluated]), {"valid": "validation", "test": "test"}[evaluated], len(classes), folder))
-    left_out = [row for split in splits.values() for row in split.left_out]
-    if left_out:
-        print(words_on(left_out))
+    for read in (splits, target[0] if target else {}):
+        left_out = [row for split in read.values() for row in split.left_out]
+        if left_out:
+            print(words_on(left_out))
     if evaluated == "test":
         print("there is no split valid, so the accuracy after each epoch is of test, and no best epoch is kept")
     print("options: %s" % ", ".join("%s %s" % item for item in resolved.items()))

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -156,8 +157,11 @@ def test_parameters_of_the_best_epoch(exported, tmp_path):
 
 def test_int8(trained, exported, tmp_path, photograph):
     """Of this run, images of two colours, 8 bits lose nothing."""
-    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", trained[1], "--with-preprocessing")
-    assert "the same class for 100.00 %% of 4 images of %s" % (trained[1] / "test") in said and "calibrated on 12 images" in said
+    data = shutil.copytree(str(trained[1]), str(tmp_path / "data"))
+    (tmp_path / "data" / "test" / "notes.txt").write_text("x")
+    said = exported("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", data, "--with-preprocessing")
+    assert "the same class for 100.00 %% of 4 images of %s/test" % data in said and "calibrated on 12 images" in said
+    assert "left out: 1 file that is no image, such as %s/test/notes.txt" % data in said
     change = json.loads(metadata(tmp_path / "model.onnx")["int8"])
     assert (change["split"], change["images"], change["calibration_images"], change["same_class"]) == ("test", 4, 12, 1)
     assert change["accuracy_int8"] == change["accuracy_float32"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from conftest import write_images
 from mlr.data.labelled import LabelledImages
 from mlr import training
 from mlr.rows.pcnn import removal_probabilities, select
@@ -77,6 +78,16 @@ def test_what_is_kept_comes_in_order_and_nothing_is_changed():
     kept = select(probabilities, np.arange(100) % 3, seed=5)
     assert kept.tolist() == sorted(set(kept.tolist())) and 0 < len(kept) < 100
     assert_array_equal(probabilities, before)
+
+
+def test_what_is_left_out_of_data_and_target_is_said(tmp_path, capsys):
+    for name in ("data", "target"):
+        (write_images(tmp_path / name) / "train" / "awe" / "notes.txt").write_text("x")
+    (splits, evaluated), target = [training.read_training_splits(tmp_path / name) for name in ("data", "target")]
+    training.announce(splits, evaluated, target, ["awe", "fear"], tmp_path / "data", {}, [], tmp_path / "run")
+    said = capsys.readouterr().out
+    for name in ("data", "target"):
+        assert "left out: 1 file that is no image, such as %s/%s/train/awe/notes.txt\n" % (tmp_path, name) in said
 
 
 class Undecided:
