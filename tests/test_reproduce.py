@@ -240,7 +240,7 @@ def test_a_failure_interrupts_the_others(tmp_path):
     def work(runner, folder, arguments):
         begun.append(folder.name)
         if folder.name == "failing":
-            while not runner._running:
+            while not runner._running and not runner._stopped:
                 time.sleep(.05)
         runner.command(folder, *arguments)
 

@@ -31,7 +31,7 @@ def started(arguments, code="", cwd=None):
     """Start `mlr train` as a process, after some code of the test's, its Ctrl-C as in a terminal: a background job, as a test run may be, ignores it."""
     # MXNet has a forked child compute with one thread, and says so in its environment; the parent's is meant.
     return subprocess.Popen([sys.executable, "-c", "import os, signal, sys, mlr.train\n%s\nsys.exit(mlr.train.main(sys.argv[1:]))" % code, *map(str, arguments)],
-                            cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, env=os.environ.copy(),
+                            cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, env=os.environ.copy(),
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
 
