@@ -153,7 +153,8 @@ def train(options):
             return
         folds = folds_of(folder)
         if not folds:
-            raise InputError("%s is not in folds: leave out --folds" % folder)
+            raise InputError("%s is not in folds: leave out --folds" % folder if folder.is_dir() else (
+                "data folder %s does not exist: check its path" % folder))
         results = [train_run(fold_folder(out, fold), {**resolved, "fold": fold}, folder, ctx,
                              options.tensorboard, options.checkpoint_every) for fold in folds]
         save_folds(results, out, results[0]["split"])

@@ -287,6 +287,12 @@ def test_one_class_is_refused_before_anything_is_made(tmp_path, capsys, row):
     assert "are of one class, awe: there is nothing to tell apart" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("option", [(), ("--fold", "1"), ("--folds", "all")])
+def test_a_data_folder_that_is_not_there(tmp_path, capsys, option):
+    assert mlr.train.main(["--data", str(tmp_path / "no"), "--out", str(tmp_path / "run"), *option]) == 2
+    assert "data folder %s" % (tmp_path / "no") in capsys.readouterr().err.partition(" does not exist: ")[0]
+
+
 def test_emotions_of_one_sentiment(tmp_path):
     data = write_images(tmp_path / "data", classes=("anger", "fear"))
     with pytest.raises(InputError, match="are of one class, negative: .*, or use --labels emotion"):

@@ -36,7 +36,7 @@ def read_splits(root, labels="emotion", fold=None):
     """
     if (Path(root) / MANIFEST).is_file():
         return read_manifest(root, labels, fold)
-    if fold is not None:
+    if fold is not None and Path(root).is_dir():
         raise InputError("%s is an image folder, which has no folds: leave out --fold" % root)
     return read_folders(root, labels)
 
