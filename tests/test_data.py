@@ -137,6 +137,12 @@ def test_an_end_inside_of_metadata_is_not_the_end(tmp_path):
         read_bytes(tmp_path / "a.jpg")
 
 
+def test_a_link_that_leads_nowhere(tmp_path):
+    (tmp_path / "a.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match="a.jpg: it is a link that leads nowhere: restore what it leads to, or remove it"):
+        read_bytes(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("content, message", [
     (b"", "a.jpg is empty"), (b"just text", "a.jpg can't be decoded"), (b"\xff\xd8\xff\xd9", "a.jpg can't be decoded"),
     (None, "can't read image .*a.jpg: No such file"),

@@ -10,6 +10,7 @@ converted as OpenCV does it. Of several pages or frames the first is the image.
 import importlib
 import io
 import math
+import os
 import random
 import re
 import struct
@@ -71,7 +72,8 @@ def read_bytes(path):
         with open(path, "rb") as file:
             data = content_of(file, path)
     except OSError as error:
-        raise InputError("can't read image %s: %s" % (path, error.strerror)) from None
+        raise InputError("can't read image %s: %s" % (path, "it is a link that leads nowhere: restore what it leads to, or remove it" if (
+            os.path.islink(path) and not os.path.exists(path)) else error.strerror)) from None
     return checked_content(data, path)
 
 
