@@ -828,6 +828,10 @@ def read_input(template, home, name, number):
 
 # The process that asks.
 
+TESTS = Path(__file__).parents[1]
+# Where the child, which pytest does not start, finds the package and what tests share.
+SHARED = [str(TESTS.parent), str(TESTS), str(TESTS / "unit" / "data"), *filter(None, sys.path)]
+
 
 class Child:
     """A process that reads inputs, in the folder `home`."""
@@ -848,7 +852,12 @@ class Child:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     universal_newlines=True,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+                    env={
+                        **os.environ,
+                        "OMP_NUM_THREADS": "1",
+                        "PYTHONDONTWRITEBYTECODE": "1",
+                        "PYTHONPATH": os.pathsep.join(SHARED),
+                    },
                 )
             assert self._answer(SECONDS_TO_START) == "ready\n", f"see {self.home}.log"
         self.process.stdin.write(f"{name} {number:d}\n")
