@@ -141,6 +141,18 @@ def refuse_existing(out: Union[str, Path]) -> None:
         raise InputError(f"{out} exists already: give another --out, or remove it")
 
 
+def refuse_unwritable(option: str, path: Path) -> None:
+    """Raise InputError, before any work, where no file can be made at the path of an option, such
+    as --out.
+    """
+    above = next(folder for folder in path.resolve().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(
+            f"{option} {path} can't be written: {above} is no folder, or not one that you may "
+            "write to"
+        )
+
+
 def add_run(parser: argparse.ArgumentParser, shipped: bool = False) -> None:
     """Add --run and --parameters. shipped: the run in checkpoints/ is the default."""
     parser.add_argument(

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -104,12 +103,7 @@ def check_page(path: Path, folds: Optional[str]) -> None:
             f"--report {path} is one page, but each fold gets its own: give --report alone, "
             "which writes into their run folders"
         )
-    above = next(folder for folder in path.resolve().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(
-            f"--report {path} can't be written: {above} is no folder, or not one that you may "
-            "write to"
-        )
+    cli.refuse_unwritable("--report", path)
 
 
 def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespace) -> None:

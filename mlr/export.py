@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
@@ -209,11 +208,7 @@ def check(options: argparse.Namespace, out: Path) -> None:
             f"--out {out}: the name of a file of --format {options.format} ends with {ending}"
         )
     cli.refuse_existing(out)
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(
-            f"--out {out} can't be written: {above} is no folder, or not one that you may write to"
-        )
+    cli.refuse_unwritable("--out", out)
 
 
 def save(out: Path, content: Content) -> None:
