@@ -30,19 +30,19 @@ class ReleasedStyleNet(nn.Block):
     def __init__(self, classes: int, dropout: float = 0.8, **kwargs: Any):
         super().__init__(**kwargs)
         self.feature_extractor = vision.resnet50_v2().features
-        self.branch_1 = _sequence(Gram(), nn.Flatten(), nn.Dense(64, activation="relu"))
-        self.branch_2 = _sequence(
+        self.branch_1 = sequence(Gram(), nn.Flatten(), nn.Dense(64, activation="relu"))
+        self.branch_2 = sequence(
             nn.MaxPool2D(3, 2, 1), Gram(), nn.Flatten(), nn.Dense(256, activation="relu")
         )
-        self.branch_3 = _sequence(
+        self.branch_3 = sequence(
             nn.MaxPool2D(3, 2, 1), Gram(), nn.Flatten(), nn.Dense(512, activation="relu")
         )
-        self.styleVector = _sequence(
+        self.styleVector = sequence(
             nn.Dropout(dropout),
             nn.Dense(2048, activation="relu"),
             nn.BatchNorm(epsilon=2e-5, momentum=0.9),
         )
-        self.output = _sequence(nn.BatchNorm(epsilon=2e-5, momentum=0.9), nn.Dense(classes))
+        self.output = sequence(nn.BatchNorm(epsilon=2e-5, momentum=0.9), nn.Dense(classes))
 
     def forward(self, x: nd.NDArray) -> nd.NDArray:
         """Images (N, 3, H, W) -> logits (N, classes)."""
@@ -59,7 +59,8 @@ class ReleasedStyleNet(nn.Block):
         return self.output(nd.concat(x, style, dim=1))
 
 
-def _sequence(*layers: nn.Block) -> nn.Sequential:
+def sequence(*layers: nn.Block) -> nn.Sequential:
+    """Return layers as one block, which names them 0, 1, 2 and so on."""
     block = nn.Sequential()
     block.add(*layers)
     return block

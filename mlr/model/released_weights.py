@@ -11,6 +11,7 @@ from mlr.errors import InputError
 from mlr.formats.params import read_params, write_params
 from mlr.model.network import MultiLevelNet
 from mlr.model.parameters import Contexts, infer_shapes, parameter_arrays, set_parameters, untagged
+from mlr.model.released_style import sequence
 from mlr.paper import TAPS
 from mlr.runtime.files import remove, write_file
 from mlr.runtime.hashing import CHECKSUM, sha256_of, verify_checksum
@@ -21,7 +22,7 @@ def released_view(net: MultiLevelNet) -> gluon.Block:
     its parameters after that.
     """
     backbone, view = net.backbone, gluon.Block()
-    view.feature_extractor = _sequence(
+    view.feature_extractor = sequence(
         *backbone.stem,
         backbone.pool,
         backbone.stage1,
@@ -32,9 +33,9 @@ def released_view(net: MultiLevelNet) -> gluon.Block:
     )
     for number, branch in enumerate(net.shallow.branches, start=1):
         *pool_and_gram, dense = branch.layers
-        setattr(view, f"branch_{number:d}", _sequence(*pool_and_gram, nn.Flatten(), dense))
+        setattr(view, f"branch_{number:d}", sequence(*pool_and_gram, nn.Flatten(), dense))
     view.styleVector = net.shallow.mix
-    view.output = _sequence(net.fusion.norm, net.fusion.output)
+    view.output = sequence(net.fusion.norm, net.fusion.output)
     return view
 
 
@@ -100,9 +101,3 @@ def _renamed(arrays: Dict[str, np.ndarray], names: Sequence[str]) -> Dict[str, n
         and all(old.endswith("_" + name.rpartition(".")[2]) for old, name in zip(arrays, names))
     )
     return dict(zip(names, arrays.values())) if older else arrays
-
-
-def _sequence(*blocks: gluon.Block) -> nn.Sequential:
-    sequence = nn.Sequential()
-    sequence.add(*blocks)
-    return sequence
