@@ -19,6 +19,7 @@ AGREEMENT = 1e-4  # of logits, relative to the largest: float32, summed in anoth
 WARM_UP = 2  # steps: the first compiles or plans, the second allocates
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DROPOUT, CLASS_WEIGHT = 1e-4, 0.9, 1e-4, 0.8, 0.125
+SGD = {"learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "wd": WEIGHT_DECAY}  # in MXNet's words
 
 
 class Given(NamedTuple):

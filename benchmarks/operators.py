@@ -73,15 +73,7 @@ def main():
     materialize(net, mx.cpu(), mx.init.Xavier())
     net.hybridize()
     loss = mlr.ClassImbalanceLoss([contestant.CLASS_WEIGHT] * 8)
-    trainer = new_trainer(
-        net,
-        "sgd",
-        {
-            "learning_rate": contestant.LEARNING_RATE,
-            "momentum": contestant.MOMENTUM,
-            "wd": contestant.WEIGHT_DECAY,
-        },
-    )
+    trainer = new_trainer(net, "sgd", contestant.SGD)
     images, labels = nd.random.normal(shape=(BATCH, 3, SIZE, SIZE)), nd.array(np.arange(BATCH) % 8)
 
     def step():

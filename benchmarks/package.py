@@ -39,15 +39,7 @@ def training(given, options):
         mlr.ClassImbalanceLoss([contestant.CLASS_WEIGHT] * given.logits.shape[1]),
     )
     loss.hybridize(static_alloc=True, static_shape=True)
-    trainer = new_trainer(
-        net,
-        "sgd",
-        {
-            "learning_rate": contestant.LEARNING_RATE,
-            "momentum": contestant.MOMENTUM,
-            "wd": contestant.WEIGHT_DECAY,
-        },
-    )
+    trainer = new_trainer(net, "sgd", contestant.SGD)
     batch = nd.array(given.images), nd.array(given.labels)
     learner = loop.Learner(net, loss, trainer, [mx.cpu()])
     return lambda: loop.train_epoch(learner, [batch])

@@ -40,15 +40,7 @@ def network(given):
 
 def training(given, options):
     net, loss = network(given), ReleasedStyleLoss(contestant.CLASS_WEIGHT)
-    trainer = gluon.Trainer(
-        net.collect_params(),
-        "sgd",
-        {
-            "learning_rate": contestant.LEARNING_RATE,
-            "momentum": contestant.MOMENTUM,
-            "wd": contestant.WEIGHT_DECAY,
-        },
-    )
+    trainer = gluon.Trainer(net.collect_params(), "sgd", contestant.SGD)
     images, labels = nd.array(given.images), nd.array(given.labels)
 
     def step():
