@@ -106,11 +106,9 @@ AR_DECAY, AR_DECAY_EPOCHS = 0.1, 7
 PCNN_FINE_TUNING = 1 / 3
 
 # Affective regions (AR: Yang, She, Sun, Cheng, Rosin, Wang, IEEE Transactions on Multimedia
-# 20:2513-2525, 2018; released code/demo.m,
-# clu_ncut.m and extract_boxfeature.m of AR_discovery). Sides are in pixels of the image as it is.
-# at most, of an image; by the name of their file, fi_c2_objectness_max2000.mat
-AR_PROPOSALS = 2000
-AR_FEWEST_PROPOSALS = 100  # with fewer of an image the released code stops
+# 20:2513-2525, 2018; released code/demo.m, clu_ncut.m and extract_boxfeature.m of AR_discovery).
+# Sides are in pixels of the image as it is.
+AR_PROPOSALS = 2000  # at most, of an image: as the released fi_c2_objectness_max2000.mat is called
 AR_ASPECT = 6  # of the longer to the shorter side, at most
 AR_SIDES = (28, 500)
 AR_CANDIDATES = 20
