@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from choices import choices_by
 from conftest import TINY, write_images
 
 import mlr
@@ -53,26 +54,9 @@ TOY = DataSet(
 '''
 
 
-def names_in(node):
-    """Return the names of data sets among the text constants below a node."""
-    return {
-        part.value
-        for part in ast.walk(node)
-        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in DATASETS
-    }
-
-
 def choices_by_data_set(tree):
     """Yield the line and the names of each comparison with, or table by, a data set's name."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Compare):
-            found = names_in(node)
-        elif isinstance(node, ast.Dict):
-            found = set().union(*(names_in(key) for key in node.keys if key))
-        elif isinstance(node, ast.Subscript):
-            found = names_in(node.slice)
-        else:
-            continue
+    for node, found in choices_by(DATASETS, tree):
         if found - COMMON_WORDS or found and "data" in ast.dump(node).lower():
             yield node.lineno, found
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from choices import choices_by
 from conftest import write_images
 
 import mlr
@@ -24,26 +25,9 @@ PACKAGE = Path(mlr.__file__).parent
 NAMESAKES = {backbone for method in METHODS.values() for backbone in method.backbones} | {"shallow"}
 
 
-def names_in(node):
-    """Return the names of methods among the text constants below a node."""
-    return {
-        part.value
-        for part in ast.walk(node)
-        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value in METHODS
-    }
-
-
 def choices_by_method(text):
     """Yield the comparisons with, and the tables by, the name of a method in Python's text."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Compare):
-            found = names_in(node)
-        elif isinstance(node, ast.Dict):
-            found = set().union(*(names_in(key) for key in node.keys if key))
-        elif isinstance(node, ast.Subscript):
-            found = names_in(node.slice)
-        else:
-            continue
+    for node, found in choices_by(METHODS, ast.parse(text)):
         if found - NAMESAKES or (found and "method" in ast.dump(node).lower()):
             yield ast.get_source_segment(text, node)
 
