@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, Set
+from typing import Dict, Iterable
 
 import mxnet as mx
 from mxnet.gluon import HybridBlock
@@ -11,17 +11,23 @@ from mxnet.gluon.model_zoo import model_store
 from mlr.errors import InputError
 from mlr.formats.onnx import read_onnx
 from mlr.formats.params import read_params
-from mlr.model.parameters import BEYOND_FEATURES, _name_in_features, set_parameters, untagged
+from mlr.model.backbones import BACKBONES
+from mlr.model.parameters import set_parameters, untagged
 from mlr.runtime.hashing import digest_of, sha256_of, verify_checksum
+
+# What the released code calls the features of ResNet-50, and what stands beside features in runs
+# and in the released code's files.
+RELEASED_FEATURES = "feature_extractor."
+BEYOND_FEATURES = "output.", "fusion.", "shallow.", "branch_", "styleVector."
 
 
 def load_pretrained(network: HybridBlock, source: str) -> Dict[str, str]:
     """Put ImageNet weights into a materialized network of the Gluon zoo; return a record of what
     was loaded.
 
-    network: has `name_in_zoo`, and `structural_parameters` and `prefixed_parameters`, its
-    parameters under the names of the zoo's own files, as `mlr.model.backbone.Backbone`, and perhaps
-    `left_out`, names of parameters that it goes without. source: one of
+    network: has `name_in_zoo`, and `structural_parameters`, `prefixed_parameters` and `left_out`,
+    what the zoo's own files call its parameters and those that it goes without, as
+    `mlr.model.backbone.Backbone`. source: one of
 
     - "zoo", the zoo's file for it, from the MXNet cache or the network, checked by its SHA-1;
     - a .params file of the zoo's network, also of one within another, with structural names
@@ -41,11 +47,13 @@ def load_pretrained(network: HybridBlock, source: str) -> Dict[str, str]:
     path = zoo_file(network.name_in_zoo) if source == "zoo" else Path(source)
     verify_checksum(path)
     arrays = read_onnx(path) if path.suffix.lower() == ".onnx" else read_params(path)
-    arrays = {_name_in_features(name): array for name, array in untagged(arrays).items()}
+    arrays = {
+        _name_in_features(name, network.name_in_zoo): array
+        for name, array in untagged(arrays).items()
+    }
     structural = any("features." in name for name in arrays)
     parameters = network.structural_parameters if structural else network.prefixed_parameters
-    left_out: Set[str] = getattr(network, "left_out", set())
-    prefix = _prefix(arrays, {*parameters, *left_out})
+    prefix = _prefix(arrays, {*parameters, *network.left_out})
     arrays = {
         name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)
     }
@@ -53,10 +61,24 @@ def load_pretrained(network: HybridBlock, source: str) -> Dict[str, str]:
     arrays = {
         name: array
         for name, array in arrays.items()
-        if name in parameters or not (name.startswith(beyond) or name in left_out)
+        if name in parameters or not (name.startswith(beyond) or name in network.left_out)
     }
     set_parameters(parameters, arrays, path)
     return {"source": source, "file": path.name, "sha256": sha256_of(path)}
+
+
+def _name_in_features(name: str, network: str) -> str:
+    """Return what the zoo calls a parameter that a run of L_cil or of its branches alone, or the
+    released code, names otherwise.
+
+    backbone.stage1.0.bn1.gamma is features.5.0.bn1.gamma, feature_extractor.0.gamma is
+    features.0.gamma. network: the zoo's name of the network.
+    """
+    if name.startswith(RELEASED_FEATURES):
+        return "features." + name[len(RELEASED_FEATURES) :]
+    own = name[len("backbone.") :] if name.startswith("backbone.") else name
+    anatomy = BACKBONES.get(network)
+    return (anatomy.name_in_zoo(own) if anatomy else None) or name
 
 
 def _prefix(arrays: Iterable[str], names: Iterable[str]) -> str:
