@@ -29,7 +29,7 @@ GROUPS = {
     "batch norm": "BatchNorm",
     "ReLU": "Activation",
     "pooling": "Pooling",
-    "Gram matrices": "batch_dot|[Rr]eshape|broadcast_div|slice|sum|ones_like",
+    "Gram matrices": "batch_dot|[Rr]eshape|broadcast_div|slice|sum|ones_like|BlockGrad|transpose",
     "sums of maps and gradients": "add_n|elemwise_add",
     "dense layers": "FullyConnected",
     "optimizer": "sgd_mom_update",

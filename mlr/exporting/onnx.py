@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from mlr.errors import InputError
+from mlr.model.gram import without_gradients
 
 Conversion = Callable[..., str]
 
@@ -112,7 +113,7 @@ def onnx_model(net: HybridBlock, size: int, output: str = "logits") -> onnx.Mode
     input is `images`, float32. Parameters keep their structural names (backbone.stem.0.gamma).
     Raises InputError, naming the node, for an operator or an option of one that is not converted.
     """
-    symbol = net(mx.sym.var(IMAGES))
+    symbol = without_gradients(net(mx.sym.var(IMAGES)))
     names = {
         parameter.name: name
         for name, parameter in reversed(list(net._collect_params_with_prefix().items()))

@@ -14,6 +14,8 @@ import numpy as np
 from mxnet import gluon
 from mxnet.runtime import Features
 
+from mlr.model.gram import without_gradients
+
 BACKEND = "MKLDNN"
 LOGGED_BY = b"src/operator/subgraph/"  # in each line that MXNet's subgraph backends log
 STANDARD_ERROR = 2  # the descriptor, which the process has one of
@@ -39,7 +41,7 @@ def fused(net: gluon.HybridBlock) -> gluon.Block:
     ):
         return net
     images = mx.sym.var("data", dtype="float32")
-    symbol, halves = with_half_of_gram(net(images), parameters)
+    symbol, halves = with_half_of_gram(without_gradients(net(images)), parameters)
     with unlogged():
         symbol = symbol.get_backend_symbol(BACKEND)
     block = gluon.SymbolBlock(symbol, images, params=parameters)

@@ -1,7 +1,9 @@
 """The Gram matrix of a feature map: which channels are active together, wherever in the image."""
 
-from typing import Any, Optional, Tuple
+import json
+from typing import Any, Dict, List, Optional, Tuple
 
+from mxnet import symbol
 from mxnet.gluon import HybridBlock
 
 
@@ -23,10 +25,37 @@ class Gram(HybridBlock):
         # would abort on mxnet-mkl.
         # (1, 1, 1)
         size = _count(F, x, end=(1, None, 1)) * _count(F, x, end=(1, 1, None))
-        gram = F.broadcast_div(F.batch_dot(x, x, transpose_b=True), size)
+        products = F.batch_dot(x, F.BlockGrad(x), transpose_b=True)
+        # X X^T still, as it is symmetric. Its whole gradient, (dG + dG^T) X, takes one product of
+        # matrices this way; that of batch_dot(x, x) takes two.
+        products = products - (F.BlockGrad(products) - F.transpose(products, axes=(0, 2, 1)))
+        gram = F.broadcast_div(products, size)
         return gram if self._scale == 1 else gram * self._scale
 
 
 def _count(F: Any, x: Any, end: Tuple[Optional[int], ...]) -> Any:
     """Return the number of elements of x[:end], (1, 1, 1), in the dtype of x."""
     return F.sum(F.ones_like(F.slice(x, begin=(0, 0, 0), end=end)), axis=(1, 2), keepdims=True)
+
+
+def without_gradients(graph: symbol.Symbol) -> symbol.Symbol:
+    """Return the symbol of a network without what `Gram` has in it for the gradient alone."""
+    described = json.loads(graph.tojson())
+    nodes: List[Dict[str, Any]] = described["nodes"]
+
+    def source(number: int) -> int:
+        node = nodes[number]
+        first, *others = (each for each, *_ in node["inputs"] or [(number,)])
+        if node["op"] == "BlockGrad":
+            return source(first)
+        # P - (BlockGrad(P) - P^T)
+        if node["op"] == "elemwise_sub" and nodes[others[0]]["op"] == "elemwise_sub":
+            blocked = nodes[nodes[others[0]]["inputs"][0][0]]
+            if blocked["op"] == "BlockGrad" and blocked["inputs"][0][0] == first:
+                return source(first)
+        return number
+
+    sources = [source(number) for number in range(len(nodes))]
+    for inputs in (*(node["inputs"] for node in nodes), described["heads"]):
+        inputs[:] = [[sources[number], *rest] for number, *rest in inputs]
+    return symbol.load_json(json.dumps(described))

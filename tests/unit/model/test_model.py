@@ -183,7 +183,10 @@ def test_no_block_asks_for_a_shape():
     "options, message",
     [
         ({"backbone": "resnet51_v2"}, "unknown backbone resnet51_v2: choose one of resnet18_v2"),
-        ({"taps": ("stem", "stage9", "pool")}, "resnet18_v2 has no taps stage9: choose from stem, pool"),
+        (
+            {"taps": ("stem", "stage9", "pool")},
+            "resnet18_v2 has no taps stage9: choose from stem, pool",
+        ),
         ({"widths": (64, 256)}, "3 taps need as many widths"),
         ({"classes": 1}, "classes must be at least 2"),
     ],
