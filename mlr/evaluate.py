@@ -153,7 +153,7 @@ def evaluate_run(
     from mlr.methods import open_run, predictor_of
     from mlr.runs.results import of_own_images, stem_of
     from mlr.runs.schema import checked_evaluation
-    from mlr.viz.figures import save_confusion
+    from mlr.viz.figures import save_confusion, save_reliability
     from mlr.viz.report import most_confident, save_report, save_sheet
 
     run = open_run(folder)
@@ -164,15 +164,21 @@ def evaluate_run(
     stem = stem_of(evaluation, own)
     title = f"{options.split}, {evaluation['images']} images"
     right, wrong = most_confident(probabilities, split.labels, split.paths, run.classes)
-    result, confusion, sheet = (
+    result, confusion, reliability, sheet = (
         run.folder / name
-        for name in (f"evaluation_{stem}.json", f"confusion_{stem}.png", f"predictions_{stem}.png")
+        for name in (
+            f"evaluation_{stem}.json",
+            f"confusion_{stem}.png",
+            f"reliability_{stem}.png",
+            f"predictions_{stem}.png",
+        )
     )
     write_file(result, json.dumps(checked_evaluation(evaluation, result), indent=2) + "\n")
     print_result(evaluation, own)
     save_confusion(evaluation, run.classes, title, confusion)
+    save_reliability(evaluation, title, reliability)
     save_sheet(right, wrong, f"{title}: the most confident predictions", sheet)
-    print(f"written: {result}, {confusion}, {sheet}", flush=True)
+    print(f"written: {result}, {confusion}, {reliability}, {sheet}", flush=True)
     if options.report is not None:
         page = Path(options.report or run.folder / f"report_{stem}.html")
         save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
@@ -219,17 +225,18 @@ def measured(
     described: Dict[str, Any],
 ) -> "Tuple[Dict[str, Any], np.ndarray]":
     """Return the evaluation of a run on images, and the probabilities (N, K) that it is of."""
-    from mlr.training.metrics import classification_metrics
+    from mlr.training.metrics import calibration_metrics, classification_metrics
 
     probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(split.labels, probabilities.argmax(axis=1), run.classes)
+    result.update(calibration_metrics(split.labels, probabilities))
     parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
     return {**described, **parameters, **result}, probabilities
 
 
 def print_result(evaluation: Dict[str, Any], own: bool) -> None:
-    """Print recall and precision of each class, and the accuracy."""
-    from mlr.viz.report import class_rows
+    """Print recall and precision of each class, accuracy and calibration."""
+    from mlr.viz.report import calibration_line, class_rows
 
     print(f"{'class':<14} {'images':>8} {'recall':>8} {'precision':>9}")
     for name, images, recall, precision in class_rows(evaluation):
@@ -239,6 +246,7 @@ def print_result(evaluation: Dict[str, Any], own: bool) -> None:
         f"{evaluation['balanced_accuracy']:.3f} on {evaluation['images']} images of "
         f"{evaluation['data']}"
     )
+    print(calibration_line(evaluation))
     if not own:
         print(
             f"these are not the images that were {evaluation['split']} in the training: what is "

@@ -110,6 +110,11 @@ EVALUATION: Dict[str, Rule] = {
     "parameters": one_of("last", "best"),
     "files": HASHES,
 }
+CALIBRATION: Dict[str, Rule] = {  # which evaluations of before have not
+    "expected_calibration_error": PART,
+    "negative_log_likelihood": number(0),
+    "temperature": or_none(number(0, above=True)),
+}
 PROGRESS: Dict[str, Rule] = {
     "epoch": whole(0, 10**9),
     "step": whole(0, 10**9),
@@ -233,10 +238,12 @@ def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
 
 def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
     """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or
-    impossible, or what it is of.
+    impossible, or what it is of. Only those of calibration may be missing.
     """
     try:
         _check(evaluation, EVALUATION, path)
+        calibration = {name: rule for name, rule in CALIBRATION.items() if name in evaluation}
+        _check(evaluation, calibration, path)
     except Refused as error:
         raise InputError(f"{error.found}; {REMEASURE}") from None
     return evaluation

@@ -78,7 +78,7 @@ from mlr.training.checkpoints import restore, state_of
 from mlr.training.distributed import Workers
 from mlr.training.fitting import kept_images, new_loss
 from mlr.training.loop import Progress
-from mlr.training.metrics import classification_metrics
+from mlr.training.metrics import calibration_metrics, classification_metrics
 from mlr.training.run import new_network, trainer_of
 from mlr.training.session import Source
 from mlr.viz.images import read_images_and_inputs, thumbnail
@@ -569,6 +569,7 @@ def read_run(folder, path):
         "fold": None,
         "parameters": "last",
         **classification_metrics([0, 1], [0, 1], run.classes),
+        **calibration_metrics([0, 1], np.eye(2)),
     }
     save_report(
         folder / "report_test.html",
