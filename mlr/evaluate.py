@@ -44,6 +44,15 @@ def parser() -> argparse.ArgumentParser:
         help="which part of the data (default: test)",
     )
     parser.add_argument(
+        "--fit-temperature",
+        action="store_true",
+        help=(
+            "with --split valid: fit the temperature by which the logits are divided before the "
+            "softmax, so that the probabilities are of the highest likelihood there; the run keeps "
+            "it, and no class changes"
+        ),
+    )
+    parser.add_argument(
         "--report",
         nargs="?",
         const=False,
@@ -61,6 +70,11 @@ def parser() -> argparse.ArgumentParser:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a run, or each of its folds."""
+    if options.fit_temperature and options.split != "valid":
+        raise InputError(
+            f"--fit-temperature is not for --split {options.split}, which it would have seen: add "
+            "--split valid"
+        )
     if options.report:
         check_page(Path(options.report), options.folds)
     require_mxnet()
@@ -158,7 +172,12 @@ def evaluate_run(
 
     run = open_run(folder)
     split, described = images_of(run, options, fold)
-    predictor = predictor_of(run, ctx, options.parameters)
+    predictor = predictor_of(run, ctx, options.parameters, not options.fit_temperature)
+    if options.fit_temperature and not predictor.classifier.is_of_logits:
+        raise InputError(
+            f"--fit-temperature is not for --method {run.config['options']['method']}, whose "
+            "probabilities are not the softmax of one image's logits: leave it out"
+        )
     evaluation, probabilities = measured(run, predictor, split, options, described)
     own = of_own_images(run.config, evaluation)
     stem = stem_of(evaluation, own)
@@ -225,13 +244,61 @@ def measured(
     described: Dict[str, Any],
 ) -> "Tuple[Dict[str, Any], np.ndarray]":
     """Return the evaluation of a run on images, and the probabilities (N, K) that it is of."""
+    from mlr.inference.predictor import on_mxnets_thread
     from mlr.training.metrics import calibration_metrics, classification_metrics
 
-    probabilities = predictor.of_files(split.paths, split.names)
+    classifier = predictor.classifier
+    if options.fit_temperature:
+        logits = predictor.logits_of_files(split.paths, split.names)
+        classifier.temperature = fit_temperature(run, options.parameters, logits, split, described)
+        probabilities = on_mxnets_thread(classifier.softmax, logits)
+    else:
+        probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(split.labels, probabilities.argmax(axis=1), run.classes)
     result.update(calibration_metrics(split.labels, probabilities))
     parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
-    return {**described, **parameters, **result}, probabilities
+    tempered = {"temperature": classifier.temperature}
+    return {**described, **parameters, **tempered, **result}, probabilities
+
+
+def fit_temperature(
+    run: "Run",
+    parameters: str,
+    logits: "np.ndarray",
+    split: "LabelledImages",
+    described: Dict[str, Any],
+) -> Optional[float]:
+    """Fit a temperature to the logits (N, K) of images, save it in the run, and return it; None
+    where the run is better without.
+    """
+    from mlr.runs.writing import RunWriter
+    from mlr.training.calibration import fitted_temperature, negative_log_likelihood
+
+    temperature, fitted = fitted_temperature(logits, split.labels), None
+    if temperature is not None:
+        before, after = (
+            negative_log_likelihood(logits, split.labels, each) for each in (1.0, temperature)
+        )
+        fitted = {
+            "temperature": temperature,
+            **{name: described[name] for name in ("split", "sha256")},
+            "images": len(split),
+            "negative_log_likelihood": {"before": before, "after": after},
+        }
+    writer = RunWriter(run.folder, run.config, run.classes, run.metrics)
+    writer.lock()
+    try:
+        writer.save_temperature(parameters, fitted)
+    finally:
+        writer.unlock()
+    print(
+        f"temperature {temperature:.3f}, kept in {run.folder}: negative log-likelihood {after:.3f}, without it "
+        f"{before:.3f}"
+        if fitted
+        else f"no temperature makes the likelihood of these {len(split)} images higher: the run "
+        "has none"
+    )
+    return temperature
 
 
 def print_result(evaluation: Dict[str, Any], own: bool) -> None:

@@ -495,6 +495,12 @@ def write_small_run(folder):
     write_run(folder, style_width=8)
 
 
+def write_tempered_run(folder):
+    run = write_run(folder, style_width=8)[0]
+    run.save_temperature("last", {"temperature": 1.5})
+    write_evaluation(run)
+
+
 def write_step(folder):
     run, net, trainer = write_run(folder, "shallow", taps="stem", style_width=4)
     run.save_step(state_of(net, trainer), asdict(Progress(2, 1, 0.5, 1.0, 2, 0.1)))
@@ -693,6 +699,9 @@ READERS = {
         chosen=("[!Sel]*", "last.params"),
     ),
     "run": Reader(write_small_run, read_run, whole=True, cost=4, chosen=RUN_FILES),
+    "run, temperature": Reader(
+        write_tempered_run, read_run, whole=True, cost=4, chosen=("last.temperature.json",)
+    ),
     "run, support vectors": Reader(
         write_support_vectors("linear"),
         read_run,
