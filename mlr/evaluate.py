@@ -275,9 +275,14 @@ def fit_temperature(
     from mlr.training.calibration import fitted_temperature, negative_log_likelihood
 
     temperature, fitted = fitted_temperature(logits, split.labels), None
+    said = f"no temperature fits these {len(split)} images better than none: the run has none"
     if temperature is not None:
         before, after = (
             negative_log_likelihood(logits, split.labels, each) for each in (1.0, temperature)
+        )
+        said = (
+            f"temperature {temperature:.3f}, kept in {run.folder}: negative log-likelihood "
+            f"{after:.3f}, without it {before:.3f}"
         )
         fitted = {
             "temperature": temperature,
@@ -291,13 +296,7 @@ def fit_temperature(
         writer.save_temperature(parameters, fitted)
     finally:
         writer.unlock()
-    print(
-        f"temperature {temperature:.3f}, kept in {run.folder}: negative log-likelihood {after:.3f}, without it "
-        f"{before:.3f}"
-        if fitted
-        else f"no temperature makes the likelihood of these {len(split)} images higher: the run "
-        "has none"
-    )
+    print(said)
     return temperature
 
 

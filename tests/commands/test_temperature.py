@@ -203,7 +203,7 @@ def test_a_fit_that_is_no_better_leaves_none(run, data, capsys, monkeypatch):
     arguments = "--run", run, "--data", data, "--split", "valid"
     assert command(mlr.evaluate, *arguments, "--fit-temperature") == 0
     assert (
-        "no temperature makes the likelihood of these 40 images higher: the run has none"
+        "no temperature fits these 40 images better than none: the run has none"
         in capsys.readouterr().out
     )
     assert not (run / FILE).exists() and open_run(run).temperature("last") is None
