@@ -44,6 +44,15 @@ def parser() -> argparse.ArgumentParser:
         help="which part of the data (default: test)",
     )
     parser.add_argument(
+        "--fit-temperature",
+        action="store_true",
+        help=(
+            "with --split valid: fit the temperature by which the logits are divided before the "
+            "softmax, so that the probabilities are of the highest likelihood there; the run keeps "
+            "it, and no class changes"
+        ),
+    )
+    parser.add_argument(
         "--report",
         nargs="?",
         const=False,
@@ -61,6 +70,11 @@ def parser() -> argparse.ArgumentParser:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a run, or each of its folds."""
+    if options.fit_temperature and options.split != "valid":
+        raise InputError(
+            f"--fit-temperature is not for --split {options.split}, which it would have seen: add "
+            "--split valid"
+        )
     if options.report:
         check_page(Path(options.report), options.folds)
     require_mxnet()
@@ -153,26 +167,37 @@ def evaluate_run(
     from mlr.methods import open_run, predictor_of
     from mlr.runs.results import of_own_images, stem_of
     from mlr.runs.schema import checked_evaluation
-    from mlr.viz.figures import save_confusion
+    from mlr.viz.figures import save_confusion, save_reliability
     from mlr.viz.report import most_confident, save_report, save_sheet
 
     run = open_run(folder)
     split, described = images_of(run, options, fold)
-    predictor = predictor_of(run, ctx, options.parameters)
+    predictor = predictor_of(run, ctx, options.parameters, not options.fit_temperature)
+    if options.fit_temperature and not predictor.classifier.is_of_logits:
+        raise InputError(
+            f"--fit-temperature is not for --method {run.config['options']['method']}, whose "
+            "probabilities are not the softmax of one image's logits: leave it out"
+        )
     evaluation, probabilities = measured(run, predictor, split, options, described)
     own = of_own_images(run.config, evaluation)
     stem = stem_of(evaluation, own)
     title = f"{options.split}, {evaluation['images']} images"
     right, wrong = most_confident(probabilities, split.labels, split.paths, run.classes)
-    result, confusion, sheet = (
+    result, confusion, reliability, sheet = (
         run.folder / name
-        for name in (f"evaluation_{stem}.json", f"confusion_{stem}.png", f"predictions_{stem}.png")
+        for name in (
+            f"evaluation_{stem}.json",
+            f"confusion_{stem}.png",
+            f"reliability_{stem}.png",
+            f"predictions_{stem}.png",
+        )
     )
     write_file(result, json.dumps(checked_evaluation(evaluation, result), indent=2) + "\n")
     print_result(evaluation, own)
     save_confusion(evaluation, run.classes, title, confusion)
+    save_reliability(evaluation, title, reliability)
     save_sheet(right, wrong, f"{title}: the most confident predictions", sheet)
-    print(f"written: {result}, {confusion}, {sheet}", flush=True)
+    print(f"written: {result}, {confusion}, {reliability}, {sheet}", flush=True)
     if options.report is not None:
         page = Path(options.report or run.folder / f"report_{stem}.html")
         save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
@@ -219,17 +244,65 @@ def measured(
     described: Dict[str, Any],
 ) -> "Tuple[Dict[str, Any], np.ndarray]":
     """Return the evaluation of a run on images, and the probabilities (N, K) that it is of."""
-    from mlr.training.metrics import classification_metrics
+    from mlr.inference.predictor import on_mxnets_thread
+    from mlr.training.metrics import calibration_metrics, classification_metrics
 
-    probabilities = predictor.of_files(split.paths, split.names)
+    classifier = predictor.classifier
+    if options.fit_temperature:
+        logits = predictor.logits_of_files(split.paths, split.names)
+        classifier.temperature = fit_temperature(run, options.parameters, logits, split, described)
+        probabilities = on_mxnets_thread(classifier.softmax, logits)
+    else:
+        probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(split.labels, probabilities.argmax(axis=1), run.classes)
+    result.update(calibration_metrics(split.labels, probabilities))
     parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
-    return {**described, **parameters, **result}, probabilities
+    tempered = {"temperature": classifier.temperature}
+    return {**described, **parameters, **tempered, **result}, probabilities
+
+
+def fit_temperature(
+    run: "Run",
+    parameters: str,
+    logits: "np.ndarray",
+    split: "LabelledImages",
+    described: Dict[str, Any],
+) -> Optional[float]:
+    """Fit a temperature to the logits (N, K) of images, save it in the run, and return it; None
+    where the run is better without.
+    """
+    from mlr.runs.writing import RunWriter
+    from mlr.training.calibration import fitted_temperature, negative_log_likelihood
+
+    temperature, fitted = fitted_temperature(logits, split.labels), None
+    said = f"no temperature fits these {len(split)} images better than none: the run has none"
+    if temperature is not None:
+        before, after = (
+            negative_log_likelihood(logits, split.labels, each) for each in (1.0, temperature)
+        )
+        said = (
+            f"temperature {temperature:.3f}, kept in {run.folder}: negative log-likelihood "
+            f"{after:.3f}, without it {before:.3f}"
+        )
+        fitted = {
+            "temperature": temperature,
+            **{name: described[name] for name in ("split", "sha256")},
+            "images": len(split),
+            "negative_log_likelihood": {"before": before, "after": after},
+        }
+    writer = RunWriter(run.folder, run.config, run.classes, run.metrics)
+    writer.lock()
+    try:
+        writer.save_temperature(parameters, fitted)
+    finally:
+        writer.unlock()
+    print(said)
+    return temperature
 
 
 def print_result(evaluation: Dict[str, Any], own: bool) -> None:
-    """Print recall and precision of each class, and the accuracy."""
-    from mlr.viz.report import class_rows
+    """Print recall and precision of each class, accuracy and calibration."""
+    from mlr.viz.report import calibration_line, class_rows
 
     print(f"{'class':<14} {'images':>8} {'recall':>8} {'precision':>9}")
     for name, images, recall, precision in class_rows(evaluation):
@@ -239,6 +312,7 @@ def print_result(evaluation: Dict[str, Any], own: bool) -> None:
         f"{evaluation['balanced_accuracy']:.3f} on {evaluation['images']} images of "
         f"{evaluation['data']}"
     )
+    print(calibration_line(evaluation))
     if not own:
         print(
             f"these are not the images that were {evaluation['split']} in the training: what is "

@@ -98,7 +98,10 @@ def export(options: argparse.Namespace) -> None:
     method, net = method_of(run.config), load_network(run, [mx.cpu()], options.parameters)
     part, output, meaning = method.exported(net, run.config)
     steps = method.preprocessing(run.config).steps()
-    about = {**description(run, steps, options.parameters), "output": meaning}
+    about = description(run, steps, options.parameters)
+    if "temperature" in about:
+        meaning += ", once the logits are divided by the temperature"
+    about["output"] = meaning
     if options.format == "onnx":
         save(out, onnx_bytes(run, part, output, about, options))
     elif options.format == "npz":

@@ -13,9 +13,11 @@ from mlr.data.layouts import DATASETS
 from mlr.data.layouts.data_set import DataSet
 from mlr.errors import InputError
 from mlr.options.training import DRAWN, definitions
+from mlr.runtime.output import in_a_line
 
 if TYPE_CHECKING:
     from mlr.data.manifest import Entry
+    from mlr.data.preparation import Prepared
 
 OWN_OPTIONS = [option for data_set in DATASETS.values() for option in data_set.options]
 BY_RELEASED_RULE = [name for name, data_set in DATASETS.items() if data_set.has_released_rule]
@@ -163,17 +165,20 @@ def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
             "files left "
             f"out{': ' * bool(listing.left_out) + '; '.join(by_kind(listing.left_out))})"
         )
-    entries, left_out = prepare_images(
+    prepared = prepare_images(
         listing,
         out,
         SplitRule(data_set.fractions, options.rule == "released", options.seed or 0),
         {"dataset": data_set.name, **own},
         bool(options.strict),
     )
-    print_counts(entries)
-    if left_out:
-        kinds = "\n  ".join(by_kind(left_out))
-        print(f"{len(left_out):d} left out, see {out / LEFT_OUT}\n  {kinds}")
+    print_counts(prepared.entries)
+    print_pictures(prepared)
+    if data_set.published:
+        print(in_proportion(data_set, prepared.entries))
+    if prepared.left_out:
+        kinds = "\n  ".join(by_kind(prepared.left_out))
+        print(f"{len(prepared.left_out):d} left out, see {out / LEFT_OUT}\n  {kinds}")
     print(f"prepared: {out}; train with mlr train --data {out}")
 
 
@@ -188,6 +193,28 @@ def print_counts(entries: "Sequence[Entry]") -> None:
     print(f"{'class':<14}" + "".join(f"{column:>8}" for column in columns))
     for label in sorted({label for label, _ in counts}):
         print(f"{label:<14}" + "".join(f"{counts[label, name]:8d}" for name in splits))
+
+
+def print_pictures(prepared: "Prepared") -> None:
+    """Print how many of the images are different ones, whatever files hold them."""
+    files, several = sum(map(len, prepared.pictures)), prepared.contradictory
+    example = ", such as " + " and ".join(row.path for row in several[0]) if several else ""
+    print(
+        f"{files:d} images show {len(prepared.pictures):d} different pictures, by their pixels, "
+        f"{len(several):d} of them with several classes{in_a_line(example)}"
+    )
+
+
+def in_proportion(data_set: DataSet, entries: "Sequence[Entry]") -> str:
+    """Return the line that compares the numbers of images with those that were published."""
+    counts = Counter(entry.emotion or entry.sentiment for entry in entries)
+    by_class = ", ".join(
+        f"{label} {counts[label]:d} of {published:d}"
+        for label, published in data_set.published_classes.items()
+        if not counts.keys().isdisjoint(data_set.published_classes)
+    )
+    total = f"found {len(entries):d} of the {data_set.published:d} published images"
+    return f"{total}: {by_class}" if by_class else total
 
 
 def draw_sheet(split: Path, path: str) -> None:

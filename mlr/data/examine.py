@@ -55,6 +55,14 @@ def examine_image(path: Path) -> Examined:
     )
 
 
+def pixels_sha256(path: Path) -> str:
+    """Return the SHA-256 of an image's decoded pixels, the same for every lossless format of them.
+
+    Raises InputError where it can't be read.
+    """
+    return hashlib.sha256(decode(read_bytes(path), path).tobytes()).hexdigest()
+
+
 def examine_images(root: Path, names: Iterable[str], journal: Path) -> Iterator[Examined]:
     """Yield an Examined for each image, in order, on all cores.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from mlr.data.examine import Examined, examine_images
+from mlr.data.examine import Examined, examine_images, pixels_sha256
 from mlr.data.listing import Listing, Row
 from mlr.data.manifest import Entry, write_prepared
 from mlr.data.partition import released_partition, stratified_partition
@@ -39,15 +39,31 @@ class SplitRule(NamedTuple):
         return "released" if self.released else "stratified"
 
 
+class Prepared(NamedTuple):
+    """What came of a data set. entries: of its manifest. left_out: with the reasons.
+
+    pictures: of what can be read and is no placeholder, the rows that show the same pixels
+    together.
+    """
+
+    entries: List[Entry]
+    left_out: List[LeftOut]
+    pictures: List[List[Row]]
+
+    @property
+    def contradictory(self) -> List[List[Row]]:
+        """Those of the pictures that have several classes."""
+        return [rows for rows in self.pictures if len({_label(row) for row in rows}) > 1]
+
+
 def prepare_images(
     listing: Listing, out: Path, rule: SplitRule, description: Dict[str, Any], strict: bool = False
-) -> Tuple[List[Entry], List[LeftOut]]:
-    """Examine the images of a Listing and write the prepared data set.
+) -> Prepared:
+    """Examine the images of a Listing, write the prepared data set, and return what came of it.
 
-    Return its entries, and what was left out. out: a folder that is not there yet, or holds the
-    journal of an interrupted preparation. description: for prepared.json. strict: raise InputError
-    where anything is left out. Raises InputError, too, where no image can be used, or all are of
-    one class.
+    out: a folder that is not there yet, or holds the journal of an interrupted preparation.
+    description: for prepared.json. strict: raise InputError where anything is left out. Raises
+    InputError, too, where no image can be used, or all are of one class.
     """
     rows, left_out = listing.rows, listing.left_out
     refuse_one_class(rows, listing.root)
@@ -55,6 +71,7 @@ def prepare_images(
     journal = out / JOURNAL
     found = examine_images(listing.root, [row.path for row in rows], journal)
     images = _without_placeholders(_without_unreadable(zip(rows, found), left_out), left_out)
+    pictures = _pictures(images, listing.root)
     own_lists = any(row.split for row, _ in images)
     if own_lists:
         images = _without_copies_across_splits(images, left_out)
@@ -71,19 +88,22 @@ def prepare_images(
         Entry(row.path, row.emotion, row.sentiment, split, image.width, image.height, image.sha256)
         for (row, image), split in zip(images, splits)
     ]
+    prepared = Prepared(entries, left_out, pictures)
     made = {
+        "different_images": len(pictures),
+        "with_several_classes": len(prepared.contradictory),
         "root": str(Path(listing.root).resolve()),
         "seed": None if own_lists or rule.released else rule.seed,
         "split": "the data set's own lists" if own_lists else rule.name,
     }
     write_prepared(out, {**description, **made}, entries, left_out)
     journal.unlink()
-    return entries, left_out
+    return prepared
 
 
 def refuse_one_class(rows: Sequence[Row], root: Path) -> None:
     """Raise InputError where all images have the same label."""
-    labels = {row.emotion or row.sentiment for row in rows}
+    labels = {_label(row) for row in rows}
     if len(labels) == 1:
         raise InputError(
             f"all {len(rows):d} images below {root} are of one class, {labels.pop()}: there is "
@@ -105,9 +125,31 @@ def _split(images: Images, rule: SplitRule) -> List[str]:
     """Return the split of each image, near-duplicates in one."""
     if rule.released:
         return released_partition([row.emotion for row, _ in images])
-    labels = [row.emotion or row.sentiment for row, _ in images]
+    labels = [_label(row) for row, _ in images]
     thumbnails = [image.thumbnail for _, image in images]
     return stratified_partition(labels, rule.seed, rule.fractions, thumbnails)
+
+
+def _label(row: Row) -> str:
+    return row.emotion or row.sentiment
+
+
+def _pictures(images: Images, root: Path) -> List[List[Row]]:
+    """Return the rows, those whose images have the same pixels together.
+
+    The same pixels have the same thumbnail, so that only few images are decoded once more.
+    """
+    alike: Dict[Tuple[Any, ...], Images] = {}
+    for row, image in images:
+        key = image.width, image.height, image.thumbnail
+        alike.setdefault(key, []).append((row, image))
+    pictures: Dict[Tuple[Any, ...], List[Row]] = {}
+    for key, several in alike.items():
+        one_file = len({image.sha256 for _, image in several}) == 1
+        for row, _ in several:
+            pixels = "" if one_file else pixels_sha256(root / row.path)
+            pictures.setdefault((*key, pixels), []).append(row)
+    return list(pictures.values())
 
 
 def _without_unreadable(images: Iterable[Tuple[Row, Examined]], left_out: List[LeftOut]) -> Images:

@@ -10,11 +10,13 @@ def description(
     run: Run, preprocessing: Mapping[str, Any], parameters: str = "last"
 ) -> Dict[str, Any]:
     """Return what goes with the network of a run, for JSON: method, classes, preprocessing, hash of
-    its parameters, version.
+    its parameters, version, and the temperature where there is one.
 
     preprocessing: the steps of `mlr.data.preprocessing.Preprocessing`.
     """
+    temperature = run.temperature(parameters)
     return {
+        **({} if temperature is None else {"temperature": temperature}),
         "method": run.config["options"]["method"],
         "network": run.config["network"],
         "classes": run.classes,

@@ -1,7 +1,7 @@
 """The last step to the probabilities of classes: by the network alone, or by what is beside it."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -22,8 +22,10 @@ class SoftmaxClassifier:
     """The softmax of a network's logits.
 
     Attributes: `net`; `ctx`, its contexts; `transform`, the evaluation preset: (H, W, 3) uint8 ->
-    (3, S, S); `size`, S.
+    (3, S, S); `size`, S; `temperature`, by which the logits are divided, None for 1.
     """
+
+    temperature: Optional[float] = None
 
     def __init__(self, net: HybridBlock, preprocessing: Preprocessing, ctx: List[mx.Context]):
         self.net, self.transform, self.ctx = net, preprocessing.evaluation(), ctx
@@ -53,12 +55,23 @@ class SoftmaxClassifier:
 
         Raises InputError where they are no numbers.
         """
-        return self.softmax(nd.stack(*seen))
+        return self.softmax(self.logits(seen))
 
-    def softmax(self, batch: nd.NDArray) -> np.ndarray:
-        """Return the softmax (N, K) of the logits of a batch (N, 3, S, S)."""
+    @property
+    def is_of_logits(self) -> bool:
+        """Whether the probabilities are the softmax of logits alone, which a temperature is for."""
+        return type(self).probabilities is SoftmaxClassifier.probabilities
+
+    def logits(self, seen: Sequence[Any]) -> np.ndarray:
+        """Return the logits (N, K), float32, for what `seen` returned. Raises InputError where they
+        are no numbers.
+        """
+        return self.outputs(nd.stack(*seen))
+
+    def softmax(self, logits: np.ndarray) -> np.ndarray:
+        """Return the softmax (N, K), float64, of logits, divided by the temperature."""
         # In float64, where rounding doesn't make equals of the highest two.
-        return nd.softmax(nd.array(self.outputs(batch), dtype="float64")).asnumpy()
+        return nd.softmax(nd.array(logits, dtype="float64"), temperature=self.temperature).asnumpy()
 
     def outputs(self, batch: nd.NDArray) -> np.ndarray:
         """Return what the network says of a batch (N, 3, S, S), (N, D).
@@ -131,7 +144,7 @@ class RegionsClassifier(SoftmaxClassifier):
         return np.stack(seen)
 
     def _of_crops(self, crops: np.ndarray) -> np.ndarray:
-        return self.softmax(transforms.normalized(nd.array(crops, dtype=np.uint8)))
+        return self.softmax(self.outputs(transforms.normalized(nd.array(crops, dtype=np.uint8))))
 
 
 def _proposals(options: Mapping[str, Any]) -> Dict[str, Any]:

@@ -154,14 +154,28 @@ class Predictor:
 
         names: by which a file of proposals knows the images.
         """
-        parts = [slice(start, start + BATCH) for start in range(0, len(paths), BATCH)]
-        return np.concatenate(
-            [on_mxnets_thread(self._of_batch, paths[part], names[part]) for part in parts]
-        )
+        return self._of_files(self.classifier.probabilities, paths, names)
 
-    def _of_batch(self, paths: Sequence[PathLike], names: Sequence[str]) -> np.ndarray:
-        seen = [self.classifier.seen(read_image(path), name) for path, name in zip(paths, names)]
-        return self.classifier.probabilities(seen)
+    def logits_of_files(self, paths: Sequence[PathLike], names: Sequence[str]) -> np.ndarray:
+        """Return the logits (N, K), float32, for image files; arguments as of `of_files`."""
+        return self._of_files(self.classifier.logits, paths, names)
+
+    def _of_files(
+        self,
+        answer: Callable[[Sequence[Any]], np.ndarray],
+        paths: Sequence[PathLike],
+        names: Sequence[str],
+    ) -> np.ndarray:
+        def of_batch(part: slice) -> np.ndarray:
+            return answer(
+                [
+                    self.classifier.seen(read_image(path), name)
+                    for path, name in zip(paths[part], names[part])
+                ]
+            )
+
+        parts = [slice(start, start + BATCH) for start in range(0, len(paths), BATCH)]
+        return np.concatenate([on_mxnets_thread(of_batch, part) for part in parts])
 
     def _predictions(self, images: Sequence[Image]) -> List[Union[Prediction, InputError]]:
         predictions: Dict[int, Union[Prediction, InputError]] = {}

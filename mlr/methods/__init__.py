@@ -96,13 +96,20 @@ def load_network(
     return net
 
 
-def predictor_of(run: "Run", ctx: "List[mx.Context]", parameters: str = "last") -> "Predictor":
-    """Return what predicts as a run does. Raises InputError where its files are damaged."""
+def predictor_of(
+    run: "Run", ctx: "List[mx.Context]", parameters: str = "last", tempered: bool = True
+) -> "Predictor":
+    """Return what predicts as a run does. Raises InputError where its files are damaged.
+
+    tempered: False for the probabilities without the temperature that the run may have.
+    """
     from mlr.inference.predictor import Predictor
 
     method = method_of(run.config)
     classifier = method.classifier(load_network(run, ctx, parameters), run.config, ctx)
     method.load_classifier(classifier, run)
+    if tempered and classifier.is_of_logits:
+        classifier.temperature = run.temperature(parameters)
     classifier.fuse(f"the network of {run.folder}, {parameters}.params,")
     return Predictor(classifier, run.classes)
 

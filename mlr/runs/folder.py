@@ -10,6 +10,8 @@ optimizer.params     momentum of every parameter, for --resume; what a step draw
                      seed and its number
 previous.params      and previous.optimizer.params, previous.metrics.jsonl: the same of the epoch
                      before, for where one of the last is damaged
+last.temperature.json, best.temperature.json, where they were fitted: by what the logits of these
+                     parameters are divided before the softmax, and the SHA-256 of the parameters
 step.params          and step.optimizer.params, step.json: within an epoch, after a signal or with
                      --checkpoint-every; gone at its end
 SHA256SUMS           of all these
@@ -28,7 +30,15 @@ from mlr.errors import InputError
 from mlr.formats.json import read_json, read_json_lines
 from mlr.formats.params import read_params
 from mlr.runs.committed import SUMS, CommittedFolder
-from mlr.runs.schema import checked_classes, checked_config, checked_metrics, checked_progress
+from mlr.runs.schema import (
+    REFIT,
+    checked_classes,
+    checked_config,
+    checked_metrics,
+    checked_progress,
+    checked_temperature,
+)
+from mlr.runtime.output import warn
 
 TENSORBOARD = "tensorboard"
 # Where it is, parameters, optimizer: what a training goes on from.
@@ -36,6 +46,11 @@ EPOCH = "metrics.jsonl", "last.params", "optimizer.params"
 PREVIOUS = tuple("previous." + name.replace("last.", "") for name in EPOCH)
 STEP = "step.json", "step.params", "step.optimizer.params"
 BEST = "best.params"
+
+
+def temperature_file(parameters: str) -> str:
+    """Return the name of the file with the temperature of the "last" or "best" parameters."""
+    return f"{parameters}.temperature.json"
 
 
 def refuse_existing_run(folder: Union[str, "os.PathLike[str]"]) -> None:
@@ -145,11 +160,30 @@ class Run:
         _, parameters, optimizer = STEP if self.has(STEP[0]) else EPOCH
         return self.folder / parameters, self.folder / optimizer
 
-    def verified(self, name: str) -> Path:
+    def temperature(self, parameters: str) -> Optional[float]:
+        """Return the temperature that was fitted for the "last" or "best" parameters, None where
+        there is none, or with a warning where these have changed since.
+
+        Raises InputError where its file is damaged.
+        """
+        name = temperature_file(parameters)
+        if not self.has(name):
+            return None
+        path = self.verified(name, REFIT)
+        fitted = checked_temperature(read_json(path, REFIT), path)
+        if fitted["files"] == self.files_of(parameters):
+            return fitted["temperature"]
+        warn(
+            f"{path} is of other parameters than {parameters}.params holds now, likely as the "
+            f"training went on, so the probabilities are without it: {REFIT}"
+        )
+        return None
+
+    def verified(self, name: str, remedy: str = "train again") -> Path:
         """Return the path of a file of the run whose content is the one that was committed.
 
         Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files
-        without a word.
+        without a word. remedy: what to do where there is no copy.
         """
         if not self.has(name) and not name.endswith(".params"):
             raise InputError(
@@ -167,7 +201,7 @@ class Run:
         if not path:
             raise InputError(
                 f"{self.folder / name} is missing, damaged or changed (its SHA-256 is not the "
-                f"one in {SUMS}): restore it from a copy, or train again"
+                f"one in {SUMS}): restore it from a copy, or {remedy}"
             )
         return path
 

@@ -9,9 +9,11 @@ from mlr.errors import InputError, shown
 from mlr.options.option import LARGEST, LONGEST, Option
 from mlr.options.training import definitions, options_of_0_1_0
 
+TEMPERATURES = 0.05, 20.0  # the lowest and the highest that a run's probabilities may have
 FORMAT = 2  # of config.json; runs of 0.1.0 have none
 MOST_CLASSES = 10000
 REMEASURE = "measure the run again, with mlr evaluate"
+REFIT = "fit it again, with mlr evaluate --split valid --fit-temperature"
 CAUSE = "it was not written by this package, or is damaged: restore it from a copy, or train again"
 # What config.json of 0.1.0 did not say yet.
 NETWORK_BEFORE = {
@@ -110,6 +112,12 @@ EVALUATION: Dict[str, Rule] = {
     "parameters": one_of("last", "best"),
     "files": HASHES,
 }
+CALIBRATION: Dict[str, Rule] = {  # which evaluations of before have not
+    "expected_calibration_error": PART,
+    "negative_log_likelihood": number(0),
+    "temperature": or_none(number(*TEMPERATURES)),
+}
+TEMPERATURE: Dict[str, Rule] = {"temperature": number(*TEMPERATURES), "files": HASHES}
 PROGRESS: Dict[str, Rule] = {
     "epoch": whole(0, 10**9),
     "step": whole(0, 10**9),
@@ -233,13 +241,26 @@ def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
 
 def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
     """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or
-    impossible, or what it is of.
+    impossible, or what it is of. Only those of calibration may be missing.
     """
     try:
         _check(evaluation, EVALUATION, path)
+        calibration = {name: rule for name, rule in CALIBRATION.items() if name in evaluation}
+        _check(evaluation, calibration, path)
     except Refused as error:
         raise InputError(f"{error.found}; {REMEASURE}") from None
     return evaluation
+
+
+def checked_temperature(fitted: Any, path: Any) -> Dict[str, Any]:
+    """Return what a <parameters>.temperature.json holds. Raises InputError where the temperature or
+    what it is for is missing or impossible.
+    """
+    try:
+        _check(fitted, TEMPERATURE, path)
+    except Refused as error:
+        raise InputError(f"{error.found}; {REFIT}") from None
+    return fitted
 
 
 def _check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:

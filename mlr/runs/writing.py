@@ -21,6 +21,7 @@ from mlr.runs.folder import (
     Run,
     metrics_in,
     refuse_existing_run,
+    temperature_file,
 )
 from mlr.runs.schema import (
     Refused,
@@ -142,6 +143,17 @@ class RunWriter(Run):
         checked_progress(json.loads(content), self.folder / STEP[0])
         self._files.commit(dict(zip(STEP, (content, *_writers(state)))))
 
+    def save_temperature(self, parameters: str, fitted: Optional[Mapping[str, Any]]) -> None:
+        """Commit the temperature of the "last" or "best" parameters, or that there is none.
+
+        fitted: what its file says, {"temperature": number} and what it is fitted to.
+        """
+        name = temperature_file(parameters)
+        if fitted is None:
+            self._files.commit({}, removed=[name])
+        else:
+            self._files.commit({name: _json({**fitted, "files": self.files_of(parameters)})})
+
     def write_tensorboard(self, wanted: bool = False) -> None:
         """Where it is wanted, or was of a run that goes on, write every epoch's metrics for
         TensorBoard, too, into tensorboard/.
@@ -165,7 +177,10 @@ class RunWriter(Run):
         shipped.metrics = self.metrics
         checkpoints = (BEST, *EPOCH[2:], *PREVIOUS, *STEP)
         arrays = [name for name in self._files.sums() if name.endswith(".params")]
-        copies = {name: self._copy(name) for name in arrays if name not in checkpoints}
+        names = [name for name in arrays if name not in checkpoints]
+        if self.temperature("last") is not None:
+            names.append(temperature_file("last"))
+        copies = {name: self._copy(name) for name in names}
         shipped.save_files({EPOCH[0]: _json_lines(self.metrics), **copies})
 
     def _copy(self, name: str) -> Callable[[str], Any]:

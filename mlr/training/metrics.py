@@ -1,10 +1,13 @@
 """What a set of predictions is worth."""
 
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
+
+BINS = 15  # of the confidence, as in Guo et al.
+LEAST = np.finfo(np.float64).tiny  # 2.2e-308, so that the logarithm of a probability is finite
 
 
 def classification_metrics(
@@ -38,3 +41,38 @@ def classification_metrics(
         },
         "confusion": confusion.tolist(),
     }
+
+
+def calibration_metrics(labels: ArrayLike, probabilities: ArrayLike) -> Dict[str, Any]:
+    """Return what probabilities are worth, as plain numbers, ready for JSON.
+
+    labels: (N,) integers. probabilities: (N, K), float64. Returns expected_calibration_error
+    (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3): the mean over
+    the images of the difference between accuracy and mean confidence, the probability of the
+    predicted class, in the bin that the image is in. The bins are 15 of equal width, the m-th of
+    confidences above (m - 1) / 15, up to m / 15. negative_log_likelihood: the mean, in nats; a
+    probability below 2.2e-308 counts as that. reliability: images, confidence and accuracy of each
+    bin, the means None where there are no images.
+    """
+    labels = np.asarray(labels)
+    probabilities = np.clip(probabilities, LEAST, 1)  # rounding can leave one just above 1
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence)
+    images = np.bincount(bins, minlength=BINS)
+    confident = np.bincount(bins, confidence, BINS)
+    correct = np.bincount(bins, right, BINS)
+    of_true = probabilities[np.arange(len(labels)), labels]
+    return {
+        "expected_calibration_error": float(np.abs(correct - confident).sum() / len(labels)),
+        "negative_log_likelihood": float(np.log(1 / of_true).mean()),
+        "reliability": {
+            "images": images.tolist(),
+            "confidence": _means(confident, images),
+            "accuracy": _means(correct, images),
+        },
+    }
+
+
+def _means(totals: np.ndarray, images: np.ndarray) -> List[Optional[float]]:
+    return [float(total / count) if count else None for total, count in zip(totals, images)]

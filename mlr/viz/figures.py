@@ -118,6 +118,37 @@ def plot_classes(result: Mapping[str, Any], classes: Sequence[str], axes: Axes) 
 
 
 @own_settings()
+def plot_reliability(reliability: Mapping[str, Any], axes: Axes) -> Axes:
+    """Draw accuracy by confidence as bars, a bar a bin that has images, and the diagonal, on which
+    confidence is accuracy. reliability: of `mlr.training.metrics.calibration_metrics`.
+    """
+    bins = len(reliability["images"])
+    there = [number for number in range(bins) if reliability["images"][number]]
+    axes.bar(
+        [(number + 0.5) / bins for number in there],
+        [reliability["accuracy"][number] for number in there],
+        1 / bins,
+        color=BLUE,
+        edgecolor="white",
+    )
+    axes.plot([0, 1], [0, 1], "--", color=ORANGE, label="confidence = accuracy")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
+    axes.legend(loc="upper left")
+    return axes
+
+
+@own_settings()
+def plot_confidences(reliability: Mapping[str, Any], axes: Axes) -> Axes:
+    """Draw the number of images by confidence as bars. reliability: as of `plot_reliability`."""
+    images = reliability["images"]
+    middles = (np.arange(len(images)) + 0.5) / len(images)
+    axes.bar(middles, images, 1 / len(images), color="0.6", edgecolor="white")
+    axes.set(xlim=(0, 1), xlabel="confidence", ylabel="images")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    return axes
+
+
+@own_settings()
 def plot_results(
     results: Mapping[str, Tuple[float, Optional[float]]], chance: float, axes: Axes
 ) -> Axes:
@@ -389,6 +420,17 @@ def gram_figure(
 
 
 @own_settings()
+def reliability_figure(reliability: Mapping[str, Any]) -> Figure:
+    """Return the reliability diagram, accuracy by confidence above the number of images, of
+    `mlr.training.metrics.calibration_metrics`.
+    """
+    figure, (above, below) = new_figure(5, 5.5, rows=2, heights=(3, 1))
+    plot_reliability(reliability, above[0])
+    plot_confidences(reliability, below[0])
+    return figure
+
+
+@own_settings()
 def new_figure(
     width: float,
     height: float,
@@ -454,4 +496,14 @@ def save_confusion(
     plot_confusion(result["confusion"], classes, left)
     plot_classes(result, classes, right)
     figure.suptitle(f"{title}: balanced accuracy {result['balanced_accuracy']:.3f}")
+    save_figure(figure, path)
+
+
+@own_settings()
+def save_reliability(result: Mapping[str, Any], title: str, path: Union[str, Path]) -> None:
+    """Draw `reliability_figure` into a file. result: of
+    `mlr.training.metrics.calibration_metrics`.
+    """
+    figure = reliability_figure(result["reliability"])
+    figure.suptitle(f"{title}: calibration error {result['expected_calibration_error']:.3f}")
     save_figure(figure, path)

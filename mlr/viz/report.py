@@ -28,6 +28,7 @@ from mlr.viz.figures import (
     plot_confusion,
     plot_loss,
     predictions_figure,
+    reliability_figure,
     save_figure,
 )
 from mlr.viz.filters import Ascent, strongest_with_patterns
@@ -144,6 +145,16 @@ def class_rows(result: Mapping[str, Any]) -> List[Tuple[str, ...]]:
     ]
 
 
+def calibration_line(evaluation: Mapping[str, Any]) -> str:
+    """Return the calibration of an evaluation in one line."""
+    temperature = evaluation.get("temperature")
+    return (
+        f"expected calibration error {evaluation['expected_calibration_error']:.3f}, negative "
+        f"log-likelihood {evaluation['negative_log_likelihood']:.3f}"
+        f"{f', temperature {temperature:.3f}' if temperature else ''}"
+    )
+
+
 def save_report(
     path: Union[str, Path],
     run: "Run",
@@ -167,6 +178,7 @@ def save_report(
         summary=_summary(run, evaluation),
         classes=class_rows(evaluation),
         confusion=_confusion(evaluation, run.classes),
+        calibration=_calibration(evaluation),
         predictions=[
             ("right", _predictions("right", right)),
             ("wrong", _predictions("wrong", wrong)),
@@ -264,6 +276,16 @@ def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> "Shown"
         _png(figure),
         "Confusion matrix, the true classes as rows",
         "counts, and below them the part of the row; most often mistaken: " + most,
+    )
+
+
+def _calibration(evaluation: Mapping[str, Any]) -> "Shown":
+    return Shown(
+        _png(reliability_figure(evaluation["reliability"])),
+        "Reliability diagram: accuracy by confidence, and the number of images",
+        calibration_line(evaluation),
+        "Confidence is the probability of the predicted class; bars below the dashed line are of "
+        "predictions that are more confident than right.",
     )
 
 

@@ -26,7 +26,7 @@ from mlr.training.metrics import classification_metrics
 from mlr.training.run import describe
 from mlr.training.session import Source
 
-KINDS = "evaluation_%s.json", "confusion_%s.png", "predictions_%s.png"
+KINDS = "evaluation_%s.json", "confusion_%s.png", "reliability_%s.png", "predictions_%s.png"
 # Without a shallow representation, and so of any size: the smallest of the package's networks.
 OPTIONS = replace(METHODS["vgg16"].demo, epochs=1)
 
@@ -187,12 +187,36 @@ def test_of_a_run_from_before_only_the_folder_is_known(data, tmp_path, before, o
             own_evaluation(old)
 
 
+def test_calibration_may_be_missing_but_not_impossible(data, tmp_path):
+    """Evaluations of before have no measure of it."""
+    run = untrained(tmp_path / "run", data)
+    path = run.folder / "evaluation_test.json"
+    old = evaluation_of(run, classification_metrics([0, 1], [0, 1], run.classes))
+    for name, value in (
+        (None, None),
+        ("temperature", None),
+        ("temperature", 0),
+        ("expected_calibration_error", 1.5),
+        ("negative_log_likelihood", -1),
+        ("negative_log_likelihood", None),
+    ):
+        path.write_text(json.dumps({**old, name: value} if name else old))
+        if name is None or (name, value) == ("temperature", None):
+            assert outcome(run.folder)["accuracy"] == 1
+        else:
+            with pytest.raises(
+                InputError, match=f"json: {name} is {value}, expected .*; measure the run"
+            ):
+                outcome(run.folder)
+
+
 @pytest.fixture
 def folds(data, tmp_path, monkeypatch):
     """The runs of two folds, and their prepared data; no figures are drawn of them, which takes
     most of the time.
     """
     monkeypatch.setattr("mlr.viz.figures.save_confusion", lambda *_: None)
+    monkeypatch.setattr("mlr.viz.figures.save_reliability", lambda *_: None)
     monkeypatch.setattr("mlr.viz.report.save_sheet", lambda *_: None)
     prepared = in_folds(data, tmp_path / "prepared")
     for fold in (1, 2):

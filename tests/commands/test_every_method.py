@@ -790,6 +790,9 @@ def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(
     capsys.readouterr()
     assert in_process(mlr.predict, "--run", run, "--ctx", "cpu", "--json", data / "test") == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
+    temperature = "--split", "valid", "--fit-temperature", "--ctx", "cpu"
+    assert in_process(mlr.evaluate, "--run", run, *temperature) == 2
+    assert "--fit-temperature is not for --method ar, whose" in capsys.readouterr().err
     boxes_of(names[1:], tmp_path / "boxes.npz")
     assert in_process(mlr.predict, "--run", run, "--ctx", "cpu", "--json", data / "test") == 2
     said = capsys.readouterr()
@@ -798,12 +801,15 @@ def test_a_run_with_proposals_is_used_from_anywhere_and_by_every_command(
     assert in_process(mlr.evaluate, "--run", run, "--ctx", "cpu") == 0
 
 
-def test_the_report_of_a_method_without_epochs(data, tmp_path, command):
+def test_the_report_of_a_method_without_epochs(data, tmp_path, command, capsys):
     run = trained_method(command, "deepsentibank", data, tmp_path / "run")
     assert in_process(mlr.evaluate, "--run", run, "--report", "--ctx", "cpu") == 0
     assert (
         "This system is fitted at once, without epochs." in (run / "report_test.html").read_text()
     )
+    temperature = "--split", "valid", "--fit-temperature", "--ctx", "cpu"
+    assert in_process(mlr.evaluate, "--run", run, *temperature) == 2
+    assert "--fit-temperature is not for --method deepsentibank, whose" in capsys.readouterr().err
     shipped = tmp_path / "shipped"
     RunWriter.open(run).ship(shipped)
     assert in_process(mlr.predict, "--run", shipped, "--ctx", "cpu", data / "test") == 0

@@ -78,7 +78,7 @@ from mlr.training.checkpoints import restore, state_of
 from mlr.training.distributed import Workers
 from mlr.training.fitting import kept_images, new_loss
 from mlr.training.loop import Progress
-from mlr.training.metrics import classification_metrics
+from mlr.training.metrics import calibration_metrics, classification_metrics
 from mlr.training.run import new_network, trainer_of
 from mlr.training.session import Source
 from mlr.viz.images import read_images_and_inputs, thumbnail
@@ -495,6 +495,12 @@ def write_small_run(folder):
     write_run(folder, style_width=8)
 
 
+def write_tempered_run(folder):
+    run = write_run(folder, style_width=8)[0]
+    run.save_temperature("last", {"temperature": 1.5})
+    write_evaluation(run)
+
+
 def write_step(folder):
     run, net, trainer = write_run(folder, "shallow", taps="stem", style_width=4)
     run.save_step(state_of(net, trainer), asdict(Progress(2, 1, 0.5, 1.0, 2, 0.1)))
@@ -569,6 +575,7 @@ def read_run(folder, path):
         "fold": None,
         "parameters": "last",
         **classification_metrics([0, 1], [0, 1], run.classes),
+        **calibration_metrics([0, 1], np.eye(2)),
     }
     save_report(
         folder / "report_test.html",
@@ -692,6 +699,9 @@ READERS = {
         chosen=("[!Sel]*", "last.params"),
     ),
     "run": Reader(write_small_run, read_run, whole=True, cost=4, chosen=RUN_FILES),
+    "run, temperature": Reader(
+        write_tempered_run, read_run, whole=True, cost=4, chosen=("last.temperature.json",)
+    ),
     "run, support vectors": Reader(
         write_support_vectors("linear"),
         read_run,

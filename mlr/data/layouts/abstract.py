@@ -59,4 +59,5 @@ ABSTRACT = DataSet(
     read=read_abstract,
     fractions=FIVE_FOLDS,
     offered="imageemotion.org",
+    published=280,
 )

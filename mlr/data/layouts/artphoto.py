@@ -34,4 +34,5 @@ ARTPHOTO = DataSet(
     read=read_artphoto,
     fractions=FIVE_FOLDS,
     offered="imageemotion.org",
+    published=806,
 )

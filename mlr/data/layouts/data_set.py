@@ -1,6 +1,6 @@
 """What the package knows of a data set of the field. Each has one file beside this one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Mapping, Tuple
 
 from mlr.data.listing import Listing
@@ -36,6 +36,8 @@ class DataSet:
     offered: where its authors offer it. restricted: they give it out on request only.
     options: those that no other data set has. has_released_rule: whether it may be split by the
     rule of the released code. accuracies_published: whether the paper's table of results is of it.
+    published: the number of images that its authors speak of, 0 where unknown; published_classes:
+    {class: its number of them}, where known.
     """
 
     name: str
@@ -48,6 +50,8 @@ class DataSet:
     options: Tuple[ReadingOption, ...] = ()
     has_released_rule: bool = False
     accuracies_published: bool = False
+    published: int = 0
+    published_classes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def source(self) -> str:

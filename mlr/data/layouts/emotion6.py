@@ -55,4 +55,5 @@ EMOTION6 = DataSet(
     fractions=FRACTIONS_WITHOUT_VALID,
     offered="its authors, Cornell",
     restricted=True,
+    published=1980,
 )

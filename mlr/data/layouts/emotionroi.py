@@ -47,4 +47,6 @@ EMOTIONROI = DataSet(
     fractions=FRACTIONS_WITHOUT_VALID,
     offered="its authors, Cornell",
     restricted=True,
+    published=1980,
+    published_classes=dict.fromkeys(EKMAN, 330),
 )

@@ -22,6 +22,7 @@ import re
 from pathlib import Path
 from typing import Callable, Dict, Optional, Sequence
 
+from mlr import paper
 from mlr.data.class_folders import SPLIT_NAMES, beside, folder_of_classes, split_folders
 from mlr.data.emotions import MIKELS, SENTIMENTS, emotion_named
 from mlr.data.layouts.csv import LABEL_FILE, read_label_csv
@@ -195,4 +196,6 @@ FI = DataSet(
     offered="qzyou.github.io",
     restricted=True,
     accuracies_published=True,
+    published=sum(paper.FI_COUNTS.values()),
+    published_classes=paper.FI_COUNTS,
 )

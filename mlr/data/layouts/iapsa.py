@@ -44,4 +44,5 @@ IAPSA = DataSet(
     fractions=FIVE_FOLDS,
     offered="the IAPS's authors",
     restricted=True,
+    published=395,
 )

@@ -69,6 +69,7 @@ TWITTER1 = DataSet(
     layout="Agg_AMT_Candidates/<file> and twitter_<agree>_agrees.txt",
     read=read_twitter1,
     fractions=FIVE_FOLDS,
+    published=1269,
     offered="its host is gone; mirror in github.com/imatge-upc/sentiment-2017-imavis",
     options=(
         ReadingOption(

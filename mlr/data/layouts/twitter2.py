@@ -47,4 +47,5 @@ TWITTER2 = DataSet(
     read=read_twitter2,
     fractions=FIVE_FOLDS,
     offered="ee.columbia.edu/ln/dvmm/vso",
+    published=603,
 )

@@ -412,6 +412,68 @@ def test_placeholders_copies_and_damage_are_left_out(tmp_path):
     assert "FI/test/awe/copy.jpg" in {row.path for row in entries(tmp_path / "out")}
 
 
+def test_pictures_are_counted_by_their_pixels(tmp_path, capsys):
+    """Copies in other formats are one picture, be they of one class or two; a placeholder is none,
+    and neither is what has the same thumbnail alone.
+    """
+    root = tmp_path / "root" / "emotion_dataset"
+    emotion_folders(root, count=3)
+
+    def written(name, pixels):
+        assert cv2.imwrite(str(root / name), pixels)
+
+    one, other = np.random.RandomState(0).randint(0, 256, (2, 128, 128, 3)).astype(np.uint8)
+    for name in ("awe/copy.png", "awe/copy.bmp", "fear/copy.bmp"):
+        written(name, one)
+    for name in ("anger/twice.png", "anger/twice.bmp"):
+        written(name, other)
+    # each pixel of the 64 x 64 is the mean of 2 x 2: another order in these squares, one thumbnail
+    written("anger/moved.png", other[[row ^ 1 for row in range(128)]])
+    for number in range(PLACEHOLDER_ROWS):
+        picture(root / "joyless" / f"{number:d}.jpg", seed=2**31)
+        (root / "joyless" / f"{number:d}.jpg").rename(root / "sadness" / f"banned{number:d}.jpg")
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    # 24 of the folders, and 3, 2 and 1 copies
+    assert (
+        "30 images show 27 different pictures, by their pixels, 1 of them with several classes, "
+        "such as emotion_dataset/awe/copy.bmp and emotion_dataset/awe/copy.png and "
+        "emotion_dataset/fear/copy.bmp\n"
+    ) in out
+    assert "found 30 of the 23308 published images: amusement 3 of 4942, anger 6 of 1266," in out
+    assert f"{PLACEHOLDER_ROWS:d} placeholder" in out
+    described = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    assert (described["different_images"], described["with_several_classes"]) == (27, 1)
+
+
+def test_two_classes_are_counted_across_splits_too(tmp_path, capsys):
+    """Of a data set with its own lists, whose copies are left out of the manifest."""
+    fi_split_folders(tmp_path / "root")
+    for split, emotion in (("train", "fear"), ("test", "awe")):
+        picture(tmp_path / "root" / "FI" / split / emotion / "copy.jpg", seed=2**31)
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 0
+    assert len(entries(tmp_path / "out")) == 49
+    assert (
+        "50 images show 49 different pictures, by their pixels, 1 of them with several classes, "
+        "such as FI/test/awe/copy.jpg and FI/train/fear/copy.jpg"
+    ) in capsys.readouterr().out
+
+
+def test_published_counts(tmp_path, capsys):
+    """By class where these are known and the images have them, and of no data set of one's own."""
+    fi, roi = DATASETS["fi"], DATASETS["emotionroi"]
+    assert fi.published == sum(fi.published_classes.values()) == 23308
+    assert roi.published == sum(roi.published_classes.values()) == 1980
+    assert not DATASETS["csv"].published and not DATASETS["folders"].published
+    for dataset, write, line in (
+        ("fi", fi_binary_lists, "found 32 of the 23308 published images"),
+        ("artphoto", artphoto, "found 40 of the 806 published images"),
+    ):
+        write(tmp_path / dataset)
+        assert prepare(dataset, tmp_path / dataset, tmp_path / f"out-{dataset}") == 0
+        assert line in capsys.readouterr().out.splitlines()
+
+
 def test_near_duplicates_stay_on_one_side(tmp_path):
     """The same pixels in another file: PNG and JPEG of one quality differ in bytes, not at 64 x
     64.

@@ -7,11 +7,12 @@ from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
     f1_score,
+    log_loss,
     precision_score,
     recall_score,
 )
 
-from mlr.training.metrics import classification_metrics
+from mlr.training.metrics import BINS, calibration_metrics, classification_metrics
 
 CLASSES = ["anger", "awe", "fear", "joy"]
 
@@ -98,3 +99,69 @@ def test_the_confusion_has_a_row_and_a_column_for_every_class():
 def test_metrics_are_ready_for_json():
     result = classification_metrics(np.array([0, 1, 1]), np.array([1, 1, 0]), CLASSES)
     assert json.loads(json.dumps(result)) == result
+
+
+def test_calibration_by_hand():
+    """Six images of two classes. Bins are a fifteenth wide: 0.6 is the upper edge of the ninth,
+    0.65 is in the tenth, 0.9 in the fourteenth, 1 in the last.
+    """
+    first = np.array([0.6, 0.6, 0.35, 0.9, 0.9, 1])  # the probability of class 0
+    labels = [0, 1, 1, 0, 0, 1]
+    result = calibration_metrics(labels, np.stack([first, 1 - first], axis=1))
+    images, confidence, accuracy = [0] * BINS, [None] * BINS, [None] * BINS
+    images[8], confidence[8], accuracy[8] = 2, pytest.approx(0.6), 0.5
+    images[9], confidence[9], accuracy[9] = 1, pytest.approx(0.65), 1
+    images[13], confidence[13], accuracy[13] = 2, pytest.approx(0.9), 1
+    images[14], confidence[14], accuracy[14] = 1, 1, 0
+    assert result["reliability"] == {
+        "images": images,
+        "confidence": confidence,
+        "accuracy": accuracy,
+    }
+    # sums of six terms in float64
+    assert_allclose(
+        result["expected_calibration_error"],
+        (2 * 0.1 + 1 * 0.35 + 2 * 0.1 + 1 * 1) / 6,
+        rtol=1e-12,
+    )
+    # the last image's probability is 0, and counts as the smallest normal number, 2^-1022
+    assert_allclose(
+        result["negative_log_likelihood"],
+        -(np.log(0.6) + np.log(0.4) + np.log(0.65) + 2 * np.log(0.9) - 1022 * np.log(2)) / 6,
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("edge", range(1, BINS + 1))
+def test_a_bin_has_its_upper_edge(edge):
+    """As the intervals of Guo et al., ((m - 1) / 15, m / 15]; 16 classes, as one is the highest."""
+    rest = (1 - edge / BINS) / 15
+    for confidence, number in ((edge / BINS, edge - 1), (np.nextafter(edge / BINS, 2), edge)):
+        probabilities = [[confidence] + [rest] * 15]
+        images = calibration_metrics([0], probabilities)["reliability"]["images"]
+        # what is above 1 by rounding is 1
+        assert images.index(1) == min(number, BINS - 1)
+
+
+def test_perfect_and_worst_calibration():
+    """Right with probability 1; wrong with probability 1; and always guessing."""
+    for labels, probabilities, error, likelihood in (
+        ([0, 1], [[1, 0], [0, 1]], 0, 0),
+        ([1, 0], [[1, 0], [0, 1]], 1, 1022 * np.log(2)),
+        ([0, 1, 2, 3], np.full((4, 4), 0.25), 0, np.log(4)),
+    ):
+        result = calibration_metrics(labels, probabilities)
+        assert_allclose(result["expected_calibration_error"], error, rtol=0, atol=1e-15)
+        assert_allclose(result["negative_log_likelihood"], likelihood, rtol=1e-12)
+        assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_likelihood_against_scikit_learn():
+    logits, labels = 3 * np.random.randn(200, 5), np.random.randint(0, 5, 200)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    # float64 sums of 200 terms
+    assert_allclose(
+        calibration_metrics(labels, probabilities)["negative_log_likelihood"],
+        log_loss(labels, probabilities, labels=range(5)),
+        rtol=1e-12,
+    )

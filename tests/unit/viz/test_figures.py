@@ -12,7 +12,7 @@ from matplotlib import font_manager
 from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mlr.training.metrics import classification_metrics
+from mlr.training.metrics import BINS, calibration_metrics, classification_metrics
 from mlr.viz import style
 from mlr.viz.figures import (
     BLUE,
@@ -28,9 +28,11 @@ from mlr.viz.figures import (
     plot_image,
     plot_prediction,
     predictions_figure,
+    reliability_figure,
     save_confusion,
     save_curves,
     save_figure,
+    save_reliability,
 )
 
 CLASSES = ["awe", "fear", "joy"]
@@ -63,6 +65,21 @@ def test_bars_of_precision_and_recall():
     assert (recall.get_label(), precision.get_label()) == ("recall", "precision")
     assert_allclose([bar.get_width() for bar in recall], [3 / 4, 1 / 2, 0])
     assert_allclose([bar.get_width() for bar in precision], [3 / 4, 1 / 2, 0])
+
+
+def test_a_reliability_diagram_has_a_bar_for_each_bin_with_images(tmp_path):
+    """Confidence 0.6 twice, once right, in the ninth bin of 15; 0.9, right, in the fourteenth."""
+    result = calibration_metrics([0, 1, 0], [[0.6, 0.4], [0.6, 0.4], [0.9, 0.1]])
+    above, below = reliability_figure(result["reliability"]).axes
+    (bars,), (counts,) = above.containers, below.containers
+    assert_allclose([bar.get_x() for bar in bars], [8 / BINS, 13 / BINS])
+    assert_allclose([bar.get_height() for bar in bars], [0.5, 1])
+    assert_allclose([line.get_xydata() for line in above.lines], [[[0, 0], [1, 1]]])
+    assert [bar.get_height() for bar in counts] == [0] * 8 + [2] + [0] * 4 + [1, 0]
+    assert_allclose([bar.get_x() for bar in counts], np.arange(BINS) / BINS, atol=1e-15)
+    assert_allclose([bar.get_width() for bar in (*bars, *counts)], 1 / BINS)
+    save_reliability(result, "test, 3 images", tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_accuracy_is_of_the_split_that_was_evaluated():

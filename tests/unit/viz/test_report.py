@@ -23,10 +23,17 @@ from mlr.evaluate import main
 from mlr.methods import METHODS
 from mlr.runs.provenance import environment
 from mlr.runs.writing import RunWriter
-from mlr.training.metrics import classification_metrics
+from mlr.training.metrics import calibration_metrics, classification_metrics
 from mlr.viz.filters import Ascent
 from mlr.viz.images import thumbnail
-from mlr.viz.report import DEMO, class_rows, most_confident, save_report, save_sheet
+from mlr.viz.report import (
+    DEMO,
+    calibration_line,
+    class_rows,
+    most_confident,
+    save_report,
+    save_sheet,
+)
 
 CHROMIUM = shutil.which("chromium")
 in_chromium = pytest.mark.skipif(
@@ -166,14 +173,15 @@ def measured(tmp_path):
         )
         run.save_files({"last.params": "parameters"})
         labels = np.repeat(range(len(classes)), 2)
+        probabilities = 0.9 * np.eye(len(classes))[answers] + 0.1 / len(classes)
         evaluation = {
             "data": f"{data}/test",
             "sha256": "0" * 64,
             "fold": None,
             "parameters": "last",
             **classification_metrics(labels, answers, classes),
+            **calibration_metrics(labels, probabilities),
         }
-        probabilities = 0.9 * np.eye(len(classes))[answers] + 0.1 / len(classes)
         return run, evaluation, *most_confident(probabilities, labels, paths, classes)
 
     return make
@@ -208,6 +216,13 @@ def test_the_rows_of_classes():
     ]
 
 
+def test_the_line_on_calibration():
+    result = {"expected_calibration_error": 0.25, "negative_log_likelihood": 1.5}
+    line = "expected calibration error 0.250, negative log-likelihood 1.500"
+    assert calibration_line(result) == calibration_line({**result, "temperature": None}) == line
+    assert calibration_line({**result, "temperature": 1.3}) == line + ", temperature 1.300"
+
+
 def test_evaluate_writes_sheet_and_report(reported, trained):
     run, data = reported
     assert cv2.imread(str(run / "predictions_test.png")).shape[1] == 10 * 120
@@ -229,6 +244,8 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
         "resnet18_v2",
         "Learning curves",
         "Confusion",
+        "Calibration",
+        calibration_line(evaluation),
         "Classes",
         "Predictions",
         "Filters",
@@ -248,8 +265,8 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
     )
     assert "demo" not in page.text
     wrong = 4 - sum(np.diag(evaluation["confusion"]))
-    # curves, confusion, thumbnails, filters, Grad-CAM
-    assert len(page.images) == 2 + 1 + 4 + 1 + (wrong > 0)
+    # curves, confusion, reliability, thumbnails, filters, Grad-CAM
+    assert len(page.images) == 2 + 1 + 1 + 4 + 1 + (wrong > 0)
     assert all(image["alt"] for image in page.images)
     assert ("html", {"lang": "en"}) in page.elements
 
@@ -315,7 +332,7 @@ def test_hostile_names_are_text(measured, tmp_path):
     save_sheet(right, wrong, "x", tmp_path / "sheet.png")
     page = Page(written(tmp_path / "<i>.html", run, evaluation, right, wrong))
     assert not {"script", "b", "i"} & {tag for tag, _ in page.elements}
-    assert len(page.images) == 1 + 8 and all(
+    assert len(page.images) == 2 + 8 and all(
         image["src"].startswith("data:") and set(image) == {"src", "alt"} for image in page.images
     )
     for name in HOSTILE:
@@ -331,7 +348,7 @@ def test_hostile_names_run_nothing(measured, tmp_path):
         opened(
             written(tmp_path / "page.html", *measured(HOSTILE, [1, 0, 3, 2, 2, 2, 0, 3])), tmp_path
         ),
-        9,
+        10,
     )
 
 
@@ -468,5 +485,5 @@ def test_the_report_of_the_shipped_run(command, tmp_path):
     assert done.stdout.splitlines()[-1] == f"written: {tmp_path / 'page.html'}"
     html = (tmp_path / "page.html").read_text()
     assert len(html) < 3 * 10**6
-    # curves, confusion, thumbnails, filters and Grad-CAM
-    whole(opened(html, tmp_path), 2 + 1 + 20 + 2)
+    # curves, confusion, reliability, thumbnails, filters and Grad-CAM
+    whole(opened(html, tmp_path), 2 + 1 + 1 + 20 + 2)
