@@ -7,8 +7,6 @@ recognition", Neural Computing and Applications 34:14107-14120, 2022, doi
 
 # Network (released model/train.py).
 BACKBONE = "resnet50_v2"
-# All v2 networks of the Gluon model zoo, which the released one is taken from.
-BACKBONES = ("resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2")
 # Ours: a ResNet-18 v2 with fewer channels (stem, stages 1 to 4), for what has to be small; there
 # are no ImageNet weights for it.
 SLIM_BACKBONE = "resnet18_v2_slim"
@@ -23,13 +21,8 @@ STYLE_DROPOUT = 0.8
 BATCH_NORM_EPSILON = 2e-5
 BATCH_NORM_MOMENTUM = 0.9
 
-# Networks of the results table's other systems, all of the Gluon model zoo. Which ResNet-50 the
-# table means is open: v2 is the released
-# backbone's. The slim ones are ours: the same layers, every NARROW-th of their channels.
-RESIDUAL_NETWORKS = (*BACKBONES, "resnet50_v1")
-PLAIN_NETWORKS = ("alexnet", "vgg16")
+# Of the slim AlexNet and VGG-16, ours as well: the same layers, every NARROW-th of their channels.
 NARROW = 4
-SLIM = {name + "_slim": name for name in PLAIN_NETWORKS}
 
 # Loss (released model/utils.py, AugFocalLoss, and the class weights written out in model/train.py).
 FOCAL_GAMMA = 1.0

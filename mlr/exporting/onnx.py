@@ -7,6 +7,7 @@ the operators' documentation in MXNet 1.5.1 and of ONNX's opset 17.
 
 import ast
 import json
+from collections import Counter
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import mxnet as mx
@@ -182,8 +183,12 @@ def _nodes(symbol: mx.sym.Symbol, size: int, prefix: int) -> List[Tuple[List[int
         ]
         for count in (1, 2)
     )
+    used: Counter = Counter()  # the zoo's SqueezeNet and ReLU6 use a name more than once
     for node in described["nodes"]:
         name = node["name"] if node["op"] == "null" else node["name"][prefix:]
+        used[name] += 1
+        if used[name] > 1:
+            name = f"{name}_{used[name]}"
         converted = Node(
             name,
             node["op"],

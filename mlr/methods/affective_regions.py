@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
 from mlr import paper
 from mlr.methods.finetuned import AR_VGG, VGG16
 from mlr.methods.method import LOGITS, Method
+from mlr.model.backbones import BACKBONES
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -40,7 +41,7 @@ METHOD = AffectiveRegions(
     name="ar",
     title="AR",
     published=paper.PUBLISHED["ar"],
-    backbones=VGG16.backbones,
+    backbones=tuple(BACKBONES),
     released=replace(AR_VGG, method="ar"),
     own=("proposals",),
     demo_pretraining=VGG16.demo_pretraining,

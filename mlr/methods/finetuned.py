@@ -1,11 +1,14 @@
-"""AlexNet, VGGNet and ResNet-50: networks of the Gluon zoo with a new classifier, fine-tuned."""
+"""AlexNet, VGGNet, ResNet-50, and any other network of the Gluon zoo with a new classifier,
+fine-tuned.
+"""
 
 from dataclasses import replace
 from typing import Any, Mapping
 
 from mlr import paper
-from mlr.methods.method import CAFFENETS, RESNETS, VGGS, Method
+from mlr.methods.method import CAFFENETS, Method
 from mlr.methods.multilevel import CROSS_ENTROPY
+from mlr.model.backbones import BACKBONES
 
 # AR's own network is a VGG-16 that its authors fine-tuned on FI: its solver serves all VGG-16 here.
 SOLVER: Mapping[str, Any] = paper.AR_SOLVER
@@ -23,7 +26,7 @@ VGG16 = Method(
     name="vgg16",
     title="VGGNet",
     published=paper.PUBLISHED["vgg16"],
-    backbones=VGGS,
+    backbones=("vgg16", "vgg16_slim"),
     released=replace(AR_VGG, method="vgg16"),
     demo_pretraining=("vgg", {"method": "vgg16"}),
     cost=2,
@@ -32,7 +35,14 @@ RESNET50 = Method(
     name="resnet50",
     title="ResNet-50",
     published=paper.PUBLISHED["resnet50"],
-    backbones=(*RESNETS, "resnet50_v1"),
+    backbones=tuple(name for name in BACKBONES if name.startswith("resnet")),
     released=replace(CROSS_ENTROPY, method="resnet50"),
     demo_pretraining=("resnet", {"method": "resnet50"}),
+)
+FINETUNED = Method(
+    name="finetuned",
+    title="fine-tuned backbone",
+    backbones=tuple(BACKBONES),
+    released=replace(CROSS_ENTROPY, method="finetuned"),
+    demo_pretraining=RESNET50.demo_pretraining,
 )

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from mlr.runs.folder import Run
     from mlr.training.session import Training
 
-RESNETS = (*paper.BACKBONES, paper.SLIM_BACKBONE)
-VGGS = ("vgg16", "vgg16_slim")
 CAFFENETS = ("caffenet", "caffenet_slim")
 
 # The options of a training by gradient descent, whatever the network.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, List
 from mlr import paper
 from mlr.methods.finetuned import AR_VGG, VGG16
 from mlr.methods.method import Method
+from mlr.model.backbones import BACKBONES
 from mlr.options.training import TrainingOptions
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ METHOD = Pcnn(
     name="pcnn",
     title="PCNN (VGGNet)",
     published=paper.PUBLISHED["pcnn"],
-    backbones=(*VGG16.backbones, "pcnn_small"),
+    backbones=(*BACKBONES, "pcnn_small"),
     released=replace(AR_VGG, method="pcnn"),
     own=("rounds", "target"),
     demo_pretraining=VGG16.demo_pretraining,

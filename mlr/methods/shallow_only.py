@@ -21,6 +21,6 @@ METHOD = ShallowOnly(
     title="shallow branches alone",
     backbones=multilevel.METHOD.backbones,
     released=replace(multilevel.METHOD.released, method="shallow"),
-    own=("taps", "style_width", "gram_scale"),
+    own=("taps", "branch_width", "style_width", "style_dropout", "gram_scale"),
     demo_pretraining=multilevel.METHOD.demo_pretraining,
 )

@@ -10,6 +10,7 @@ from mxnet.gluon import HybridBlock, nn
 from mlr import paper
 from mlr.errors import InputError
 from mlr.model.lrn import LocalResponseNorm
+from mlr.model.zoo import names_in_zoo
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 WIDTHS = (1, 2, 4, 8, 16)  # what leaves two equal groups of channels in every layer
@@ -28,7 +29,8 @@ class CaffeNet(HybridBlock):
 
     Attributes: `caffe_parameters`, all parameters under Caffe's names, conv1.weight to fc8.bias;
     and, as of `mlr.model.backbone.Backbone`, those of the features, for reading weights:
-    `name_in_zoo`, though the zoo has none of it, `structural_parameters` and `prefixed_parameters`.
+    `name_in_zoo`, though the zoo has none of it, `structural_parameters`, `prefixed_parameters`
+    and `left_out`.
     """
 
     def __init__(
@@ -57,10 +59,8 @@ class CaffeNet(HybridBlock):
             for kind in ("weight", "bias")
         }
         self.name_in_zoo, self.image_size = "caffenet", image_size
-        self.structural_parameters = self.features._collect_params_with_prefix("features")
-        self.prefixed_parameters = {
-            p.name[len(self.prefix) :]: p for p in self.structural_parameters.values()
-        }
+        names = names_in_zoo(self)
+        self.structural_parameters, self.prefixed_parameters, self.left_out = names
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
         """Gluon's forward pass: return the logits (N, K) of images."""

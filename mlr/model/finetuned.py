@@ -1,13 +1,11 @@
-"""The methods AlexNet, VGGNet and ResNet-50: a network of the zoo with a new head, fine-tuned. The
-backbones of the methods PCNN and AR, too.
-"""
+"""A network of the zoo with a new classifier: what the fine-tuned methods, PCNN and AR train."""
 
 from typing import Any
 
 from mxnet.gluon import HybridBlock, nn
 
 from mlr.model.lrn import LocalResponseNorm
-from mlr.model.zoo import zoo_network
+from mlr.model.zoo import names_in_zoo, zoo_network
 from mlr.paper import IMAGE_SIZE
 
 SMALL_NETWORK = "pcnn_small"
@@ -16,15 +14,15 @@ SMALL_NETWORK = "pcnn_small"
 class FineTuned(HybridBlock):
     """The features of a zoo network and a new classifier.
 
-    classes: K. backbone: a name of `mlr.model.zoo.zoo_network`, or "pcnn_small", the network of
-    PCNN's authors.
+    classes: K. backbone: of `mlr.model.backbones.BACKBONES`, or "pcnn_small", the network of PCNN's
+    authors.
     image_size: S, from which fully connected layers take their shape: 224 for the zoo's weights of
     AlexNet and VGG.
     Input: images (N, 3, S, S), normalised.
     Output: logits (N, K).
 
     Attributes as of `mlr.model.backbone.Backbone`, for reading weights: `name_in_zoo`,
-    `structural_parameters`, `prefixed_parameters`.
+    `structural_parameters`, `prefixed_parameters`, `left_out`.
     """
 
     def __init__(
@@ -32,17 +30,12 @@ class FineTuned(HybridBlock):
     ) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
-            if backbone == SMALL_NETWORK:
-                self.features, prefix = _small_network(), ""
-            else:
-                zoo = zoo_network(backbone)
-                self.features, prefix = zoo.features, zoo.prefix
+            zoo = None if backbone == SMALL_NETWORK else zoo_network(backbone)
+            self.features = zoo.features if zoo else _small_network()
             self.output = nn.Dense(classes)
         self.name_in_zoo, self.image_size = backbone, image_size
-        self.structural_parameters = self.features._collect_params_with_prefix("features")
-        self.prefixed_parameters = {
-            p.name[len(prefix) :]: p for p in self.structural_parameters.values()
-        }
+        names = names_in_zoo(zoo or self)
+        self.structural_parameters, self.prefixed_parameters, self.left_out = names
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
         """Gluon's forward pass: return the logits (N, K) of images."""

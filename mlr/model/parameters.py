@@ -1,6 +1,5 @@
 """Weights from elsewhere: checked by name and shape, then put into a network."""
 
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Union
 
@@ -10,14 +9,6 @@ from mxnet import gluon
 from mxnet.gluon.parameter import DeferredInitializationError, Parameter
 
 from mlr.errors import InputError, shown
-
-# Layers of `mlr.model.backbone.Backbone`, and which of the zoo's features are their first; how the
-# released code calls these; and
-# what stands beside features in the zoo's files, in runs and in the released code's files.
-LAYER_OF_BACKBONE = re.compile(r"(?<![^.])(stem\.|stage|head\.)(\d\d?)\.")
-FIRST_OF_BACKBONE = {"stem.": 0, "stage": 4, "head.": 9}
-RELEASED_FEATURES = "feature_extractor."
-BEYOND_FEATURES = "output.", "shallow.", "branch_", "styleVector."
 
 Contexts = Union[mx.Context, List[mx.Context], None]
 
@@ -60,7 +51,7 @@ def infer_shapes(net: gluon.HybridBlock) -> None:
     """Let the parameters of a network take their shapes, from an image of its `image_size`, or of
     64 px where no shape depends on it.
     """
-    size = getattr(net, "image_size", 64)
+    size = getattr(net, "image_size", None) or 64
     net.infer_shape(mx.nd.zeros((1, 3, size, size)))
 
 
@@ -145,18 +136,3 @@ def untagged(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         name[4:] if name.startswith(("arg:", "aux:")) else name: array
         for name, array in arrays.items()
     }
-
-
-def _name_in_features(name: str) -> str:
-    """Return what the zoo calls a parameter that a run of the rows l_cil or shallow, or the
-    released code, names otherwise.
-
-    backbone.stage1.0.bn1.gamma is backbone.features.5.0.bn1.gamma, feature_extractor.0.gamma is
-    features.0.gamma.
-    """
-    name = LAYER_OF_BACKBONE.sub(
-        lambda layer: f"features.{FIRST_OF_BACKBONE[layer[1]] + int(layer[2]):d}.", name, count=1
-    )
-    return (
-        "features." + name[len(RELEASED_FEATURES) :] if name.startswith(RELEASED_FEATURES) else name
-    )

@@ -1,9 +1,11 @@
 """The shallow visual representation: colour, texture and aesthetics from early maps."""
 
-from typing import Any, Sequence
+from typing import Any, Sequence, Tuple
 
 from mxnet.gluon import HybridBlock, nn
 
+from mlr.errors import InputError
+from mlr.model.backbone import Backbone
 from mlr.model.gram import Gram
 from mlr.paper import (
     BATCH_NORM_EPSILON,
@@ -69,3 +71,16 @@ class ShallowRepresentation(HybridBlock):
         vectors = [branch(x) for branch, x in zip(self.branches, maps)]
         # (N, sum of widths) -> (N, style_width)
         return self.mix(F.concat(*vectors, dim=1))
+
+
+def checked_taps(backbone: Backbone, taps: Sequence[str], widths: Sequence[int]) -> Tuple[str, ...]:
+    """Return the taps. Raises InputError where a backbone lacks one, or widths don't fit them."""
+    unknown = [tap for tap in taps if tap not in backbone.levels]
+    if unknown or not taps:
+        raise InputError(
+            f"{backbone.name_in_zoo} has no taps {', '.join(unknown)}: choose from "
+            f"{', '.join(backbone.levels)}"
+        )
+    if len(widths) != len(taps):
+        raise InputError(f"{len(taps):d} taps need as many widths, not {list(widths)}")
+    return tuple(taps)

@@ -6,8 +6,8 @@ from typing import Any, Sequence
 
 from mxnet.gluon import HybridBlock, nn
 
-from mlr.model.backbone import MAPS, Backbone
-from mlr.model.shallow import ShallowRepresentation
+from mlr.model.backbone import Backbone
+from mlr.model.shallow import ShallowRepresentation, checked_taps
 from mlr.paper import STYLE_DROPOUT
 
 
@@ -31,10 +31,10 @@ class ShallowOnly(HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.taps = tuple(taps)
-        self._maps = MAPS[: 1 + max(map(MAPS.index, taps))]
         with self.name_scope():
             whole = Backbone(backbone)
+            self.taps = checked_taps(whole, taps, widths)
+            self._maps = whole.levels[: 1 + max(map(whole.levels.index, taps))]
             for name in self._maps:
                 setattr(self, name, getattr(whole, name))
             self.shallow = ShallowRepresentation(taps, widths, style_width, dropout, gram_scale)
@@ -45,7 +45,7 @@ class ShallowOnly(HybridBlock):
             {name: parameter for name, parameter in parameters.items() if parameter.name in own}
             for parameters in named
         )
-        self.left_out = {
+        self.left_out = whole.left_out | {
             name
             for parameters in named
             for name, parameter in parameters.items()

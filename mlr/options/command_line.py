@@ -21,7 +21,7 @@ def add_options(
         groups.setdefault(section, parser.add_argument_group(section))
     for name, option in definitions().items():
         values: Dict[str, Any] = {"metavar": option.metavar}
-        if option.choices:
+        if option.choices and not option.parts:
             values = {"choices": option.choices}
         else:
             values["type"] = option.parse

@@ -16,7 +16,8 @@ SECTIONS = ("data", "network", "loss", "optimisation", "run", "machine")
 class Option:
     """The definition of one option. Its name and default are those of the dataclass field.
 
-    kind: str, int, float or bool. choices: the words that it takes, or () for any.
+    kind: str, int, float or bool. choices: the words that it takes, or () for any. parts: words of
+    which it also takes a list, different ones with commas between.
     lowest, highest: bounds of a number, themselves allowed; above: `lowest` itself is not.
     nullable: None is a value.
     """
@@ -25,6 +26,7 @@ class Option:
     section: str
     help: str
     choices: Tuple[str, ...] = ()
+    parts: Tuple[str, ...] = ()
     lowest: float = -LARGEST
     highest: float = LARGEST
     above: bool = False
@@ -36,6 +38,8 @@ class Option:
         """The values that the option takes, in words."""
         if self.choices:
             words = "one of " + ", ".join(self.choices)
+            if self.parts:
+                words += f", or some of {', '.join(self.parts)} with commas between"
         elif self.kind is str:
             words = f"text of up to {LONGEST} characters"
         elif self.kind is bool:
@@ -51,7 +55,7 @@ class Option:
         if value is None:
             return self.nullable
         if self.choices:
-            return value in self.choices
+            return value in self.choices or self._is_list(value)
         if self.kind is str:
             return isinstance(value, str) and 0 < len(value) <= LONGEST and "\0" not in value
         if self.kind is bool:
@@ -59,6 +63,10 @@ class Option:
         if type(value) is not int and (self.kind is int or type(value) is not float):
             return False
         return self.lowest <= value <= self.highest and not (self.above and value == self.lowest)
+
+    def _is_list(self, value: Any) -> bool:
+        parts = value.split(",") if isinstance(value, str) else []
+        return bool(parts) and len(set(parts)) == len(parts) and set(parts) <= set(self.parts)
 
     def read(self, value: Any) -> Any:
         """Return a value of a file as this option's: YAML takes 1e-4, without a dot, for text."""

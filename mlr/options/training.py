@@ -12,6 +12,8 @@ from mlr import paper
 from mlr.options.option import Option, option
 
 DRAWN = ("demo", "demo-objects")  # the data sets of mlr.data.drawn, which --help does not load
+# Of the backbones, in their order; mlr.model.backbones says which one has which.
+LEVELS = ("stem", "pool", *(f"stage{number}" for number in range(1, 6)))
 WARM_UP_EPOCHS = 1
 
 
@@ -92,9 +94,20 @@ class TrainingOptions:
         "released",
         str,
         "network",
-        "maps under the shallow branches. released: stem, pool, stage1; by-width: stem, stage1, "
-        "stage2; or one alone",
-        choices=("released", "by-width", *paper.TAPS),
+        "maps under the shallow branches. released: the first three levels, of a ResNet stem, "
+        "pool, stage1; by-width: stem, stage1, stage2; last: the last three; or names of levels",
+        metavar="NAMES",
+        choices=("released", "by-width", "last"),
+        parts=LEVELS,
+    )
+    branch_width: Optional[int] = option(
+        None,
+        int,
+        "network",
+        "width of every shallow branch (default: 64, 256, 512, as released)",
+        lowest=1,
+        highest=2**16,
+        metavar="N",
     )
     fusion: str = option(
         "concat",
@@ -111,6 +124,15 @@ class TrainingOptions:
         lowest=1,
         highest=2**16,
         metavar="N",
+    )
+    style_dropout: float = option(
+        paper.STYLE_DROPOUT,
+        float,
+        "network",
+        "rate of the dropout in the shallow representation",
+        lowest=0,
+        highest=0.99,
+        metavar="P",
     )
     gram_scale: float = option(
         1.0,

@@ -5,7 +5,6 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 from mxnet import autograd, nd
 
-from mlr.model.backbone import MAPS
 from mlr.model.network import MultiLevelNet
 
 
@@ -13,22 +12,22 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
     """Return the Grad-CAM map of each image for its class, (N, h, w) NumPy array, at least 0
     (Selvaraju et al., ICCV 2017).
 
-    It is that of the deep map, the output of stage 4: its channels weighted by the mean gradient of
-    the class's logit, added, the negative part cut off. net: a MultiLevelNet. images: (N, 3, H, W),
-    normalised. classes: (N,) class numbers.
+    It is that of the deepest map, of a ResNet the output of stage 4: its channels weighted by the
+    mean gradient of the class's logit, added, the negative part cut off. net: a MultiLevelNet.
+    images: (N, 3, H, W), normalised. classes: (N,) class numbers.
     """
     maps, grams, _ = _representations(net, images)
-    stage4 = maps["stage4"]
-    stage4.attach_grad()
+    deepest = maps[net.backbone.levels[-1]]
+    deepest.attach_grad()
     with autograd.record(train_mode=False):
         # (N,)
         logit = nd.pick(
-            _logits(net, net.backbone.head(stage4), grams), nd.array(classes, images.context)
+            _logits(net, net.backbone.head(deepest), grams), nd.array(classes, images.context)
         )
     logit.backward(train_mode=False)
     # (N, C, 1, 1)
-    weights = stage4.grad.mean(axis=(2, 3), keepdims=True)
-    return nd.relu((weights * stage4).sum(axis=1)).asnumpy()
+    weights = deepest.grad.mean(axis=(2, 3), keepdims=True)
+    return nd.relu((weights * deepest).sum(axis=1)).asnumpy()
 
 
 def gram_contributions(
@@ -71,7 +70,7 @@ def _representations(
     representation (N, D).
     """
     *maps, deep = net.backbone(images)
-    maps = dict(zip(MAPS, maps))
+    maps = dict(zip(net.backbone.levels, maps))
     grams = [branch.layers[:-1](maps[tap]) for tap, branch in zip(net.taps, net.shallow.branches)]
     return maps, grams, deep
 

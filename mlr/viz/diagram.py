@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from mxnet import Context, nd
 
-from mlr.model.backbone import MAPS
 from mlr.model.network import MultiLevelNet
 from mlr.viz.figures import BLUE, CAPTION, GREEN, ORANGE, new_figure
 
@@ -27,24 +26,24 @@ def boxes_and_arrows(net: MultiLevelNet, size: int) -> Tuple[Boxes, Arrows]:
 
     boxes: {name: (column, row, text, colour)}, row 0 is the backbone's. arrows: [(name, name)].
     """
-    maps = dict(zip(MAPS, net.backbone(nd.zeros((1, 3, size, size), ctx=_context(net)))))
-    deep = net.backbone.head(maps["stage4"]).shape[1]
+    levels = net.backbone.levels
+    *found, deep = net.backbone(nd.zeros((1, 3, size, size), ctx=_context(net)))
+    maps = dict(zip(levels, found))
     boxes: Boxes = {"image": (0, 0, f"image\n3 x {size:d} x {size:d}", "0.5")}
-    for column, name in enumerate(MAPS, start=1):
+    for column, name in enumerate(levels, start=1):
         channels, height, width = maps[name].shape[1:]
         boxes[name] = column, 0, f"{name}\n{channels:d} x {height:d} x {width:d}", DEEP
-    boxes["deep"] = len(MAPS) + 1, 0, f"deep semantic\nrepresentation\n{deep:d}", DEEP
-    levels = ["image", *MAPS, "deep"]
-    arrows = list(zip(levels, levels[1:]))
+    boxes["deep"] = len(levels) + 1, 0, f"deep semantic\nrepresentation\n{deep.shape[1]:d}", DEEP
+    arrows = list(zip(("image", *levels), (*levels, "deep")))
     _add_shallow(net, {name: values.shape[1] for name, values in maps.items()}, boxes, arrows)
     classes, both = net.fusion.output.weight.shape
     boxes["fusion"] = (
-        len(MAPS),
+        len(levels),
         2,
         f"{net.fusion.kind} {both:d}\nbatch norm\nDense {classes:d}",
         FUSION,
     )
-    boxes["logits"] = len(MAPS) + 1, 2, f"logits\n{classes:d} emotions", FUSION
+    boxes["logits"] = len(levels) + 1, 2, f"logits\n{classes:d} emotions", FUSION
     arrows += [("deep", "fusion"), ("shallow", "fusion"), ("fusion", "logits")]
     return boxes, arrows
 
@@ -59,7 +58,7 @@ def _add_shallow(
         width = dense.weight.shape[0]
         pool = "max-pool\n" if len(before) > 1 else ""
         boxes[f"branch {number:d}"] = (
-            MAPS.index(tap) + 1,
+            net.backbone.levels.index(tap) + 1,
             1,
             f"{pool}Gram matrix\n{channels[tap]:d} x {channels[tap]:d}\nDense {width:d}",
             SHALLOW,

@@ -4,9 +4,9 @@ patterns that excite them most.
 The paper's activation figure shows, by its caption, convolution filters "which produce an
 activation map with the highest activation", for the input image and the 1st to 4th convolutional
 block. Its recipe is unpublished. Here the blocks are the four stages of the ResNet, as its words
-suggest (inferred), a filter is a channel of a stage's output, and both readings of "shows a filter"
-are given: its activation map for the image, and its maximising pattern, found by gradient ascent
-from noise, as the same author's next paper does.
+suggest (inferred), or the last four of another backbone. A filter is a channel of a stage's output,
+and both readings of "shows a filter" are given: its activation map for the image, and its
+maximising pattern, found by gradient ascent from noise, as the same author's next paper does.
 """
 
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -17,11 +17,10 @@ from mxnet import autograd, nd
 from mxnet.gluon import nn
 
 from mlr import paper
-from mlr.model.backbone import MAPS, Backbone
+from mlr.model.backbone import Backbone
 from mlr.model.network import MultiLevelNet
 from mlr.model.parameters import infer_shapes
 
-BLOCKS = ("stage1", "stage2", "stage3", "stage4")
 MEASURES: Dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max}
 SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its large filters there
 
@@ -56,8 +55,8 @@ def activation_maps(net: MultiLevelNet, images: nd.NDArray) -> Dict[str, np.ndar
     net: a MultiLevelNet, hybridized or not, whose backbone returns its maps itself. images: (N, 3,
     H, W), normalised.
     """
-    maps = dict(zip(MAPS, net.backbone(images)))
-    return {block: maps[block].asnumpy() for block in BLOCKS}
+    maps = dict(zip(net.backbone.levels, net.backbone(images)))
+    return {block: maps[block].asnumpy() for block in net.backbone.blocks}
 
 
 def strongest_filters(
@@ -90,7 +89,7 @@ def strongest_with_patterns(
     """
     size = max(SMALLEST_PATTERN, images.shape[-1])
     maps, found = activation_maps(net, images), {}
-    for block in BLOCKS:
+    for block in net.backbone.blocks:
         filters, activations = strongest_filters(maps[block], top, measure)
         unique = sorted(set(filters.ravel().tolist()))  # images often share their strongest filter
         patterns, _, excited = maximising_patterns(net, block, unique, size, seed, ascent, measure)
@@ -169,7 +168,7 @@ def frozen(backbone: Backbone) -> Backbone:
     to keep to its running statistics, which MKL-DNN's, of mxnet-mkl 1.5.1, does wrongly on the way
     back; MXNet's own does it, which takes over for any axis but 1: here -3, the same one.
     """
-    copy = Backbone(backbone.name_in_zoo)
+    copy = Backbone(backbone.name_in_zoo, backbone.image_size or paper.IMAGE_SIZE)
     copy.initialize(ctx=next(iter(backbone.structural_parameters.values())).list_ctx()[0])
     infer_shapes(copy)
     for name, parameter in copy.structural_parameters.items():
@@ -202,8 +201,9 @@ def _chosen(
     backbone: Backbone, block: str, filters: Sequence[int], images: nd.NDArray, measure: str
 ) -> nd.NDArray:
     """The activation of each image's own filter, (K,)."""
-    # (K, C, H, W)
-    maps = backbone(images)[MAPS.index(block)]
+    maps = images
+    for level in backbone.levels[: 1 + backbone.levels.index(block)]:
+        maps = getattr(backbone, level)(maps)  # (K, C, H, W)
     scores = getattr(nd, measure)(maps, axis=(2, 3))  # (K, C)
     return nd.pick(scores, nd.array(filters, images.context))
 

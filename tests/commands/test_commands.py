@@ -176,7 +176,9 @@ EVERY = {
     "backbone": paper.SLIM_BACKBONE,
     "taps": "by-width",
     "fusion": "add",
+    "branch_width": 24,
     "style_width": 160,
+    "style_dropout": 0.5,
     "gram_scale": 10.0,
     "image_size": 72,
     "augmentation": "gentle",
@@ -442,8 +444,8 @@ def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
         (("--image-size", 32), ("argument --image-size: '32' is not a whole number from 64",)),
         (("--gamma", -1), ("argument --gamma",)),
         (
-            ("--backbone", "resnet50_v1"),
-            ("--backbone resnet50_v1 is not for --method l_cil", "resnet18_v2"),
+            ("--backbone", "resnet51_v2"),
+            ("--backbone resnet51_v2 is not for --method l_cil", "resnet18_v2"),
         ),
         (
             ("--backbone", "resnet9"),

@@ -79,8 +79,8 @@ def test_every_option_belongs_to_a_method():
     assert {name for method in METHODS.values() for name in method.options} == set(definitions())
 
 
-def test_the_methods_are_those_of_the_table_and_the_branches_alone():
-    assert list(METHODS) == [*paper.PUBLISHED, "shallow"]
+def test_the_methods_are_those_of_the_table_and_two_beside_it():
+    assert list(METHODS) == [*paper.PUBLISHED, "finetuned", "shallow"]
     for name, method in METHODS.items():
         assert method.published == paper.PUBLISHED.get(name)
     assert len({method.title for method in METHODS.values()}) == len(METHODS)

@@ -8,6 +8,7 @@ import mlr
 from mlr import paper
 from mlr.cli import SHIPPED_RUN
 from mlr.methods import load_network, open_run
+from mlr.model.backbones import anatomy_of
 from mlr.model.parameters import materialize
 from mlr.viz import filters
 from mlr.viz.attribution import grad_cam, gram_contributions, strongest_pairs
@@ -95,7 +96,7 @@ def test_the_ascent_follows_the_gradient(net, precise, block, number, measure):
     assert_allclose(single, gradient, rtol=1e-3, atol=1e-4 * np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("block", filters.BLOCKS)
+@pytest.mark.parametrize("block", anatomy_of(paper.SLIM_BACKBONE).blocks)
 def test_the_ascent_raises_its_filter(net, block):
     before = [parameter.data().asnumpy() for parameter in net.collect_params().values()]
     patterns, start, end = maximising_patterns(
