@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Server:
     """What the tests say of the server. Attributes: `address`; `files`, {path: bytes}; `ranges`,
     whether it goes on in the middle of a file; `fails`, None, or how an answer fails: "truncates"
-    after half of it, "stalls" there, "drips" from there, or "is mute" before it; `requests`, the
-    (path, range) that were asked for.
+    after half of it, "stalls" there or "drips" from there, for 5 seconds, or "is mute" before it;
+    `requests`, the (path, range) that were asked for.
     """
 
     def __init__(self, address, files, stopped):
@@ -48,7 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[:half])
         if server.fails == "truncates":
             self.close_connection = True
-        while server.fails in ("stalls", "drips") and not server.stopped.wait(0.02):
+        for _ in range(250 if server.fails in ("stalls", "drips") else 0):
+            if server.stopped.wait(0.02):
+                break
             if server.fails == "drips":
                 self.wfile.write(b"x")
 

@@ -73,9 +73,7 @@ def in_zoos_names(
     return dict(arrays)
 
 
-def _refuse_other_resnets(
-    names: Iterable[str], network: str, source: Union[str, Path]
-) -> None:
+def _refuse_other_resnets(names: Iterable[str], network: str, source: Union[str, Path]) -> None:
     if {"stem.conv.weight", "stages.0.blocks.0.conv1.weight"} <= set(names):
         raise InputError(
             f"{source} is of timm's resnetv2, which is another network than Gluon's ResNet v2: it "

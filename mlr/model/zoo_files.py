@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 from mxnet.gluon.model_zoo import model_store
@@ -30,81 +30,101 @@ ONNX_FOLDER = "onnxmodelzoo/legacy_models/resolve/main/validated/vision/classifi
 # The ONNX model zoo's files that came from Gluon, with its names: folder and file there, bytes,
 # SHA-256 (of onnx/models, commit b1eeaa1a), and of the ResNets also the SHA-256 before their batch
 # became of any size. Its AlexNet, DenseNet and SqueezeNet 1.0 are not here: they came from Caffe.
-ONNX_FILES = {
+ONNX_FILES: Dict[str, Tuple[str, int, Tuple[str, ...]]] = {
     "resnet18_v1": (
         "resnet/model/resnet18-v1-7.onnx",
         46820737,
-        "4e8f8653e7a2222b3904cc3fe8e304cd8b339ce1d05fd24688162f86fb6df52c",
-        "433c77f0a2e1394ca452f86b097f50d78e4888a9d4860348688d1b0bb9acc292",
+        (
+            "4e8f8653e7a2222b3904cc3fe8e304cd8b339ce1d05fd24688162f86fb6df52c",
+            "433c77f0a2e1394ca452f86b097f50d78e4888a9d4860348688d1b0bb9acc292",
+        ),
     ),
     "resnet34_v1": (
         "resnet/model/resnet34-v1-7.onnx",
         87302588,
-        "883a41b2e30ddc2e422c108b091b5e70b92d37dc5c345a2c563dcae27971e2cc",
-        "495e37f161ef24920b3e1883faa22eb87907829ac05120acca07cd7e9e383e7c",
+        (
+            "883a41b2e30ddc2e422c108b091b5e70b92d37dc5c345a2c563dcae27971e2cc",
+            "495e37f161ef24920b3e1883faa22eb87907829ac05120acca07cd7e9e383e7c",
+        ),
     ),
     "resnet50_v1": (
         "resnet/model/resnet50-v1-7.onnx",
         102583340,
-        "af16a04a6ec48ac494065d4439fe9dea590d337b9ca6dc328160ccf04a217b9c",
-        "3efe394824ceb1bc354bc08c4fa477f60a4505cf4259e42bda3ac90ad2aa6af6",
+        (
+            "af16a04a6ec48ac494065d4439fe9dea590d337b9ca6dc328160ccf04a217b9c",
+            "3efe394824ceb1bc354bc08c4fa477f60a4505cf4259e42bda3ac90ad2aa6af6",
+        ),
     ),
     "resnet101_v1": (
         "resnet/model/resnet101-v1-7.onnx",
         178914043,
-        "760702f6ec0138f71ebac66f4e95d1c72dc9267a8544f4d4667a53075fd0497c",
-        "faafaf3aea406a105e26805cf3e8e591549e1c06feb60a8e60d85bcf94f8d8c5",
+        (
+            "760702f6ec0138f71ebac66f4e95d1c72dc9267a8544f4d4667a53075fd0497c",
+            "faafaf3aea406a105e26805cf3e8e591549e1c06feb60a8e60d85bcf94f8d8c5",
+        ),
     ),
     "resnet152_v1": (
         "resnet/model/resnet152-v1-7.onnx",
         241816206,
-        "b0ec92437bf8c9d0739bf9bafdea9638e13f9e3c1e2fb766ad546cc182fd3f6d",
-        "a1c165290f7ac03128a24d9e34e8497d27630498d503c80b762a41169b64c112",
+        (
+            "b0ec92437bf8c9d0739bf9bafdea9638e13f9e3c1e2fb766ad546cc182fd3f6d",
+            "a1c165290f7ac03128a24d9e34e8497d27630498d503c80b762a41169b64c112",
+        ),
     ),
     "resnet18_v2": (
         "resnet/model/resnet18-v2-7.onnx",
         46806737,
-        "3b4d048057854022232aa20bf68262e31718ab7119a17f920b8a2dc1433f824b",
-        "bd75e414be9d14d50c8c067121e90a7bec0531a4793fe21e5dcb6bc66f2addcb",
+        (
+            "3b4d048057854022232aa20bf68262e31718ab7119a17f920b8a2dc1433f824b",
+            "bd75e414be9d14d50c8c067121e90a7bec0531a4793fe21e5dcb6bc66f2addcb",
+        ),
     ),
     "resnet34_v2": (
         "resnet/model/resnet34-v2-7.onnx",
         87288587,
-        "3d3815e25f4b1ea967e2a526a3b27ef2a03af1725bdc199a63a271c26862d914",
-        "17f9350e613339ffd46314bb905998f1adaaa6cf983a8c058efbb3cbc6046ca5",
+        (
+            "3d3815e25f4b1ea967e2a526a3b27ef2a03af1725bdc199a63a271c26862d914",
+            "17f9350e613339ffd46314bb905998f1adaaa6cf983a8c058efbb3cbc6046ca5",
+        ),
     ),
     "resnet50_v2": (
         "resnet/model/resnet50-v2-7.onnx",
         102442452,
-        "79102261eb6e5fd7af5d27f41316293e388c5cb691e5d25bfb035c4f64fefe31",
-        "1e80e8a7c8eec8e8b20c440d7dd7f2f8590779c7c2859dc4514870dc463845d3",
+        (
+            "79102261eb6e5fd7af5d27f41316293e388c5cb691e5d25bfb035c4f64fefe31",
+            "1e80e8a7c8eec8e8b20c440d7dd7f2f8590779c7c2859dc4514870dc463845d3",
+        ),
     ),
     "resnet101_v2": (
         "resnet/model/resnet101-v2-7.onnx",
         178682301,
-        "3a0a819ea0953fb4700b0d98e43540aeee253e5b4c503c552b0c7979fc67767d",
-        "b610c141f3b26bf8324dcbd13532779cceedffac5213dbcc3ad0047b489ce304",
+        (
+            "3a0a819ea0953fb4700b0d98e43540aeee253e5b4c503c552b0c7979fc67767d",
+            "b610c141f3b26bf8324dcbd13532779cceedffac5213dbcc3ad0047b489ce304",
+        ),
     ),
     "resnet152_v2": (
         "resnet/model/resnet152-v2-7.onnx",
         241503848,
-        "40fb3f6dd313ba786a2c8077a0ef7d7b4afeda5d037365400d3a7fbc2b1bee64",
-        "12ee6c5da7ec0437b5405d51ab459a4980ed91d51b0cd7e3c0a0b276ad0b1caa",
+        (
+            "40fb3f6dd313ba786a2c8077a0ef7d7b4afeda5d037365400d3a7fbc2b1bee64",
+            "12ee6c5da7ec0437b5405d51ab459a4980ed91d51b0cd7e3c0a0b276ad0b1caa",
+        ),
     ),
     "squeezenet1.1": (
         "squeezenet/model/squeezenet1.1-7.onnx",
         4956208,
-        "1eeff551a67ae8d565ca33b572fc4b66e3ef357b0eb2863bb9ff47a918cc4088",
+        ("1eeff551a67ae8d565ca33b572fc4b66e3ef357b0eb2863bb9ff47a918cc4088",),
     ),
     "mobilenetv2_1.0": (
         "mobilenet/model/mobilenetv2-7.onnx",
         14246826,
-        "c1c513582d56afceff8516c73804e484c81c6a830712ab6d682253f4a3cd042f",
+        ("c1c513582d56afceff8516c73804e484c81c6a830712ab6d682253f4a3cd042f",),
     ),
     "vgg16": (
         "vgg/model/vgg16-7.onnx",
         553437328,
-        "f20805a3ecccaa88647bbab4ad011ff2412a9838485ea844de0fcbce349820b9",
+        ("f20805a3ecccaa88647bbab4ad011ff2412a9838485ea844de0fcbce349820b9",),
     ),
 }
 
@@ -147,10 +167,10 @@ def zoo_files(network: str) -> List[ZooFile]:
         address = f"{host.rstrip('/')}/gluon/models/{name}.zip"
         files.append(ZooFile(f"{name}.params", address, None, "sha1", (sha1,)))
     if network in ONNX_FILES:
-        place, size, *digests = ONNX_FILES[network]
+        place, size, digests = ONNX_FILES[network]
         host = os.environ.get("HF_ENDPOINT") or HUB
         address = f"{host.rstrip('/')}/{ONNX_FOLDER}/{place}"
-        files.append(ZooFile(Path(place).name, address, size, "sha256", tuple(digests)))
+        files.append(ZooFile(Path(place).name, address, size, "sha256", digests))
     return files
 
 
@@ -219,10 +239,10 @@ def _fetched(network: str, files: List[ZooFile], timeout: float) -> Path:
         return path
     by_hand = " or ".join(f"{file.name} ({file.digest})" for file in files)
     raise InputError(
-        f"the ImageNet weights of {network} can't be downloaded ({'; '.join(failures)}): try again, "
-        "which goes on with what came; or get one on another machine, and put "
-        f"{by_hand}, unzipped, into {cache}; or give --pretrained FILE, or train from scratch with "
-        "--pretrained none"
+        f"the ImageNet weights of {network} can't be downloaded ({'; '.join(failures)}): try "
+        "again, which goes on with what came; or get one on another machine, and put "
+        f"{by_hand}, unzipped, into {cache}; or give --pretrained FILE, or train from scratch "
+        "with --pretrained none"
     )
 
 

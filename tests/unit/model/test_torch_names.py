@@ -117,9 +117,7 @@ def test_the_features_are_those_of_the_zoos_network(tmp_path, library, network):
     infer_shapes(ours)
     load_file(ours, tmp_path / "model.safetensors")
     # The same operators on the same numbers; float32 through at most 18 layers.
-    assert_allclose(
-        ours(images)[-1].asnumpy(), expected.reshape(1, -1), rtol=1e-4, atol=1e-6
-    )
+    assert_allclose(ours(images)[-1].asnumpy(), expected.reshape(1, -1), rtol=1e-4, atol=1e-6)
 
 
 BOTTLENECKS = resnet((3, 4, 6, 3), convolutions=3)
