@@ -28,6 +28,7 @@ COMMANDS = {
         "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's "
         "arrays"
     ),
+    "weights": "list, fetch and check the backbones' ImageNet weights",
     "reproduce": "train every system of the results table, and write the table",
     "doctor": (
         "look at this machine and this installation, and say what to do about what is not right"

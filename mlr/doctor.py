@@ -25,7 +25,7 @@ from mlr.runtime.installation import EXTRAS, is_installed
 PYTHONS = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
 FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
-OPTIONAL = "onnx", "onnxruntime", "tensorboardX", "d2lzh"  # of the extras
+OPTIONAL = "onnx", "onnxruntime", "safetensors", "tensorboardX", "d2lzh"  # of the extras
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
 # Distribution without a trailing mkl: this package's extra, and the lowest and highest compute

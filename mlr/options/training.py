@@ -86,8 +86,8 @@ class TrainingOptions:
         "zoo",
         str,
         "network",
-        "ImageNet weights of the backbone; FILE: .params, also a run's, or .onnx; .npz for a "
-        "CaffeNet",
+        "ImageNet weights of the backbone; FILE: .params, also a run's, .onnx, .npz or "
+        ".safetensors; mlr weights lists zoo's",
         metavar="zoo|FILE|none",
     )
     taps: str = option(

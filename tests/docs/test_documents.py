@@ -56,7 +56,10 @@ def parser(command):
 
 
 def options_of(command):
-    return {*re.findall(r"--[a-z][\w-]*", parser(command).format_usage()), "--help"}
+    usage = parser(command).format_usage()
+    for action in parser(command)._subparsers._group_actions if parser(command)._subparsers else ():
+        usage += "".join(each.format_usage() for each in action.choices.values())
+    return {*re.findall(r"--[a-z][\w-]*", usage), "--help"}
 
 
 @pytest.fixture(params=TODAYS, ids=lambda path: str(path.relative_to(ROOT)))

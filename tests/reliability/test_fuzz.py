@@ -39,6 +39,7 @@ import pytest
 import test_datasets
 from conftest import evaluation_of, write_images
 from PIL import Image
+from safetensors.numpy import save_file
 
 import mlr  # sets the threads before anything loads MXNet
 from mlr.data.drawn.paintings import draw
@@ -360,6 +361,7 @@ def write_weights(folder):
     ):
         mx.nd.save(str(folder / name), {name: mx.nd.array(array) for name, array in arrays.items()})
     save_onnx(prefixed, folder / "weights.onnx")
+    save_file(prefixed, folder / "weights.safetensors")
 
 
 def read_weights(folder, path):

@@ -290,6 +290,7 @@ def test_a_cached_file_of_another_mxnet(zoo, net, tmp_path, monkeypatch):
     """
     monkeypatch.setenv("MXNET_HOME", str(tmp_path))
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/")
     (tmp_path / "models").mkdir()
     save_structural(zoo, tmp_path / "weights.params")
     sha1 = hashlib.sha1((tmp_path / "weights.params").read_bytes()).hexdigest()
@@ -324,10 +325,11 @@ def test_zoo_takes_the_file_in_the_cache(zoo, net, tmp_path, monkeypatch):
 def test_a_failed_download_says_what_to_do(net, tmp_path, monkeypatch):
     monkeypatch.setenv("MXNET_HOME", str(tmp_path))
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9/")
     with pytest.raises(
         InputError,
-        match=r"resnet18_v2-[0-9a-f]{8}.params \(SHA-1 [0-9a-f]{40}\) into .*models, "
-        r"or give --pretrained FILE",
+        match=r"resnet18_v2-[0-9a-f]{8}.params \(SHA-1 [0-9a-f]{40}\) or resnet18-v2-7.onnx "
+        r"\(SHA-256 [0-9a-f]{64}\), unzipped, into .*models; or give --pretrained FILE",
     ):
         load_pretrained(net.backbone, "zoo")
 

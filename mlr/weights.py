@@ -1,0 +1,127 @@
+"""python -m mlr.weights: list the ImageNet weights that --pretrained zoo takes, fetch them, or
+check whether a file of weights fits a backbone.
+
+For a backbone, zoo takes the first of its files that is in MXNet's cache, else the first that can
+be fetched. MXNET_GLUON_REPO names another host of the Gluon zoo, HF_ENDPOINT one of the Hugging
+Face hub, which keeps the ONNX model zoo's.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional
+
+from mlr import cli
+from mlr.model.backbones import BACKBONES, anatomy_of
+from mlr.runtime.hashing import sha256_of
+from mlr.runtime.installation import require_mxnet
+
+if TYPE_CHECKING:
+    from mlr.model.parameters import ParametersError
+
+
+def parser() -> cli.Parser:
+    """Return the parser of this command's options."""
+    parser = cli.Parser("weights", __doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=_ParserOfAction)
+    actions.add_parser("list", help="list the files of every backbone, as without an action")
+    get = actions.add_parser("get", help="fetch a backbone's file into MXNet's cache")
+    get.add_argument("name", metavar="NAME", help="the backbone")
+    check = actions.add_parser("check", help="tell whether a file fits: exit code 0, or 2")
+    check.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help=".params, .onnx, .npz or .safetensors, as of --pretrained",
+    )
+    check.add_argument("--backbone", required=True, metavar="NAME", help="the backbone")
+    return parser
+
+
+class _ParserOfAction(cli.Parser):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog.partition(" ")[2], None)
+
+
+def weights(options: argparse.Namespace) -> None:
+    """Do what the action says, by default list."""
+    require_mxnet()
+    if options.action == "get":
+        get_weights(options.name)
+    elif options.action == "check":
+        check_weights(options.file, options.backbone)
+    else:
+        list_weights()
+
+
+def list_weights() -> None:
+    """Print every backbone's files, without any network."""
+    from mlr.model.zoo_files import cache_folder, cached_file, zoo_files
+
+    cache = cache_folder()
+    print(f"--pretrained zoo takes the first that is here, in {cache}, or else that can be fetched")
+    for backbone in BACKBONES:
+        files = zoo_files(backbone)
+        print(f"\n{backbone}")
+        for file in files:
+            path = cache / file.name
+            state = "here" if file.is_right(path) else "damaged" if path.exists() else "not here"
+            size = "-" if file.size is None else f"{file.size / 1e6:.1f} MB"
+            print(f"  {file.name:<34} {size:>9}  {state:<8}  {file.digest}")
+            print(f"    {file.address}")
+        found = cached_file(backbone)
+        if found and found.name not in [file.name for file in files]:
+            print(f"  {found.name:<34} {'-':>9}  here, of another version of MXNet")
+        if not files:
+            print("  - no zoo has weights of it: give --pretrained FILE, or none")
+
+
+def get_weights(backbone: str) -> None:
+    """Fetch a backbone's weights, where they are not in the cache, and print their path."""
+    from mlr.model.zoo_files import zoo_file
+
+    anatomy_of(backbone)
+    print(zoo_file(backbone))
+
+
+def check_weights(path: Path, backbone: str) -> None:
+    """Print whether a file fits a backbone. Raises InputError where it does not, after all the
+    names that don't fit.
+    """
+    from mlr.model.backbone import Backbone
+    from mlr.model.parameters import ParametersError, infer_shapes
+    from mlr.model.pretrained import load_file
+
+    network = Backbone(backbone)
+    infer_shapes(network)
+    try:
+        load_file(network, path)
+    except ParametersError as error:
+        _print_misfits(error)
+        raise
+    print(
+        f"{path} fits {backbone} by the names and shapes of its "
+        f"{len(network.structural_parameters)} parameters, SHA-256 {sha256_of(path)}"
+    )
+
+
+def _print_misfits(error: "ParametersError") -> None:
+    kinds = {
+        "missing": error.missing,
+        "unexpected": error.unexpected,
+        "wrongly shaped": error.wrongly_shaped,
+        "no numbers": error.not_numbers,
+    }
+    for kind, names in kinds.items():
+        for name in names:
+            print(f"{kind:<14}  {name}")
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command and return its exit code."""
+    return cli.run(parser(), weights, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.leave_if_stopped(main()))
