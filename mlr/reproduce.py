@@ -13,6 +13,7 @@ from mlr import cli
 from mlr.errors import InputError, Interrupted
 from mlr.methods import METHODS
 from mlr.methods.method import Experiment, Method
+from mlr.options.command_line import read_options
 from mlr.options.option import flag
 from mlr.options.training import DRAWN
 from mlr.runtime.commands import Run, Runner
@@ -26,6 +27,7 @@ PUBLISHED = {name: method for name, method in METHODS.items() if method.publishe
 # How much of the demo is done: epochs of pretraining on drawn objects (0: none), and of a method.
 SIZES = {"small": (12, 5), "tiny": (0, 1)}
 MAIN_TABLE = "methods"
+OWN_OPTIONS = ("data", "labels", "method", "fold", "seed")  # of mlr train, given to each training
 
 Tables = Dict[str, Tuple[str, Dict[str, str]]]  # {name: (title, {system: its run's name})}
 
@@ -39,7 +41,8 @@ def tables_of(methods: Dict[str, Method], demo: bool) -> Dict[str, Tuple[str, Li
     return tables
 
 
-TABLES = tuple(tables_of(PUBLISHED, True))
+TABLES = tuple(tables_of(PUBLISHED, False))
+USUAL_TABLES = tuple(tables_of(PUBLISHED, True))  # those of the demo; others are to be asked for
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,11 +92,11 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tables",
         nargs="+",
-        default=TABLES,
+        default=USUAL_TABLES,
         choices=(*TABLES, "rows"),  # what 0.1.0 called the main one
         metavar="TABLE",
         help=f"some of {', '.join(TABLES)}; all but {MAIN_TABLE} are of one method, and left out "
-        "without it (default: all)",
+        f"without it (default: {', '.join(USUAL_TABLES)})",
     )
     parser.add_argument(
         "--seeds",
@@ -110,6 +113,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--labels",
         choices=("emotion", "sentiment"),
         help="default: emotion for demo, else sentiment, as the paper's table (inferred)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options of all trainings, YAML or JSON, as for mlr train: backbone, epochs, ...; "
+        "what tells the systems of a table apart stays theirs",
     )
     parser.add_argument(
         "--size",
@@ -209,7 +218,13 @@ def plan(
         systems = {}
         for experiment in experiments:
             method = METHODS[experiment.options["method"]]
-            name, arguments = experiment.run(method, demo, settings_of(method, options, out))
+            settings = settings_of(method, options, out)
+            if settings.get("backbone", method.released.backbone) not in method.backbones:
+                raise InputError(
+                    f"--config {options.config}: the backbone {settings['backbone']} is not for "
+                    f"the method {method.name}: leave the method out of --methods"
+                )
+            name, arguments = experiment.run(method, demo, settings)
             runs[name], systems[experiment.title] = arguments, name
         wanted[table] = title, systems
     return wanted, runs
@@ -217,16 +232,30 @@ def plan(
 
 def settings_of(method: Method, options: argparse.Namespace, out: Path) -> Dict[str, Any]:
     """Return the options of mlr train that a method has beside its defaults."""
-    settings: Dict[str, Any] = {}
+    given = common_settings(options.config) if options.config else {}
+    settings = {name: value for name, value in given.items() if name in method.options}
     if options.proposals and "proposals" in method.options:
         settings["proposals"] = options.proposals
     if options.data != "demo":
         return {**settings, "pretrained": options.caffenet} if method.needs_weights else settings
-    pretraining, settings["epochs"] = SIZES[options.size]
-    if pretraining and method.demo_pretraining:
+    pretraining, epochs = SIZES[options.size]
+    settings.setdefault("epochs", epochs)
+    if pretraining and "pretrained" not in settings and method.demo_pretraining:
         folder = pretrained_folder(out, method.demo_pretraining[0])
         settings["pretrained"] = str(folder / "last.params")
     return settings
+
+
+def common_settings(path: str) -> Dict[str, Any]:
+    """Return the options in --config. Raises InputError for those that reproduce gives itself."""
+    given = read_options(Path(path))
+    own = sorted(set(given) & set(OWN_OPTIONS))
+    if own:
+        raise InputError(
+            f"--config {path} has {', '.join(own)}, which mlr reproduce gives to each training: "
+            "leave it out, and give --data and --labels on the command line"
+        )
+    return given
 
 
 def pretrained_folder(out: Path, name: str) -> Path:

@@ -1,13 +1,15 @@
 """The splits of a data set, be it an image folder or one that `mlr prepare` wrote."""
 
 import hashlib
+import math
+import os
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mlr.data.emotions import SENTIMENTS
 from mlr.data.folder import read_image_folder, read_image_folders
 from mlr.data.images import read_bytes
-from mlr.data.labelled import LabelledImages
+from mlr.data.labelled import LabelledImages, Subset
 from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, Entry, folds_of, read_entries
 from mlr.errors import InputError, shown
 from mlr.formats.json import read_json
@@ -130,6 +132,26 @@ def read_training_splits(
                 "from every split"
             )
     return splits, "valid" if "valid" in splits else "test"
+
+
+def part_of_classes(split: LabelledImages, part: float) -> LabelledImages:
+    """Return so large a part of the images of each class, at least one, the split itself for 1.
+
+    The SHA-256 of an image's name is its place in the order: a smaller part is within a larger one.
+    """
+    if part == 1:
+        return split
+    order = sorted(
+        range(len(split)),
+        key=lambda index: hashlib.sha256(os.fsencode(split.names[index])).digest(),
+    )
+    kept: List[int] = []
+    for label, count in enumerate(split.counts):
+        of_class = [index for index in order if split.labels[index] == label]
+        kept += of_class[: math.ceil(part * count)]
+    smaller = Subset(split, sorted(kept))
+    smaller.left_out = split.left_out
+    return smaller
 
 
 def read_split(

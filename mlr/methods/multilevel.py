@@ -68,42 +68,99 @@ class MultiLevel(Method):
         return {"kind": "multi_level", **described}
 
     def experiments(self, demo: bool) -> Dict[str, Tuple[str, List[Experiment]]]:
-        def variant(title: str, **options: Any) -> Experiment:
-            return Experiment(title, {"method": NAME, **options})
-
         wide = anatomy_of((self.demo if demo else self.released).backbone).width
-        cross_entropy = variant("with cross entropy", loss="cross_entropy")
-        return {
+        tables = {
             "ablations": (
                 "Ablations of L_cil",
                 [
-                    variant(self.title),
-                    cross_entropy,
+                    _variant(self.title),
+                    WITH_CROSS_ENTROPY,
                     Experiment("backbone alone", {"method": "resnet50", "loss": "class_imbalance"}),
-                    Experiment("branches alone", {"method": "shallow"}),
+                    SHALLOW_ALONE,
                     *(
                         Experiment(f"branch of {tap} alone", {"method": "shallow", "taps": tap})
                         for tap in paper.TAPS
                     ),
-                    variant("taps as the widths suggest", taps="by-width"),
-                    variant("concatenated, style as wide as deep", style_width=wide),
-                    variant("added", fusion="add", style_width=wide),
-                    variant("multiplied", fusion="multiply", style_width=wide),
-                    variant("Gram matrices times 100", gram_scale=100.0),
-                    variant("new layers learn three times as fast", new_layers_rate=3.0),
-                    variant("without pretraining", pretrained="none"),
+                    _variant("taps as the widths suggest", taps="by-width"),
+                    _variant("concatenated, style as wide as deep", style_width=wide),
+                    _variant("added", fusion="add", style_width=wide),
+                    _variant("multiplied", fusion="multiply", style_width=wide),
+                    _variant("Gram matrices times 100", gram_scale=100.0),
+                    _variant("new layers learn three times as fast", new_layers_rate=3.0),
+                    _variant("without pretraining", pretrained="none"),
                 ],
             ),
             "imbalance": (
                 "Class imbalance",
                 [
-                    cross_entropy,
-                    variant("the loss as released", loss_form="released"),
-                    variant("the loss as written", loss_form="written"),
+                    WITH_CROSS_ENTROPY,
+                    _variant("the loss as released", loss_form="released"),
+                    _variant("the loss as written", loss_form="written"),
                 ],
             ),
         }
+        return tables if demo else {**tables, **ON_ONE_BACKBONE}
 
+
+def _variant(title: str, **options: Any) -> Experiment:
+    return Experiment(title, {"method": NAME, **options})
+
+
+def _backbone(title: str, **options: Any) -> Experiment:
+    return Experiment(title, {"method": "finetuned", **options})
+
+
+def _branches(title: str, **options: Any) -> Experiment:
+    return _variant(title, loss="cross_entropy", **options)
+
+
+WITH_CROSS_ENTROPY = _branches("with cross entropy")
+SHALLOW_ALONE = Experiment("branches alone", {"method": "shallow"})
+IMBALANCE = {"loss": "class_imbalance"}
+# What the paper claims, on a backbone that all share: one that --config names.
+ON_ONE_BACKBONE = {
+    "claims": (
+        "What the shallow branches and the loss bring",
+        [
+            _backbone("fine-tuned, cross entropy"),
+            _branches("with shallow branches, cross entropy"),
+            _backbone("fine-tuned, the loss as written", **IMBALANCE, loss_form="written"),
+            _backbone("fine-tuned, the loss as released", **IMBALANCE, loss_form="released"),
+            _variant("L_cil, the loss as released", loss_form="released"),
+            _variant("L_cil, the loss as written", loss_form="written"),
+        ],
+    ),
+    "others": (
+        "Other methods on the same backbone",
+        [
+            Experiment("shallow branches alone", {"method": "shallow", "loss": "cross_entropy"}),
+            Experiment("PCNN", {"method": "pcnn"}),
+            Experiment("AR", {"method": "ar"}),
+        ],
+    ),
+    "settings": (
+        "Settings of the shallow branches, with cross entropy",
+        [
+            _backbone("fine-tuned, no branches"),
+            _branches("as released"),
+            _branches("taps as the widths suggest", taps="by-width"),
+            _branches("taps of the last three levels", taps="last"),
+            _branches("branches 64 wide", branch_width=64),
+            _branches("style 256 wide", style_width=256),
+            _branches("dropout 0.5", style_dropout=0.5),
+            _branches("Gram matrices times 100", gram_scale=100.0),
+            _branches("new layers learn as fast as the others", new_layers_rate=1.0),
+        ],
+    ),
+    "curve": (
+        "Number of training images",
+        [
+            experiment(f"{what}, {100 * part:.0f} % of the images", train_part=part)
+            for part in (0.1, 0.3, 1.0)
+            for what, experiment in (("fine-tuned", _backbone), ("with branches", _branches))
+        ],
+    ),
+}
 
 METHOD = MultiLevel(
     name=NAME,

@@ -52,6 +52,17 @@ class TrainingOptions:
         "data of the same classes to transfer to, and to evaluate on, at the end",
         metavar="DIR",
     )
+    train_part: float = option(
+        1.0,
+        float,
+        "data",
+        "part of the training images of each class to train on, the same ones for every seed; a "
+        "smaller part is within a larger one",
+        lowest=0,
+        highest=1,
+        above=True,
+        metavar="P",
+    )
     augmentation: str = option(
         "released",
         str,
@@ -285,7 +296,10 @@ class TrainingOptions:
 
 
 # The options that every method has.
-COMMON = ("data", "labels", "fold", "method", "backbone", "pretrained", "image_size", "seed")
+COMMON = (
+    "data", "labels", "fold", "train_part",
+    "method", "backbone", "pretrained", "image_size", "seed",
+)  # fmt: skip
 
 
 def definitions(kind: type = TrainingOptions) -> Dict[str, Option]:

@@ -11,7 +11,7 @@ from mxnet import gluon
 from mlr import paper
 from mlr.data.drawn import DRAWN, data_folder
 from mlr.data.manifest import folds_of
-from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
+from mlr.data.splits import fingerprint, manifest_sha256, part_of_classes, read_training_splits
 from mlr.data.transforms import preprocessing
 from mlr.data.walk import words_on
 from mlr.errors import InputError
@@ -167,7 +167,9 @@ def read_sources(
             f"{'' if options.fold else 'not '}in folds: restore them, or start a new run"
         )
     fold = None if target_fold and not in_folds else options.fold
-    source = Source(*read_training_splits(folder, options.labels, fold))
+    splits, evaluated = read_training_splits(folder, options.labels, fold)
+    train = part_of_classes(splits["train"], options.train_part)
+    source = Source({**splits, "train": train}, evaluated)
     target, images = None, {"data": describe(folder, source)}
     if target_folder:
         target = Source(*read_training_splits(target_folder, options.labels, target_fold))

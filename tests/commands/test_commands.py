@@ -181,6 +181,7 @@ EVERY = {
     "style_dropout": 0.5,
     "gram_scale": 10.0,
     "image_size": 72,
+    "train_part": 0.9,
     "augmentation": "gentle",
     "pipeline": "released",
     "loss": "class_imbalance",

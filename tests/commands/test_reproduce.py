@@ -576,6 +576,33 @@ def test_other_data_has_the_released_recipes():
     assert runs["ar"] == ["--method", "ar", "--proposals", "boxes.mat"]
 
 
+def test_options_of_all_trainings(tmp_path):
+    path = tmp_path / "fi.yaml"
+    path.write_text("backbone: squeezenet1.1\nepochs: 6\nloss_form: written\nstyle_dropout: 0.5\n")
+    chosen = options(
+        "--data", "data/fi", "--config", str(path), "--methods", "l_cil", "--tables", "claims",
+        "others",
+    )  # fmt: skip
+    wanted, runs = plan({"l_cil": METHODS["l_cil"]}, chosen, tmp_path)
+    assert list(wanted) == ["claims", "others"]
+    common = ["--backbone", "squeezenet1.1"]
+    # what a method has not is left out; what tells two systems apart is theirs
+    assert runs["finetuned"] == [
+        "--method", "finetuned", *common, "--loss-form", "written", "--epochs", "6",
+    ]  # fmt: skip
+    assert runs["l_cil-released"] == [
+        "--method", "l_cil", *common, "--style-dropout", "0.5", "--epochs", "6",
+    ]  # fmt: skip
+    assert "--style-dropout" not in runs["ar"] and runs["ar"][:4] == ["--method", "ar", *common]
+    path.write_text("backbone: alexnet\n")
+    chosen.tables = ["methods"]
+    with pytest.raises(InputError, match="fi.yaml: the backbone alexnet is not for the method vgg"):
+        plan({"vgg16": METHODS["vgg16"]}, chosen, tmp_path)
+    path.write_text("seed: 1\nlabels: emotion\n")
+    with pytest.raises(InputError, match="fi.yaml has labels, seed, which mlr reproduce gives"):
+        plan(PUBLISHED, chosen, tmp_path)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -5,7 +5,7 @@ import pytest
 
 from mlr import paper
 from mlr.methods import METHODS
-from mlr.reproduce import PUBLISHED, SIZES, TABLES, tables_of
+from mlr.reproduce import PUBLISHED, SIZES, TABLES, USUAL_TABLES, tables_of
 from mlr.train import given_options, parser, resolve
 
 ALL = list(paper.PUBLISHED)
@@ -32,7 +32,8 @@ def resolved_of(*arguments):
 @pytest.mark.parametrize("demo", [False, True], ids=["released", "demo"])
 def test_the_tables_hold_what_was_asked(demo):
     made = tables_of(PUBLISHED, demo)
-    assert tuple(made) == TABLES
+    assert tuple(made) == (USUAL_TABLES if demo else TABLES)
+    assert set(TABLES) - set(USUAL_TABLES) == {"claims", "others", "settings", "curve"}
     assert [experiment.title for experiment in made["methods"][1]] == [
         METHODS[name].title for name in ALL
     ]
@@ -78,7 +79,7 @@ def test_the_arguments_make_what_the_experiment_says(demo, data, settings):
 
 
 def test_every_method_of_the_demo_has_weights_to_start_from():
-    assert sorted(METHODS) == sorted([*ALL, "shallow"])
+    assert sorted(METHODS) == sorted([*ALL, "finetuned", "shallow"])
     for method in METHODS.values():
         name, options = method.demo_pretraining
         backbone = options.get("backbone", METHODS[options["method"]].demo.backbone)
@@ -97,9 +98,20 @@ def test_names_of_runs():
     def names(demo, settings):
         return [run_of(experiment, demo, settings)[0] for experiment in experiments(demo)]
 
+    of_claims = ["finetuned", "l_cil-cross_entropy", "finetuned-class_imbalance-written"]
+    of_curve = [
+        "finetuned-0.1",
+        "l_cil-0.1-cross_entropy",
+        "finetuned-0.3",
+        "l_cil-0.3-cross_entropy",
+        "finetuned",
+        "l_cil-cross_entropy",
+    ]
+
     released = names(False, {})
     assert released[:9] == [*ALL, "l_cil", "l_cil-cross_entropy"]
-    assert released[9:] == [
+    assert released[24:27] == of_claims and released[-6:] == of_curve
+    assert released[9:24] == [
         "resnet50-class_imbalance",
         "shallow",
         "shallow-stem",

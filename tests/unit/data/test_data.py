@@ -27,7 +27,13 @@ from mlr.data.images import checked_bytes, read_bytes, read_image
 from mlr.data.layouts.csv import read_label_csv
 from mlr.data.layouts.folders import read_class_folders
 from mlr.data.loader import GluonBatches
-from mlr.data.splits import fingerprint, read_split, read_splits, read_training_splits
+from mlr.data.splits import (
+    fingerprint,
+    part_of_classes,
+    read_split,
+    read_splits,
+    read_training_splits,
+)
 from mlr.data.transforms import evaluation_transform
 from mlr.data.walk import by_kind, words_on
 from mlr.errors import InputError
@@ -121,6 +127,20 @@ def test_folders_that_do_not_fit(data, damage, message):
     damage(data)
     with pytest.raises(InputError, match=message):
         read_training_splits(data)
+
+
+def test_a_part_of_each_class(tmp_path):
+    """A tenth is within three tenths, and no class loses its last image."""
+    folder = write_images(tmp_path, classes=("anger", "awe"), train=20, valid=1, test=1)
+    for path in sorted((folder / "train" / "awe").iterdir())[4:]:
+        path.unlink()
+    train = read_splits(folder)["train"]
+    tenth, third = (part_of_classes(train, part) for part in (0.1, 0.3))
+    assert (tenth.counts, third.counts) == ([2, 1], [6, 2])
+    assert set(tenth.names) < set(third.names) < set(train.names)
+    assert part_of_classes(train, 1.0) is train
+    assert [train.names[index] for index in third.indices] == third.names
+    assert third.labels == [train.labels[index] for index in third.indices]
 
 
 def test_a_class_may_be_empty_in_valid(data):
