@@ -206,7 +206,24 @@ def test_weights_of_another_network_change_nothing(tmp_path):
 
 def test_the_network_of_pcnns_authors():
     net = FineTuned(2, "pcnn_small", 227)
-    net.infer_shape(nd.zeros((1, 3, 227, 227)))
+    net.initialize()
+    x, found = nd.zeros((1, 3, 227, 227)), []
+    for layer in net.features:
+        x = layer(x)
+        found.append((type(layer).__name__, x.shape[1:]))
+    assert found == [
+        ("Conv2D", (96, 55, 55)),
+        ("LocalResponseNorm", (96, 55, 55)),
+        ("MaxPool2D", (96, 27, 27)),
+        ("Conv2D", (256, 14, 14)),
+        ("LocalResponseNorm", (256, 14, 14)),
+        ("MaxPool2D", (256, 6, 6)),
+        ("Flatten", (9216,)),
+        ("Dense", (512,)),
+        ("Dense", (512,)),
+        ("Dense", (24,)),
+    ]
+    net(nd.zeros((1, 3, 227, 227)))
     shapes = [
         p.shape for name, p in net._collect_params_with_prefix().items() if name.endswith("weight")
     ]
