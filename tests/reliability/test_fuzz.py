@@ -1150,8 +1150,8 @@ def files_below(folder):
             "network.backbone is None, expected resnet18_v2_slim, by its options",
         ),
         (
-            lambda config: config["options"].update(backbone="vgg16"),
-            "options.backbone is 'vgg16', expected one of resnet18_v2,",
+            lambda config: config["options"].update(backbone="pcnn_small"),
+            "options.backbone is 'pcnn_small', expected one of resnet18_v2,",
         ),
         (
             lambda config: config["options"].update(epochs=float("nan")),
