@@ -108,13 +108,14 @@ def closed_port():
 @pytest.mark.parametrize(
     "url, message",
     [
-        (f"http://127.0.0.1:{closed_port()}/file", "Connection refused"),
+        ("http://127.0.0.1:{port}/file", "Connection refused"),
         ("mirror/file", "unknown url type"),
         ("http://[/file", "Invalid IPv6 URL"),
         ("http://127.0.0.1:x/file", "nonnumeric port"),
     ],
 )
 def test_no_server(tmp_path, url, message):
+    url = url.format(port=closed_port())
     with pytest.raises(DownloadError, match=message):
         download(url, tmp_path / "file", LATE)
     assert not (tmp_path / "file").exists()
