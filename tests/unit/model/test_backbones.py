@@ -1,5 +1,9 @@
 """Every backbone: its levels against the zoo network's own layers, and all that is made of it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import mxnet as mx
 import numpy as np
 import onnxruntime
@@ -25,6 +29,7 @@ from mlr.viz.attribution import grad_cam, gram_contributions
 from mlr.viz.diagram import boxes_and_arrows
 from mlr.viz.filters import Ascent, activation_maps, strongest_with_patterns
 
+ROOT = Path(__file__).parents[3]
 SIZE = 64
 # One of each family and version: deeper ResNets have the same layers.
 FAMILIES = [
@@ -238,3 +243,11 @@ def test_the_zoos_own_file_fits(name, tmp_path):
         assert_array_equal(
             backbone.structural_parameters[key].data().asnumpy(), parameter.data().asnumpy()
         )
+
+
+def test_the_page_is_made_of_the_table():
+    """docs/BACKBONES.md: make it anew with python docs/backbones_page.py > docs/BACKBONES.md"""
+    done = subprocess.run(
+        [sys.executable, "docs/backbones_page.py"], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    assert done.stdout.decode() == (ROOT / "docs" / "BACKBONES.md").read_text(encoding="utf-8")

@@ -1,0 +1,63 @@
+"""docs/BACKBONES.md, written from the table of backbones.
+
+python docs/backbones_page.py > docs/BACKBONES.md
+"""
+
+import numpy as np
+from options_page import table
+
+from mlr.model.backbone import Backbone
+from mlr.model.backbones import BACKBONES
+
+import mxnet as mx  # isort: skip - after mlr, which tells it of the CPU
+
+HEAD = """# Backbones
+
+Made by `python docs/backbones_page.py`; a test holds this page to `mlr/model/backbones.py`.
+
+The paper puts its shallow branches into a network that is trained for something else, the
+backbone. Here that is any network below: `--backbone NAME` for the methods l_cil, shallow,
+finetuned, pcnn and ar, or `mlr.MultiLevelNet(classes, backbone=NAME)`. The released one is
+`resnet50_v2`. A level is a map that a shallow branch can read, `--taps stem,pool,stage1`; the table
+gives channels x side of each for images of 224 px.
+
+- `--taps released` are the first three levels (of a ResNet stem, pool, stage 1), `by-width` the
+  first three with convolutions, `last` the last three. The max-pool before a Gram matrix, which the
+  released code has on every map but the stem's, stays.
+- The deep representation is the global average of the last map. AlexNet and VGG-16 have fully
+  connected layers instead, so their `--image-size` is part of the network: ImageNet weights need
+  224.
+- The filters' figure shows the last four levels with convolutions, Grad-CAM the last level.
+- SqueezeNet, AlexNet and VGG-16 have no batch norm: train them with smaller learning rates than a
+  ResNet. `mobilenet1.0_relu6` has ReLU6 for the zoo's ReLU, as the weights that come from
+  TensorFlow need it. MKL-DNN has no ReLU6 in MXNet 1.5.1, so it is slower. These weights fit
+  `mobilenet1.0`, too, but its answers differ until it is fine-tuned.
+- The slim ones are ours, for the demo: the same layers with fewer channels. No weights fit them.
+"""
+
+
+def page() -> str:
+    """Return the page: a row of each backbone."""
+    rows = []
+    for name, anatomy in BACKBONES.items():
+        backbone = Backbone(name)
+        graph = mx.sym.Group(backbone(mx.sym.var("images")))
+        arguments, shapes, statistics = graph.infer_shape(images=(1, 3, 224, 224))
+        maps = [f"{level} {shape[1]}x{shape[2]}" for level, shape in zip(backbone.levels, shapes)]
+        numbers = sum(np.prod(shape) for shape in (*arguments[1:], *statistics))
+        rows.append(
+            [
+                f"`{name}`",
+                ", ".join(maps),
+                str(anatomy.width),
+                f"{numbers / 1e6:.1f}",
+                "yes" if anatomy.batch_norm else "no",
+                "yes" if anatomy.weights else "no",
+            ]
+        )
+    head = ["backbone", "levels", "deep", "parameters, million", "batch norm", "ImageNet weights"]
+    return "\n".join([HEAD, *table(head, rows), ""])
+
+
+if __name__ == "__main__":
+    print(page(), end="")
