@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
+import numpy as np
+
 from mlr.errors import InputError
 from mlr.formats.json import parse_json
-from mlr.formats.params import write_params
+from mlr.formats.params import read_params, write_params
 from mlr.runs.committed import CommittedFolder
 from mlr.runs.folder import (
     BEST,
@@ -169,22 +171,37 @@ class RunWriter(Run):
         if wanted or folder.exists():
             self._tensorboard = TensorBoardFile(folder, self.metrics)
 
-    def ship(self, folder: Union[str, Path]) -> None:
+    def ship(self, folder: Union[str, Path], half: bool = False) -> None:
         """Write what prediction needs into a new folder: without the best parameters and the
         optimizer's state.
+
+        half: round the parameters to float16, which halves their files. A temperature is of the
+        parameters as they were, and left out then. Raises InputError where float16 has no room for
+        a parameter.
         """
         shipped = RunWriter.create(folder, self.config, self.classes)
         shipped.metrics = self.metrics
         checkpoints = (BEST, *EPOCH[2:], *PREVIOUS, *STEP)
         arrays = [name for name in self._files.sums() if name.endswith(".params")]
         names = [name for name in arrays if name not in checkpoints]
-        if self.temperature("last") is not None:
+        if self.temperature("last") is not None and not half:
             names.append(temperature_file("last"))
-        copies = {name: self._copy(name) for name in names}
+        copies = {name: self._halved(name) if half else self._copy(name) for name in names}
         shipped.save_files({EPOCH[0]: _json_lines(self.metrics), **copies})
 
     def _copy(self, name: str) -> Callable[[str], Any]:
         return lambda path: shutil.copyfile(str(self.verified(name)), path)
+
+    def _halved(self, name: str) -> Callable[[str], Any]:
+        arrays = read_params(self.verified(name))
+        halved = {key: array.astype(np.float16) for key, array in arrays.items()}
+        large = [key for key, array in halved.items() if not np.isfinite(array).all()]
+        if large:
+            raise InputError(
+                f"{self.folder / name}: {', '.join(large)} has numbers beyond float16's 65504: "
+                "ship the run without rounding"
+            )
+        return lambda path: write_params(path, halved)
 
     def _repair(self) -> None:
         """Go back to a checkpoint that is whole."""
