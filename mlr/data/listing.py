@@ -7,7 +7,18 @@ import os
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import (
+    Any,
+    Container,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Union,
+)
 
 from mlr.data.emotions import sentiment_of
 from mlr.data.walk import HIDDEN, LeftOut, is_hidden, walk
@@ -19,19 +30,22 @@ TWO_LABELS = "two labels for one image"
 class Row(NamedTuple):
     """An image and what its data set says of it, "" where it says nothing.
 
-    path: below the root, with forward slashes.
+    path: below the root, with forward slashes. columns: further ones of the manifest, the same for
+    all images of a data set.
     """
 
     path: str
     emotion: str
     sentiment: str
     split: str
+    columns: Mapping[str, str] = {}
 
 
 class Listing:
     """The images of a data set as its label files or folders list them.
 
-    Attributes: `root`, its folder; `rows`; `left_out`, with the reasons.
+    Attributes: `root`, its folder; `rows`; `left_out`, with the reasons; `notes`, what the user
+    should know of how the folder was read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -39,6 +53,7 @@ class Listing:
         self._real_root = os.path.realpath(root)
         self._real_folder = lru_cache(maxsize=4096)(os.path.realpath)
         self.left_out: List[LeftOut] = []
+        self.notes: List[str] = []
         self._rows: Dict[str, Optional[Row]] = {}
 
     @property
@@ -53,15 +68,17 @@ class Listing:
         sentiment: Optional[str] = None,
         split: str = "",
         listed: Optional[str] = None,
+        columns: Mapping[str, str] = {},
     ) -> None:
         """Add an image, or leave it out where it is not there.
 
         sentiment: by default that of the emotion. listed: the row of a label file that names it,
-        for left_out.csv. Label files come from others: an image that one names must lie inside of
-        the root.
+        for left_out.csv. columns: further ones of the manifest. Label files come from others: an
+        image that one names must lie inside of the root.
         """
         fault = self._fault(path, listed is not None)
-        row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
+        sentiment = sentiment_of(emotion) if sentiment is None else sentiment
+        row = Row(path, emotion, sentiment, split, columns)
         listed = path if listed is None else listed
         if fault:
             self.leave_out(listed, fault)
@@ -79,7 +96,7 @@ class Listing:
         """Leave out a path or a row of a label file."""
         self.left_out.append(LeftOut(what, reason))
 
-    def walk(self, folder: Optional[Path] = None, used: Sequence[Path] = ()) -> List[str]:
+    def walk(self, folder: Optional[Path] = None, used: Container[Path] = ()) -> List[str]:
         """Return the paths below the root of the images in and below a folder, by default the root.
 
         What else is there is left out. used: files that the data set needs, as its label file.

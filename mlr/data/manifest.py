@@ -3,7 +3,7 @@
 The images themselves stay where they are.
 
 manifest.csv     a line an image: path below the root, emotion, sentiment, split or fold, width,
-                 height (pixels), sha256
+                 height (pixels), sha256, and further columns that only this data set has
 left_out.csv     what of the root is in no split, and why
 prepared.json    the root, how the splits were made, and counts
 """
@@ -29,7 +29,8 @@ class Entry(NamedTuple):
     """A line of manifest.csv.
 
     path: below the root, with forward slashes. emotion and sentiment: "" where there is none.
-    split: train, valid or test, or the number of a fold from 1 up.
+    split: train, valid or test, or the number of a fold from 1 up. columns: what else the data set
+    says of its images, by column, the same ones for each.
     """
 
     path: str
@@ -39,6 +40,10 @@ class Entry(NamedTuple):
     width: Union[int, str]  # text, as read
     height: Union[int, str]
     sha256: str
+    columns: Mapping[str, str] = {}
+
+
+COLUMNS = Entry._fields[:-1]  # of every manifest
 
 
 def write_prepared(
@@ -56,7 +61,9 @@ def write_prepared(
     reasons = Counter(row.reason for row in left_out)
     described = {**description, "counts": counts, "left_out": reasons}
     write_file(folder / DESCRIPTION, json.dumps(described, indent=2, sort_keys=True) + "\n")
-    write_file(folder / MANIFEST, _csv(Entry._fields, entries))
+    further = list(entries[0].columns) if entries else []
+    lines = ([*entry[: len(COLUMNS)], *map(entry.columns.get, further)] for entry in entries)
+    write_file(folder / MANIFEST, _csv([*COLUMNS, *further], lines))
 
 
 def folds_of(folder: Union[str, Path]) -> List[int]:
@@ -75,9 +82,14 @@ def read_entries(path: Path) -> List[Entry]:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = list(csv.reader(file, strict=True))
-        if tuple(rows[0]) != Entry._fields:
+        head, further = rows[0], rows[0][len(COLUMNS) :]
+        if tuple(head[: len(COLUMNS)]) != COLUMNS or len(set(head)) < len(head):
             raise ValueError
-        entries = [Entry(*row) for row in rows[1:]]
+        if any(len(row) != len(head) for row in rows):
+            raise ValueError
+        entries = [
+            Entry(*row[: len(COLUMNS)], dict(zip(further, row[len(COLUMNS) :]))) for row in rows[1:]
+        ]
         if not entries or not all(map(_holds, entries)):
             raise ValueError
         if len({entry.split in SPLITS for entry in entries}) > 1:

@@ -18,7 +18,7 @@ from mlr.data import examine
 from mlr.data.emotions import EKMAN, MIKELS
 from mlr.data.layouts import DATASETS
 from mlr.data.layouts.fi import read_fi
-from mlr.data.manifest import Entry
+from mlr.data.manifest import COLUMNS, Entry
 from mlr.data.preparation import PLACEHOLDER_ROWS
 from mlr.data.splits import read_training_splits
 from mlr.errors import InputError
@@ -47,7 +47,10 @@ def text(path, content, encoding="utf-8"):
 
 def entries(out):
     with open(out / "manifest.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [Entry(**row) for row in csv.DictReader(file)]
+        return [
+            Entry(**{name: row.pop(name) for name in COLUMNS}, columns=row)
+            for row in csv.DictReader(file)
+        ]
 
 
 def left_out(out):
@@ -743,7 +746,7 @@ def test_folders_of_any_classes(tmp_path):
     assert left_out(tmp_path / "out") == {("pets/cat/notes.txt", "file that is no image")}
     for split in ("Train", "val"):
         emotion_folders(tmp_path / "b" / split, ("positive", "negative"), 2)
-    assert Counter(row[1:] for row in DATASETS["folders"].read(tmp_path / "b").rows) == {
+    assert Counter(row[1:4] for row in DATASETS["folders"].read(tmp_path / "b").rows) == {
         (name, name, split): 2 for name in ("positive", "negative") for split in ("train", "valid")
     }
     picture(tmp_path / "c" / "one" / "a.jpg")
