@@ -23,6 +23,7 @@ from mlr.runtime.files import write_file
 SPLITS = ("train", "valid", "test")
 FOLDS = ("1", "2", "3", "4", "5")
 MANIFEST, LEFT_OUT, DESCRIPTION = "manifest.csv", "left_out.csv", "prepared.json"
+VOTES = "votes_"  # and an emotion: the column with the number of people who voted for it
 
 
 class Entry(NamedTuple):

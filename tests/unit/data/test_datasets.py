@@ -268,6 +268,54 @@ def iapsa(root):
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 
 
+LDL_ORDER = (
+    "amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness",
+)  # fmt: skip
+
+
+def votes_row(name, emotion, order=LDL_ORDER):
+    return " ".join([name, *(str(6 if each == emotion else 1) for each in order)])
+
+
+def ldl_table(root):
+    rows = ["images " + " ".join(name.title() for name in LDL_ORDER)]
+    for emotion in MIKELS:
+        for number in range(5):
+            picture(root / "Flickr_LDL" / "images" / f"{emotion}{number}.jpg")
+            rows.append(votes_row(f"{emotion}{number}.jpg", emotion))
+    text(root / "Flickr_LDL" / "ground_truth.txt", "\r\n".join(rows))
+    return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def ldl_lists(root):
+    rows = []
+    for number in range(5):
+        for emotion in MIKELS:
+            picture(root / "flickr" / f"{emotion}{number}.jpg")
+            rows.append(votes_row(f"{emotion}{number}.jpg", emotion) + " \n")
+    for fold in range(5):
+        of_fold = slice(8 * fold, 8 * fold + 8)
+        text(root / "train_val" / f"val{fold + 1}.csv", "".join(rows[of_fold]))
+        train = rows[: of_fold.start] + rows[of_fold.stop :]
+        text(root / "train_val" / f"train{fold + 1}.csv", "".join(train))
+    return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def mvsa(root):
+    rows = ["ID\ttext,image"]
+    for number in range(1, 31):
+        picture(root / "MVSA_Single" / "data" / f"{number}.jpg")
+        text(root / "MVSA_Single" / "data" / f"{number}.txt", "a tweet")
+        of_image = ("positive", "negative", "neutral")[number % 3]
+        rows.append(f"{number}\t{('neutral', 'positive')[number % 2]},{of_image}")
+    text(root / "MVSA_Single" / "labelResultAll.txt", "\r\n".join(rows) + "\r\n")
+    return {
+        (sentiment, split): n
+        for sentiment in ("negative", "positive")
+        for split, n in (("train", 8), ("valid", 1), ("test", 1))
+    }
+
+
 LAYOUTS = [
     ("fi", fi_folders),
     ("fi", fi_split_folders),
@@ -285,6 +333,10 @@ LAYOUTS = [
     ("artphoto", artphoto),
     ("abstract", abstract),
     ("iapsa", iapsa),
+    ("flickr_ldl", ldl_table),
+    ("flickr_ldl", ldl_lists),
+    ("twitter_ldl", ldl_lists),
+    ("mvsa", mvsa),
 ]
 
 
@@ -381,6 +433,9 @@ def test_nothing_that_looks_like_fi(tmp_path, capsys):
         ("artphoto", "there is no testImages_artphoto below"),
         ("abstract", "is no folder of Abstract"),
         ("iapsa", "has 0 CSV files: expected one"),
+        ("flickr_ldl", "there is no ground_truth.txt and no val1.csv below"),
+        ("twitter_ldl", "there is no ground_truth.txt and no val1.csv below"),
+        ("mvsa", "there is no labelResultAll.txt below"),
     ],
 )
 def test_an_empty_root(tmp_path, capsys, dataset, message):
@@ -833,3 +888,160 @@ def test_counts_of_sentiments(tmp_path):
     assert json.loads((tmp_path / "out" / "prepared.json").read_text())["counts"] == {
         str(fold): {"negative": 2, "positive": 2} for fold in range(1, 6)
     }
+
+
+def ldl(root, *rows, images=None, header=None):
+    """Write a table of votes, and an image for each row or name."""
+    for name in images or [row.split()[0] for row in rows]:
+        picture(root / "images" / name)
+    text(root / "ground_truth.txt", "\n".join([*([header] if header else []), *rows]))
+    return root
+
+
+def test_votes_stand_in_the_manifest(tmp_path, capsys):
+    """By the header's order, which another than the published form's may be."""
+    order = LDL_ORDER[::-1]
+    rows = [votes_row(f"{name}.jpg", name, order) for name in ("awe", "fear", "anger")]
+    root = ldl(tmp_path / "root", *rows, header="name " + " ".join(order))
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 0
+    assert f"the columns of votes are {', '.join(order)}: by the header" in capsys.readouterr().out
+    found = entries(tmp_path / "out")
+    assert [row.emotion for row in found] == ["awe", "fear", "anger"]
+    assert list(found[0].columns) == ["votes_" + name for name in order]
+    for row in found:
+        assert row.columns["votes_" + row.emotion] == "6"
+        assert sum(map(int, row.columns.values())) == 13
+
+
+@pytest.mark.parametrize("order", [None, LDL_ORDER[::-1]], ids=["published", "given"])
+def test_the_order_without_a_header(tmp_path, capsys, order):
+    rows = [votes_row(f"{name}.jpg", name, order or LDL_ORDER) for name in ("awe", "fear")]
+    root = ldl(tmp_path / "root", *rows)
+    option = ("--order", ",".join(name.title() for name in order)) if order else ()
+    assert prepare("twitter_ldl", root, tmp_path / "out", *option) == 0
+    assert [row.emotion for row in entries(tmp_path / "out")] == ["awe", "fear"]
+    said = "by --order" if order else "of the form without a header, as there is none"
+    assert f"are {', '.join(order or LDL_ORDER)}: {said}" in capsys.readouterr().out
+    described = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    assert described["order"] == (option[1] if order else None)
+
+
+def test_ties_of_votes(tmp_path):
+    rows = (
+        "a.jpg 9 0 0 0 0 0 0 0", "b.jpg 0 0 0 0 0 0 9 0",
+        "tie.jpg 0 4 3 0 0 0 0 4", "none.jpg 0 0 0 0 0 0 0 0",
+    )  # fmt: skip
+    root = ldl(tmp_path / "root", *rows)
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {(rows[2], "tie"), (rows[3], "no votes")}
+    assert prepare("flickr_ldl", root, tmp_path / "first", "--ties", "first") == 0
+    assert {row.path: row.emotion for row in entries(tmp_path / "first")} == {
+        "images/a.jpg": "amusement",
+        "images/b.jpg": "fear",
+        "images/tie.jpg": "awe",
+    }
+    assert prepare("flickr_ldl", root, tmp_path / "strict", "--strict") == 2
+
+
+def test_what_the_tables_of_votes_leave_out(tmp_path):
+    root = ldl(tmp_path / "root", *(votes_row(f"{name}.jpg", name) for name in ("awe", "fear")))
+    picture(tmp_path / "outside.jpg")
+    picture(root / "images" / "unlisted.jpg")
+    picture(root / "train" / "twice.jpg")
+    picture(root / "test" / "twice.jpg")
+    rows = [votes_row(name, "awe") for name in ("../outside.jpg", "gone.jpg", "twice.jpg")]
+    with open(root / "ground_truth.txt", "a") as file:
+        file.write("\n" + "\n".join(rows) + "\n" + votes_row("fear.jpg", "awe") + "\n")
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 2  # of one class is left
+    with open(root / "ground_truth.txt", "a") as file:
+        file.write(votes_row("a b.jpg", "anger"))
+    picture(root / "images" / "a b.jpg")
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {
+        (rows[0], "its path leaves the root"),
+        (rows[1], "no image"),
+        (rows[2], "several images of one name"),
+        ("images/fear.jpg", "two labels for one image"),
+        (votes_row("fear.jpg", "awe"), "two labels for one image"),
+        ("images/unlisted.jpg", "no row of votes"),
+    }
+
+
+def test_an_image_in_no_list_of_a_fold(tmp_path):
+    """The published lists leave out up to four, as 11,150 / 5 is no whole number in all copies."""
+    ldl_lists(tmp_path / "root")
+    last = votes_row("last.jpg", "awe")
+    picture(tmp_path / "root" / "flickr" / "last.jpg")
+    for path in (tmp_path / "root").rglob("train?.csv"):
+        path.write_text(path.read_text() + last + " \n")
+    assert prepare("flickr_ldl", tmp_path / "root", tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {(last + " ", "in none of the lists of the folds")}
+    assert len(entries(tmp_path / "out")) == 40
+
+
+@pytest.mark.parametrize(
+    "row, found",
+    [
+        ("b.jpg 0 -1 6 0 0 1 0 0", "-1, which is no number of votes"),
+        ("b.jpg 0 .5 .5 0 0 0 0 0", ".5, which is no number of votes"),
+        ("b.jpg 0 4 6 0 0 1 0 0 1", "9 numbers"),
+        ("b.jpg 0 4 6 0 0 1 0", "7 numbers"),
+        ("b.jpg 0 4 6 0 0 1 0 1e999", "1e999, which is no number of votes"),
+        ("b.jpg 0 4 6 0 0 1 x 0", "1 numbers"),
+        ("0 4 6 0 0 1 0 0", "8 numbers"),
+    ],
+)
+def test_rows_that_are_no_votes(tmp_path, capsys, row, found):
+    root = ldl(tmp_path / "root", "a.jpg 0 4 6 0 0 1 0 0", row, images=["a.jpg", "b.jpg"])
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 2
+    message = capsys.readouterr().err
+    assert f"ground_truth.txt, line '{row}': it has {found}" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "header, order, message",
+    [
+        ("name a b c d e f g h", None, "a,b,c,d,e,f,g,h is no order of the columns of votes"),
+        (
+            "name awe awe contentment excitement anger disgust fear sadness",
+            None,
+            "is no order of the columns",
+        ),
+        (None, "awe,fear", "--order: awe,fear is no order"),
+        ("name " + " ".join(LDL_ORDER), ",".join(MIKELS), "leave --order out"),
+    ],
+)
+def test_unknown_orders_of_votes(tmp_path, capsys, header, order, message):
+    root = ldl(tmp_path / "root", votes_row("a.jpg", "awe"), header=header)
+    option = ("--order", order) if order else ()
+    assert prepare("flickr_ldl", root, tmp_path / "out", *option) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_mvsa_takes_the_labels_of_the_images(tmp_path):
+    mvsa(tmp_path / "root")
+    top = tmp_path / "root" / "MVSA_Single"
+    picture(top / "data" / "99.jpg")
+    with open(top / "labelResultAll.txt", "a", newline="") as file:
+        file.write("98\tpositive,negative\r\n97\tpositive\r\n96\tpositive,joy\r\n")
+    assert prepare("mvsa", tmp_path / "root", tmp_path / "out") == 0
+    bad = "not an id and two of positive, neutral and negative"
+    assert left_out(tmp_path / "out") == {
+        *((f"{n}\t{('neutral', 'positive')[n % 2]},neutral", "neutral") for n in range(2, 31, 3)),
+        ("98\tpositive,negative", "no image"),
+        ("97\tpositive", bad),
+        ("96\tpositive,joy", bad),
+        ("MVSA_Single/data/99.jpg", "no row in labelResultAll.txt"),
+    }
+    found = {row.path: row for row in entries(tmp_path / "out")}
+    assert found["MVSA_Single/data/1.jpg"][1:3] == ("", "negative")
+    assert found["MVSA_Single/data/3.jpg"][1:3] == ("", "positive")
+    assert prepare("mvsa", tmp_path / "root", tmp_path / "3", "--labels", "sentiment3") == 0
+    assert Counter((row.emotion, row.sentiment) for row in entries(tmp_path / "3")) == {
+        ("neutral", ""): 10,
+        ("positive", "positive"): 10,
+        ("negative", "negative"): 10,
+    }
+    splits, evaluated = read_training_splits(tmp_path / "3")
+    assert evaluated == "valid" and splits["train"].classes == ["negative", "neutral", "positive"]
