@@ -245,7 +245,11 @@ def measured(
 ) -> "Tuple[Dict[str, Any], np.ndarray]":
     """Return the evaluation of a run on images, and the probabilities (N, K) that it is of."""
     from mlr.inference.predictor import on_mxnets_thread
-    from mlr.training.metrics import calibration_metrics, classification_metrics
+    from mlr.training.metrics import (
+        calibration_metrics,
+        classification_metrics,
+        distribution_metrics,
+    )
 
     classifier = predictor.classifier
     if options.fit_temperature:
@@ -256,6 +260,8 @@ def measured(
         probabilities = predictor.of_files(split.paths, split.names)
     result = classification_metrics(split.labels, probabilities.argmax(axis=1), run.classes)
     result.update(calibration_metrics(split.labels, probabilities))
+    if split.votes is not None:
+        result["distribution"] = distribution_metrics(split.votes, probabilities)
     parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
     tempered = {"temperature": classifier.temperature}
     return {**described, **parameters, **tempered, **result}, probabilities
@@ -313,11 +319,22 @@ def print_result(evaluation: Dict[str, Any], own: bool) -> None:
         f"{evaluation['data']}"
     )
     print(calibration_line(evaluation))
+    if "distribution" in evaluation:
+        print(distribution_line(evaluation["distribution"]))
     if not own:
         print(
             f"these are not the images that were {evaluation['split']} in the training: what is "
             "said of them is kept apart"
         )
+
+
+def distribution_line(measures: Dict[str, float]) -> str:
+    """Return the measures of `mlr.training.metrics.distribution_metrics` in one line."""
+    return (
+        "between probabilities and votes: Chebyshev {chebyshev:.3f}, Clark {clark:.3f}, Canberra "
+        "{canberra:.3f}, Kullback-Leibler {kullback_leibler:.3f} (0 is best), cosine {cosine:.3f}, "
+        "intersection {intersection:.3f} (1 is best)"
+    ).format(**measures)
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -165,6 +165,11 @@ def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
             f"--backbone {options.backbone} is not for --method {method.name}: choose one of "
             f"{', '.join(method.backbones)}"
         )
+    if options.targets == "votes" and options.loss != "cross_entropy":
+        raise InputError(
+            f"--targets votes is not for --loss {options.loss}, which weighs one label an image: "
+            "add --loss cross_entropy"
+        )
     return method, options
 
 

@@ -5,9 +5,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Iterable, List, Sequence, Tuple, Union
+from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 from tqdm import tqdm
 
@@ -22,7 +23,8 @@ class LabelledImages(gluon.data.Dataset):
 
     Attributes: `source`, where they come from, for messages; `classes`, names in label order;
     `paths` and `labels`, one an image; `names`, which tell the images apart within the data set;
-    `counts`, images per class; `left_out`, a `mlr.data.walk.LeftOut` for each file that is no image
+    `counts`, images per class; `votes`, how many people voted for each class, (N, K), or None;
+    `left_out`, a `mlr.data.walk.LeftOut` for each file that is no image
     of it; `whole`, the split that this is a part of, or itself, and `indices`, its images'
     numbers there.
     """
@@ -35,9 +37,10 @@ class LabelledImages(gluon.data.Dataset):
         labels: List[int],
         names: List[str],
         left_out: Iterable[LeftOut] = (),
+        votes: Optional[np.ndarray] = None,
     ) -> None:
         self.source, self.classes, self.left_out = str(source), list(classes), list(left_out)
-        self.paths, self.labels, self.names = paths, labels, names
+        self.paths, self.labels, self.names, self.votes = paths, labels, names, votes
         images = Counter(labels)
         self.counts = [images[label] for label in range(len(self.classes))]
         self.whole: LabelledImages = self
@@ -85,5 +88,23 @@ class Subset(LabelledImages):
             [split.paths[index] for index in kept],
             [split.labels[index] for index in kept],
             [split.names[index] for index in kept],
+            votes=None if split.votes is None else split.votes[list(kept)],
         )
         self.whole, self.indices = split.whole, [split.indices[index] for index in kept]
+
+
+class OnVotes(Subset):
+    """A split with votes, the label of an image being their distribution, (K,) float32."""
+
+    def __init__(self, split: LabelledImages) -> None:
+        super().__init__(split, range(len(split)))
+        self.labels: List[Any] = list(distributions(self.votes).astype(np.float32))
+
+
+def distributions(votes: Any) -> np.ndarray:
+    """Return the shares of votes, (N, K) float64, each row of which sums to 1.
+
+    votes: (N, K) numbers from 0 up, some above 0 in each row.
+    """
+    votes = np.asarray(votes, np.float64)
+    return votes / votes.sum(axis=1, keepdims=True)

@@ -19,8 +19,8 @@ AHEAD = 2  # batches made while the network is at another
 
 
 class Batches:
-    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), the last one as
-    small as it comes out.
+    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), or distributions
+    over the classes (N, K), the last one as small as it comes out.
 
     To iterate is to begin an epoch at its first batch.
     """
@@ -135,7 +135,8 @@ class CachedBatches(Batches):
     ) -> None:
         super().__init__(images, batch_size, shuffle, part)
         self._finish, self._size = finish, size
-        self._labels = np.array(images.labels, dtype=np.int64)
+        # of classes, or (N, K) distributions over them
+        self._labels = np.array(images.labels)
 
     def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
         return self._in_the_background(
@@ -173,7 +174,7 @@ class CachedBatches(Batches):
 
     def _batch(self, filled: "Future[None]", images: mx.nd.NDArray, indices: np.ndarray) -> Batch:
         filled.result()
-        return images, mx.nd.array(self._labels[indices], dtype=np.int64)
+        return images, mx.nd.array(self._labels[indices], dtype=self._labels.dtype)
 
 
 def _memory(array: mx.nd.NDArray) -> np.ndarray:

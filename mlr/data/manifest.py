@@ -89,7 +89,8 @@ def read_entries(path: Path) -> List[Entry]:
         if any(len(row) != len(head) for row in rows):
             raise ValueError
         entries = [
-            Entry(*row[: len(COLUMNS)], dict(zip(further, row[len(COLUMNS) :]))) for row in rows[1:]
+            Entry._make([*row[: len(COLUMNS)], dict(zip(further, row[len(COLUMNS) :]))])
+            for row in rows[1:]
         ]
         if not entries or not all(map(_holds, entries)):
             raise ValueError

@@ -36,6 +36,14 @@ class TrainingOptions:
         "the class folders, or negative and positive, to which emotions are mapped",
         choices=("emotion", "sentiment"),
     )
+    targets: str = option(
+        "labels",
+        str,
+        "data",
+        "labels: a class for each image; votes: the distribution of people's votes, of data that "
+        "have them, with --loss cross_entropy",
+        choices=("labels", "votes"),
+    )
     fold: Optional[int] = option(
         None,
         int,

@@ -117,6 +117,10 @@ CALIBRATION: Dict[str, Rule] = {  # which evaluations of before have not
     "negative_log_likelihood": number(0),
     "temperature": or_none(number(*TEMPERATURES)),
 }
+DISTRIBUTION: Dict[str, Rule] = {  # of data with votes; rounding may leave one just out of bounds
+    **dict.fromkeys(("chebyshev", "clark", "canberra", "cosine", "intersection"), number(0)),
+    "kullback_leibler": number(-1e-6),
+}
 TEMPERATURE: Dict[str, Rule] = {"temperature": number(*TEMPERATURES), "files": HASHES}
 PROGRESS: Dict[str, Rule] = {
     "epoch": whole(0, 10**9),
@@ -241,12 +245,14 @@ def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
 
 def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
     """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or
-    impossible, or what it is of. Only those of calibration may be missing.
+    impossible, or what it is of. Only those of calibration and of votes may be missing.
     """
     try:
         _check(evaluation, EVALUATION, path)
         calibration = {name: rule for name, rule in CALIBRATION.items() if name in evaluation}
         _check(evaluation, calibration, path)
+        if "distribution" in evaluation:
+            _check(evaluation, {"distribution": DISTRIBUTION}, path)
     except Refused as error:
         raise InputError(f"{error.found}; {REMEASURE}") from None
     return evaluation

@@ -3,7 +3,7 @@
 from typing import Callable, Optional
 
 from mlr.data import augmentation
-from mlr.data.labelled import LabelledImages
+from mlr.data.labelled import LabelledImages, OnVotes
 from mlr.data.loader import Batches, CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages
 from mlr.data.preprocessing import Preprocessing
@@ -23,6 +23,8 @@ def training_batches(
     part: as in `mlr.data.loader.Batches`.
     """
     transform, size = preprocessing.training(options.augmentation), preprocessing.size
+    if options.targets == "votes":
+        split = OnVotes(split)
     if options.pipeline == "released":
         return GluonBatches(split, transform, options.batch_size, True, part)
     images = CachedImages(split, preprocessing.cached_edge)

@@ -167,10 +167,12 @@ def read_sources(
             f"{'' if options.fold else 'not '}in folds: restore them, or start a new run"
         )
     fold = None if target_fold and not in_folds else options.fold
-    source = Source(*read_training_splits(folder, options.labels, fold))
+    source = Source(*read_training_splits(folder, options.labels, fold, options.targets))
     target, images = None, {"data": describe(folder, source)}
     if target_folder:
-        target = Source(*read_training_splits(target_folder, options.labels, target_fold))
+        target = Source(
+            *read_training_splits(target_folder, options.labels, target_fold, options.targets)
+        )
         if target.train.classes != source.train.classes:
             raise InputError(
                 f"--target {options.target} has the classes {', '.join(target.train.classes)}, but "

@@ -64,8 +64,8 @@ def read_votes(root: Path, order: Optional[str] = None, ties: str = "out") -> Li
     listing, wanted = Listing(root), _order(order.split(","), "--order") if order else None
     folds = {_parted(line)[0]: fold for fold, path in test.items() for line in text_lines(path)}
     images: Dict[str, List[str]] = {}
-    for path in listing.walk(used=[*files, *train.values(), *test.values()]):
-        images.setdefault(Path(path).name, []).append(path)
+    for image in listing.walk(used=[*files, *train.values(), *test.values()]):
+        images.setdefault(Path(image).name, []).append(image)
     seen = set()
     for path in files:
         emotions, lines = _rows(path, wanted, listing)
@@ -133,7 +133,8 @@ def _order(names: Sequence[str], where: str) -> List[str]:
 
 def _parted(line: str) -> Tuple[str, List[str]]:
     """Return the name in a row, which may have blanks, and the numbers behind it."""
-    fields, numbers = line.split(), []
+    fields: List[str] = line.split()
+    numbers: List[str] = []
     while fields and NUMBER.fullmatch(fields[-1]):
         numbers.insert(0, fields.pop())
     name = line.strip()
