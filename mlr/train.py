@@ -16,7 +16,7 @@ from mlr import cli
 from mlr.errors import InputError, Interrupted
 from mlr.methods import METHODS, Method, method_named
 from mlr.options.command_line import add_options, read_options, written
-from mlr.options.option import flag
+from mlr.options.option import each_of, flag, in_words
 from mlr.options.training import DRAWN, TrainingOptions, definitions
 from mlr.runs.folds import save_folds
 from mlr.runs.tensorboard import require_tensorboard
@@ -144,7 +144,11 @@ def given_options(options: argparse.Namespace) -> Dict[str, Any]:
         print("mlr train: --row is now called --method, and goes with 0.2.0", file=sys.stderr)
         options.method = options.row
     typed = {name: getattr(options, name) for name in definitions()}
-    typed = {name: value for name, value in typed.items() if value is not None}
+    typed = {
+        name: definitions()[name].read(value) for name, value in typed.items() if value is not None
+    }
+    if not definitions()["data"].holds(typed.get("data", TrainingOptions.data)):
+        raise InputError(f"--data {in_words(typed['data'])}: give each data set once")
     return {**(read_options(Path(options.config)) if options.config else {}), **typed}
 
 
@@ -158,7 +162,7 @@ def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
         if name not in method.options:
             having = ", ".join(each.name for each in METHODS.values() if name in each.options)
             raise InputError(f"{flag(name)} is not for --method {method.name}, only for {having}")
-    on_drawn_data = given.get("data", TrainingOptions.data) in DRAWN
+    on_drawn_data = all(each in DRAWN for each in each_of(given.get("data", TrainingOptions.data)))
     options = replace(method.demo if on_drawn_data else method.released, **given)
     if options.backbone not in method.backbones:
         raise InputError(
@@ -169,6 +173,11 @@ def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
         raise InputError(
             f"--targets votes is not for --loss {options.loss}, which weighs one label an image: "
             "add --loss cross_entropy"
+        )
+    if len(each_of(options.data)) > 1 and Path(options.proposals).suffix in (".npz", ".mat"):
+        raise InputError(
+            f"--proposals {options.proposals} is not for several data sets, whose images may have "
+            "the same names: leave it out, or give the model of edge boxes"
         )
     return method, options
 
@@ -198,10 +207,11 @@ def begin(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     from mlr.runs.folder import refuse_existing_run
 
     method, resolved = resolve(given)
-    name = Path(resolved.data).resolve().name
+    name = "-".join(Path(each).resolve().name for each in each_of(resolved.data))
     out = Path(options.out or f"runs/{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}")
     refuse_existing_run(out)
-    train_all(options, out, method, resolved, data_folder(resolved.data), options.folds is not None)
+    folders = [data_folder(each) for each in each_of(resolved.data)]
+    train_all(options, out, method, resolved, folders, options.folds is not None)
 
 
 def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
@@ -227,11 +237,11 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
                 f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed "
                 "run keeps its options: leave it out, or start a new run"
             )
-    folder = images_of(config, "data", given.get("data"), out)
+    folders = images_of(config, "data", given.get("data"), out)
     if given.get("target") or resolved.target:
-        target = images_of(config, "target", given.get("target"), out)
+        (target,) = images_of(config, "target", given.get("target"), out)
         resolved = replace(resolved, target=str(target))
-    train_all(options, out, method, resolved, folder, in_folds)
+    train_all(options, out, method, resolved, folders, in_folds)
 
 
 def train_all(
@@ -239,7 +249,7 @@ def train_all(
     out: Path,
     method: Method,
     resolved: TrainingOptions,
-    folder: Path,
+    folders: List[Path],
     in_folds: bool,
 ) -> None:
     """Train the run, or one of each fold."""
@@ -255,7 +265,7 @@ def train_all(
         )
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
-    folds = all_folds(folder) if in_folds else []
+    folds = all_folds(folders) if in_folds else []
     machine = Machine(
         parse_context(options.ctx),
         Workers(options.kvstore),
@@ -264,14 +274,14 @@ def train_all(
     )
     try:
         if not in_folds:
-            train_run(out, method, resolved, folder, machine)
+            train_run(out, method, resolved, folders, machine)
             machine.workers.close()
             return
         evaluations = []
         for fold in folds:
             of_fold = replace(resolved, fold=fold)
             evaluations.append(
-                train_run(fold_folder(out, fold), method, of_fold, folder, machine) or {}
+                train_run(fold_folder(out, fold), method, of_fold, folders, machine) or {}
             )
         save_folds(evaluations, out, evaluations[0]["split"])
     except KeyboardInterrupt as error:
@@ -283,13 +293,18 @@ def train_all(
         ) from None
 
 
-def all_folds(folder: Path) -> List[int]:
-    """Return the folds of a data folder. Raises InputError where it has none, or is not there."""
+def all_folds(folders: List[Path]) -> List[int]:
+    """Return the folds of data folders. Raises InputError where none has any, they have others, or
+    the first is not there.
+    """
     from mlr.data.manifest import folds_of
 
-    folds = folds_of(folder)
-    if folds:
-        return folds
+    found = [folds for folds in map(folds_of, folders) if folds]
+    if found and all(folds == found[0] for folds in found):
+        return found[0]
+    if found:
+        raise InputError(f"{in_words(folders)} are in different folds: leave out --folds")
+    folder = folders[0]
     raise InputError(
         f"{folder} is not in folds: leave out --folds"
         if folder.is_dir()
@@ -297,24 +312,31 @@ def all_folds(folder: Path) -> List[int]:
     )
 
 
-def images_of(config: Dict[str, Any], name: str, given: Optional[str], out: Path) -> Path:
-    """Return the folder of the data or the target of a run that is resumed: the one that is given,
-    or where it was in the training.
+def images_of(config: Dict[str, Any], name: str, given: Any, out: Path) -> List[Path]:
+    """Return the folders of the data or the target of a run that is resumed: those that are given,
+    or where they were in the training.
     """
     from mlr.data.drawn import data_folder
+    from mlr.runs.results import folders_of
 
     if not config["options"].get(name):
         raise InputError(f"{out} was trained without {flag(name)}: leave it out")
-    recorded = Path(config[name]["folder"])
+    recorded, now = folders_of(config[name]), each_of(given) if given else ()
     # The same command line again: a relative path may not be meant from where it is typed now.
-    again = given == config["options"][name] and recorded.is_dir()
-    folder = data_folder(given) if given and not again else recorded
-    if not folder.is_dir():
+    again = now == each_of(config["options"][name]) and all(map(Path.is_dir, recorded))
+    folders = list(map(data_folder, now)) if now and not again else recorded
+    if len(folders) != len(recorded):
         raise InputError(
-            f"{folder}, the folder of the images that {out} was trained on, is not there: give "
-            f"{flag(name)}, the folder where they are now"
+            f"{flag(name)} {in_words(given)}: {out} was trained on {in_words(recorded)}; say for "
+            "each where it is now, in the same order, or leave it out"
         )
-    return folder
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}, the folder of the images that {out} was trained on, is not there: give "
+                f"{flag(name)}, the folder where they are now"
+            )
+    return folders
 
 
 def enable_cuda_graphs() -> None:

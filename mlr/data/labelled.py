@@ -46,6 +46,15 @@ class LabelledImages(gluon.data.Dataset):
         self.whole: LabelledImages = self
         self.indices: Sequence[int] = range(len(paths))
 
+    def rename(self, names: Sequence[str]) -> None:
+        """Call the classes by other names, one each, and put them in alphabetical order."""
+        self.classes = sorted(names)
+        order = [self.classes.index(name) for name in names]
+        self.labels = [order[label] for label in self.labels]
+        before = [names.index(name) for name in self.classes]
+        self.counts = [self.counts[label] for label in before]
+        self.votes = None if self.votes is None else self.votes[:, before]
+
     def __len__(self) -> int:
         return len(self.paths)
 

@@ -150,7 +150,16 @@ def read_training_splits(
     train on or to evaluate on, where a class has no training image, or there is but one, and where
     there are no votes that are asked for.
     """
-    splits = read_splits(root, labels, fold)
+    return trainable(read_splits(root, labels, fold), root, labels, targets)
+
+
+def trainable(
+    splits: Splits, root: Union[str, Path], labels: str, targets: str
+) -> Tuple[Splits, str]:
+    """Return splits that were read, and the name of the one that is looked at after each epoch.
+
+    Raises InputError as `read_training_splits`. root: their folder, for the error.
+    """
     if "train" not in splits or len(splits) < 2:
         raise InputError(
             f"{root} has only the split {', '.join(splits)}: training needs train, and valid or "
@@ -190,6 +199,16 @@ def read_split(
     if name not in splits:
         raise InputError(f"{Path(root) / MANIFEST} has no split {name}: it has {', '.join(splits)}")
     return splits[name]
+
+
+def labels_in(root: Union[str, Path], labels: str) -> str:
+    """Return by which labels a data set can be read: "sentiment" where a prepared one has no
+    emotions, else those that are asked for.
+    """
+    path = Path(root) / MANIFEST
+    if labels == "emotion" and path.is_file():
+        return labels if any(entry.emotion for entry in read_entries(path)) else "sentiment"
+    return labels
 
 
 def manifest_sha256(root: Union[str, Path]) -> Optional[str]:

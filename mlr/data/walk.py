@@ -62,6 +62,7 @@ UNREADABLE, BROKEN_LINK = "file that can't be read", "link that leads nowhere"
 DEVICE, READ_ALREADY = "pipe or device", "folder that is read already"
 SUBFOLDER, NO_CLASS = "image in a subfolder", "image in no class folder"
 NO_SPLIT = "folder that is no split"
+COPY = "copy of another image"
 SEVERAL = {
     HIDDEN: "hidden or system files",
     NO_IMAGE: "files that are no images",
@@ -73,6 +74,7 @@ SEVERAL = {
     SUBFOLDER: "images in subfolders",
     NO_CLASS: "images in no class folder",
     NO_SPLIT: "folders that are no split",
+    COPY: "copies of other images",
 }
 # What lies beside the images of any data set, and is none of them.
 BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY, NO_SPLIT)

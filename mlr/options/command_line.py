@@ -25,6 +25,8 @@ def add_options(
             values = {"choices": option.choices}
         else:
             values["type"] = option.parse
+        if option.several:
+            values["action"] = "append"
         described = option.help + words.get(name, "")
         groups[option.section].add_argument(
             flag(name), dest=name, help=described.replace("%", "%%"), **values

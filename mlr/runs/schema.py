@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Union
 
 from mlr import paper
 from mlr.errors import InputError, shown
-from mlr.options.option import LARGEST, LONGEST, Option
+from mlr.options.option import LARGEST, LONGEST, Option, each_of
 from mlr.options.training import definitions, options_of_0_1_0
 
 TEMPERATURES = 0.05, 20.0  # the lowest and the highest that a run's probabilities may have
@@ -167,6 +167,13 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     for name in described:
         splits = {"splits": HASHES} if "splits" in config[name] else {}
         _check(config[name], splits, path, f"{name}.")
+    several = each_of(options["data"])
+    if len(several) > 1:
+        sets = config["data"].get("sets")
+        if not isinstance(sets, list) or len(sets) != len(several):
+            raise refused(path, "data.sets", sets, "a list with an object for each of options.data")
+        for each in sets:
+            _check(each, DATA, path, "data.sets.")
     digest = {"sha256": TEXT} if "sha256" in config["pretrained"] else {}
     _check(config["pretrained"], digest, path, "pretrained.")
     return config

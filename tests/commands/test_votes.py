@@ -62,6 +62,13 @@ def train(data, out, *options):
     return mlr.train.main(["--data", str(data), "--out", str(out), *NETWORK, *options])
 
 
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch):
+    """They take longer than these trainings, and are not the point."""
+    for name in ("save_curves", "save_confusion"):
+        monkeypatch.setattr(f"mlr.training.run.{name}", lambda *arguments: None)
+
+
 def parameters(run):
     return (Path(run) / "last.params").read_bytes()
 

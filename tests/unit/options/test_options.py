@@ -361,7 +361,7 @@ def test_the_options_of_the_run_that_ships():
         (b"\xff\xfe\xfa", "options.yaml is no text: give a YAML or JSON file"),
         (b"epoch: 3\n", "options.yaml has no option epoch: did you mean epochs?"),
         (b"learning-rate: 3\n", "has no option learning-rate: did you mean learning_rate?"),
-        (b"zzz: 3\n", "has no option zzz: there are data, labels, fold, "),
+        (b"zzz: 3\n", "has no option zzz: there are data, labels, targets, "),
         (b"1: 3\n", "has no option 1: there are"),
         (b"row: vgg16\n", "has no option row: "),
         (b"epochs: 0\n", "options.yaml: epochs is 0, expected a whole number from 1 to 1000000"),
