@@ -144,11 +144,7 @@ def given_options(options: argparse.Namespace) -> Dict[str, Any]:
         print("mlr train: --row is now called --method, and goes with 0.2.0", file=sys.stderr)
         options.method = options.row
     typed = {name: getattr(options, name) for name in definitions()}
-    typed = {
-        name: definitions()[name].read(value) for name, value in typed.items() if value is not None
-    }
-    if not definitions()["data"].holds(typed.get("data", TrainingOptions.data)):
-        raise InputError(f"--data {in_words(typed['data'])}: give each data set once")
+    typed = {name: value for name, value in typed.items() if value is not None}
     return {**(read_options(Path(options.config)) if options.config else {}), **typed}
 
 

@@ -170,7 +170,7 @@ def test_options_of_several_sets(two, tmp_path, capsys):
     assert mlr.train.main(["--data", first, "--print-config"]) == 0
     assert f"data: {first}\n" in capsys.readouterr().out
     assert mlr.train.main(["--data", first, "--data", first]) == 2
-    assert "give each data set once" in capsys.readouterr().err
+    assert f"argument --data: {first} is given twice" in capsys.readouterr().err
     boxes = ("--method", "ar", "--proposals", "boxes.npz")
     assert mlr.train.main(["--data", first, "--data", second, *boxes]) == 2
     assert "is not for several data sets" in capsys.readouterr().err
