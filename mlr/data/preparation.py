@@ -85,7 +85,16 @@ def prepare_images(
     if strict:
         _refuse_left_out(left_out, listing.root)
     entries = [
-        Entry(row.path, row.emotion, row.sentiment, split, image.width, image.height, image.sha256)
+        Entry(
+            row.path,
+            row.emotion,
+            row.sentiment,
+            split,
+            image.width,
+            image.height,
+            image.sha256,
+            listing.attributes.get(row.path, {}),
+        )
         for (row, image), split in zip(images, splits)
     ]
     prepared = Prepared(entries, left_out, pictures)
