@@ -59,8 +59,7 @@ def write_prepared(
         counts.setdefault(entry.split, Counter())[entry.emotion or entry.sentiment] += 1
     attributes = list(dict.fromkeys(name for entry in entries for name in entry.attributes))
     lines = (
-        (*entry[:-1], *(entry.attributes.get(name, "") for name in attributes))
-        for entry in entries
+        (*entry[:-1], *(entry.attributes.get(name, "") for name in attributes)) for entry in entries
     )
     _write_csv(folder / LEFT_OUT, LeftOut._fields, left_out)
     reasons = Counter(row.reason for row in left_out)
