@@ -5,7 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Iterable, List, Sequence, Tuple, Union
+from typing import Iterable, List, Mapping, Sequence, Tuple, Union
 
 import mxnet as mx
 from mxnet import gluon
@@ -22,7 +22,8 @@ class LabelledImages(gluon.data.Dataset):
 
     Attributes: `source`, where they come from, for messages; `classes`, names in label order;
     `paths` and `labels`, one an image; `names`, which tell the images apart within the data set;
-    `counts`, images per class; `left_out`, a `mlr.data.walk.LeftOut` for each file that is no image
+    `attributes`, what a manifest says of each beside its label, {column: text}; `counts`, images
+    per class; `left_out`, a `mlr.data.walk.LeftOut` for each file that is no image
     of it; `whole`, the split that this is a part of, or itself, and `indices`, its images'
     numbers there.
     """
@@ -38,6 +39,7 @@ class LabelledImages(gluon.data.Dataset):
     ) -> None:
         self.source, self.classes, self.left_out = str(source), list(classes), list(left_out)
         self.paths, self.labels, self.names = paths, labels, names
+        self.attributes: Sequence[Mapping[str, str]] = [{}] * len(paths)
         images = Counter(labels)
         self.counts = [images[label] for label in range(len(self.classes))]
         self.whole: LabelledImages = self
@@ -86,4 +88,5 @@ class Subset(LabelledImages):
             [split.labels[index] for index in kept],
             [split.names[index] for index in kept],
         )
+        self.attributes = [split.attributes[index] for index in kept]
         self.whole, self.indices = split.whole, [split.indices[index] for index in kept]

@@ -28,6 +28,7 @@ class ManifestSplit(LabelledImages):
     ) -> None:
         names = [entry.path for entry in entries]
         super().__init__(source, classes, [root / name for name in names], labels, names)
+        self.attributes = [entry.attributes for entry in entries]
         self._sha256 = [entry.sha256 for entry in entries]
 
     def checked_sha256(self, index: int) -> str:
