@@ -59,9 +59,10 @@ def parser() -> argparse.ArgumentParser:
         const=False,
         metavar="FILE.html",
         help=(
-            "write a page of options, curves, confusion, pictures and filters that opens without "
-            "network (default: <run>/report_<split>.html); "
-            "its patterns take a minute on a CPU for the demo, some minutes at 224 px"
+            "write a page of options, curves, confusion, accuracy by the images' brightness, "
+            "colours and edges, pictures and filters that opens without network (default: "
+            "<run>/report_<split>.html); its patterns take a minute on a CPU for "
+            "the demo, some minutes at 224 px"
         ),
     )
     cli.add_folds(parser)
@@ -234,8 +235,11 @@ def evaluate_images(
     save_sheet(right, wrong, f"{title}: the most confident predictions", sheet)
     print(f"written: {result}, {confusion}, {reliability}, {sheet}", flush=True)
     if options.report is not None and not part:
+        from mlr.viz.looks import looks_of
+
         page = Path(options.report or run.folder / f"report_{stem}.html")
-        save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
+        looks = looks_of(split, probabilities.argmax(axis=1) == split.labels)
+        save_report(page, run, predictor.net, options.split, evaluation, right, wrong, looks)
         print(f"written: {page}")
     return evaluation, own
 

@@ -5,7 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 import numpy as np
@@ -23,8 +23,9 @@ class LabelledImages(gluon.data.Dataset):
 
     Attributes: `source`, where they come from, for messages; `classes`, names in label order;
     `paths` and `labels`, one an image; `names`, which tell the images apart within the data set;
-    `counts`, images per class; `votes`, how many people voted for each class, (N, K), or None;
-    `left_out`, a `mlr.data.walk.LeftOut` for each file that is no image
+    `attributes`, what a manifest says of each beside its label, {column: text}; `counts`, images
+    per class; `votes`, how many people voted for each class, (N, K), or None; `left_out`, a
+    `mlr.data.walk.LeftOut` for each file that is no image
     of it; `whole`, the split that this is a part of, or itself, and `indices`, its images'
     numbers there.
     """
@@ -41,6 +42,7 @@ class LabelledImages(gluon.data.Dataset):
     ) -> None:
         self.source, self.classes, self.left_out = str(source), list(classes), list(left_out)
         self.paths, self.labels, self.names, self.votes = paths, labels, names, votes
+        self.attributes: Sequence[Mapping[str, str]] = [{}] * len(paths)
         images = Counter(labels)
         self.counts = [images[label] for label in range(len(self.classes))]
         self.whole: LabelledImages = self
@@ -99,6 +101,7 @@ class Subset(LabelledImages):
             [split.names[index] for index in kept],
             votes=None if split.votes is None else split.votes[list(kept)],
         )
+        self.attributes = [split.attributes[index] for index in kept]
         self.whole, self.indices = split.whole, [split.indices[index] for index in kept]
 
 

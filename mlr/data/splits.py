@@ -40,6 +40,7 @@ class ManifestSplit(LabelledImages):
         names = [entry.path for entry in entries]
         paths = [root / name for name in names]
         super().__init__(source, classes, paths, labels, names, votes=votes)
+        self.attributes = [entry.attributes for entry in entries]
         self._sha256 = [entry.sha256 for entry in entries]
 
     def checked_sha256(self, index: int) -> str:
@@ -115,7 +116,7 @@ def read_manifest(
 
 def _voted(entries: Sequence[Entry]) -> List[str]:
     """Return the emotions for which people voted, [] of a data set without votes."""
-    return [name[len(VOTES) :] for name in entries[0].columns if name.startswith(VOTES)]
+    return [name[len(VOTES) :] for name in entries[0].attributes if name.startswith(VOTES)]
 
 
 def _votes(
@@ -128,7 +129,7 @@ def _votes(
     votes = np.zeros((len(entries), len(classes)))
     try:
         for name in voted:
-            column = np.array([int(entry.columns[VOTES + name]) for entry in entries], np.int64)
+            column = np.array([int(entry.attributes[VOTES + name]) for entry in entries], np.int64)
             votes[:, classes.index(name if name in classes else sentiment_of(name))] += column
         if votes.min() < 0 or not votes.sum(axis=1).all():
             raise ValueError

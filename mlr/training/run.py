@@ -126,7 +126,8 @@ def prepared(
     # It may read a file of proposals, which may be wrong: better before than after hours.
     predictor = Predictor(method.classifier(net, config, machine.ctx), classes)
     if not run and method.by_gradients:
-        # Here the pixel cache is made: it may find no room, and a run folder keeps its pipeline.
+        # Here the pixel cache is made: its folder may not be one to write to, and a run folder
+        # keeps its pipeline.
         preprocessed = method.preprocessing(config)
         training_batches(preprocessed, options, source.train)
         evaluation_batches(preprocessed, options, source.evaluation)

@@ -169,7 +169,8 @@ def test_options_of_several_sets(two, tmp_path, capsys):
     assert read_options(tmp_path / "options.yaml")["data"] == (first, second)
     assert mlr.train.main(["--data", first, "--print-config"]) == 0
     assert f"data: {first}\n" in capsys.readouterr().out
-    assert mlr.train.main(["--data", first, "--data", first]) == 2
+    with pytest.raises(SystemExit):
+        mlr.train.main(["--data", first, "--data", first])
     assert f"argument --data: {first} is given twice" in capsys.readouterr().err
     boxes = ("--method", "ar", "--proposals", "boxes.npz")
     assert mlr.train.main(["--data", first, "--data", second, *boxes]) == 2

@@ -17,7 +17,7 @@ Twitter_LDL has the same forms.
 
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from mlr.data.emotions import MIKELS, emotion_named
 from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet, ReadingOption
@@ -63,9 +63,7 @@ def read_votes(root: Path, order: Optional[str] = None, ties: str = "out") -> Li
     files = [table] if table else [*test.values(), *train.values()]
     listing, wanted = Listing(root), _order(order.split(","), "--order") if order else None
     folds = {_parted(line)[0]: fold for fold, path in test.items() for line in text_lines(path)}
-    images: Dict[str, List[str]] = {}
-    for image in listing.walk(used=[*files, *train.values(), *test.values()]):
-        images.setdefault(Path(image).name, []).append(image)
+    images = _by_name(listing.walk(used=[*files, *train.values(), *test.values()]))
     seen = set()
     for path in files:
         emotions, lines = _rows(path, wanted, listing)
@@ -78,17 +76,23 @@ def read_votes(root: Path, order: Optional[str] = None, ties: str = "out") -> Li
             if fault:
                 listing.leave_out(line, fault)
                 continue
-            listing.add(
-                images.get(name, [name])[0],
-                emotions[votes.index(max(votes))],
-                split=folds.get(name, ""),
-                listed=line,
-                columns={VOTES + each: str(count) for each, count in zip(emotions, votes)},
-            )
-    for name in sorted(images.keys() - seen):
-        for image in images[name]:
-            listing.leave_out(image, "no row of votes")
+            image, emotion = images.get(name, [name])[0], emotions[votes.index(max(votes))]
+            columns = {VOTES + each: str(count) for each, count in zip(emotions, votes)}
+            if listing.attributes.get(image, columns) != columns:
+                listing.contradict(image, line)
+            elif listing.add(image, emotion, split=folds.get(name, ""), listed=line):
+                listing.attributes[image] = columns
+    for image in sorted(image for name in images.keys() - seen for image in images[name]):
+        listing.leave_out(image, "no row of votes")
     return listing
+
+
+def _by_name(paths: Iterable[str]) -> Dict[str, List[str]]:
+    """Return the paths of the images of each file name."""
+    images: Dict[str, List[str]] = {}
+    for path in paths:
+        images.setdefault(Path(path).name, []).append(path)
+    return images
 
 
 def _lists(root: Path, stems: Sequence[str]) -> Dict[str, Path]:

@@ -21,10 +21,10 @@ def test_a_data_set_without_further_columns(tmp_path):
 def test_further_columns_come_back(tmp_path):
     columns = {"scene": 'a, "b"', "brightness": "0.5", "human_action": ""}
     other = {"scene": "", "brightness": "", "human_action": ""}
-    entries = [PLAIN._replace(columns=columns), PLAIN._replace(path="b.jpg", columns=other)]
+    entries = [PLAIN._replace(attributes=columns), PLAIN._replace(path="b.jpg", attributes=other)]
     text = written(tmp_path, *entries)
     assert text.splitlines()[0] == HEAD + ",scene,brightness,human_action"
-    assert [entry.columns for entry in read_entries(tmp_path / MANIFEST)] == [columns, other]
+    assert [entry.attributes for entry in read_entries(tmp_path / MANIFEST)] == [columns, other]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_further_columns_come_back(tmp_path):
     ],
 )
 def test_a_damaged_one_is_refused(tmp_path, damage):
-    text = written(tmp_path, PLAIN._replace(columns={"votes_awe": "1"}))
+    text = written(tmp_path, PLAIN._replace(attributes={"votes_awe": "1"}))
     (tmp_path / MANIFEST).write_text(damage(text))
     with pytest.raises(InputError, match="manifest.csv is damaged: prepare the data set again"):
         read_entries(tmp_path / MANIFEST)
