@@ -41,6 +41,7 @@ class Joined(LabelledImages):
             left_out,
             np.array(votes) if len(votes) == len(places) else None,
         )
+        self.attributes = [split.attributes[index] for _, split, index in places]
         self._places = places
 
     @cached_property

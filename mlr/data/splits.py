@@ -91,7 +91,7 @@ def read_manifest(
                 f"{'sentiment' if labels == 'emotion' else 'emotion'}"
             )
     voted = _voted(entries)
-    emotions = voted or {entry.emotion for entry in entries}
+    emotions = {*voted, *(entry.emotion for entry in entries)}
     classes = sorted(emotions) if labels == "emotion" else list(SENTIMENTS)
     if fold is not None and entries[0].split not in SPLITS and fold not in folds_of(folder):
         raise InputError(

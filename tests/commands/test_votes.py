@@ -103,6 +103,15 @@ def test_classes_are_those_that_were_voted_for(tmp_path):
     assert evaluated == "valid" and splits["train"].counts == [4, 0, 2]
 
 
+def test_a_class_without_a_column_of_votes(tmp_path):
+    data = voted(tmp_path, all_for_one)
+    text = (data / "manifest.csv").read_text().replace(",fear,", ",anger,")
+    (data / "manifest.csv").write_text(text)
+    train = read_splits(data)["train"]
+    assert train.classes == ["amusement", "anger", "awe", "fear"]
+    assert not train.votes[:, 1].any() and train.counts == [2, 2, 2, 0]
+
+
 @pytest.mark.parametrize("damage", ["-1", "1.5", "many", "9" * 30])
 def test_damaged_votes(tmp_path, damage):
     data = voted(tmp_path, all_for_one)

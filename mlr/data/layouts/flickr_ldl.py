@@ -2,13 +2,15 @@
 conditional probability neural network", AAAI 2017. 11,150 images of Flickr; eleven people voted for
 one of Mikels' eight emotions each.
 
-Its copies have one of these forms, as read from the code of others (inferred):
+Its copies have one of these forms:
 
 - ground_truth.txt, a header that ends with the eight emotions, and rows
-  `<file> <votes for each of the eight>`; images/<file>
+  `<file> <votes for each of the eight>`; images/<file>. As read from the code of others (inferred)
 - {train,val}{1..5}.csv, five folds of such rows without a header, in the order amusement, awe,
-  contentment, excitement, anger, disgust, fear, sadness; test for val and .txt are read, too. An
-  image is of the fold of the val list that has it. The images are anywhere below the root
+  contentment, excitement, anger, disgust, fear, sadness (inferred from the code beside them); test
+  for val and .txt are read, too (inferred). An image is of the fold of the val list that has it.
+  The images are anywhere below the root. This was run on the lists in
+  github.com/hsiehjackson/Affective-Image, without the images: each has 11 votes, 1,030 are ties
 
 Where both lie there, the votes are of ground_truth.txt, and the folds of the lists. The emotion is
 the one with the most votes; ties are left out, or count for the first in the order of the columns.

@@ -1189,7 +1189,7 @@ def test_what_the_tables_of_votes_leave_out(tmp_path):
 
 
 def test_an_image_in_no_list_of_a_fold(tmp_path):
-    """The published lists leave out up to four, as 11,150 / 5 is no whole number in all copies."""
+    """As two of Twitter_LDL's are, whose number five does not divide."""
     ldl_lists(tmp_path / "root")
     last = votes_row("last.jpg", "awe")
     picture(tmp_path / "root" / "flickr" / "last.jpg")
