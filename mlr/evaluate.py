@@ -6,10 +6,11 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 from mlr import cli
 from mlr.errors import InputError
+from mlr.options.option import each_of, in_words
 from mlr.runs.folds import save_folds
 from mlr.runtime.files import write_file
 from mlr.runtime.installation import require_mxnet
@@ -58,9 +59,10 @@ def parser() -> argparse.ArgumentParser:
         const=False,
         metavar="FILE.html",
         help=(
-            "write a page of options, curves, confusion, pictures and filters that opens without "
-            "network (default: <run>/report_<split>.html); "
-            "its patterns take a minute on a CPU for the demo, some minutes at 224 px"
+            "write a page of options, curves, confusion, accuracy by the images' brightness, "
+            "colours and edges, pictures and filters that opens without network (default: "
+            "<run>/report_<split>.html); its patterns take a minute on a CPU for "
+            "the demo, some minutes at 224 px"
         ),
     )
     cli.add_folds(parser)
@@ -130,7 +132,8 @@ def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespac
 
     runs = [open_run(folder) for folder in folders]
     done = {found.config["options"]["fold"]: finished(found) for found in runs}
-    folds = {*done, *folds_of(images_folder(runs[0].config, options))}
+    of_data = images_folders(runs[0].config, options)
+    folds = {*done, *(fold for folder in of_data for fold in folds_of(folder))}
     left = [str(fold) for fold in sorted(folds) if not done.get(fold)]
     if left:
         raise InputError(
@@ -139,21 +142,27 @@ def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespac
         )
 
 
-def images_folder(config: Dict[str, Any], options: argparse.Namespace) -> Path:
-    """Return the folder of the images to measure a run on: --data, or that of its training."""
+def images_folders(config: Dict[str, Any], options: argparse.Namespace) -> List[Path]:
+    """Return the folder of the images to measure a run on, --data, or those of its training."""
     from mlr.data.drawn import DRAWN, data_folder
-    from mlr.runs.results import measured_on
+    from mlr.runs.results import folders_of, measured_on
 
+    if options.data:
+        return [data_folder(options.data)]
     name = measured_on(config)
-    if options.data or config["options"][name] in DRAWN:
-        return data_folder(options.data or config["options"][name])
-    folder = Path(config[name]["folder"])
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}, the folder of the images of the training, is not there: give "
-            "--data, the folder where they are now"
-        )
-    return folder
+    recorded, folders = folders_of(config[name]), []
+    for text, folder in zip(each_of(config["options"][name]), recorded):
+        folders.append(data_folder(text) if text in DRAWN else folder)
+        if not folders[-1].is_dir():
+            remedy = (
+                "give --data, the folder where they are now"
+                if len(recorded) == 1
+                else "say for each data set where it is now, by mlr train --resume and --data"
+            )
+            raise InputError(
+                f"{folder}, the folder of the images of the training, is not there: {remedy}"
+            )
+    return folders
 
 
 def evaluate_run(
@@ -162,27 +171,54 @@ def evaluate_run(
     """Measure one run, print and write the result; return it, and whether it is of the run's
     images.
 
-    fold: of the data, None for the one that the run was trained for.
+    A run of several data sets is also measured on each apart. fold: of the data, None for the one
+    that the run was trained for.
     """
     from mlr.methods import open_run, predictor_of
-    from mlr.runs.results import of_own_images, stem_of
-    from mlr.runs.schema import checked_evaluation
-    from mlr.viz.figures import save_confusion, save_reliability
-    from mlr.viz.report import most_confident, save_report, save_sheet
 
     run = open_run(folder)
-    split, described = images_of(run, options, fold)
+    images, *apart = images_of(run, options, fold)
+    if images.mapped and (options.fit_temperature or options.report is not None):
+        raise InputError(
+            f"--fit-temperature and --report are for the run's own classes, and {options.data} has "
+            f"{', '.join(images.classes)}: leave it out"
+        )
     predictor = predictor_of(run, ctx, options.parameters, not options.fit_temperature)
     if options.fit_temperature and not predictor.classifier.is_of_logits:
         raise InputError(
             f"--fit-temperature is not for --method {run.config['options']['method']}, whose "
             "probabilities are not the softmax of one image's logits: leave it out"
         )
-    evaluation, probabilities = measured(run, predictor, split, options, described)
+    result = evaluate_images(run, predictor, images, options)
+    for each in apart:
+        print(f"{each.described['folder']} alone:")
+        evaluate_images(run, predictor, each, options, part=True)
+    return result
+
+
+def evaluate_images(
+    run: "Run",
+    predictor: "Predictor",
+    images: "Images",
+    options: argparse.Namespace,
+    part: bool = False,
+) -> Tuple[Dict[str, Any], bool]:
+    """Measure a run on images, print and write the result; return it, and whether they are the
+    run's.
+
+    part: whether they are one of the run's several data sets.
+    """
+    from mlr.runs.results import of_own_images, stem_of
+    from mlr.runs.schema import checked_evaluation
+    from mlr.viz.figures import save_confusion, save_reliability
+    from mlr.viz.report import most_confident, save_report, save_sheet
+
+    fit = options.fit_temperature and not part
+    evaluation, probabilities = measured(run, predictor, images, options, fit)
     own = of_own_images(run.config, evaluation)
-    stem = stem_of(evaluation, own)
+    stem, split, classes = stem_of(evaluation, own), images.split, images.classes
     title = f"{options.split}, {evaluation['images']} images"
-    right, wrong = most_confident(probabilities, split.labels, split.paths, run.classes)
+    right, wrong = most_confident(probabilities, split.labels, split.paths, classes)
     result, confusion, reliability, sheet = (
         run.folder / name
         for name in (
@@ -193,69 +229,172 @@ def evaluate_run(
         )
     )
     write_file(result, json.dumps(checked_evaluation(evaluation, result), indent=2) + "\n")
-    print_result(evaluation, own)
-    save_confusion(evaluation, run.classes, title, confusion)
+    print_result(evaluation, own or part)
+    save_confusion(evaluation, classes, title, confusion)
     save_reliability(evaluation, title, reliability)
     save_sheet(right, wrong, f"{title}: the most confident predictions", sheet)
     print(f"written: {result}, {confusion}, {reliability}, {sheet}", flush=True)
-    if options.report is not None:
+    if options.report is not None and not part:
+        from mlr.viz.looks import looks_of
+
         page = Path(options.report or run.folder / f"report_{stem}.html")
-        save_report(page, run, predictor.net, options.split, evaluation, right, wrong)
+        looks = looks_of(split, probabilities.argmax(axis=1) == split.labels)
+        save_report(page, run, predictor.net, options.split, evaluation, right, wrong, looks)
         print(f"written: {page}")
     return evaluation, own
 
 
-def images_of(
-    run: "Run", options: argparse.Namespace, fold: Optional[int]
-) -> "Tuple[LabelledImages, Dict[str, Any]]":
-    """Return the images to measure a run on, and what the evaluation says of them.
-
-    Raises InputError where their classes are not the run's.
+class Images(NamedTuple):
+    """Images to measure a run on. described: what the evaluation says of them. mapped: {class of
+    the run: sentiment}, where they have sentiments alone, else {}.
     """
-    from mlr.data.manifest import folds_of
-    from mlr.data.splits import fingerprint, manifest_sha256, read_split
-    from mlr.data.walk import words_on
 
-    trained, data = run.config["options"], images_folder(run.config, options)
-    fold = fold or (trained["fold"] if folds_of(data) else None)
-    split = read_split(data, options.split, trained["labels"], fold)
-    if split.classes != run.classes:
-        raise InputError(
-            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
-            f"on {', '.join(run.classes)}: give the folder of the same classes"
+    split: "LabelledImages"
+    described: Dict[str, Any]
+    mapped: Dict[str, str]
+
+    @property
+    def classes(self) -> List[str]:
+        """The names of their classes."""
+        return self.split.classes
+
+
+def images_of(run: "Run", options: argparse.Namespace, fold: Optional[int]) -> List[Images]:
+    """Return the images to measure a run on; where it has several data sets, these together, and
+    then each.
+
+    Raises InputError where their classes are not the run's, and can't be made of them.
+    """
+    from mlr.data.joined import join, read_sets
+    from mlr.data.manifest import folds_of
+    from mlr.data.splits import labels_in, read_split
+
+    trained, folders = run.config["options"], images_folders(run.config, options)
+    fold = fold or (trained["fold"] if any(map(folds_of, folders)) else None)
+    if len(folders) > 1:
+        sets = read_sets(folders, trained["labels"], fold)
+        together = join(sets)
+        if options.split not in together:
+            raise InputError(f"none of {in_words(folders)} has a split {options.split}")
+        apart = [
+            described_images(run, splits[options.split], folder, options, fold)
+            for folder, splits in zip(folders, sets)
+            if options.split in splits
+        ]
+        of_all = described_images(run, together[options.split], None, options, fold)
+        of_all.described["folder"] = run.config["data"]["folder"]
+        print_left_out(of_all)
+        return [of_all, *apart]
+    labels = labels_in(folders[0], trained["labels"])
+    split = read_split(folders[0], options.split, labels, fold)
+    images = described_images(run, split, folders[0], options, fold)
+    print_left_out(images)
+    return [images]
+
+
+def described_images(
+    run: "Run",
+    split: "LabelledImages",
+    folder: Optional[Path],
+    options: argparse.Namespace,
+    fold: Optional[int],
+) -> Images:
+    """Return a split as images to measure a run on. folder: None of several data sets together."""
+    from mlr.data.splits import fingerprint, manifest_sha256
+
+    mapped = fitted_classes(run.classes, split)
+    if mapped:
+        sums = "; ".join(
+            f"{name} of {', '.join(each for each in mapped if mapped[each] == name)}"
+            for name in split.classes
         )
-    if split.left_out:
-        print(words_on(split.left_out))
-    return split, {
+        print(
+            f"{split.source} has the classes {in_words(split.classes)} alone: the probabilities of "
+            f"the run's {len(run.classes)} are summed, {sums}"
+        )
+    described = {
         "data": split.source,
-        "folder": str(data.resolve()),
+        "folder": str(folder.resolve()) if folder else "",
         "split": options.split,
         "sha256": fingerprint({options.split: split}),
-        "manifest": manifest_sha256(data),
+        "manifest": manifest_sha256(folder) if folder else None,
         "fold": fold,
     }
+    if mapped:
+        described["mapped"] = mapped
+    return Images(split, described, mapped)
+
+
+def print_left_out(images: Images) -> None:
+    """Print what is left out of images, if anything is."""
+    from mlr.data.walk import words_on
+
+    if images.split.left_out:
+        print(words_on(images.split.left_out))
+
+
+def fitted_classes(classes: List[str], split: "LabelledImages") -> Dict[str, str]:
+    """Give the classes of a split the names and the order of a run's; return {class: sentiment}
+    where the split has sentiments, and each class of the run one.
+
+    classes: of the run. Raises InputError where neither can be.
+    """
+    from mlr.data.emotions import SENTIMENTS, emotion_named, sentiment_of
+
+    if split.classes == classes:
+        return {}
+    names = {emotion_named(name) or name: name for name in classes}
+    own = [names.get(emotion_named(name) or name, "") for name in split.classes]
+    if sorted(own) == sorted(classes) == classes:
+        split.rename(own)
+        return {}
+    sentiments = ["" if emotion_named(name) else sentiment_of(name) for name in split.classes]
+    mapped = {name: sentiment_of(name) for name in classes}
+    if sorted(sentiments) != list(SENTIMENTS) or set(mapped.values()) != set(SENTIMENTS):
+        raise InputError(
+            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
+            f"on {', '.join(classes)}: give the folder of the same classes"
+        )
+    split.rename(sentiments)
+    return mapped
 
 
 def measured(
     run: "Run",
     predictor: "Predictor",
-    split: "LabelledImages",
+    images: Images,
     options: argparse.Namespace,
-    described: Dict[str, Any],
+    fit: bool,
 ) -> "Tuple[Dict[str, Any], np.ndarray]":
-    """Return the evaluation of a run on images, and the probabilities (N, K) that it is of."""
-    from mlr.inference.predictor import on_mxnets_thread
-    from mlr.training.metrics import calibration_metrics, classification_metrics
+    """Return the evaluation of a run on images, and the probabilities (N, K) that it is of.
 
-    classifier = predictor.classifier
-    if options.fit_temperature:
+    fit: the temperature, to these images.
+    """
+    import numpy as np
+
+    from mlr.inference.predictor import on_mxnets_thread
+    from mlr.training.metrics import (
+        calibration_metrics,
+        classification_metrics,
+        distribution_metrics,
+    )
+
+    classifier, split, described = predictor.classifier, images.split, images.described
+    if fit:
         logits = predictor.logits_of_files(split.paths, split.names)
         classifier.temperature = fit_temperature(run, options.parameters, logits, split, described)
         probabilities = on_mxnets_thread(classifier.softmax, logits)
     else:
         probabilities = predictor.of_files(split.paths, split.names)
-    result = classification_metrics(split.labels, probabilities.argmax(axis=1), run.classes)
+    if images.mapped:
+        sums = np.array(
+            [[images.mapped[own] == name for name in images.classes] for own in run.classes]
+        )
+        probabilities = probabilities @ sums  # (N, K) to (N, 2)
+    result = classification_metrics(split.labels, probabilities.argmax(axis=1), images.classes)
     result.update(calibration_metrics(split.labels, probabilities))
+    if split.votes is not None:
+        result["distribution"] = distribution_metrics(split.votes, probabilities)
     parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
     tempered = {"temperature": classifier.temperature}
     return {**described, **parameters, **tempered, **result}, probabilities
@@ -313,11 +452,22 @@ def print_result(evaluation: Dict[str, Any], own: bool) -> None:
         f"{evaluation['data']}"
     )
     print(calibration_line(evaluation))
+    if "distribution" in evaluation:
+        print(distribution_line(evaluation["distribution"]))
     if not own:
         print(
             f"these are not the images that were {evaluation['split']} in the training: what is "
             "said of them is kept apart"
         )
+
+
+def distribution_line(measures: Dict[str, float]) -> str:
+    """Return the measures of `mlr.training.metrics.distribution_metrics` in one line."""
+    return (
+        "between probabilities and votes: Chebyshev {chebyshev:.3f}, Clark {clark:.3f}, Canberra "
+        "{canberra:.3f}, Kullback-Leibler {kullback_leibler:.3f} (0 is best), cosine {cosine:.3f}, "
+        "intersection {intersection:.3f} (1 is best)"
+    ).format(**measures)
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -12,6 +12,7 @@ from mlr import cli
 from mlr.data.layouts import DATASETS
 from mlr.data.layouts.data_set import DataSet
 from mlr.errors import InputError
+from mlr.options.option import given
 from mlr.options.training import DRAWN, definitions
 from mlr.runtime.output import in_a_line
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from mlr.data.manifest import Entry
     from mlr.data.preparation import Prepared
 
-OWN_OPTIONS = [option for data_set in DATASETS.values() for option in data_set.options]
+# Each once: data sets of the same form share theirs.
+OWN_OPTIONS = list(
+    dict.fromkeys(option for data_set in DATASETS.values() for option in data_set.options)
+)
 BY_RELEASED_RULE = [name for name, data_set in DATASETS.items() if data_set.has_released_rule]
 SHEET_SPLITS = ("test", "valid")  # the first that is drawn
 SHEET_IMAGES = 10  # of each class
@@ -54,7 +58,12 @@ def parser() -> cli.Parser:
     )
     add_split_options(parser)
     for option in OWN_OPTIONS:
-        parser.add_argument(f"--{option.name}", choices=option.choices, help=option.help)
+        if option.choices:
+            parser.add_argument(f"--{option.name}", choices=option.choices, help=option.help)
+        else:
+            parser.add_argument(
+                f"--{option.name}", type=given, metavar=option.metavar, help=option.help
+            )
     parser.add_argument(
         "--strict",
         action="store_true",
@@ -157,8 +166,10 @@ def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
         raise InputError(f"--root {root} does not exist or is no folder")
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {JOURNAL}):
         raise InputError(f"--out {out} exists already: give another folder, or remove it")
-    own = {option.name: getattr(options, option.name) for option in OWN_OPTIONS}
+    own = {option.name: getattr(options, option.name) for option in data_set.options}
     listing = data_set.read(root, **{name: own[name] for name in own if own[name] is not None})
+    for note in listing.notes:
+        print(note)
     if not listing.rows:
         raise InputError(
             f"no image of {data_set.name} is below {root} ({len(listing.left_out):d} rows and "

@@ -16,7 +16,7 @@ from mlr import cli
 from mlr.errors import InputError, Interrupted
 from mlr.methods import METHODS, Method, method_named
 from mlr.options.command_line import add_options, read_options, written
-from mlr.options.option import flag
+from mlr.options.option import each_of, flag, in_words
 from mlr.options.training import DRAWN, TrainingOptions, definitions
 from mlr.runs.folds import save_folds
 from mlr.runs.tensorboard import require_tensorboard
@@ -158,12 +158,22 @@ def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
         if name not in method.options:
             having = ", ".join(each.name for each in METHODS.values() if name in each.options)
             raise InputError(f"{flag(name)} is not for --method {method.name}, only for {having}")
-    on_drawn_data = given.get("data", TrainingOptions.data) in DRAWN
+    on_drawn_data = all(each in DRAWN for each in each_of(given.get("data", TrainingOptions.data)))
     options = replace(method.demo if on_drawn_data else method.released, **given)
     if options.backbone not in method.backbones:
         raise InputError(
             f"--backbone {options.backbone} is not for --method {method.name}: choose one of "
             f"{', '.join(method.backbones)}"
+        )
+    if options.targets == "votes" and options.loss != "cross_entropy":
+        raise InputError(
+            f"--targets votes is not for --loss {options.loss}, which weighs one label an image: "
+            "add --loss cross_entropy"
+        )
+    if len(each_of(options.data)) > 1 and Path(options.proposals).suffix in (".npz", ".mat"):
+        raise InputError(
+            f"--proposals {options.proposals} is not for several data sets, whose images may have "
+            "the same names: leave it out, or give the model of edge boxes"
         )
     return method, options
 
@@ -193,10 +203,11 @@ def begin(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     from mlr.runs.folder import refuse_existing_run
 
     method, resolved = resolve(given)
-    name = Path(resolved.data).resolve().name
+    name = "-".join(Path(each).resolve().name for each in each_of(resolved.data))
     out = Path(options.out or f"runs/{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}")
     refuse_existing_run(out)
-    train_all(options, out, method, resolved, data_folder(resolved.data), options.folds is not None)
+    folders = [data_folder(each) for each in each_of(resolved.data)]
+    train_all(options, out, method, resolved, folders, options.folds is not None)
 
 
 def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
@@ -222,11 +233,11 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
                 f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed "
                 "run keeps its options: leave it out, or start a new run"
             )
-    folder = images_of(config, "data", given.get("data"), out)
+    folders = images_of(config, "data", given.get("data"), out)
     if given.get("target") or resolved.target:
-        target = images_of(config, "target", given.get("target"), out)
+        (target,) = images_of(config, "target", given.get("target"), out)
         resolved = replace(resolved, target=str(target))
-    train_all(options, out, method, resolved, folder, in_folds)
+    train_all(options, out, method, resolved, folders, in_folds)
 
 
 def train_all(
@@ -234,7 +245,7 @@ def train_all(
     out: Path,
     method: Method,
     resolved: TrainingOptions,
-    folder: Path,
+    folders: List[Path],
     in_folds: bool,
 ) -> None:
     """Train the run, or one of each fold."""
@@ -250,7 +261,7 @@ def train_all(
         )
     if options.kvstore and in_folds:
         raise InputError("--kvstore trains one fold at a time: give --fold K instead of --folds")
-    folds = all_folds(folder) if in_folds else []
+    folds = all_folds(folders) if in_folds else []
     machine = Machine(
         parse_context(options.ctx),
         Workers(options.kvstore),
@@ -259,14 +270,14 @@ def train_all(
     )
     try:
         if not in_folds:
-            train_run(out, method, resolved, folder, machine)
+            train_run(out, method, resolved, folders, machine)
             machine.workers.close()
             return
         evaluations = []
         for fold in folds:
             of_fold = replace(resolved, fold=fold)
             evaluations.append(
-                train_run(fold_folder(out, fold), method, of_fold, folder, machine) or {}
+                train_run(fold_folder(out, fold), method, of_fold, folders, machine) or {}
             )
         save_folds(evaluations, out, evaluations[0]["split"])
     except KeyboardInterrupt as error:
@@ -278,13 +289,18 @@ def train_all(
         ) from None
 
 
-def all_folds(folder: Path) -> List[int]:
-    """Return the folds of a data folder. Raises InputError where it has none, or is not there."""
+def all_folds(folders: List[Path]) -> List[int]:
+    """Return the folds of data folders. Raises InputError where none has any, they have others, or
+    the first is not there.
+    """
     from mlr.data.manifest import folds_of
 
-    folds = folds_of(folder)
-    if folds:
-        return folds
+    found = [folds for folds in map(folds_of, folders) if folds]
+    if found and all(folds == found[0] for folds in found):
+        return found[0]
+    if found:
+        raise InputError(f"{in_words(folders)} are in different folds: leave out --folds")
+    folder = folders[0]
     raise InputError(
         f"{folder} is not in folds: leave out --folds"
         if folder.is_dir()
@@ -292,24 +308,31 @@ def all_folds(folder: Path) -> List[int]:
     )
 
 
-def images_of(config: Dict[str, Any], name: str, given: Optional[str], out: Path) -> Path:
-    """Return the folder of the data or the target of a run that is resumed: the one that is given,
-    or where it was in the training.
+def images_of(config: Dict[str, Any], name: str, given: Any, out: Path) -> List[Path]:
+    """Return the folders of the data or the target of a run that is resumed: those that are given,
+    or where they were in the training.
     """
     from mlr.data.drawn import data_folder
+    from mlr.runs.results import folders_of
 
     if not config["options"].get(name):
         raise InputError(f"{out} was trained without {flag(name)}: leave it out")
-    recorded = Path(config[name]["folder"])
+    recorded, now = folders_of(config[name]), each_of(given) if given else ()
     # The same command line again: a relative path may not be meant from where it is typed now.
-    again = given == config["options"][name] and recorded.is_dir()
-    folder = data_folder(given) if given and not again else recorded
-    if not folder.is_dir():
+    again = now == each_of(config["options"][name]) and all(map(Path.is_dir, recorded))
+    folders = list(map(data_folder, now)) if now and not again else recorded
+    if len(folders) != len(recorded):
         raise InputError(
-            f"{folder}, the folder of the images that {out} was trained on, is not there: give "
-            f"{flag(name)}, the folder where they are now"
+            f"{flag(name)} {in_words(given)}: {out} was trained on {in_words(recorded)}; say for "
+            "each where it is now, in the same order, or leave it out"
         )
-    return folder
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}, the folder of the images that {out} was trained on, is not there: give "
+                f"{flag(name)}, the folder where they are now"
+            )
+    return folders
 
 
 def enable_cuda_graphs() -> None:

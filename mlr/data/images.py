@@ -219,11 +219,18 @@ def image_of(data: bytes, name: Name) -> "mx.nd.NDArray":
     import mxnet as mx
 
     pixels = decode(data, name)
-    if format_of(data[:FIRST_BYTES]) == "JPEG" and _jpeg(data).smoothed:
+    if is_for_mxnet(data):
         image = mx.image.imdecode(data + END)
         image.wait_to_read()
         return image
     return mx.nd.array(pixels, mx.cpu(), np.uint8)
+
+
+def is_for_mxnet(data: bytes) -> bool:
+    """Tell whether the content of an image file is a JPEG that only MXNet decodes as released, see
+    `image_of`.
+    """
+    return format_of(data[:FIRST_BYTES]) == "JPEG" and _jpeg(data).smoothed
 
 
 def checked_bytes(path: Name) -> bytes:

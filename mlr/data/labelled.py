@@ -5,9 +5,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Iterable, List, Sequence, Tuple, Union
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon
 from tqdm import tqdm
 
@@ -22,7 +23,9 @@ class LabelledImages(gluon.data.Dataset):
 
     Attributes: `source`, where they come from, for messages; `classes`, names in label order;
     `paths` and `labels`, one an image; `names`, which tell the images apart within the data set;
-    `counts`, images per class; `left_out`, a `mlr.data.walk.LeftOut` for each file that is no image
+    `attributes`, what a manifest says of each beside its label, {column: text}; `counts`, images
+    per class; `votes`, how many people voted for each class, (N, K), or None; `left_out`, a
+    `mlr.data.walk.LeftOut` for each file that is no image
     of it; `whole`, the split that this is a part of, or itself, and `indices`, its images'
     numbers there.
     """
@@ -35,13 +38,24 @@ class LabelledImages(gluon.data.Dataset):
         labels: List[int],
         names: List[str],
         left_out: Iterable[LeftOut] = (),
+        votes: Optional[np.ndarray] = None,
     ) -> None:
         self.source, self.classes, self.left_out = str(source), list(classes), list(left_out)
-        self.paths, self.labels, self.names = paths, labels, names
+        self.paths, self.labels, self.names, self.votes = paths, labels, names, votes
+        self.attributes: Sequence[Mapping[str, str]] = [{}] * len(paths)
         images = Counter(labels)
         self.counts = [images[label] for label in range(len(self.classes))]
         self.whole: LabelledImages = self
         self.indices: Sequence[int] = range(len(paths))
+
+    def rename(self, names: Sequence[str]) -> None:
+        """Call the classes by other names, one each, and put them in alphabetical order."""
+        self.classes = sorted(names)
+        order = [self.classes.index(name) for name in names]
+        self.labels = [order[label] for label in self.labels]
+        before = [names.index(name) for name in self.classes]
+        self.counts = [self.counts[label] for label in before]
+        self.votes = None if self.votes is None else self.votes[:, before]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -85,5 +99,24 @@ class Subset(LabelledImages):
             [split.paths[index] for index in kept],
             [split.labels[index] for index in kept],
             [split.names[index] for index in kept],
+            votes=None if split.votes is None else split.votes[list(kept)],
         )
+        self.attributes = [split.attributes[index] for index in kept]
         self.whole, self.indices = split.whole, [split.indices[index] for index in kept]
+
+
+class OnVotes(Subset):
+    """A split with votes, the label of an image being their distribution, (K,) float32."""
+
+    def __init__(self, split: LabelledImages) -> None:
+        super().__init__(split, range(len(split)))
+        self.labels: List[Any] = list(distributions(self.votes).astype(np.float32))
+
+
+def distributions(votes: Any) -> np.ndarray:
+    """Return the shares of votes, (N, K) float64, each row of which sums to 1.
+
+    votes: (N, K) numbers from 0 up, some above 0 in each row.
+    """
+    votes = np.asarray(votes, np.float64)
+    return votes / votes.sum(axis=1, keepdims=True)

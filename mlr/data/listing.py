@@ -7,7 +7,18 @@ import os
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import (
+    Any,
+    Container,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Union,
+)
 
 from mlr.data.emotions import sentiment_of
 from mlr.data.walk import HIDDEN, LeftOut, is_hidden, walk
@@ -31,7 +42,9 @@ class Row(NamedTuple):
 class Listing:
     """The images of a data set as its label files or folders list them.
 
-    Attributes: `root`, its folder; `rows`; `left_out`, with the reasons.
+    Attributes: `root`, its folder; `rows`; `left_out`, with the reasons; `attributes`, what the
+    data set says of an image beside its label, {path: {column of the manifest: text}}; `notes`,
+    what the user should know of how the folder was read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -39,6 +52,8 @@ class Listing:
         self._real_root = os.path.realpath(root)
         self._real_folder = lru_cache(maxsize=4096)(os.path.realpath)
         self.left_out: List[LeftOut] = []
+        self.notes: List[str] = []
+        self.attributes: Dict[str, Mapping[str, str]] = {}
         self._rows: Dict[str, Optional[Row]] = {}
 
     @property
@@ -53,33 +68,39 @@ class Listing:
         sentiment: Optional[str] = None,
         split: str = "",
         listed: Optional[str] = None,
-    ) -> None:
-        """Add an image, or leave it out where it is not there.
+    ) -> bool:
+        """Add an image, or leave it out where it is not there. Return whether it is a new one.
 
         sentiment: by default that of the emotion. listed: the row of a label file that names it,
         for left_out.csv. Label files come from others: an image that one names must lie inside of
         the root.
         """
-        fault = self._fault(path, listed is not None)
+        fault = self.fault(path, listed is not None)
         row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
         listed = path if listed is None else listed
         if fault:
             self.leave_out(listed, fault)
         elif path not in self._rows:
             self._rows[path] = row
+            return True
         elif self._rows[path] == row:
             self.leave_out(listed, "listed twice")
         else:
-            if self._rows[path]:
-                self.leave_out(path, TWO_LABELS)
-            self.leave_out(listed, TWO_LABELS)
-            self._rows[path] = None
+            self.contradict(path, listed)
+        return False
+
+    def contradict(self, path: str, listed: str) -> None:
+        """Leave out an image that was added, and a row that says something else of it."""
+        if self._rows[path]:
+            self.leave_out(path, TWO_LABELS)
+        self.leave_out(listed, TWO_LABELS)
+        self._rows[path] = None
 
     def leave_out(self, what: str, reason: str) -> None:
         """Leave out a path or a row of a label file."""
         self.left_out.append(LeftOut(what, reason))
 
-    def walk(self, folder: Optional[Path] = None, used: Sequence[Path] = ()) -> List[str]:
+    def walk(self, folder: Optional[Path] = None, used: Container[Path] = ()) -> List[str]:
         """Return the paths below the root of the images in and below a folder, by default the root.
 
         What else is there is left out. used: files that the data set needs, as its label file.
@@ -96,16 +117,19 @@ class Listing:
         """Take what a walk left out."""
         self.left_out += [LeftOut(self.below(what), reason) for what, reason in left_out]
 
-    def _fault(self, path: str, inside: bool) -> str:
-        """Return why an image is left out, "" for none. inside: it must lie in the root."""
+    def fault(self, path: str, inside: bool = True, absent: str = "no image") -> str:
+        """Return why a file is left out, "" for none.
+
+        inside: it must lie in the root. absent: the reason where there is no such file.
+        """
         if "\0" in path or os.path.isabs(path) or ".." in Path(path).parts:
             return "its path leaves the root"
         file = self.root / path
         try:
             if not file.is_file():
-                return "no image"
+                return absent
         except OSError:
-            return "no image"  # as of a name that is too long
+            return absent  # as of a name that is too long
         if any(map(is_hidden, Path(path).parts)):
             return HIDDEN
         real = os.path.realpath(file) if file.is_symlink() else self._real_folder(file.parent)

@@ -3,24 +3,26 @@
 import ctypes
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Tuple, Union
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 from mxnet.base import _LIB, check_call
 
-from mlr.data.pixels import CachedImages
+from mlr.data.pixels import CachedImages, DecodedImages
 
 Batch = Tuple[mx.nd.NDArray, mx.nd.NDArray]
+# the places that only MXNet can fill, when it is done; images, their memory, indices and seeds
+Filled = Tuple["Future[List[int]]", mx.nd.NDArray, np.ndarray, np.ndarray, np.ndarray]
 Finish = Callable[[np.ndarray, np.random.RandomState, np.ndarray], None]
 
 AHEAD = 2  # batches made while the network is at another
 
 
 class Batches:
-    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), the last one as
-    small as it comes out.
+    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), or distributions
+    over the classes (N, K), the last one as small as it comes out.
 
     To iterate is to begin an epoch at its first batch.
     """
@@ -104,19 +106,19 @@ class GluonBatches(Batches):
         self._transformed = images.transform_first(transformed)
 
     def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        return iter(
-            gluon.data.DataLoader(
-                self._transformed,
-                batch_sampler=[
-                    [self._chosen[number][place] for place in self._places(number)]
-                    for number in numbers
-                ],
-            )
-        )
+        return iter(gluon.data.DataLoader(self._transformed, batch_sampler=self._expected(numbers)))
+
+    def _expected(self, numbers: Iterable[int]) -> Iterator[List[int]]:
+        """Yield what is chosen of each batch, as its images are about to be asked for."""
+        for number in numbers:
+            indices = [self._chosen[number][place] for place in self._places(number)]
+            if isinstance(self._images, DecodedImages):
+                self._images.expect(indices)
+            yield indices
 
 
 class CachedBatches(Batches):
-    """The same from a `mlr.data.pixels.CachedImages`, made in the background.
+    """The same from what `mlr.data.pixels.resized_images` returns, made in the background.
 
     finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to
     write it, (3, size, size) float32: a `mlr.data.augmentation.Augmentation`, or
@@ -126,7 +128,7 @@ class CachedBatches(Batches):
 
     def __init__(
         self,
-        images: CachedImages,
+        images: Union[CachedImages, DecodedImages],
         finish: Finish,
         size: int,
         batch_size: int,
@@ -135,7 +137,8 @@ class CachedBatches(Batches):
     ) -> None:
         super().__init__(images, batch_size, shuffle, part)
         self._finish, self._size = finish, size
-        self._labels = np.array(images.labels, dtype=np.int64)
+        # of classes, or (N, K) distributions over them
+        self._labels = np.array(images.labels)
 
     def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
         return self._in_the_background(
@@ -145,7 +148,7 @@ class CachedBatches(Batches):
     def _in_the_background(
         self, numbers: Iterable[int], chosen: List[np.ndarray], seed: int
     ) -> Iterator[Batch]:
-        made: Deque[Tuple[Future[None], mx.nd.NDArray, np.ndarray]] = deque()
+        made: Deque[Filled] = deque()
         with ThreadPoolExecutor(1) as worker:
             for number in numbers:
                 places = self._places(number)
@@ -158,22 +161,37 @@ class CachedBatches(Batches):
                 # MXNet 1.5.1 is not safe in a thread beside the one that trains: the worker knows
                 # NumPy alone.
                 images = mx.nd.empty((len(indices), 3, self._size, self._size))
-                filled = worker.submit(self._fill, _memory(images), indices, seeds)
-                made.append((filled, images, indices))
+                memory = _memory(images)
+                filled = worker.submit(self._fill, memory, indices, seeds)
+                made.append((filled, images, memory, indices, seeds))
                 if len(made) > AHEAD:
                     yield self._batch(*made.popleft())
             while made:
                 yield self._batch(*made.popleft())
 
-    def _fill(self, images: np.ndarray, indices: np.ndarray, seeds: np.ndarray) -> None:
-        pixels, rng = self._images.pixels(), np.random.RandomState(0)
-        for index, image, seed in zip(indices, images, seeds):
-            rng.seed(seed)
-            self._finish(self._images.checked(pixels, index), rng, image)
+    def _fill(self, memory: np.ndarray, indices: np.ndarray, seeds: np.ndarray) -> List[int]:
+        """Write the images of a batch, and return the places of those that only MXNet decodes."""
+        left, rng = [], np.random.RandomState(0)
+        for place, pixels in enumerate(self._images.several(indices)):
+            if pixels is None:
+                left.append(place)
+            else:
+                rng.seed(seeds[place])
+                self._finish(pixels, rng, memory[place])
+        return left
 
-    def _batch(self, filled: "Future[None]", images: mx.nd.NDArray, indices: np.ndarray) -> Batch:
-        filled.result()
-        return images, mx.nd.array(self._labels[indices], dtype=np.int64)
+    def _batch(
+        self,
+        filled: "Future[List[int]]",
+        images: mx.nd.NDArray,
+        memory: np.ndarray,
+        indices: np.ndarray,
+        seeds: np.ndarray,
+    ) -> Batch:
+        for place in filled.result():
+            pixels = self._images[indices[place]][0].asnumpy()
+            self._finish(pixels, np.random.RandomState(seeds[place]), memory[place])
+        return images, mx.nd.array(self._labels[indices], dtype=self._labels.dtype)
 
 
 def _memory(array: mx.nd.NDArray) -> np.ndarray:

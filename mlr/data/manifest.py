@@ -3,14 +3,14 @@
 The images themselves stay where they are.
 
 manifest.csv     a line an image: path below the root, emotion, sentiment, split or fold, width,
-                 height (pixels), sha256
+                 height (pixels), sha256, and the attributes that its data set has
 left_out.csv     what of the root is in no split, and why
 prepared.json    the root, how the splits were made, and counts
 """
 
 import csv
-import io
 import json
+import sys
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
@@ -23,13 +23,15 @@ from mlr.runtime.files import write_file
 SPLITS = ("train", "valid", "test")
 FOLDS = ("1", "2", "3", "4", "5")
 MANIFEST, LEFT_OUT, DESCRIPTION = "manifest.csv", "left_out.csv", "prepared.json"
+VOTES = "votes_"  # and an emotion: the column with the number of people who voted for it
 
 
 class Entry(NamedTuple):
     """A line of manifest.csv.
 
     path: below the root, with forward slashes. emotion and sentiment: "" where there is none.
-    split: train, valid or test, or the number of a fold from 1 up.
+    split: train, valid or test, or the number of a fold from 1 up. attributes: what else the data
+    set says of the image, {column: text}, "" where it says nothing.
     """
 
     path: str
@@ -39,6 +41,10 @@ class Entry(NamedTuple):
     width: Union[int, str]  # text, as read
     height: Union[int, str]
     sha256: str
+    attributes: Mapping[str, str] = {}
+
+
+COLUMNS = Entry._fields[:-1]  # of every manifest
 
 
 def write_prepared(
@@ -52,11 +58,15 @@ def write_prepared(
     counts: Dict[str, Counter] = {}
     for entry in entries:
         counts.setdefault(entry.split, Counter())[entry.emotion or entry.sentiment] += 1
-    write_file(folder / LEFT_OUT, _csv(LeftOut._fields, left_out))
+    attributes = list(dict.fromkeys(name for entry in entries for name in entry.attributes))
+    lines = (
+        (*entry[:-1], *(entry.attributes.get(name, "") for name in attributes)) for entry in entries
+    )
+    _write_csv(folder / LEFT_OUT, LeftOut._fields, left_out)
     reasons = Counter(row.reason for row in left_out)
     described = {**description, "counts": counts, "left_out": reasons}
     write_file(folder / DESCRIPTION, json.dumps(described, indent=2, sort_keys=True) + "\n")
-    write_file(folder / MANIFEST, _csv(Entry._fields, entries))
+    _write_csv(folder / MANIFEST, (*COLUMNS, *attributes), lines)
 
 
 def folds_of(folder: Union[str, Path]) -> List[int]:
@@ -74,17 +84,26 @@ def read_entries(path: Path) -> List[Entry]:
     """Return the lines of a manifest. Raises InputError where it is none, or is damaged."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-        if tuple(rows[0]) != Entry._fields:
-            raise ValueError
-        entries = [Entry(*row) for row in rows[1:]]
+            rows = csv.reader(file, strict=True)
+            header = [sys.intern(name) for name in next(rows)]
+            if tuple(header[: len(COLUMNS)]) != COLUMNS or len({*header, ""}) <= len(header):
+                raise ValueError
+            entries = [_entry(row, header) for row in rows]
         if not entries or not all(map(_holds, entries)):
             raise ValueError
         if len({entry.split in SPLITS for entry in entries}) > 1:
             raise ValueError
-    except (IndexError, TypeError, ValueError, csv.Error):
+    except (StopIteration, ValueError, csv.Error):
         raise InputError(f"{path} is damaged: prepare the data set again") from None
     return entries
+
+
+def _entry(row: List[str], header: List[str]) -> Entry:
+    if len(row) != len(header):
+        raise ValueError
+    path, emotion, sentiment, split, width, height, sha256, *others = row
+    attributes = dict(zip(header[len(COLUMNS) :], others))
+    return Entry(path, emotion, sentiment, split, width, height, sha256, attributes)
 
 
 def _holds(entry: Entry) -> bool:
@@ -98,7 +117,11 @@ def _holds(entry: Entry) -> bool:
     )
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue().encode("utf-8", "surrogateescape")
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    def write(staged: str) -> None:
+        with open(staged, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+
+    write_file(path, write)

@@ -1,5 +1,8 @@
-"""A cache of decoded, resized images, as decoding takes most of the time that an image costs."""
+"""Decoded, resized images: from a cache, as decoding takes most of the time that an image costs, or
+where the disk has no room for one decoded when they are asked for.
+"""
 
+import errno
 import hashlib
 import io
 import os
@@ -7,24 +10,32 @@ import shutil
 import tempfile
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Optional, Tuple
+from typing import BinaryIO, Dict, Iterable, Iterator, Optional, Set, Tuple, Union
 
+import cv2
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 from mxnet.gluon.data.vision import transforms
 from tqdm import tqdm
 
-from mlr.data.images import read_image
+from mlr.data.images import decode, is_for_mxnet, read_bytes, read_image
 from mlr.data.labelled import LabelledImages
 from mlr.errors import InputError
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.files import sync
+from mlr.runtime.output import warn
 
 AT_ONCE = 64  # images decoded before they are written
 ABANDONED = 3600  # seconds after which nobody writes a partial file any more
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SAID: Set[Path] = set()  # folders of caches that had no room
+
+
+class NoRoom(InputError):
+    """The disk has no room for a pixel cache."""
 
 
 def cache_folder() -> Path:
@@ -48,8 +59,8 @@ class CachedImages(gluon.data.Dataset):
     (192 KiB for the released 256 px), which is named after the contents of the image files and
     their order: other images, another file. It gets its name when it is whole, so that nothing is
     lost by an interruption but time. Behind the images it has their CRC-32, each of which is
-    checked when its image is used first. Raises InputError where there is no room for it, or it
-    can't be written.
+    checked when its image is used first. Raises NoRoom where the disk is too small for it, and
+    InputError where it can't be written for another reason.
 
     Attributes: `path`; `labels` and `names`, one an image; `indices`, the images' places in the
     file.
@@ -70,6 +81,12 @@ class CachedImages(gluon.data.Dataset):
 
     def __getitem__(self, index: int) -> Tuple[mx.nd.NDArray, int]:
         return mx.nd.array(self.checked(self.pixels(), index), dtype=np.uint8), self.labels[index]
+
+    def several(self, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        """Yield some images, (size, size, 3) uint8, without MXNet."""
+        pixels = self.pixels()
+        for index in indices:
+            yield self.checked(pixels, index)
 
     def pixels(self) -> np.ndarray:
         """Return all images in the file, (N, size, size, 3) uint8, mapped.
@@ -118,9 +135,11 @@ class CachedImages(gluon.data.Dataset):
         try:
             return self._write(split)
         except OSError as error:
+            found = f"can't write the pixel cache {self.path}: {error.strerror}"
+            if error.errno in FULL:
+                raise NoRoom(f"{found}; make room, or name another folder in MLR_CACHE") from None
             raise InputError(
-                f"can't write the pixel cache {self.path}: {error.strerror}. Name another "
-                "folder in MLR_CACHE, or use --pipeline released"
+                f"{found}. Name another folder in MLR_CACHE, or use --pipeline released"
             ) from None
 
     def _write(self, split: LabelledImages) -> np.ndarray:
@@ -164,10 +183,10 @@ class CachedImages(gluon.data.Dataset):
         needed = int(np.prod(self._shape)) + 4 * len(split)
         free = shutil.disk_usage(self.path.parent).free
         if needed > free:
-            raise InputError(
+            raise NoRoom(
                 f"the pixel cache of {split.source} needs {needed / 1e9:.1f} GB, and "
-                f"{self.path.parent} has {free / 1e9:.1f}: make room, name another folder in "
-                "MLR_CACHE, or use --pipeline released"
+                f"{self.path.parent} has {free / 1e9:.1f}: make room, or name another folder in "
+                "MLR_CACHE"
             )
 
     def _remove_left_over(self) -> None:
@@ -178,6 +197,70 @@ class CachedImages(gluon.data.Dataset):
                     path.unlink()
             except FileNotFoundError:  # another process was faster
                 pass
+
+
+class DecodedImages(gluon.data.Dataset):
+    """The same without a file: images are decoded by several threads when they are asked for. Their
+    pixels are those of `CachedImages` to the bit.
+
+    Attributes: `labels` and `names`, one an image.
+    """
+
+    def __init__(self, split: LabelledImages, size: int) -> None:
+        self.labels, self.names = split.labels, split.names
+        self._paths, self._size = split.paths, (size, size)
+        self._resize = transforms.Resize(self._size)
+        self._workers = ThreadPoolExecutor(usable_cores())
+        self._expected: Dict[int, Future[Optional[np.ndarray]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Tuple[mx.nd.NDArray, int]:
+        expected = self._expected.pop(index, None)
+        pixels = expected.result() if expected else self._resized(index)
+        if pixels is None:
+            return self._resize(read_image(self._paths[index])), self.labels[index]
+        return mx.nd.array(pixels, dtype=np.uint8), self.labels[index]
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """Begin to decode the images that are asked for next."""
+        self._expected = {index: self._workers.submit(self._resized, index) for index in indices}
+
+    def several(self, indices: Iterable[int]) -> Iterator[Optional[np.ndarray]]:
+        """Yield some images, (size, size, 3) uint8, without MXNet, and None for those that only
+        MXNet decodes as released.
+
+        Raises InputError, naming the file, for the first that is missing or damaged.
+        """
+        return self._workers.map(self._resized, indices)
+
+    def _resized(self, index: int) -> Optional[np.ndarray]:
+        data = read_bytes(self._paths[index])
+        if is_for_mxnet(data):
+            return None
+        # by the function that MXNet's resize calls
+        return cv2.resize(
+            decode(data, self._paths[index]), self._size, interpolation=cv2.INTER_LINEAR
+        )
+
+
+def resized_images(split: LabelledImages, size: int) -> Union[CachedImages, DecodedImages]:
+    """Return the images of a split, resized to squares of `size` pixels: cached, or where the disk
+    has no room for that decoded when they are asked for. The first time it says so.
+
+    Raises InputError where the cache can't be written for another reason.
+    """
+    try:
+        return CachedImages(split, size)
+    except NoRoom as error:
+        if cache_folder() not in SAID:
+            SAID.add(cache_folder())
+            warn(
+                f"{error}; until then images are decoded anew in every epoch, by "
+                f"{usable_cores()} threads, with the same results"
+            )
+        return DecodedImages(split, size)
 
 
 def _npy_header(shape: Tuple[int, ...]) -> bytes:

@@ -85,7 +85,16 @@ def prepare_images(
     if strict:
         _refuse_left_out(left_out, listing.root)
     entries = [
-        Entry(row.path, row.emotion, row.sentiment, split, image.width, image.height, image.sha256)
+        Entry(
+            row.path,
+            row.emotion,
+            row.sentiment,
+            split,
+            image.width,
+            image.height,
+            image.sha256,
+            listing.attributes.get(row.path, {}),
+        )
         for (row, image), split in zip(images, splits)
     ]
     prepared = Prepared(entries, left_out, pictures)
@@ -139,17 +148,18 @@ def _pictures(images: Images, root: Path) -> List[List[Row]]:
 
     The same pixels have the same thumbnail, so that only few images are decoded once more.
     """
-    alike: Dict[Tuple[Any, ...], Images] = {}
+    alike: Dict[Tuple[int, int, str], Images] = {}
     for row, image in images:
         key = image.width, image.height, image.thumbnail
         alike.setdefault(key, []).append((row, image))
-    pictures: Dict[Tuple[Any, ...], List[Row]] = {}
-    for key, several in alike.items():
+    pictures: List[List[Row]] = []
+    for several in alike.values():
         one_file = len({image.sha256 for _, image in several}) == 1
+        same: Dict[str, List[Row]] = {}
         for row, _ in several:
-            pixels = "" if one_file else pixels_sha256(root / row.path)
-            pictures.setdefault((*key, pixels), []).append(row)
-    return list(pictures.values())
+            same.setdefault("" if one_file else pixels_sha256(root / row.path), []).append(row)
+        pictures += same.values()
+    return pictures
 
 
 def _without_unreadable(images: Iterable[Tuple[Row, Examined]], left_out: List[LeftOut]) -> Images:

@@ -6,11 +6,21 @@ import os
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from mlr.data.emotions import SENTIMENTS
+import numpy as np
+
+from mlr.data.emotions import SENTIMENTS, sentiment_of
 from mlr.data.folder import read_image_folder, read_image_folders
 from mlr.data.images import read_bytes
 from mlr.data.labelled import LabelledImages, Subset
-from mlr.data.manifest import DESCRIPTION, MANIFEST, SPLITS, Entry, folds_of, read_entries
+from mlr.data.manifest import (
+    DESCRIPTION,
+    MANIFEST,
+    SPLITS,
+    VOTES,
+    Entry,
+    folds_of,
+    read_entries,
+)
 from mlr.errors import InputError, shown
 from mlr.formats.json import read_json
 
@@ -27,9 +37,12 @@ class ManifestSplit(LabelledImages):
         classes: Sequence[str],
         entries: Sequence[Entry],
         labels: List[int],
+        votes: Optional[np.ndarray] = None,
     ) -> None:
         names = [entry.path for entry in entries]
-        super().__init__(source, classes, [root / name for name in names], labels, names)
+        paths = [root / name for name in names]
+        super().__init__(source, classes, paths, labels, names, votes=votes)
+        self.attributes = [entry.attributes for entry in entries]
         self._sha256 = [entry.sha256 for entry in entries]
 
     def checked_sha256(self, index: int) -> str:
@@ -79,9 +92,9 @@ def read_manifest(
                 f"{entry.path} in {path} has no {labels}: use --labels "
                 f"{'sentiment' if labels == 'emotion' else 'emotion'}"
             )
-    classes = (
-        sorted({entry.emotion for entry in entries}) if labels == "emotion" else list(SENTIMENTS)
-    )
+    voted = _voted(entries)
+    emotions = {*voted, *(entry.emotion for entry in entries)}
+    classes = sorted(emotions) if labels == "emotion" else list(SENTIMENTS)
     if fold is not None and entries[0].split not in SPLITS and fold not in folds_of(folder):
         raise InputError(
             f"{folder} has no fold {fold:d}: it has {', '.join(map(str, folds_of(folder)))}"
@@ -96,28 +109,73 @@ def read_manifest(
             classes,
             chosen[name],
             [classes.index(getattr(entry, labels)) for entry in chosen[name]],
+            _votes(chosen[name], voted, classes, path) if voted else None,
         )
         for name in SPLITS
         if name in chosen
     }
 
 
+def _voted(entries: Sequence[Entry]) -> List[str]:
+    """Return the emotions for which people voted, [] of a data set without votes."""
+    return [name[len(VOTES) :] for name in entries[0].attributes if name.startswith(VOTES)]
+
+
+def _votes(
+    entries: Sequence[Entry], voted: Sequence[str], classes: Sequence[str], path: Path
+) -> np.ndarray:
+    """Return the number of votes for each class, (N, K): for the emotions, or summed to sentiments.
+
+    Raises InputError where the manifest holds other than numbers.
+    """
+    votes = np.zeros((len(entries), len(classes)))
+    try:
+        for name in voted:
+            column = np.array([int(entry.attributes[VOTES + name]) for entry in entries], np.int64)
+            votes[:, classes.index(name if name in classes else sentiment_of(name))] += column
+        if votes.min() < 0 or not votes.sum(axis=1).all():
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise InputError(f"{path} is damaged: prepare the data set again") from None
+    return votes
+
+
 def read_training_splits(
-    root: Union[str, Path], labels: str = "emotion", fold: Optional[int] = None
+    root: Union[str, Path],
+    labels: str = "emotion",
+    fold: Optional[int] = None,
+    targets: str = "labels",
 ) -> Tuple[Splits, str]:
     """Return the splits of a data set, and the name of the one that is looked at after each epoch.
 
     That is valid; where there is none, test, as the released code has but one evaluation folder.
-    Raises InputError where there is nothing to train on or to evaluate on, and where a class has no
-    training image, or there is but one.
+    targets: "labels", or "votes" for what needs these. Raises InputError where there is nothing to
+    train on or to evaluate on, where a class has no training image, or there is but one, and where
+    there are no votes that are asked for.
     """
-    splits = read_splits(root, labels, fold)
+    return trainable(read_splits(root, labels, fold), root, labels, targets)
+
+
+def trainable(
+    splits: Splits, root: Union[str, Path], labels: str, targets: str
+) -> Tuple[Splits, str]:
+    """Return splits that were read, and the name of the one that is looked at after each epoch.
+
+    Raises InputError as `read_training_splits`. root: their folder, for the error.
+    """
     if "train" not in splits or len(splits) < 2:
         raise InputError(
             f"{root} has only the split {', '.join(splits)}: training needs train, and valid or "
             "test"
         )
     train = splits["train"]
+    if targets == "votes":
+        if train.votes is None:
+            raise InputError(
+                f"{train.source} has no votes, which --targets votes trains on: leave it out, or "
+                "prepare a data set that has them, as Flickr_LDL"
+            )
+        return splits, "valid" if "valid" in splits else "test"
     present = [name for name, count in zip(train.classes, train.counts) if count]
     if len(train.classes) < 2 or labels == "sentiment" and len(present) < 2:
         raise InputError(
@@ -129,7 +187,7 @@ def read_training_splits(
         if not count:
             raise InputError(
                 f"class {name} has no image in {train.source}: add some, or remove the class "
-                "from every split"
+                f"from every split{'' if train.votes is None else ', or use --targets votes'}"
             )
     return splits, "valid" if "valid" in splits else "test"
 
@@ -166,6 +224,16 @@ def read_split(
     return splits[name]
 
 
+def labels_in(root: Union[str, Path], labels: str) -> str:
+    """Return by which labels a data set can be read: "sentiment" where a prepared one has no
+    emotions, else those that are asked for.
+    """
+    path = Path(root) / MANIFEST
+    if labels == "emotion" and path.is_file():
+        return labels if any(entry.emotion for entry in read_entries(path)) else "sentiment"
+    return labels
+
+
 def manifest_sha256(root: Union[str, Path]) -> Optional[str]:
     """Return the SHA-256 of a prepared data set's manifest, None for an image folder."""
     path = Path(root) / MANIFEST
@@ -173,7 +241,8 @@ def manifest_sha256(root: Union[str, Path]) -> Optional[str]:
 
 
 def fingerprint(splits: Splits) -> str:
-    """Return the SHA-256 of the splits' file names and contents, having checked every image.
+    """Return the SHA-256 of the splits' file names and contents, and of the votes on the images,
+    having checked every image.
 
     Raises InputError for the first image that is empty, truncated
     or damaged: better now than after hours of training.
@@ -182,6 +251,8 @@ def fingerprint(splits: Splits) -> str:
     for name, split in splits.items():
         for image, digest in zip(split.names, split.digests):
             total.update((f"{name}/{image} {digest}\n").encode("utf-8", "surrogateescape"))
+        if split.votes is not None:
+            total.update(split.votes.astype("<f8").tobytes())
     return total.hexdigest()
 
 

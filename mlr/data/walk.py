@@ -62,6 +62,7 @@ UNREADABLE, BROKEN_LINK = "file that can't be read", "link that leads nowhere"
 DEVICE, READ_ALREADY = "pipe or device", "folder that is read already"
 SUBFOLDER, NO_CLASS = "image in a subfolder", "image in no class folder"
 NO_SPLIT = "folder that is no split"
+COPY = "copy of another image"
 SEVERAL = {
     HIDDEN: "hidden or system files",
     NO_IMAGE: "files that are no images",
@@ -73,6 +74,7 @@ SEVERAL = {
     SUBFOLDER: "images in subfolders",
     NO_CLASS: "images in no class folder",
     NO_SPLIT: "folders that are no split",
+    COPY: "copies of other images",
 }
 # What lies beside the images of any data set, and is none of them.
 BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY, NO_SPLIT)
@@ -132,7 +134,7 @@ def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
     Those of a folder come before those of its subfolders. Raises InputError where a folder can't
     be read.
     """
-    images, left_out, real_root, seen = [], [], os.path.realpath(folder), set()
+    found, left_out, real_root, seen = [], [], os.path.realpath(folder), set()
     folders = [Path(folder)]
     links: List[Path] = []
     while folders or links:
@@ -145,11 +147,12 @@ def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
             continue
         seen.add(real)
         content = content_of(here)
-        images += content.images
+        found.append((here.parts, content.images))
         left_out += content.left_out
         for path in content.folders:
             (links if path.is_symlink() else folders).append(path)
-    return sorted(images, key=_files_first), sorted(left_out)
+    # by folders: keys of all images would take more memory than their paths
+    return [path for _, images in sorted(found) for path in images], sorted(left_out)
 
 
 def folders_below(root: Path) -> Iterator[List[Path]]:
@@ -228,7 +231,3 @@ def _is(kind: Callable[[], bool]) -> bool:
         return kind()
     except OSError:
         return False
-
-
-def _files_first(path: Path) -> List[Tuple[int, str]]:
-    return [(1, part) for part in path.parts[:-1]] + [(0, path.name)]

@@ -22,8 +22,8 @@ CAFFENETS = ("caffenet", "caffenet_slim")
 
 # The options of a training by gradient descent, whatever the network.
 GRADIENT_DESCENT = (
-    "augmentation", "pipeline", "loss", "loss_form", "gamma", "batch_size", "epochs", "optimizer",
-    "learning_rate", "new_layers_rate", "weight_decay", "schedule",
+    "targets", "augmentation", "pipeline", "loss", "loss_form", "gamma", "batch_size", "epochs",
+    "optimizer", "learning_rate", "new_layers_rate", "weight_decay", "schedule",
 )  # fmt: skip
 
 # A network from scratch in minutes on two cores: small images, and Adam, as plain gradient descent

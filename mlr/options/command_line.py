@@ -3,10 +3,10 @@
 import argparse
 import difflib
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 from mlr.errors import InputError, shown
-from mlr.options.option import SECTIONS, flag
+from mlr.options.option import SECTIONS, each_of, flag
 from mlr.options.training import definitions, options_of_0_1_0
 
 
@@ -25,10 +25,29 @@ def add_options(
             values = {"choices": option.choices}
         else:
             values["type"] = option.parse
+        if option.several:
+            values["action"] = Several
         described = option.help + words.get(name, "")
         groups[option.section].add_argument(
             flag(name), dest=name, help=described.replace("%", "%%"), **values
         )
+
+
+class Several(argparse.Action):
+    """Collects the values of an option that is given several times, as the option has them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        value: Any,
+        option_string: Optional[str] = None,
+    ) -> None:
+        """Add a value. Raises ArgumentError for one that was given before."""
+        before = getattr(namespace, self.dest)
+        if before is not None and value in each_of(before):
+            raise argparse.ArgumentError(self, f"{value} is given twice")
+        setattr(namespace, self.dest, value if before is None else (*each_of(before), value))
 
 
 def read_options(path: Path) -> Dict[str, Any]:

@@ -19,7 +19,8 @@ class Option:
     kind: str, int, float or bool. choices: the words that it takes, or () for any. parts: words of
     which it also takes a list, different ones with commas between.
     lowest, highest: bounds of a number, themselves allowed; above: `lowest` itself is not.
-    nullable: None is a value.
+    several: it also takes a list of such values, different ones, and is given once for each on the
+    command line. nullable: None is a value.
     """
 
     kind: type
@@ -31,6 +32,7 @@ class Option:
     highest: float = LARGEST
     above: bool = False
     metavar: Optional[str] = None
+    several: bool = False
     nullable: bool = False
 
     @property
@@ -48,12 +50,16 @@ class Option:
             kind, form = ("a whole number", "d") if self.kind is int else ("a number", "g")
             end = "" if self.highest == LARGEST else f" to {self.highest:{form}}"
             words = f"{kind} {'above' if self.above else 'from'} {self.lowest:{form}}{end}"
+        words += ", or a list of several" if self.several else ""
         return words + (", or null" if self.nullable else "")
 
     def holds(self, value: Any) -> bool:
         """Tell whether a value, as JSON or YAML has it, is one of the option's."""
         if value is None:
             return self.nullable
+        if self.several and isinstance(value, (list, tuple)):
+            hold = all(not isinstance(each, (list, tuple)) and self.holds(each) for each in value)
+            return hold and len(set(value)) == len(value) > 1
         if self.choices:
             return value in self.choices or self._is_list(value)
         if self.kind is str:
@@ -69,7 +75,11 @@ class Option:
         return bool(parts) and len(set(parts)) == len(parts) and set(parts) <= set(self.parts)
 
     def read(self, value: Any) -> Any:
-        """Return a value of a file as this option's: YAML takes 1e-4, without a dot, for text."""
+        """Return a value of a file as this option's: YAML takes 1e-4, without a dot, for text, and
+        what has several values has a tuple of them, or the one.
+        """
+        if self.several and isinstance(value, (list, tuple)):
+            return value[0] if len(value) == 1 else tuple(value)
         if self.kind is float and isinstance(value, str):
             try:
                 return float(value)
@@ -104,6 +114,16 @@ def option(default: Any, kind: type, section: str, help: str, **others: Any) -> 
         default=default,
         metadata={"option": Option(kind, section, help, nullable=default is None, **others)},
     )
+
+
+def each_of(value: Any) -> Tuple[Any, ...]:
+    """Return the values of an option that takes several."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def in_words(value: Any) -> str:
+    """Return a value of an option for a line of text."""
+    return " and ".join(map(str, each_of(value)))
 
 
 def flag(name: str) -> str:

@@ -6,7 +6,7 @@ defaults here are the released code's; a method's own defaults are in its file i
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from mlr import paper
 from mlr.options.option import Option, option
@@ -21,13 +21,15 @@ WARM_UP_EPOCHS = 1
 class TrainingOptions:
     """How a network is built and trained, and on what; what config.json calls `options`."""
 
-    data: str = option(
+    data: Union[str, Tuple[str, ...]] = option(
         "demo",
         str,
         "data",
         "folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote; "
-        "demo is drawn into data/demo",
+        "demo is drawn into data/demo; several, of the same classes: all of their images, each "
+        "once by its content",
         metavar="DIR|demo",
+        several=True,
     )
     labels: str = option(
         "emotion",
@@ -35,6 +37,14 @@ class TrainingOptions:
         "data",
         "the class folders, or negative and positive, to which emotions are mapped",
         choices=("emotion", "sentiment"),
+    )
+    targets: str = option(
+        "labels",
+        str,
+        "data",
+        "labels: a class for each image; votes: the distribution of people's votes, of data that "
+        "have them, with --loss cross_entropy",
+        choices=("labels", "votes"),
     )
     fold: Optional[int] = option(
         None,
@@ -310,7 +320,9 @@ def definitions(kind: type = TrainingOptions) -> Dict[str, Option]:
 def options_of(config: Mapping[str, Any]) -> TrainingOptions:
     """Return the options in a run's config.json, but those that this version doesn't know."""
     known = definitions()
-    options = {name: value for name, value in config["options"].items() if name in known}
+    options = {
+        name: known[name].read(value) for name, value in config["options"].items() if name in known
+    }
     return TrainingOptions(**options)
 
 

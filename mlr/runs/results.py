@@ -37,6 +37,13 @@ def measured_on(config: dict) -> str:
     return "target" if config["options"].get("target") else "data"
 
 
+def folders_of(described: Mapping[str, Any]) -> List[Path]:
+    """Return the folders of a run's images, one of each data set. described: config.json's data, or
+    its target.
+    """
+    return [Path(each["folder"]) for each in described.get("sets", [described])]
+
+
 def of_own_images(config: dict, evaluation: dict) -> bool:
     """Tell whether an evaluation is of the images that were this split when the run was trained."""
     described, options = config[measured_on(config)], config["options"]

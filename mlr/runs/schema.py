@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Union
 
 from mlr import paper
 from mlr.errors import InputError, shown
-from mlr.options.option import LARGEST, LONGEST, Option
+from mlr.options.option import LARGEST, LONGEST, Option, each_of
 from mlr.options.training import definitions, options_of_0_1_0
 
 TEMPERATURES = 0.05, 20.0  # the lowest and the highest that a run's probabilities may have
@@ -117,6 +117,10 @@ CALIBRATION: Dict[str, Rule] = {  # which evaluations of before have not
     "negative_log_likelihood": number(0),
     "temperature": or_none(number(*TEMPERATURES)),
 }
+DISTRIBUTION: Dict[str, Rule] = {  # of data with votes; rounding may leave one just out of bounds
+    **dict.fromkeys(("chebyshev", "clark", "canberra", "cosine", "intersection"), number(0)),
+    "kullback_leibler": number(-1e-6),
+}
 TEMPERATURE: Dict[str, Rule] = {"temperature": number(*TEMPERATURES), "files": HASHES}
 PROGRESS: Dict[str, Rule] = {
     "epoch": whole(0, 10**9),
@@ -163,6 +167,13 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     for name in described:
         splits = {"splits": HASHES} if "splits" in config[name] else {}
         _check(config[name], splits, path, f"{name}.")
+    several = each_of(options["data"])
+    if len(several) > 1:
+        sets = config["data"].get("sets")
+        if not isinstance(sets, list) or len(sets) != len(several):
+            raise refused(path, "data.sets", sets, "a list with an object for each of options.data")
+        for each in sets:
+            _check(each, DATA, path, "data.sets.")
     digest = {"sha256": TEXT} if "sha256" in config["pretrained"] else {}
     _check(config["pretrained"], digest, path, "pretrained.")
     return config
@@ -241,12 +252,14 @@ def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
 
 def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
     """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or
-    impossible, or what it is of. Only those of calibration may be missing.
+    impossible, or what it is of. Only those of calibration and of votes may be missing.
     """
     try:
         _check(evaluation, EVALUATION, path)
         calibration = {name: rule for name, rule in CALIBRATION.items() if name in evaluation}
         _check(evaluation, calibration, path)
+        if "distribution" in evaluation:
+            _check(evaluation, {"distribution": DISTRIBUTION}, path)
     except Refused as error:
         raise InputError(f"{error.found}; {REMEASURE}") from None
     return evaluation

@@ -108,9 +108,7 @@ class RunWriter(Run):
 
         described: {"data" or "target": what config.json says of them, of which `folder` is new}.
         """
-        moved = {
-            name: {**self.config[name], "folder": now["folder"]} for name, now in described.items()
-        }
+        moved = {name: _moved(self.config[name], now) for name, now in described.items()}
         if any(self.config[name] != now for name, now in moved.items()):
             self.config.update(moved)
             self.save_files({"config.json": _json(self.config)})
@@ -248,6 +246,14 @@ class RunWriter(Run):
             f"{where}"
         )
         self._files.commit({}, removed=STEP)
+
+
+def _moved(described: Mapping[str, Any], now: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what config.json says of images, with the folders where they are now."""
+    moved = {**described, "folder": now["folder"]}
+    if "sets" in moved:
+        moved["sets"] = [_moved(*each) for each in zip(moved["sets"], now["sets"])]
+    return moved
 
 
 def refuse_unreadable(folder: Union[str, Path], config: Any, classes: Any) -> None:

@@ -3,9 +3,9 @@
 from typing import Callable, Optional
 
 from mlr.data import augmentation
-from mlr.data.labelled import LabelledImages
+from mlr.data.labelled import LabelledImages, OnVotes
 from mlr.data.loader import Batches, CachedBatches, GluonBatches
-from mlr.data.pixels import CachedImages
+from mlr.data.pixels import resized_images
 from mlr.data.preprocessing import Preprocessing
 from mlr.options.training import TrainingOptions
 
@@ -23,9 +23,11 @@ def training_batches(
     part: as in `mlr.data.loader.Batches`.
     """
     transform, size = preprocessing.training(options.augmentation), preprocessing.size
+    if options.targets == "votes":
+        split = OnVotes(split)
     if options.pipeline == "released":
         return GluonBatches(split, transform, options.batch_size, True, part)
-    images = CachedImages(split, preprocessing.cached_edge)
+    images = resized_images(split, preprocessing.cached_edge)
     if not preprocessing.in_numpy:  # its resize has nothing left to do
         return GluonBatches(images, transform, options.batch_size, True, part)
     finish = augmentation.Augmentation(size, options.augmentation)
@@ -40,6 +42,7 @@ def evaluation_batches(
     if options.pipeline == "released":
         return GluonBatches(split, transform, EVALUATION_BATCH)
     if not preprocessing.in_numpy:
-        images = CachedImages(split, preprocessing.cached_edge)
+        images = resized_images(split, preprocessing.cached_edge)
         return GluonBatches(images, transform, EVALUATION_BATCH)
-    return CachedBatches(CachedImages(split, size), augmentation.evaluation, size, EVALUATION_BATCH)
+    images = resized_images(split, size)
+    return CachedBatches(images, augmentation.evaluation, size, EVALUATION_BATCH)

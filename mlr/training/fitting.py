@@ -19,7 +19,12 @@ from mlr.runs.schema import checked_kept
 from mlr.runtime.signals import NAMES, Postponed
 from mlr.training import loop
 from mlr.training.batches import EVALUATION_BATCH, evaluation_batches, training_batches
-from mlr.training.loss import ClassImbalanceLoss, CrossEntropyLoss, inverse_frequency_weights
+from mlr.training.loss import (
+    ClassImbalanceLoss,
+    CrossEntropyLoss,
+    SoftCrossEntropyLoss,
+    inverse_frequency_weights,
+)
 from mlr.training.session import Source, Training
 
 # Which images a stage keeps: probabilities (N, K), labels (N,), seed -> indices.
@@ -131,7 +136,9 @@ def fit_support_vectors(training: Training, file_name: str) -> None:
 
 def new_loss(options: TrainingOptions, counts: List[int]) -> gluon.HybridBlock:
     """Return the loss; its class weights follow from the training images per class, `counts`."""
-    if options.loss == "cross_entropy":
+    if options.targets == "votes":
+        loss = SoftCrossEntropyLoss()
+    elif options.loss == "cross_entropy":
         loss = CrossEntropyLoss()
     else:
         loss = ClassImbalanceLoss(

@@ -20,7 +20,7 @@ from mlr.training.distributed import Workers
 from mlr.training.metrics import classification_metrics
 from mlr.training.optimizer import set_learning_rate
 
-Batch = Tuple[nd.NDArray, nd.NDArray]  # images (N, ...), labels (N,)
+Batch = Tuple[nd.NDArray, nd.NDArray]  # images (N, ...), labels (N,) or distributions (N, K)
 
 
 @dataclass
@@ -276,6 +276,7 @@ def _step(
 ) -> nd.NDArray:
     """Do one step; return its loss and number of correct predictions, summed, (2,).
 
+    Correct is, of a distribution (N, K) for labels, the class of its largest share.
     size: of the batch over all workers. own: 1, or 0 where nothing of it is this worker's.
     """
     parts = split_batch(images, labels, learner.ctx)
@@ -293,7 +294,8 @@ def _step(
         learner.trainer.step(1)
     sums = nd.zeros(2, learner.ctx[0])
     for z, loss, part in zip(logits, losses, parts):
-        correct = (z.argmax(axis=1) == part.labels) * (part.weight * own)
+        labels = part.labels if part.labels.ndim == 1 else part.labels.argmax(axis=1)
+        correct = (z.argmax(axis=1) == labels) * (part.weight * own)
         both = nd.concat(loss.sum(), correct.sum(), dim=0)
         sums += both.astype("float32").as_in_context(learner.ctx[0])
     return sums

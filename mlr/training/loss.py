@@ -1,4 +1,6 @@
-"""The losses of the released code: against class imbalance, cross entropy, and vote."""
+"""The losses of the released code, against class imbalance, cross entropy, and vote; and cross
+entropy for distributions.
+"""
 
 from typing import Any, Iterable, Optional
 
@@ -109,6 +111,20 @@ class CrossEntropyLoss(Loss):
         if not self._vote:
             return loss
         return F.broadcast_add(loss, self._vote * self.vote_loss(logits, labels))
+
+
+class SoftCrossEntropyLoss(Loss):
+    """Cross entropy with a distribution over the classes in place of a label.
+
+    Input: logits (N, K) and distributions (N, K), each row of which sums to 1; output: loss (N,).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(None, 0, **kwargs)
+
+    def hybrid_forward(self, F: Any, logits: Any, distributions: Any) -> Any:
+        """Gluon's forward pass: return the loss (N,) of logits and distributions."""
+        return -F.sum(distributions * _log_softmax(F, logits), axis=1)
 
 
 def _log_softmax(F: Any, z: Any) -> Any:

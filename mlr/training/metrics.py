@@ -74,5 +74,35 @@ def calibration_metrics(labels: ArrayLike, probabilities: ArrayLike) -> Dict[str
     }
 
 
+def distribution_metrics(votes: ArrayLike, probabilities: ArrayLike) -> Dict[str, float]:
+    """Return how far predicted distributions are from those of votes, as plain numbers.
+
+    votes: (N, K) numbers from 0 up, some above 0 in each row; d are their shares. probabilities:
+    (N, K), p. The measures are those of X. Geng, "Label distribution learning", IEEE TKDE
+    28:1734-1748, 2016, table 1, not divided by K or its root, their means over the images.
+    chebyshev: max |d - p|. clark: root of the sum of (d - p)^2 / (d + p)^2. canberra: sum of
+    |d - p| / (d + p). kullback_leibler: sum of d ln(d / p), in nats. cosine: of the angle between
+    d and p. intersection: sum of min(d, p). The first four are 0 where d = p, the others 1.
+
+    Zeros: a class for which d and p are both 0 adds 0 to clark and canberra, and 1 where only one
+    is; d = 0 adds 0 to kullback_leibler; p below 2.2e-308 counts as that in it.
+    """
+    p, d = np.asarray(probabilities, np.float64), np.asarray(votes, np.float64)
+    d = d / d.sum(axis=1, keepdims=True)
+    apart, both = np.abs(d - p), d + p
+    relative = np.divide(apart, both, out=np.zeros_like(both), where=both > 0)
+    ratio = np.where(d > 0, d, 1) / np.where(d > 0, np.maximum(p, LEAST), 1)
+    lengths = np.linalg.norm(d, axis=1) * np.linalg.norm(p, axis=1)
+    measures = {
+        "chebyshev": apart.max(axis=1),
+        "clark": np.sqrt((relative**2).sum(axis=1)),
+        "canberra": relative.sum(axis=1),
+        "kullback_leibler": (d * np.log(ratio)).sum(axis=1),
+        "cosine": (d * p).sum(axis=1) / lengths,
+        "intersection": np.minimum(d, p).sum(axis=1),
+    }
+    return {name: float(values.mean()) for name, values in measures.items()}
+
+
 def _means(totals: np.ndarray, images: np.ndarray) -> List[Optional[float]]:
     return [float(total / count) if count else None for total, count in zip(totals, images)]

@@ -3,20 +3,28 @@
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import gluon
 
 from mlr import paper
 from mlr.data.drawn import DRAWN, data_folder
+from mlr.data.joined import join, read_sets
 from mlr.data.manifest import folds_of
-from mlr.data.splits import fingerprint, manifest_sha256, part_of_classes, read_training_splits
+from mlr.data.splits import (
+    fingerprint,
+    manifest_sha256,
+    part_of_classes,
+    read_training_splits,
+    trainable,
+)
 from mlr.data.transforms import preprocessing
 from mlr.data.walk import words_on
 from mlr.errors import InputError
 from mlr.inference.predictor import Predictor
 from mlr.model.parameters import materialize
+from mlr.options.option import in_words
 from mlr.options.training import TrainingOptions
 from mlr.runs.folder import Run
 from mlr.runs.provenance import environment
@@ -37,12 +45,17 @@ NO_FILES = ("grid", "zoo", "none", *DRAWN)  # words of options that otherwise na
 
 
 def train_run(
-    out: Path, method: "Method", options: TrainingOptions, folder: Path, machine: Machine
+    out: Path,
+    method: "Method",
+    options: TrainingOptions,
+    folders: Sequence[Path],
+    machine: Machine,
 ) -> Optional[Dict[str, Any]]:
     """Train one system, in a new run folder or, where there is one, from its last checkpoint on.
 
-    options: as in config.json; of a run that goes on the target may be where it is now. folder: of
-    the data. Return the evaluation at the end, or None of a worker that is not the first.
+    options: as in config.json; of a run that goes on the target may be where it is now. folders:
+    one of each data set. Return the evaluation at the end, or None of a worker that is not the
+    first.
 
     Raises InputError for data, weights or a run that don't fit, or a run that another process
     trains; RunError where the loss is no longer a number; Interrupted after a signal, with a
@@ -52,12 +65,12 @@ def train_run(
         run = resumed_run(out, machine.workers)
         if isinstance(run, RunWriter):
             at_the_end.callback(run.unlock)
-        training = prepared(out, method, with_whole_paths(options), folder, machine, run)
+        training = prepared(out, method, with_whole_paths(options), folders, machine, run)
         if isinstance(training.run, RunWriter):
             if not run:
                 at_the_end.callback(training.run.unlock)
             training.run.write_tensorboard(machine.tensorboard)
-            announce(training, folder)
+            announce(training, folders)
         method.fit(training)
         return finish(training) if machine.workers.first else None
 
@@ -89,7 +102,7 @@ def prepared(
     out: Path,
     method: "Method",
     options: TrainingOptions,
-    folder: Path,
+    folders: Sequence[Path],
     machine: Machine,
     run: Optional[Run],
 ) -> Training:
@@ -101,7 +114,7 @@ def prepared(
             f"a batch of {options.batch_size} can't be split over {len(machine.ctx)} devices: "
             "give a larger --batch-size"
         )
-    source, target, images = read_sources(options, folder, run)
+    source, target, images = read_sources(options, folders, run)
     check_workers(machine.workers, method, options, images, source)
     if isinstance(run, RunWriter):
         run.move(images)
@@ -119,7 +132,8 @@ def prepared(
     # It may read a file of proposals, which may be wrong: better before than after hours.
     predictor = Predictor(method.classifier(net, config, machine.ctx), classes)
     if not run and method.by_gradients:
-        # Here the pixel cache is made: it may find no room, and a run folder keeps its pipeline.
+        # Here the pixel cache is made: its folder may not be one to write to, and a run folder
+        # keeps its pipeline.
         preprocessed = method.preprocessing(config)
         training_batches(preprocessed, options, source.train)
         evaluation_batches(preprocessed, options, source.evaluation)
@@ -152,7 +166,7 @@ def new_run(out: Path, config: Dict[str, Any], classes: List[str], workers: Work
 
 
 def read_sources(
-    options: TrainingOptions, folder: Path, run: Optional[Run]
+    options: TrainingOptions, folders: Sequence[Path], run: Optional[Run]
 ) -> Tuple[Source, Optional[Source], Dict[str, Any]]:
     """Return what to train on, what to transfer to, and what config.json says of both.
 
@@ -160,23 +174,28 @@ def read_sources(
     """
     target_folder = data_folder(options.target) if options.target else None
     target_fold = options.fold if target_folder and folds_of(target_folder) else None
-    in_folds = bool(folds_of(folder))
+    in_folds, words = any(map(folds_of, folders)), in_words(folders)
     if run and bool(run.config["options"]["fold"]) != bool(in_folds or target_fold):
         raise InputError(
-            f"the images in {folder} are not those that {run.folder} was trained on, which were "
+            f"the images in {words} are not those that {run.folder} was trained on, which were "
             f"{'' if options.fold else 'not '}in folds: restore them, or start a new run"
         )
     fold = None if target_fold and not in_folds else options.fold
-    splits, evaluated = read_training_splits(folder, options.labels, fold)
-    train = part_of_classes(splits["train"], options.train_part)
-    source = Source({**splits, "train": train}, evaluated)
-    target, images = None, {"data": describe(folder, source)}
+    if len(folders) == 1:
+        whole = Source(*read_training_splits(folders[0], options.labels, fold, options.targets))
+    else:
+        whole = joined_source(options, folders, fold)
+    train = part_of_classes(whole.train, options.train_part)
+    source = replace(whole, splits={**whole.splits, "train": train})
+    target, images = None, {"data": describe_data(folders, source)}
     if target_folder:
-        target = Source(*read_training_splits(target_folder, options.labels, target_fold))
+        target = Source(
+            *read_training_splits(target_folder, options.labels, target_fold, options.targets)
+        )
         if target.train.classes != source.train.classes:
             raise InputError(
                 f"--target {options.target} has the classes {', '.join(target.train.classes)}, but "
-                f"{folder} has {', '.join(source.train.classes)}: both need the same"
+                f"{words} has {', '.join(source.train.classes)}: both need the same"
             )
         images["target"] = describe(target_folder, target)
     for name, described in images.items():
@@ -188,6 +207,31 @@ def read_sources(
                 f"{before['folder']}): restore them, or start a new run"
             )
     return source, target, images
+
+
+def joined_source(options: TrainingOptions, folders: Sequence[Path], fold: Optional[int]) -> Source:
+    """Return several data sets together. Raises InputError where one can't be trained on by itself,
+    or their classes differ.
+    """
+    sets = read_sets(folders, options.labels, fold)
+    for folder, splits in zip(folders, sets):
+        trainable(splits, folder, options.labels, options.targets)
+    together = trainable(join(sets), in_words(folders), options.labels, options.targets)
+    return Source(*together, sets)
+
+
+def describe_data(folders: Sequence[Path], source: Source) -> Dict[str, Any]:
+    """Return what config.json says of a data set, or of several together, and under `sets` of
+    each.
+    """
+    if not source.sets:
+        return describe(folders[0], source)
+    sets = [
+        describe(folder, Source(splits, source.evaluated))
+        for folder, splits in zip(folders, source.sets)
+    ]
+    words = in_words([each["folder"] for each in sets])
+    return {**describe(folders[0], source), "folder": words, "manifest": None, "sets": sets}
 
 
 def describe(folder: Path, source: Source) -> Dict[str, Any]:
@@ -294,13 +338,13 @@ def new_layers(
     }
 
 
-def announce(training: Training, folder: Path) -> None:
+def announce(training: Training, folders: Sequence[Path]) -> None:
     """Print what is about to be trained."""
     source, run = training.source, training.run
     evaluated = {"valid": "validation", "test": "test"}[source.evaluated]
     print(
         f"{len(source.train)} training and {len(source.evaluation)} {evaluated} images of "
-        f"{len(run.classes)} classes from {folder}"
+        f"{len(run.classes)} classes from {in_words(folders)}"
     )
     for each in (source, training.target):
         left_out = [
@@ -313,7 +357,9 @@ def announce(training: Training, folder: Path) -> None:
             "there is no split valid, so the accuracy after each epoch is of test, and no best "
             "epoch is kept"
         )
-    options = ", ".join(f"{name} {value}" for name, value in run.config["options"].items())
+    options = ", ".join(
+        f"{name} {in_words(value)}" for name, value in run.config["options"].items()
+    )
     print(f"options: {options}")
     devices = ", ".join(str(context) for context in training.machine.ctx)
     print(f"training on {devices}, run folder {run.folder}", flush=True)
@@ -335,6 +381,13 @@ def finish(training: Training) -> Dict[str, Any]:
         f"{result['balanced_accuracy']:.3f}; see "
         f"{' and '.join(str(path) for path in figures if path.exists())}"
     )
+    for name, each in source.apart:
+        apart = training.predictor.of_files(each.paths, each.names).argmax(axis=1)
+        measured = classification_metrics(each.labels, apart, run.classes)
+        print(
+            f"{name} of {each.source}: accuracy {measured['accuracy']:.3f}, balanced accuracy "
+            f"{measured['balanced_accuracy']:.3f} on {measured['images']} images"
+        )
     described = run.config["target" if training.target else "data"]
     return {
         "split": source.evaluated,

@@ -1,7 +1,7 @@
 """A training under way: what there is to train, on what, and where it goes."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import gluon
@@ -33,10 +33,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Source:
-    """The splits of a data set, and the one, valid or test, that is looked at after each epoch."""
+    """The splits of a data set, and the one, valid or test, that is looked at after each epoch.
+
+    sets: where it is several data sets together, the splits of each.
+    """
 
     splits: Mapping[str, LabelledImages]
     evaluated: str
+    sets: Sequence[Mapping[str, LabelledImages]] = ()
 
     @property
     def train(self) -> LabelledImages:
@@ -47,6 +51,13 @@ class Source:
     def evaluation(self) -> LabelledImages:
         """The split that is looked at after each epoch."""
         return self.splits[self.evaluated]
+
+    @property
+    def apart(self) -> List[Tuple[str, LabelledImages]]:
+        """Of several data sets what each is measured on, its whole split, and that one's name."""
+        wanted = (self.evaluated, "valid", "test")
+        names = [next(name for name in wanted if name in splits) for splits in self.sets]
+        return [(name, splits[name]) for name, splits in zip(names, self.sets)]
 
 
 @dataclass

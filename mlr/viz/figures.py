@@ -5,7 +5,7 @@ returns them.
 import io
 import warnings
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Tuple, Union
 
 from mlr.viz.style import fonts_for, own_settings  # isort: split
 
@@ -22,6 +22,9 @@ from numpy.typing import ArrayLike
 from mlr import paper
 from mlr.runtime.files import write_file
 from mlr.runtime.output import printable
+
+if TYPE_CHECKING:
+    from mlr.viz.looks import Bin
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -427,6 +430,27 @@ def reliability_figure(reliability: Mapping[str, Any]) -> Figure:
     figure, (above, below) = new_figure(5, 5.5, rows=2, heights=(3, 1))
     plot_reliability(reliability, above[0])
     plot_confidences(reliability, below[0])
+    return figure
+
+
+@own_settings()
+def bins_figure(bins: Sequence["Bin"], accuracy: float, label: str) -> Figure:
+    """Return the accuracy in bins of images as bars, above the number of images in each.
+
+    bins: `mlr.viz.looks.Bin`. accuracy: of all, a dashed line. label: what the bins are of.
+    """
+    figure, (above, below) = new_figure(5, 4.5, rows=2, heights=(3, 1))
+    places = range(len(bins))
+    above[0].bar(places, [each.accuracy or 0 for each in bins], 1, color=BLUE, edgecolor="white")
+    above[0].axhline(accuracy, linestyle="--", color=ORANGE, label="all images")
+    above[0].set(ylim=(0, 1), ylabel="accuracy", xticks=[])
+    above[0].legend(loc="upper right")
+    below[0].bar(places, [each.images for each in bins], 1, color="0.6", edgecolor="white")
+    below[0].set(ylabel="images", xlabel=label)
+    below[0].set_xticks(places, [each.name for each in bins], rotation=60, ha="right")
+    below[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for axes in (above[0], below[0]):
+        axes.set_xlim(-0.5, len(bins) - 0.5)
     return figure
 
 

@@ -21,6 +21,7 @@ from mlr.runtime.hashing import sha256_of
 from mlr.viz.attribution import grad_cam
 from mlr.viz.figures import (
     activation_figure,
+    bins_figure,
     figure_bytes,
     grad_cam_figure,
     new_figure,
@@ -33,6 +34,7 @@ from mlr.viz.figures import (
 )
 from mlr.viz.filters import Ascent, strongest_with_patterns
 from mlr.viz.images import read_images_and_inputs, thumbnail
+from mlr.viz.looks import Look
 from mlr.viz.style import own_settings
 
 if TYPE_CHECKING:
@@ -155,7 +157,7 @@ def calibration_line(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def save_report(
+def save_report(  # noqa: PLR0913 - all that a page shows
     path: Union[str, Path],
     run: "Run",
     net: HybridBlock,
@@ -163,13 +165,14 @@ def save_report(
     evaluation: Mapping[str, Any],
     right: Sequence[Prediction],
     wrong: Sequence[Prediction],
+    looks: Sequence[Look] = (),
 ) -> None:
     """Write the report of a run as an HTML page; a write that fails leaves what was there.
 
     run: a `mlr.runs.folder.Run`. net: its network; filters and Grad-CAM are shown of a
     MultiLevelNet, on its first device. split: its name. evaluation: what evaluation_<split>.json
-    holds. right, wrong: as `most_confident` returned them. Raises InputError where an image or a
-    file of the run is missing or damaged.
+    holds. right, wrong: as `most_confident` returned them. looks: as `mlr.viz.looks.looks_of`
+    returned them. Raises InputError where an image or a file of the run is missing or damaged.
     """
     page = _template().render(
         title=f"{run.folder.resolve().name}, {split}",
@@ -179,6 +182,7 @@ def save_report(
         classes=class_rows(evaluation),
         confusion=_confusion(evaluation, run.classes),
         calibration=_calibration(evaluation),
+        looks=[(look.name, _look(look, evaluation["accuracy"]), _bin_rows(look)) for look in looks],
         predictions=[
             ("right", _predictions("right", right)),
             ("wrong", _predictions("wrong", wrong)),
@@ -287,6 +291,27 @@ def _calibration(evaluation: Mapping[str, Any]) -> "Shown":
         "Confidence is the probability of the predicted class; bars below the dashed line are of "
         "predictions that are more confident than right.",
     )
+
+
+def _look(look: Look, accuracy: float) -> "Shown":
+    rated = [each for each in look.bins if each.accuracy is not None]
+    lowest, highest = (
+        chosen(rated, key=lambda each: each.accuracy or 0.0) for chosen in (min, max)
+    )
+    return Shown(
+        _png(bins_figure(look.bins, accuracy, look.name)),
+        f"Accuracy by {look.name}, and the number of images",
+        f"{look.name}, {look.definition}",
+        f"accuracy from {lowest.accuracy:.3f} at {lowest.name} to {highest.accuracy:.3f} at "
+        f"{highest.name}; of all images {accuracy:.3f}",
+    )
+
+
+def _bin_rows(look: Look) -> List[Tuple[str, ...]]:
+    return [
+        (each.name, f"{each.images:d}", "-" if each.accuracy is None else f"{each.accuracy:.3f}")
+        for each in look.bins
+    ]
 
 
 def _predictions(name: str, predictions: Sequence[Prediction]) -> List["Shown"]:

@@ -214,7 +214,7 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
     )
     given = {**EVERY, "method": "l_cil", "pretrained": str(weights)}
     method = METHODS["l_cil"]
-    assert {*given, "data", "labels", "fold", "seed"} == set(method.options)
+    assert {*given, "data", "labels", "targets", "fold", "seed"} == set(method.options)
     released = method.plain(method.released)
     assert [name for name in EVERY if EVERY[name] == released[name]] == ["loss"]
 
@@ -254,6 +254,7 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
     assert {name: value for name, value in options.items() if name not in ("data", "fold")} == {
         **given,
         "labels": "sentiment",
+        "targets": "labels",  # votes need data that have them: test_votes.py
         "seed": seed,
     }
 

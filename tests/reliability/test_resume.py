@@ -124,6 +124,28 @@ def after_step(number, action):
     )
 
 
+FULL_DISK = "import shutil, types; shutil.disk_usage = lambda path: types.SimpleNamespace(free=0)\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("full", ["before", "after"])
+def test_a_disk_without_room_for_the_pixel_cache_before_or_after_a_stop(
+    images, uninterrupted, tmp_path, monkeypatch, full
+):
+    """The pipeline of the run is the cached one, and so are its results."""
+    run, stop = tmp_path / "run", after_step(4, "os.kill(os.getpid(), signal.SIGINT)")
+    monkeypatch.setenv("MLR_CACHE", str(tmp_path / "before"))
+    code, _, error = train(
+        ("--data", images, "--out", run, *ARGUMENTS), FULL_DISK * (full == "before") + stop
+    )
+    assert code == 130 and ("until then images are decoded" in error) == (full == "before"), error
+    monkeypatch.setenv("MLR_CACHE", str(tmp_path / "after"))
+    resumed = ("--resume", "--out", run, "--ctx", "cpu", "--pipeline", "cached")
+    code, _, error = train(resumed, FULL_DISK * (full == "after"))
+    assert code == 0 and ("until then images are decoded" in error) == (full == "after"), error
+    assert result(run) == uninterrupted[1]
+
+
 @pytest.mark.parametrize(
     "sent, code, word, step",
     [

@@ -1,7 +1,7 @@
 """What the package knows of a data set of the field. Each has one file beside this one."""
 
 from dataclasses import dataclass, field
-from typing import Callable, Mapping, Tuple
+from typing import Callable, Mapping, Optional, Tuple
 
 from mlr.data.listing import Listing
 from mlr.data.manifest import FOLDS
@@ -15,14 +15,16 @@ FIVE_FOLDS: Mapping[str, float] = {fold: 0.2 for fold in FOLDS}  # of the small 
 
 @dataclass(frozen=True)
 class ReadingOption:
-    """An option of `mlr prepare` that only one data set has.
+    """An option of `mlr prepare` that only one data set has, or a few that share it.
 
-    Where it is given, the data set's `read` gets it as an argument of that name.
+    Where it is given, the data set's `read` gets it as an argument of that name. choices: the words
+    that it takes, or () for any text, which `metavar` stands for in the help.
     """
 
     name: str
     choices: Tuple[str, ...]
     help: str
+    metavar: Optional[str] = None
 
 
 @dataclass(frozen=True)

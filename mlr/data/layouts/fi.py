@@ -20,7 +20,7 @@ A number for an emotion counts in alphabetical order from 0 (inferred).
 
 import re
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from mlr import paper
 from mlr.data.class_folders import SPLIT_NAMES, beside, folder_of_classes, split_folders
@@ -76,7 +76,7 @@ def _number_lists(root: Path, pattern: str, labels: Sequence[str]) -> Optional[L
         for line in text_lines(path):
             name, number = name_and_number(line)
             if NUMBER.fullmatch(number) and int(number) < len(labels):
-                label = {kind: labels[int(number)]}
+                label: Dict[str, Any] = {kind: labels[int(number)]}
                 listing.add(prefix + name, split=split, listed=line, **label)
             else:
                 listing.leave_out(line, f"not <path> <0 to {len(labels) - 1:d}>")

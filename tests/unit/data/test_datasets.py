@@ -5,6 +5,7 @@ files do to it.
 import csv
 import json
 import os
+import shutil
 import struct
 import zlib
 from collections import Counter
@@ -18,9 +19,9 @@ from mlr.data import examine
 from mlr.data.emotions import EKMAN, MIKELS
 from mlr.data.layouts import DATASETS
 from mlr.data.layouts.fi import read_fi
-from mlr.data.manifest import Entry
+from mlr.data.manifest import Entry, read_entries, write_prepared
 from mlr.data.preparation import PLACEHOLDER_ROWS
-from mlr.data.splits import read_training_splits
+from mlr.data.splits import read_splits, read_training_splits
 from mlr.errors import InputError
 from mlr.prepare import main
 
@@ -46,8 +47,7 @@ def text(path, content, encoding="utf-8"):
 
 
 def entries(out):
-    with open(out / "manifest.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [Entry(**row) for row in csv.DictReader(file)]
+    return read_entries(out / "manifest.csv")
 
 
 def left_out(out):
@@ -265,7 +265,99 @@ def iapsa(root):
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 
 
+LDL_ORDER = (
+    "amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness",
+)  # fmt: skip
+
+
+def votes_row(name, emotion, order=LDL_ORDER):
+    return " ".join([name, *(str(6 if each == emotion else 1) for each in order)])
+
+
+def ldl_table(root):
+    rows = ["images " + " ".join(name.title() for name in LDL_ORDER)]
+    for emotion in MIKELS:
+        for number in range(5):
+            picture(root / "Flickr_LDL" / "images" / f"{emotion}{number}.jpg")
+            rows.append(votes_row(f"{emotion}{number}.jpg", emotion))
+    text(root / "Flickr_LDL" / "ground_truth.txt", "\r\n".join(rows))
+    return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def ldl_lists(root):
+    rows = []
+    for number in range(5):
+        for emotion in MIKELS:
+            picture(root / "flickr" / f"{emotion}{number}.jpg")
+            rows.append(votes_row(f"{emotion}{number}.jpg", emotion) + " \n")
+    for fold in range(5):
+        of_fold = slice(8 * fold, 8 * fold + 8)
+        text(root / "train_val" / f"val{fold + 1}.csv", "".join(rows[of_fold]))
+        train = rows[: of_fold.start] + rows[of_fold.stop :]
+        text(root / "train_val" / f"train{fold + 1}.csv", "".join(train))
+    return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def mvsa(root):
+    rows = ["ID\ttext,image"]
+    for number in range(1, 31):
+        picture(root / "MVSA_Single" / "data" / f"{number}.jpg")
+        text(root / "MVSA_Single" / "data" / f"{number}.txt", "a tweet")
+        of_image = ("positive", "negative", "neutral")[number % 3]
+        rows.append(f"{number}\t{('neutral', 'positive')[number % 2]},{of_image}")
+    text(root / "MVSA_Single" / "labelResultAll.txt", "\r\n".join(rows) + "\r\n")
+    return {
+        (sentiment, split): n
+        for sentiment in ("negative", "positive")
+        for split, n in (("train", 8), ("valid", 1), ("test", 1))
+    }
+
+
+# what its authors have in their README, and what their EmoSet.py reads
+ANNOTATED = {
+    "brightness": 0.6,
+    "colorfulness": 1,
+    "scene": "sky, cloudy",
+    "object": ["Person", 'Sign "stop"; größer'],
+    "facial_expression": "happiness",
+    "human_action": "dancing",
+}
+COLUMNS = {
+    **ANNOTATED,
+    "brightness": "0.6",
+    "colorfulness": "1.0",
+    "object": json.dumps(ANNOTATED["object"]),
+}
+
+
+def emoset(root, images="", with_id=True):
+    lists = {"train": [], "val": [], "test": []}
+    for number, split in enumerate(("train", "train", "val", "test")):
+        # not in alphabetical order, as its own numbers
+        for emotion in ("sadness", *MIKELS[:-1]):
+            name = f"{emotion}_{number:05d}"
+            image, annotation = f"image/{emotion}/{name}.jpg", f"annotation/{emotion}/{name}.json"
+            picture(root / images / image)
+            annotated = {"image_id": name, "emotion": emotion, **ANNOTATED}
+            text(root / images / annotation, json.dumps(annotated))
+            lists[split].append([emotion, *[name] * with_id, image, annotation])
+    for split, rows in lists.items():
+        text(root / f"{split}.json", json.dumps(rows, indent=2))
+    text(root / "info.json", json.dumps({"emotion": {"label2idx": {"amusement": 0, "awe": 1}}}))
+    return {
+        (emotion, split): n
+        for emotion in MIKELS
+        for split, n in (("train", 2), ("valid", 1), ("test", 1))
+    }
+
+
+def emoset_below(root):
+    return emoset(root, "EmoSet-118K", with_id=False)
+
+
 LAYOUTS = [
+    ("emoset", emoset),
+    ("emoset", emoset_below),
     ("fi", fi_folders),
     ("fi", fi_split_folders),
     ("fi", fi_number_lists),
@@ -282,6 +374,10 @@ LAYOUTS = [
     ("artphoto", artphoto),
     ("abstract", abstract),
     ("iapsa", iapsa),
+    ("flickr_ldl", ldl_table),
+    ("flickr_ldl", ldl_lists),
+    ("twitter_ldl", ldl_lists),
+    ("mvsa", mvsa),
 ]
 
 
@@ -378,6 +474,10 @@ def test_nothing_that_looks_like_fi(tmp_path, capsys):
         ("artphoto", "there is no testImages_artphoto below"),
         ("abstract", "is no folder of Abstract"),
         ("iapsa", "has 0 CSV files: expected one"),
+        ("flickr_ldl", "there is no ground_truth.txt and no val1.csv below"),
+        ("twitter_ldl", "there is no ground_truth.txt and no val1.csv below"),
+        ("mvsa", "there is no labelResultAll.txt below"),
+        ("emoset", "there is no train.json below"),
     ],
 )
 def test_an_empty_root(tmp_path, capsys, dataset, message):
@@ -743,7 +843,7 @@ def test_folders_of_any_classes(tmp_path):
     assert left_out(tmp_path / "out") == {("pets/cat/notes.txt", "file that is no image")}
     for split in ("Train", "val"):
         emotion_folders(tmp_path / "b" / split, ("positive", "negative"), 2)
-    assert Counter(row[1:] for row in DATASETS["folders"].read(tmp_path / "b").rows) == {
+    assert Counter(row[1:4] for row in DATASETS["folders"].read(tmp_path / "b").rows) == {
         (name, name, split): 2 for name in ("positive", "negative") for split in ("train", "valid")
     }
     picture(tmp_path / "c" / "one" / "a.jpg")
@@ -830,3 +930,339 @@ def test_counts_of_sentiments(tmp_path):
     assert json.loads((tmp_path / "out" / "prepared.json").read_text())["counts"] == {
         str(fold): {"negative": 2, "positive": 2} for fold in range(1, 6)
     }
+
+
+def reasons(out, what):
+    """The reasons for which the rows of a label file were left out that hold a text."""
+    with open(out / "left_out.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return [row["reason"] for row in csv.DictReader(file) if what in row["what"]]
+
+
+def test_attributes_of_emoset_are_columns(tmp_path):
+    emoset(tmp_path / "root")
+    path = tmp_path / "root" / "annotation" / "awe" / "awe_00000.json"
+    path.write_text(json.dumps({"brightness": 0.0, "colorfulness": 0.3, "object": []}))
+    assert prepare("emoset", tmp_path / "root", tmp_path / "out") == 0
+    found = {row.path: row.attributes for row in entries(tmp_path / "out")}
+    absent = {**dict.fromkeys(COLUMNS, ""), "brightness": "0.0", "colorfulness": "0.3"}
+    assert found.pop("image/awe/awe_00000.jpg") == absent
+    assert len(found) == 31 and all(attributes == COLUMNS for attributes in found.values())
+    assert not left_out(tmp_path / "out")
+    splits = read_splits(tmp_path / "out")
+    assert [len(splits[name]) for name in ("train", "valid", "test")] == [16, 8, 8]
+
+
+def test_a_manifest_without_attributes_is_as_it_was(tmp_path):
+    entry = Entry("a, b.jpg", "awe", "positive", "train", 32, 24, "0" * 64)
+    write_prepared(tmp_path, {}, [entry], [])
+    written = (tmp_path / "manifest.csv").read_bytes()
+    assert written == (
+        b"path,emotion,sentiment,split,width,height,sha256\n"
+        b'"a, b.jpg",awe,positive,train,32,24,' + b"0" * 64 + b"\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "more, fields", [(",", ",x"), (",scene,scene", ",x,y"), (",sha256", ",x"), (",scene", "")]
+)
+def test_attributes_that_are_damaged(tmp_path, more, fields):
+    header = ",".join(Entry._fields[:7])
+    text(tmp_path / "manifest.csv", f"{header}{more}\na.jpg,awe,positive,train,3,2,0{fields}\n")
+    with pytest.raises(InputError, match="manifest.csv is damaged: prepare the data set again"):
+        read_entries(tmp_path / "manifest.csv")
+
+
+BROKEN = {  # what is in an annotation: what is said of it
+    "": "is no JSON, or damaged",
+    '{"brightness": 0.5': "is no JSON, or damaged",
+    "[1]": "no JSON object",
+    '{"emotion": "fear"}': "of another emotion, 'fear'",
+    '{"emotion": 3}': "of another emotion, 3",
+    '{"brightness": 1.5}': "brightness is 1.5",
+    '{"brightness": true}': "brightness is True",
+    '{"colorfulness": "bright"}': "colorfulness is 'bright'",
+    '{"colorfulness": NaN}': "NaN is no number",
+    '{"scene": ["sky"]}': "scene is ['sky']",
+    '{"scene": "\\ud800"}': "scene is '\\ud800'",
+    '{"object": "tree"}': "object is 'tree'",
+    '{"object": [1]}': "object is [1]",
+}
+
+
+def test_annotations_that_are_broken_cost_no_image(tmp_path, capsys):
+    root = tmp_path / "root"
+    emoset(root)
+    rows = []
+    for number, content in enumerate(BROKEN):
+        picture(root / "image" / "awe" / f"broken{number:02d}.jpg")
+        text(root / "annotation" / "awe" / f"broken{number:02d}.json", content)
+        rows.append(f"annotation/awe/broken{number:02d}.json")
+    (root / "annotation" / "link.json").symlink_to(tmp_path / "outside.json")
+    text(tmp_path / "outside.json", "{}")
+    odd = {
+        "annotation/awe/none.json": "no such file",
+        "annotation/awe": "no such file",
+        "../outside.json": "its path leaves the root",
+        "annotation/link.json": "a link out of the root",
+        "annotation/\ud800.json": "no such file",
+    }
+    for number in range(len(odd)):
+        picture(root / "image" / "awe" / f"broken{len(rows) + number:02d}.jpg")
+    listed = json.loads((root / "val.json").read_text()) + [
+        ["awe", "id", f"image/awe/broken{number:02d}.jpg", annotation]
+        for number, annotation in enumerate((*rows, *odd))
+    ]
+    text(root / "val.json", json.dumps(listed))
+    assert prepare("emoset", root, tmp_path / "out") == 0
+    kept = [row for row in entries(tmp_path / "out") if "broken" in row.path]
+    assert len(kept) == len(BROKEN) + len(odd)
+    assert {value for row in kept for value in row.attributes.values()} == {""}
+    for number, said in enumerate((*BROKEN.values(), *odd.values())):
+        (reason,) = reasons(tmp_path / "out", f"broken{number:02d}.jpg")
+        assert reason.startswith("annotation without which its image is kept: ")
+        assert said in reason
+    assert "18 annotation without which its image is kept, such as" in capsys.readouterr().out
+    assert prepare("emoset", root, tmp_path / "strict", "--strict") == 2
+    assert "18 rows and files of" in capsys.readouterr().err
+
+
+def test_entries_of_emoset_that_are_none(tmp_path):
+    root, shape = tmp_path / "root", "not [emotion, id, image, annotation]"
+    emoset(root)
+    picture(root / "image" / "awe" / "unlisted.jpg")
+    listed = json.loads((root / "train.json").read_text())
+    wrong = {
+        "[1, 2, 3, 4]": shape,
+        '["awe", "two"]': shape,
+        '["awe", "five", "a", "b", "c"]': shape,
+        '"text"': shape,
+        '["joy", "image/joy/a.jpg", "a.json"]': "its emotion is none of Mikels' eight",
+        '["0", "image/joy/a.jpg", "a.json"]': "its emotion is none of Mikels' eight",
+        '["awe", "image/awe/none.jpg", "a.json"]': "no image",
+        '["awe", "../outside.jpg", "a.json"]': "its path leaves the root",
+        '["awe", "image/\\ud800.jpg", "a.json"]': "no image",
+        json.dumps(listed[0]): "listed twice",
+    }
+    text(root / "train.json", json.dumps(listed + [json.loads(row) for row in wrong]))
+    assert prepare("emoset", root, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {
+        *wrong.items(),
+        ("image/awe/unlisted.jpg", "in no list"),
+    }
+    assert len(entries(tmp_path / "out")) == 32
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("[", "train.json is no JSON, or damaged"),
+        ("{}", r"train.json holds no \[emotion, id, image, annotation\]: expected train.json"),
+        ("[]", r"train.json holds no \[emotion, id, image, annotation\]"),
+    ],
+)
+def test_lists_of_emoset_that_are_none(tmp_path, content, message):
+    emoset(tmp_path)
+    text(tmp_path / "train.json", content)
+    with pytest.raises(InputError, match=message):
+        DATASETS["emoset"].read(tmp_path)
+
+
+def test_emoset_without_its_annotations(tmp_path):
+    emoset(tmp_path / "root")
+    shutil.rmtree(tmp_path / "root" / "annotation")
+    (tmp_path / "root" / "val.json").unlink()
+    assert prepare("emoset", tmp_path / "root", tmp_path / "out") == 0
+    rows = entries(tmp_path / "out")
+    assert len(rows) == 24 and not any(row.attributes for row in rows)
+    assert left_out(tmp_path / "out") == {
+        ("annotation", "no such folder, images have no attributes"),
+        *((f"image/{emotion}/{emotion}_00002.jpg", "in no list") for emotion in MIKELS),
+    }
+
+
+def test_an_interrupted_preparation_of_emoset_goes_on(tmp_path, monkeypatch):
+    emoset(tmp_path / "root")
+    whole, seen = examine.examine_image, []
+
+    def interrupted(path):
+        seen.append(path)
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+        return whole(path)
+
+    monkeypatch.setattr(examine, "CHUNK", 8)
+    monkeypatch.setattr(examine, "examine_image", interrupted)
+    assert prepare("emoset", tmp_path / "root", tmp_path / "out") == 130
+    seen.clear()
+    monkeypatch.setattr(examine, "examine_image", lambda path: seen.append(path) or whole(path))
+    assert prepare("emoset", tmp_path / "root", tmp_path / "out") == 0
+    assert len(seen) <= 16
+    assert prepare("emoset", tmp_path / "root", tmp_path / "fresh") == 0
+    for name in ("manifest.csv", "left_out.csv", "prepared.json"):
+        one, other = ((tmp_path / out / name).read_bytes() for out in ("out", "fresh"))
+        assert one == other
+
+
+def ldl(root, *rows, images=None, header=None):
+    """Write a table of votes, and an image for each row or name."""
+    for name in images or [row.split()[0] for row in rows]:
+        picture(root / "images" / name)
+    text(root / "ground_truth.txt", "\n".join([*([header] if header else []), *rows]))
+    return root
+
+
+def test_votes_stand_in_the_manifest(tmp_path, capsys):
+    """By the header's order, which another than the published form's may be."""
+    order = LDL_ORDER[::-1]
+    rows = [votes_row(f"{name}.jpg", name, order) for name in ("awe", "fear", "anger")]
+    root = ldl(tmp_path / "root", *rows, header="name " + " ".join(order))
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 0
+    assert f"the columns of votes are {', '.join(order)}: by the header" in capsys.readouterr().out
+    found = entries(tmp_path / "out")
+    assert [row.emotion for row in found] == ["awe", "fear", "anger"]
+    assert list(found[0].attributes) == ["votes_" + name for name in order]
+    for row in found:
+        assert row.attributes["votes_" + row.emotion] == "6"
+        assert sum(map(int, row.attributes.values())) == 13
+
+
+@pytest.mark.parametrize("order", [None, LDL_ORDER[::-1]], ids=["published", "given"])
+def test_the_order_without_a_header(tmp_path, capsys, order):
+    rows = [votes_row(f"{name}.jpg", name, order or LDL_ORDER) for name in ("awe", "fear")]
+    root = ldl(tmp_path / "root", *rows)
+    option = ("--order", ",".join(name.title() for name in order)) if order else ()
+    assert prepare("twitter_ldl", root, tmp_path / "out", *option) == 0
+    assert [row.emotion for row in entries(tmp_path / "out")] == ["awe", "fear"]
+    said = "by --order" if order else "of the form without a header, as there is none"
+    assert f"are {', '.join(order or LDL_ORDER)}: {said}" in capsys.readouterr().out
+    described = json.loads((tmp_path / "out" / "prepared.json").read_text())
+    assert described["order"] == (option[1] if order else None)
+
+
+def test_ties_of_votes(tmp_path):
+    rows = (
+        "a.jpg 9 0 0 0 0 0 0 0", "b.jpg 0 0 0 0 0 0 9 0",
+        "tie.jpg 0 4 3 0 0 0 0 4", "none.jpg 0 0 0 0 0 0 0 0",
+    )  # fmt: skip
+    root = ldl(tmp_path / "root", *rows)
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {(rows[2], "tie"), (rows[3], "no votes")}
+    assert prepare("flickr_ldl", root, tmp_path / "first", "--ties", "first") == 0
+    assert {row.path: row.emotion for row in entries(tmp_path / "first")} == {
+        "images/a.jpg": "amusement",
+        "images/b.jpg": "fear",
+        "images/tie.jpg": "awe",
+    }
+    assert prepare("flickr_ldl", root, tmp_path / "strict", "--strict") == 2
+
+
+def test_what_the_tables_of_votes_leave_out(tmp_path):
+    twice = "sad.jpg 0 0 0 0 0 0 0 9", "sad.jpg 0 0 0 0 0 0 1 8"
+    root = ldl(
+        tmp_path / "root",
+        *(votes_row(f"{name}.jpg", name) for name in ("awe", "fear")),
+        *twice,
+        images=["awe.jpg", "fear.jpg", "sad.jpg"],
+    )
+    picture(tmp_path / "outside.jpg")
+    picture(root / "images" / "unlisted.jpg")
+    picture(root / "train" / "twice.jpg")
+    picture(root / "test" / "twice.jpg")
+    rows = [votes_row(name, "awe") for name in ("../outside.jpg", "gone.jpg", "twice.jpg")]
+    with open(root / "ground_truth.txt", "a") as file:
+        file.write("\n" + "\n".join(rows) + "\n" + votes_row("fear.jpg", "awe") + "\n")
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 2  # of one class is left
+    with open(root / "ground_truth.txt", "a") as file:
+        file.write(votes_row("a b.jpg", "anger"))
+    picture(root / "images" / "a b.jpg")
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {
+        (rows[0], "its path leaves the root"),
+        (rows[1], "no image"),
+        (rows[2], "several images of one name"),
+        ("images/fear.jpg", "two labels for one image"),
+        (votes_row("fear.jpg", "awe"), "two labels for one image"),
+        ("images/sad.jpg", "two labels for one image"),
+        (twice[1], "two labels for one image"),
+        ("images/unlisted.jpg", "no row of votes"),
+    }
+
+
+def test_an_image_in_no_list_of_a_fold(tmp_path):
+    """As two of Twitter_LDL's are, whose number five does not divide."""
+    ldl_lists(tmp_path / "root")
+    last = votes_row("last.jpg", "awe")
+    picture(tmp_path / "root" / "flickr" / "last.jpg")
+    for path in (tmp_path / "root").rglob("train?.csv"):
+        path.write_text(path.read_text() + last + " \n")
+    assert prepare("flickr_ldl", tmp_path / "root", tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == {(last + " ", "in none of the lists of the folds")}
+    assert len(entries(tmp_path / "out")) == 40
+
+
+@pytest.mark.parametrize(
+    "row, found",
+    [
+        ("b.jpg 0 -1 6 0 0 1 0 0", "-1, which is no number of votes"),
+        ("b.jpg 0 .5 .5 0 0 0 0 0", ".5, which is no number of votes"),
+        ("b.jpg 0 4 6 0 0 1 0 0 1", "9 numbers"),
+        ("b.jpg 0 4 6 0 0 1 0", "7 numbers"),
+        ("b.jpg 0 4 6 0 0 1 0 1e999", "1e999, which is no number of votes"),
+        ("b.jpg 0 4 6 0 0 1 x 0", "1 numbers"),
+        ("0 4 6 0 0 1 0 0", "8 numbers"),
+    ],
+)
+def test_rows_that_are_no_votes(tmp_path, capsys, row, found):
+    root = ldl(tmp_path / "root", "a.jpg 0 4 6 0 0 1 0 0", row, images=["a.jpg", "b.jpg"])
+    assert prepare("flickr_ldl", root, tmp_path / "out") == 2
+    message = capsys.readouterr().err
+    assert f"ground_truth.txt, line '{row}': it has {found}" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "header, order, message",
+    [
+        ("name a b c d e f g h", None, "a,b,c,d,e,f,g,h is no order of the columns of votes"),
+        (
+            "name awe awe contentment excitement anger disgust fear sadness",
+            None,
+            "is no order of the columns",
+        ),
+        (None, "awe,fear", "--order: awe,fear is no order"),
+        ("name " + " ".join(LDL_ORDER), ",".join(MIKELS), "leave --order out"),
+    ],
+)
+def test_unknown_orders_of_votes(tmp_path, capsys, header, order, message):
+    root = ldl(tmp_path / "root", votes_row("a.jpg", "awe"), header=header)
+    option = ("--order", order) if order else ()
+    assert prepare("flickr_ldl", root, tmp_path / "out", *option) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_mvsa_takes_the_labels_of_the_images(tmp_path):
+    mvsa(tmp_path / "root")
+    top = tmp_path / "root" / "MVSA_Single"
+    picture(top / "data" / "99.jpg")
+    with open(top / "labelResultAll.txt", "a", newline="") as file:
+        file.write("98\tpositive,negative\r\n97\tpositive\r\n96\tpositive,joy\r\n")
+    assert prepare("mvsa", tmp_path / "root", tmp_path / "out") == 0
+    bad = "not an id and two of positive, neutral and negative"
+    assert left_out(tmp_path / "out") == {
+        *((f"{n}\t{('neutral', 'positive')[n % 2]},neutral", "neutral") for n in range(2, 31, 3)),
+        ("98\tpositive,negative", "no image"),
+        ("97\tpositive", bad),
+        ("96\tpositive,joy", bad),
+        ("MVSA_Single/data/99.jpg", "no row in labelResultAll.txt"),
+    }
+    found = {row.path: row for row in entries(tmp_path / "out")}
+    assert found["MVSA_Single/data/1.jpg"][1:3] == ("", "negative")
+    assert found["MVSA_Single/data/3.jpg"][1:3] == ("", "positive")
+    assert prepare("mvsa", tmp_path / "root", tmp_path / "3", "--labels", "sentiment3") == 0
+    assert Counter((row.emotion, row.sentiment) for row in entries(tmp_path / "3")) == {
+        ("neutral", ""): 10,
+        ("positive", "positive"): 10,
+        ("negative", "negative"): 10,
+    }
+    splits, evaluated = read_training_splits(tmp_path / "3")
+    assert evaluated == "valid" and splits["train"].classes == ["negative", "neutral", "positive"]

@@ -1,4 +1,7 @@
+import errno
+import json
 import os
+import random
 import shutil
 import threading
 import time
@@ -10,18 +13,20 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import TINY
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data import augmentation, pixels
-from mlr.data.images import read_image
+from mlr.data.images import is_for_mxnet, read_image
 from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, GluonBatches
-from mlr.data.pixels import CachedImages, cache_folder
+from mlr.data.pixels import CachedImages, DecodedImages, NoRoom, cache_folder, resized_images
 from mlr.data.preprocessing import preprocessing_of
 from mlr.data.splits import read_splits
 from mlr.data.transforms import caffe_transform, evaluation_transform, training_resize
 from mlr.errors import InputError
 from mlr.methods import METHODS
+from mlr.train import main as train_command
 from mlr.training import batches
 
 
@@ -186,18 +191,111 @@ def test_two_processes_make_one_whole_file(cache, split):
     assert all(image.any() for image in first.pixels())
 
 
-def test_no_room(cache, split, monkeypatch):
-    monkeypatch.setattr(
-        shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(12 * 64 * 64 * 3 - 1)
-    )
+@pytest.fixture
+def fill_the_disk(monkeypatch):
+    """Return a function after which there is no room for a cache of 12 images of 64 px."""
+    monkeypatch.setattr(pixels, "SAID", set())
+    usage = namedtuple("Usage", "free")(12 * 64 * 64 * 3 - 1)
+    return lambda: monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+
+def test_no_room(cache, split, fill_the_disk):
+    fill_the_disk()
     with pytest.raises(
-        InputError,
+        NoRoom,
         match=(
-            "pixel cache of .* needs 0.0 GB, and .* has 0.0: make room, name another folder in "
-            "MLR_CACHE, or"
+            "pixel cache of .* needs 0.0 GB, and .* has 0.0: make room, or name another folder in "
+            "MLR_CACHE"
         ),
     ):
         CachedImages(split, 64)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """12 pictures of several sizes and formats; one JPEG, of chroma of half the height, only MXNet
+    decodes as released.
+    """
+    draw = np.random.RandomState(0)
+    for number in range(12):
+        width, height = draw.randint(30, 400, 2)
+        small = draw.randint(0, 256, (1 + height // 8, 1 + width // 8, 3)).astype(np.uint8)
+        folder = tmp_path / "photographs" / "train" / ("awe", "fear")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        kind, options = (".jpg", ".png", ".webp", ".jpg", ".jpg")[number % 5], []
+        if number == 3:
+            options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440]
+        image = cv2.resize(small, (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
+        assert cv2.imwrite(str(folder / f"{number:d}{kind}"), image, options)
+    split = read_splits(tmp_path / "photographs")["train"]
+    assert [is_for_mxnet(path.read_bytes()) for path in split.paths].count(True) == 1
+    return split
+
+
+@pytest.mark.parametrize(
+    "method, backbone", [("l_cil", "resnet18_v2_slim"), ("alexnet", "caffenet_slim")]
+)
+def test_without_room_images_are_the_same_to_the_bit(
+    cache, photographs, fill_the_disk, capfd, method, backbone
+):
+    """For training and evaluation, and of a part of the images, as with several workers."""
+    options = replace(METHODS[method].demo, backbone=backbone, batch_size=5)
+    preprocessing = METHODS[method].preprocessing(
+        {"preprocessing": {"image_size": 64}, "network": METHODS[method].network(options, 2)}
+    )
+
+    def made():
+        arrays = []
+        for split in (photographs, Subset(photographs, [1, 3, 8, 11, 0])):
+            training = batches.training_batches(preprocessing, options, split)
+            evaluation = batches.evaluation_batches(preprocessing, options, split)
+            for each in (training, training, evaluation):
+                random.seed(0), np.random.seed(0), mx.random.seed(0)
+                arrays += [array.asnumpy() for batch in each for array in batch]
+        return arrays
+
+    cached = made()
+    shutil.rmtree(cache)
+    fill_the_disk()
+    decoded = made()
+    assert not list(cache.iterdir()) and len(cached) == len(decoded) == 2 * (3 + 3 + 1 + 1 + 1 + 1)
+    for expected, array in zip(cached, decoded):
+        assert_array_equal(array, expected)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "0.0: make room, or name another folder in MLR_CACHE; until then images" in lines[0]
+
+
+def test_a_disk_that_fills_up_while_the_cache_is_written(cache, split, monkeypatch, capfd):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pixels, "SAID", set())
+    monkeypatch.setattr(CachedImages, "_write_images", full)
+    assert isinstance(resized_images(split, 64), DecodedImages)
+    assert list(cache.iterdir()) == []
+    assert "No space left on device; make room" in capfd.readouterr().err
+
+
+def test_an_image_that_is_damaged_when_it_is_decoded(cache, split, fill_the_disk):
+    fill_the_disk()
+    images = resized_images(split, 64)
+    split.paths[7].write_bytes(split.paths[7].read_bytes()[:300])
+    with pytest.raises(InputError, match="fear/01.jpg is truncated"):
+        list(CachedBatches(images, augmentation.evaluation, 64, 5))
+
+
+def test_a_training_without_room(trained, cache, tmp_path, fill_the_disk, capfd):
+    """Asked for the cache by name, it does without, and keeps that in its options."""
+    fill_the_disk()
+    run, data = tmp_path / "run", trained[1]
+    arguments = ["--data", str(data), "--out", str(run), "--pipeline", "cached", *TINY]
+    assert train_command(arguments) == 0
+    err = capfd.readouterr().err
+    assert err.count("make room, or name another folder in MLR_CACHE; until then images are") == 1
+    assert json.loads((run / "config.json").read_text())["options"]["pipeline"] == "cached"
+    assert (run / "last.params").read_bytes() == (trained[0] / "last.params").read_bytes()
+    assert len(list(cache.iterdir())) == 1  # of valid, of 4 images
 
 
 def test_a_folder_that_can_not_be_written(cache, split, data, command):
@@ -339,7 +437,8 @@ def test_a_finished_run_is_resumed_without_its_cache(trained, monkeypatch, tmp_p
     assert not (tmp_path / "cache").exists()
 
 
-def test_mxnet_is_used_by_the_consumer_alone(cache, split, monkeypatch):
+@pytest.mark.parametrize("images", [CachedImages, DecodedImages])
+def test_mxnet_is_used_by_the_consumer_alone(cache, split, monkeypatch, images):
     used = set()
 
     def recorded(function):
@@ -349,7 +448,7 @@ def test_mxnet_is_used_by_the_consumer_alone(cache, split, monkeypatch):
 
         return call
 
-    made = CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5)
+    made = CachedBatches(images(split, 64), augmentation.evaluation, 64, 5)
     for name in ("empty", "array"):
         monkeypatch.setattr(mx.nd, name, recorded(getattr(mx.nd, name)))
     assert len(list(made)) == 3

@@ -139,7 +139,7 @@ class Undecided:
         list("x" * 40),
         ["awe", "fear"],
     )
-    folder, whole, indices = Path("x"), None, range(40)
+    folder, whole, indices, votes = Path("x"), None, range(40), None
 
     def __init__(self, seed):
         self.options = SimpleNamespace(seed=seed)

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 import mlr
 from mlr import paper
 from mlr.errors import InputError
+from mlr.training.loss import SoftCrossEntropyLoss
 
 
 def softmax(z):
@@ -171,3 +172,26 @@ def test_counts_that_give_no_weights(counts):
 def test_wrong_options(options, message):
     with pytest.raises(InputError, match=message):
         mlr.ClassImbalanceLoss(**options)
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("float64", 1e-13)])  # some ulps
+def test_cross_entropy_of_distributions(hybrid, dtype, tolerance):
+    loss = SoftCrossEntropyLoss()
+    if hybrid:
+        loss.hybridize(static_alloc=True, static_shape=True)
+    logits = np.random.normal(0, 2, (6, 3)).astype(dtype)
+    shares = np.random.dirichlet([1, 1, 1], 6)
+    shares[0] = 0, 1, 0
+    z = nd.array(logits, dtype=dtype)
+    z.attach_grad()
+    with autograd.record():
+        result = loss(z, nd.array(shares, dtype=dtype))
+    result.backward()
+    p = softmax(logits.astype("float64"))
+    assert result.shape == (6,) and result.dtype == np.dtype(dtype)
+    assert_allclose(result.asnumpy(), -(shares * np.log(p)).sum(axis=1), rtol=tolerance)
+    # of -sum d ln softmax(z), as the shares sum to 1
+    assert_allclose(z.grad.asnumpy(), p - shares, rtol=tolerance, atol=tolerance)
+    one = mlr.CrossEntropyLoss()(z, nd.array([1] * 6, dtype=dtype)).asnumpy()
+    assert result.asnumpy()[0] == one[0]

@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.spatial import distance
+from scipy.stats import entropy
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -12,7 +14,13 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from mlr.training.metrics import BINS, calibration_metrics, classification_metrics
+from mlr.training.metrics import (
+    BINS,
+    LEAST,
+    calibration_metrics,
+    classification_metrics,
+    distribution_metrics,
+)
 
 CLASSES = ["anger", "awe", "fear", "joy"]
 
@@ -165,3 +173,63 @@ def test_likelihood_against_scikit_learn():
         log_loss(labels, probabilities, labels=range(5)),
         rtol=1e-12,
     )
+
+
+# Votes, probabilities, and by hand: Chebyshev, Clark, Canberra, Kullback-Leibler, cosine,
+# intersection. With d = (3/4, 1/4, 0) and p = (1/4, 1/4, 1/2): |d - p| is 1/2, 0, 1/2, d + p is 1,
+# 1/2, 1/2, and their ratio 1/2, 0, 1.
+BY_HAND = {
+    "equal": ([2, 1, 1], [0.5, 0.25, 0.25], (0, 0, 0, 0, 1, 1)),
+    "a zero of the votes": (
+        [3, 1, 0],
+        [0.25, 0.25, 0.5],
+        (
+            1 / 2,
+            np.sqrt(1 / 4 + 1),
+            3 / 2,
+            3 / 4 * np.log(3),
+            (3 / 16 + 1 / 16) / (np.sqrt(10) / 4 * np.sqrt(6) / 4),
+            1 / 4 + 1 / 4,
+        ),
+    ),
+    "both zero": ([1, 0, 1], [0.25, 0, 0.75], (1 / 4, np.sqrt(1 / 9 + 1 / 25), 1 / 3 + 1 / 5,
+        np.log(2) / 2 + np.log(2 / 3) / 2, (1 / 2) / (np.sqrt(1 / 2) * np.sqrt(10) / 4), 3 / 4)),
+    "nothing in common": (
+        [0, 5],
+        [1, 0],
+        (1, np.sqrt(2), 2, -np.log(LEAST), 0, 0),
+    ),
+}  # fmt: skip
+MEASURES = "chebyshev", "clark", "canberra", "kullback_leibler", "cosine", "intersection"
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_distributions_by_hand(case):
+    votes, probabilities, expected = BY_HAND[case]
+    measures = distribution_metrics([votes], [probabilities])
+    assert tuple(measures) == MEASURES
+    # a few roundings of float64
+    assert_allclose([measures[name] for name in MEASURES], expected, rtol=1e-12, atol=1e-15)
+
+
+def test_distributions_against_scipy():
+    votes = np.random.multinomial(11, [0.4, 0.3, 0.2, 0.05, 0.05], 200)
+    probabilities = np.random.dirichlet([0.5] * 5, 200)
+    shares = votes / 11
+    assert (votes == 0).any()
+    pairs = list(zip(shares, probabilities))
+    relative = [np.abs(d - p) / (d + p) for d, p in pairs]
+    expected = {
+        "chebyshev": [distance.chebyshev(d, p) for d, p in pairs],
+        "clark": [distance.euclidean(ratios, 0 * ratios) for ratios in relative],
+        "canberra": [distance.canberra(d, p) for d, p in pairs],
+        "kullback_leibler": [entropy(d, p) for d, p in pairs],
+        "cosine": [1 - distance.cosine(d, p) for d, p in pairs],
+        # of distributions: 1 less half of the city block distance
+        "intersection": [1 - distance.cityblock(d, p) / 2 for d, p in pairs],
+    }
+    measures = distribution_metrics(votes, probabilities)
+    for name, values in expected.items():
+        # float64 sums of a few hundred terms
+        assert_allclose(measures[name], np.mean(values), rtol=1e-12)
+    json.dumps(measures, allow_nan=False)

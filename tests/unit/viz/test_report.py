@@ -15,6 +15,7 @@ import pytest
 from conftest import run_config, write_images
 from numpy.testing import assert_allclose
 
+import mlr.viz.looks
 import mlr.viz.report
 from mlr.cli import SHIPPED_RUN
 from mlr.data.drawn.paintings import draw_demo_data
@@ -26,6 +27,7 @@ from mlr.runs.writing import RunWriter
 from mlr.training.metrics import calibration_metrics, classification_metrics
 from mlr.viz.filters import Ascent
 from mlr.viz.images import thumbnail
+from mlr.viz.looks import Look, by_level
 from mlr.viz.report import (
     DEMO,
     calibration_line,
@@ -247,6 +249,10 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
         "Calibration",
         calibration_line(evaluation),
         "Classes",
+        "Looks",
+        "brightness, mean luma, 0 to 1",
+        "colourfulness, by Hasler and Suesstrunk, 2003",
+        "edge density, share of the pixels",
         "Predictions",
         "Filters",
     ):
@@ -265,10 +271,32 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
     )
     assert "demo" not in page.text
     wrong = 4 - sum(np.diag(evaluation["confusion"]))
-    # curves, confusion, reliability, thumbnails, filters, Grad-CAM
-    assert len(page.images) == 2 + 1 + 1 + 4 + 1 + (wrong > 0)
+    # curves, confusion, reliability, looks, thumbnails, filters, Grad-CAM
+    assert len(page.images) == 2 + 1 + 1 + 3 + 4 + 1 + (wrong > 0)
     assert all(image["alt"] for image in page.images)
     assert ("html", {"lang": "en"}) in page.elements
+
+
+def test_only_a_report_looks_at_the_images(trained, tmp_path, monkeypatch):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    monkeypatch.setattr(mlr.viz.looks, "looks_of", lambda *_: pytest.fail("looked"))
+    assert main(["--run", str(run), "--ctx", "cpu"]) == 0
+
+
+def test_the_levels_of_a_manifest(measured, tmp_path):
+    """All eleven, those without an image, too, and whatever is in a name is text."""
+    run, *rest = measured(["awe", "fear"], [0, 1, 1, 1])
+    right = np.array([True, False, True, True])
+    bins = by_level([0, 0, 10, None], right)
+    look = Look("<b>brightness</b> of the manifest", "as it has it, of 3 images", bins)
+    save_report(tmp_path / "page.html", run, None, "test", *rest, [look])
+    html = (tmp_path / "page.html").read_text()
+    page = Page(html)
+    assert "<b>" not in html and "<b>brightness</b> of the manifest, as it has it" in page.text
+    assert "accuracy from 0.500 at 0.0 to 1.000 at 1.0; of all images 0.750" in page.text
+    rows = re.findall(r'<tr><th scope="row">(\d\.\d)</th><td>(\d+)</td><td>(.*?)</td></tr>', html)
+    assert rows[0] == ("0.0", "2", "0.500") and rows[10] == ("1.0", "1", "1.000")
+    assert rows[1:10] == [(f"0.{level:d}", "0", "-") for level in range(1, 10)]
 
 
 def test_the_page_needs_nothing_beside_it(reported):
@@ -485,5 +513,5 @@ def test_the_report_of_the_shipped_run(command, tmp_path):
     assert done.stdout.splitlines()[-1] == f"written: {tmp_path / 'page.html'}"
     html = (tmp_path / "page.html").read_text()
     assert len(html) < 3 * 10**6
-    # curves, confusion, reliability, thumbnails, filters and Grad-CAM
-    whole(opened(html, tmp_path), 2 + 1 + 1 + 20 + 2)
+    # curves, confusion, reliability, looks, thumbnails, filters and Grad-CAM
+    whole(opened(html, tmp_path), 2 + 1 + 1 + 3 + 20 + 2)

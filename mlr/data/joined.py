@@ -1,0 +1,121 @@
+"""Several data sets as one: their images together, each once by the content of its file."""
+
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from mlr.data.emotions import emotion_named
+from mlr.data.labelled import LabelledImages
+from mlr.data.listing import TWO_LABELS
+from mlr.data.manifest import SPLITS, folds_of
+from mlr.data.preparation import COPIES_STAY_IN
+from mlr.data.splits import Splits, read_splits
+from mlr.data.walk import COPY, LeftOut
+from mlr.errors import InputError
+
+Place = Tuple[int, LabelledImages, int]  # number of a data set, from 1; its split; an image of that
+
+
+class Joined(LabelledImages):
+    """Images of one split of several data sets; the names that several have are behind the data
+    set's number.
+    """
+
+    def __init__(self, places: Sequence[Place], left_out: Sequence[LeftOut]) -> None:
+        parts = list({id(split): split for _, split, _ in places}.values())
+        names = [split.names[index] for _, split, index in places]
+        several = Counter(names)
+        votes = [split.votes[index] for _, split, index in places if split.votes is not None]
+        super().__init__(
+            " and ".join(split.source for split in parts),
+            parts[0].classes,
+            [split.paths[index] for _, split, index in places],
+            [split.labels[index] for _, split, index in places],
+            [
+                f"{number:d}/{name}" if several[name] > 1 else name
+                for name, (number, _, _) in zip(names, places)
+            ],
+            left_out,
+            np.array(votes) if len(votes) == len(places) else None,
+        )
+        self.attributes = [split.attributes[index] for _, split, index in places]
+        self._places = places
+
+    @cached_property
+    def digests(self) -> List[str]:
+        """The SHA-256 of each image's file, as its own data set checked it."""
+        return [split.digests[index] for _, split, index in self._places]
+
+
+def read_sets(
+    folders: Sequence[Path], labels: str = "emotion", fold: Optional[int] = None
+) -> List[Splits]:
+    """Return the splits of each of several data sets, in the same order of classes.
+
+    labels: "emotion" or "sentiment". fold: of those in folds, the one that is test. Raises
+    InputError where one is no data set, or where their classes, by emotion, are not the same.
+    """
+    in_folds = [bool(folds_of(folder)) for folder in folders]
+    sets = [
+        read_splits(folder, labels, fold if own or not any(in_folds) else None)
+        for folder, own in zip(folders, in_folds)
+    ]
+    first, *others = (next(iter(splits.values())).classes for splits in sets)
+    if any(classes != first for classes in others):
+        _rename(sets, folders, labels)
+    return sets
+
+
+def _rename(sets: Sequence[Splits], folders: Sequence[Path], labels: str) -> None:
+    """Call the classes of all data sets by their emotions, in alphabetical order."""
+    emotions = [
+        [emotion_named(name) or name for name in next(iter(splits.values())).classes]
+        for splits in sets
+    ]
+    for folder, names in zip(folders, emotions):
+        if sorted(names) != sorted(set(emotions[0])):
+            other = "" if labels == "sentiment" else ", or use --labels sentiment"
+            raise InputError(
+                f"{folder} has the classes {', '.join(sorted(names))}, but {folders[0]} has "
+                f"{', '.join(sorted(emotions[0]))}: data sets that are trained on together need "
+                f"the same ones{other}"
+            )
+    for splits, names in zip(sets, emotions):
+        for split in splits.values():
+            split.rename(names)
+
+
+def join(sets: Sequence[Splits]) -> Splits:
+    """Return the images of several data sets as one.
+
+    Of files with the same content the first is taken, and one that test has is in no other split,
+    one that valid has not in train. Those that one split has with several labels are left out.
+    """
+    taken: Dict[str, str] = {}  # by SHA-256
+    found = {}
+    for name in COPIES_STAY_IN:
+        parts = [
+            (number, splits[name]) for number, splits in enumerate(sets, start=1) if name in splits
+        ]
+        labels: Dict[str, Set[int]] = {}
+        for _, split in parts:
+            for digest, label in zip(split.digests, split.labels):
+                labels.setdefault(digest, set()).add(label)
+        places: List[Place] = []
+        left_out = [row for _, split in parts for row in split.left_out]
+        for number, split in parts:
+            for index, digest in enumerate(split.digests):
+                path = str(split.paths[index])
+                if len(labels[digest]) > 1:
+                    left_out.append(LeftOut(path, TWO_LABELS))
+                elif digest in taken:
+                    left_out.append(LeftOut(path, f"{COPY}: of {taken[digest]}"))
+                else:
+                    places.append((number, split, index))
+                taken.setdefault(digest, path)
+        if places:
+            found[name] = Joined(places, left_out)
+    return {name: found[name] for name in SPLITS if name in found}

@@ -1,0 +1,193 @@
+"""Flickr_LDL: J. Yang, M. Sun, X. Sun, "Learning visual sentiment distributions via augmented
+conditional probability neural network", AAAI 2017. 11,150 images of Flickr; eleven people voted for
+one of Mikels' eight emotions each.
+
+Its copies have one of these forms:
+
+- ground_truth.txt, a header that ends with the eight emotions, and rows
+  `<file> <votes for each of the eight>`; images/<file>. As read from the code of others (inferred)
+- {train,val}{1..5}.csv, five folds of such rows without a header, in the order amusement, awe,
+  contentment, excitement, anger, disgust, fear, sadness (inferred from the code beside them); test
+  for val and .txt are read, too (inferred). An image is of the fold of the val list that has it.
+  The images are anywhere below the root. This was run on the lists in
+  github.com/hsiehjackson/Affective-Image, without the images: each has 11 votes, 1,030 are ties
+
+Where both lie there, the votes are of ground_truth.txt, and the folds of the lists. The emotion is
+the one with the most votes; ties are left out, or count for the first in the order of the columns.
+Twitter_LDL has the same forms.
+"""
+
+import re
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from mlr.data.emotions import MIKELS, emotion_named
+from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet, ReadingOption
+from mlr.data.layouts.finding import TIE, most_voted, nearest
+from mlr.data.listing import Listing, text_lines
+from mlr.data.manifest import FOLDS, VOTES
+from mlr.errors import InputError, shown
+
+TABLE = "ground_truth.txt"
+ORDER = (
+    "amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness",
+)  # fmt: skip
+OPTIONS = (
+    ReadingOption(
+        "order",
+        (),
+        "Flickr and Twitter LDL: order of the columns of votes, eight emotions with commas between "
+        f"(default: that of the header; where there is none, {','.join(ORDER)})",
+        "NAMES",
+    ),
+    ReadingOption(
+        "ties",
+        ("out", "first"),
+        "Flickr and Twitter LDL: images whose most votes are for several emotions are left out, "
+        "or count for the first in the order of the columns (default: out)",
+    ),
+)
+FOLD_LISTS = ("val", "test")
+LAYOUT = f"{TABLE} and images/<file>, or <file> and {{train,val}}{{1..5}}.csv"
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+COUNT = re.compile(r"(\d{1,6})(\.0*)?")
+
+
+def read_votes(root: Path, order: Optional[str] = None, ties: str = "out") -> Listing:
+    """Return the images of Flickr or Twitter LDL, each with the emotion of most votes, and all
+    votes as further columns.
+
+    order: of the columns of votes, names with commas between. ties: "out" or "first".
+    """
+    table, train, test = nearest(root, TABLE), _lists(root, ("train",)), _lists(root, FOLD_LISTS)
+    if not table and not test:
+        raise InputError(f"there is no {TABLE} and no val1.csv below {root}: expected {LAYOUT}")
+    files = [table] if table else [*test.values(), *train.values()]
+    listing, wanted = Listing(root), _order(order.split(","), "--order") if order else None
+    folds = {_parted(line)[0]: fold for fold, path in test.items() for line in text_lines(path)}
+    images = _by_name(listing.walk(used=[*files, *train.values(), *test.values()]))
+    seen = set()
+    for path in files:
+        emotions, lines = _rows(path, wanted, listing)
+        for line in lines:
+            name, votes = _votes(line, path)
+            if path in train.values() and (name in seen or name in folds):
+                continue  # each list of training repeats most of the other four
+            seen.add(name)
+            fault = _fault(name, votes, folds, images, ties)
+            if fault:
+                listing.leave_out(line, fault)
+                continue
+            image, emotion = images.get(name, [name])[0], emotions[votes.index(max(votes))]
+            columns = {VOTES + each: str(count) for each, count in zip(emotions, votes)}
+            if listing.attributes.get(image, columns) != columns:
+                listing.contradict(image, line)
+            elif listing.add(image, emotion, split=folds.get(name, ""), listed=line):
+                listing.attributes[image] = columns
+    for image in sorted(image for name in images.keys() - seen for image in images[name]):
+        listing.leave_out(image, "no row of votes")
+    return listing
+
+
+def _by_name(paths: Iterable[str]) -> Dict[str, List[str]]:
+    """Return the paths of the images of each file name."""
+    images: Dict[str, List[str]] = {}
+    for path in paths:
+        images.setdefault(Path(path).name, []).append(path)
+    return images
+
+
+def _lists(root: Path, stems: Sequence[str]) -> Dict[str, Path]:
+    """Return the list of each fold, {fold: path}, {} where there are none."""
+    names = [f"{stem}%s{suffix}" for stem in stems for suffix in (".csv", ".txt")]
+    found = {fold: [nearest(root, name % fold) for name in names] for fold in FOLDS}
+    return {fold: path for fold, paths in found.items() for path in paths if path}
+
+
+def _rows(path: Path, wanted: Optional[List[str]], listing: Listing) -> Tuple[List[str], List[str]]:
+    """Return the order of the columns of a file, and its rows without a header.
+
+    wanted: the order of --order. Says in the listing's notes where the order is from.
+    """
+    lines = list(text_lines(path))
+    order, source = list(wanted or ORDER), "by --order" if wanted else ""
+    if lines and not _parted(lines[0])[1]:
+        order, source = _order(lines[0].split()[-len(MIKELS) :], str(path)), "by the header"
+        if wanted and wanted != order:
+            raise InputError(
+                f"--order {','.join(wanted)}: the header of {path} says {','.join(order)}: leave "
+                "--order out, or correct the header"
+            )
+        lines = lines[1:]
+    source = source or "of the form without a header, as there is none; --order gives another"
+    note = f"the columns of votes are {', '.join(order)}: {source}"
+    if note not in listing.notes:
+        listing.notes.append(note)
+    return order, lines
+
+
+def _order(names: Sequence[str], where: str) -> List[str]:
+    """Return an order of the columns. Raises InputError where it is not one of the eight."""
+    order = [emotion_named(name) for name in names]
+    if sorted(order) != sorted(MIKELS):
+        raise InputError(
+            f"{where}: {shown(','.join(names), 200)} is no order of the columns of votes: expected "
+            f"the eight emotions {', '.join(MIKELS)}, each once"
+        )
+    return order
+
+
+def _parted(line: str) -> Tuple[str, List[str]]:
+    """Return the name in a row, which may have blanks, and the numbers behind it."""
+    fields: List[str] = line.split()
+    numbers: List[str] = []
+    while fields and NUMBER.fullmatch(fields[-1]):
+        numbers.insert(0, fields.pop())
+    name = line.strip()
+    return name.rsplit(None, len(numbers))[0] if fields else "", numbers
+
+
+def _votes(line: str, path: Path) -> Tuple[str, List[int]]:
+    """Return the name and the votes of a row. Raises InputError where it has no such."""
+    name, numbers = _parted(line)
+    counts = [COUNT.fullmatch(number) for number in numbers]
+    if not name or len(numbers) != len(MIKELS):
+        found = f"{len(numbers)} numbers"
+    elif not all(counts):
+        found = next(number for number, count in zip(numbers, counts) if not count)
+        found = f"{found}, which is no number of votes"
+    else:
+        return name, [int(count.group(1)) for count in counts if count]
+    raise InputError(
+        f"{path}, line {shown(ascii(line.strip()), 120)}: it has {found}; expected a file and "
+        "eight numbers of votes, whole ones from 0: correct the line"
+    )
+
+
+def _fault(
+    name: str,
+    votes: List[int],
+    folds: Dict[str, str],
+    images: Dict[str, List[str]],
+    ties: str,
+) -> str:
+    """Return why a row is left out, "" for none."""
+    if len(images.get(name, ())) > 1:
+        return "several images of one name"
+    if folds and name not in folds:
+        return "in none of the lists of the folds"
+    if not any(votes):
+        return "no votes"
+    return TIE if ties == "out" and most_voted(ORDER, votes) == TIE else ""
+
+
+FLICKR_LDL = DataSet(
+    name="flickr_ldl",
+    title="Flickr_LDL",
+    layout=LAYOUT,
+    read=read_votes,
+    fractions=FIVE_FOLDS,
+    offered="its authors, Nankai University",
+    options=OPTIONS,
+    published=11150,
+)
