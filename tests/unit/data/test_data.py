@@ -719,7 +719,8 @@ def test_a_format_with_its_plugin_is_read(tmp_path, monkeypatch):
     ],
 )
 def test_a_jpeg_that_lacks_its_end_marker_alone_is_read(tmp_path, capfd, options):
-    content, path = encoded(".jpg", *options), tmp_path / "a.jpg"
+    # It is said once of a path, so each case has its own.
+    content, path = encoded(".jpg", *options), tmp_path / f"{len(options)}{sum(options)}a.jpg"
     path.write_bytes(content)
     whole = read_image(path).asnumpy()
     # 100: as where a download reserved the room

@@ -408,7 +408,7 @@ def test_training_is_shuffled_and_asks_for_the_resize_before_the_crop(cache, spl
 
 
 @pytest.mark.parametrize(
-    "method, backbone", [("l_cil", "resnet50_v2_slim"), ("alexnet", "caffenet_slim")]
+    "method, backbone", [("l_cil", "resnet18_v2_slim"), ("alexnet", "caffenet_slim")]
 )
 def test_evaluation_after_an_epoch_is_the_networks_own_preset(cache, split, method, backbone):
     options = replace(METHODS[method].demo, backbone=backbone)
