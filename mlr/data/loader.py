@@ -106,12 +106,14 @@ class GluonBatches(Batches):
         self._transformed = images.transform_first(transformed)
 
     def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
-        return iter(gluon.data.DataLoader(self._transformed, batch_sampler=self._expected(numbers)))
+        chosen = [
+            [self._chosen[number][place] for place in self._places(number)] for number in numbers
+        ]
+        return iter(gluon.data.DataLoader(self._transformed, batch_sampler=self._expected(chosen)))
 
-    def _expected(self, numbers: Iterable[int]) -> Iterator[List[int]]:
-        """Yield what is chosen of each batch, as its images are about to be asked for."""
-        for number in numbers:
-            indices = [self._chosen[number][place] for place in self._places(number)]
+    def _expected(self, chosen: Iterable[List[int]]) -> Iterator[List[int]]:
+        """Yield the images of each batch, as they are about to be asked for."""
+        for indices in chosen:
             if isinstance(self._images, DecodedImages):
                 self._images.expect(indices)
             yield indices

@@ -91,9 +91,17 @@ class CachedImages(gluon.data.Dataset):
     def pixels(self) -> np.ndarray:
         """Return all images in the file, (N, size, size, 3) uint8, mapped.
 
-        What is read of them stays in memory while the array does.
+        What is read of them stays in memory while the array does. Raises InputError where the file
+        is gone, or too short.
         """
-        return np.load(str(self.path), mmap_mode="r")
+        try:
+            return np.load(str(self.path), mmap_mode="r")
+        except (FileNotFoundError, EOFError, ValueError):
+            self.path.unlink(missing_ok=True)
+            raise InputError(
+                f"the pixel cache {self.path} is gone or was cut short since it was opened: start "
+                "again, a training with --resume, and it is made anew"
+            ) from None
 
     def checked(self, pixels: np.ndarray, index: int) -> np.ndarray:
         """Return one image of `pixels()`, (size, size, 3) uint8.

@@ -197,6 +197,7 @@ def write_prepared_data(folder):
         for label in ("anger", "awe"):
             for number in range(5):
                 listing.add(f"train/{label}/{number:02d}.jpg", label)
+                listing.attributes[f"train/{label}/{number:02d}.jpg"] = {"scene": "sky, blue"}
         prepare_images(
             listing,
             folder / name,
@@ -666,7 +667,7 @@ READERS = {
             write_layout(write),
             read_layout(dataset),
             whole=True,
-            chosen=("**/*.txt", "**/*.csv"),
+            chosen=("**/*.txt", "**/*.csv", "**/*.json"),
             cost=2,
         )
         for dataset, write in test_datasets.LAYOUTS

@@ -8,6 +8,7 @@ import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import mxnet as mx
@@ -129,6 +130,18 @@ def test_pixels_that_changed_are_found_when_they_are_first_used(cache, split):
         assert (
             not path.exists() and len(CachedImages(split, 64)) == 12 and path.read_bytes() == whole
         )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, lambda path: path.write_text("x\n"), lambda path: os.truncate(path, 900)],
+)
+def test_a_file_that_is_removed_or_cut_short_while_it_is_used(cache, split, damage):
+    images = CachedImages(split, 64)
+    damage(images.path)
+    with pytest.raises(InputError, match="cache .* is gone or was cut short .*: start again"):
+        list(CachedBatches(images, augmentation.evaluation, 64, 5))
+    assert len(list(CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5))) == 3
 
 
 def test_a_sum_is_taken_once(cache, split, monkeypatch):
