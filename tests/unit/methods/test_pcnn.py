@@ -139,7 +139,7 @@ class Undecided:
         list("x" * 40),
         ["awe", "fear"],
     )
-    folder, whole, indices, votes = Path("x"), None, range(40), None
+    folder, whole, indices, votes, attributes = Path("x"), None, range(40), None, [{}] * 40
 
     def __init__(self, seed):
         self.options = SimpleNamespace(seed=seed)
