@@ -1,6 +1,6 @@
 # make demo     environment, demo data, training, evaluation, prediction
 # make install  environment alone
-# make figures  redraws imgs/, with the run in checkpoints/demo
+# make figures  redraws imgs/, with the runs in checkpoints/
 # make checkpoint  trains that run anew; checkpoints/demo must not exist
 # make results  the table of results on the demo, into docs/results
 # make benchmark  the speed against the released style on three builds, PyTorch and ONNX Runtime, half an hour; make scale: with more images
@@ -31,7 +31,8 @@ BUILDS := mxnet-mkl-1.5.1:cpu:$(PYTHON) mxnet-1.5.1:plain:$(PYTHON) mxnet-1.9.1:
 	$(if $(PYTHON38),mxnet-mkl-1.5.1-python3.8:cpu:$(PYTHON38))
 FIDELITY := .builds/fidelity
 
-SHOWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
+SHOWN := $(addprefix imgs/photos/,flower.jpg rocket.jpg cat.jpg)
+DRAWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
 
 .PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run lint test test-all coverage mutants fuzz test-builds fidelity
 .DELETE_ON_ERROR:
@@ -52,9 +53,10 @@ figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -c 'import mlr, mxnet as mx; from mlr.model.parameters import materialize; \
 	from mlr.viz.diagram import structure_figure; from mlr.viz.figures import save_figure; net = mlr.MultiLevelNet(8); \
 	materialize(net, mx.cpu(), mx.init.Zero()); save_figure(structure_figure(net, 224), "imgs/structure.png")'
-	cp data/demo/test/excitement/0005.jpg imgs/example.jpg
+	cp imgs/photos/flower.jpg imgs/example.jpg
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/visualization.png
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/grad-cam.png --view grad-cam
+	$(BIN)/mlr visualize --run checkpoints/demo --image $(DRAWN) --out imgs/visualization-demo.png
 	$(BIN)/mlr visualize --image imgs/example.jpg --out imgs/gram.png --view gram
 
 # Ends with what is in checkpoints/demo, within rounding: the parameters are the same to the bit on one build, kind of processor, number of

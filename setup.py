@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
 D2LZH = ["d2lzh==1.0.0", "ipython>=7.23,<8.13"]
+# The runs that ship: what predict and visualize take without --run, and the demo's.
+SHIPPED = {f"mlr.shipped.{name}": f"checkpoints/{name}" for name in ("photos", "demo")}
 
 setup(
     name="mlr",
@@ -28,10 +30,13 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
-    packages=[*find_packages(include=["mlr", "mlr.*"]), "mlr.shipped"],
-    # what predict and visualize take without --run
-    package_dir={"mlr.shipped": "checkpoints/demo"},
-    package_data={"mlr": ["py.typed"], "mlr.viz": ["report.html"], "mlr.shipped": ["*"]},
+    packages=[*find_packages(include=["mlr", "mlr.*"]), *SHIPPED],
+    package_dir=SHIPPED,
+    package_data={
+        "mlr": ["py.typed"],
+        "mlr.viz": ["report.html"],
+        **{package: ["*"] for package in SHIPPED},
+    },
     python_requires=">=3.8,<3.12",
     # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
     install_requires=[

@@ -163,7 +163,7 @@ def add_run(parser: argparse.ArgumentParser, shipped: bool = False) -> None:
         metavar="DIR",
         help=(
             "the run folder, the --out of a training"
-            + (" (default: checkpoints/demo, the demo's)" if shipped else "")
+            + (" (default: checkpoints/photos, trained on photographs)" if shipped else "")
         ),
     )
     parser.add_argument(

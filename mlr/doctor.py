@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 
 from mlr import cli
 from mlr.errors import InputError, RunError
-from mlr.runs.shipped import SHIPPED_RUN
+from mlr.runs.shipped import DEMO_RUN, SHIPPED_RUN
 from mlr.runtime.builds import installed_builds, version_numbers
 from mlr.runtime.cpu import given, usable_cores
 from mlr.runtime.installation import EXTRAS, is_installed
@@ -256,7 +256,8 @@ def probe() -> None:
     except InputError as error:
         package["cache_error"] = str(error)
     try:
-        package["checkpoint"] = str(Run.open(SHIPPED_RUN).verified("last.params").parent)
+        folders = [Run.open(run).verified("last.params").parent for run in (SHIPPED_RUN, DEMO_RUN)]
+        package["checkpoint"] = " and ".join(map(str, folders))
     except InputError as error:
         package["checkpoint_error"] = str(error)
     print(json.dumps(package), flush=True)

@@ -121,7 +121,7 @@ def load(
 ) -> "Predictor":
     """Return a run as a function from images to predictions.
 
-    run: the folder, the --out of a training (default: the demo's run that ships with the package).
+    run: the folder, the --out of a training (default: the run that ships, trained on photographs).
     ctx: a context, or text as in --ctx, "gpu(0)" or "gpu(0),gpu(1)" (default: the first GPU that
     MXNet sees, else the CPU). parameters: "last", after the last epoch, or "best", of the best
     balanced accuracy on valid.

@@ -56,6 +56,7 @@ def test_this_machine(command):
         and "d2lzh 1.0.0" in lines["optional"]
     )
     assert "checkpoints/demo, whole" in lines["checkpoint"]
+    assert "checkpoints/photos and " in lines["checkpoint"]
     assert lines["threads"].startswith(f"{usable_cores():d} cores, OMP_NUM_THREADS ")
 
 

@@ -14,7 +14,6 @@ import mlr
 import mlr.evaluate
 import mlr.export
 import mlr.predict
-from mlr.cli import SHIPPED_RUN
 from mlr.data.drawn import paintings
 from mlr.errors import InputError
 from mlr.formats.params import read_params, write_params
@@ -22,6 +21,7 @@ from mlr.inference.classifiers import SoftmaxClassifier
 from mlr.methods import open_run
 from mlr.runs.folder import Run
 from mlr.runs.schema import TEMPERATURES
+from mlr.runs.shipped import DEMO_RUN
 from mlr.runs.writing import RunWriter
 
 FILE = "last.temperature.json"
@@ -48,7 +48,7 @@ def fitted(data, tmp_path_factory):
     """A copy of the shipped run, its temperature fitted; and what evaluate says without and with
     it.
     """
-    run = shutil.copytree(SHIPPED_RUN, tmp_path_factory.mktemp("fitted") / "run")
+    run = shutil.copytree(DEMO_RUN, tmp_path_factory.mktemp("fitted") / "run")
     evaluations = []
     with pytest.MonkeyPatch.context() as patch:
         for name in ("figures.save_confusion", "figures.save_reliability", "report.save_sheet"):
@@ -97,7 +97,7 @@ def test_evaluate_fits_it_and_says_so(fitted, data):
 
 def test_every_answer_is_tempered_and_no_class_changes(fitted, data):
     run, (_, evaluation, _) = fitted
-    plain, tempered = answers(SHIPPED_RUN, data), answers(run, data)
+    plain, tempered = answers(DEMO_RUN, data), answers(run, data)
     # the softmax of logits / T is that of log p / T; float64
     expected = log_softmax(plain / evaluation["temperature"], axis=1)
     assert_allclose(tempered, expected, rtol=0, atol=1e-12)
@@ -108,7 +108,7 @@ def test_every_answer_is_tempered_and_no_class_changes(fitted, data):
 def test_an_exported_network_tells_it(fitted, tmp_path):
     run, (_, evaluation, _) = fitted
     about = {}
-    for name, folder in (("plain", SHIPPED_RUN), ("tempered", run)):
+    for name, folder in (("plain", DEMO_RUN), ("tempered", run)):
         out = tmp_path / f"{name}.npz"
         assert command(mlr.export, "--run", folder, "--format", "npz", "--out", out) == 0
         with np.load(out) as arrays:

@@ -69,15 +69,18 @@ def test_the_sdist_has_what_a_packager_needs(built):
         "Makefile",
         "tests/conftest.py",
         "checkpoints/demo/last.params",
+        "checkpoints/photos/last.params",
         "imgs/example.jpg",
         "benchmarks/contestant.py",
     } <= names
 
 
-def test_the_wheel_has_the_package_and_the_shipped_run_alone(built):
+def test_the_wheel_has_the_package_and_the_shipped_runs_alone(built):
     names = zipfile.ZipFile(str(built[1])).namelist()
-    shipped = {path.name for path in (CHECKOUT / "checkpoints" / "demo").iterdir()}
-    assert {"mlr/shipped/" + name for name in shipped} | {"mlr/viz/report.html"} <= set(names)
+    for run in ("photos", "demo"):
+        shipped = {path.name for path in (CHECKOUT / "checkpoints" / run).iterdir()}
+        assert {f"mlr/shipped/{run}/{name}" for name in shipped} <= set(names)
+    assert "mlr/viz/report.html" in names
     assert {name.partition("/")[0] for name in names} == {
         "mlr",
         next(name.partition("/")[0] for name in names if ".dist-info/" in name),

@@ -22,7 +22,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 import mlr
-from mlr.cli import SHIPPED_RUN
 from mlr.data.images import read_image
 from mlr.data.transforms import evaluation_transform
 from mlr.errors import InputError
@@ -32,6 +31,7 @@ from mlr.inference.predictor import AT_ONCE, Predictor
 from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
 from mlr.predict import main
+from mlr.runs.shipped import SHIPPED_RUN
 from mlr.viz.images import read_images_and_inputs
 
 EXAMPLE = Path(__file__).parents[3] / "imgs" / "example.jpg"

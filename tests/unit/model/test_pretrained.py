@@ -16,6 +16,7 @@ from mlr.model.networks import load_weights
 from mlr.model.parameters import ParametersError, materialize, set_parameters
 from mlr.model.pretrained import load_pretrained
 from mlr.model.shallow_only import ShallowOnly
+from mlr.model.zoo import names_in_zoo
 from mlr.runtime.hashing import sha256_of
 
 
@@ -220,10 +221,8 @@ class Vgg16:
         zoo.initialize()
         zoo(nd.zeros((1, 3, 224, 224)))
         self.features, self.name_in_zoo = zoo.features, "vgg16"
-        self.structural_parameters = zoo.features._collect_params_with_prefix("features")
-        self.prefixed_parameters = {
-            p.name[len(zoo.prefix) :]: p for p in self.structural_parameters.values()
-        }
+        names = names_in_zoo(zoo)
+        self.structural_parameters, self.prefixed_parameters, self.left_out = names
 
 
 @pytest.mark.slow

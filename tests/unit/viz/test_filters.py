@@ -6,10 +6,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
 from mlr import paper
-from mlr.cli import SHIPPED_RUN
 from mlr.methods import load_network, open_run
 from mlr.model.backbones import anatomy_of
 from mlr.model.parameters import materialize
+from mlr.runs.shipped import DEMO_RUN
 from mlr.viz import filters
 from mlr.viz.attribution import grad_cam, gram_contributions, strongest_pairs
 from mlr.viz.filters import Ascent, activation_maps, maximising_patterns, strongest_filters
@@ -127,10 +127,8 @@ def test_patterns_of_the_shipped_run_excite_five_times_as_much_as_noise():
     """The strongest filters for the example image, with little regularisation, which costs the deep
     blocks activation.
     """
-    net = load_network(open_run(SHIPPED_RUN), [mx.cpu()])
-    _, images = read_images_and_inputs(
-        [SHIPPED_RUN.parents[1] / "imgs" / "example.jpg"], 64, mx.cpu()
-    )
+    net = load_network(open_run(DEMO_RUN), [mx.cpu()])
+    _, images = read_images_and_inputs([DEMO_RUN.parents[1] / "imgs" / "example.jpg"], 64, mx.cpu())
     for block, maps in activation_maps(net, images).items():
         chosen, _ = strongest_filters(maps)
         _, start, end = maximising_patterns(

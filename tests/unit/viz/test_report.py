@@ -17,12 +17,12 @@ from numpy.testing import assert_allclose
 
 import mlr.viz.looks
 import mlr.viz.report
-from mlr.cli import SHIPPED_RUN
 from mlr.data.drawn.paintings import draw_demo_data
 from mlr.errors import InputError
 from mlr.evaluate import main
 from mlr.methods import METHODS
 from mlr.runs.provenance import environment
+from mlr.runs.shipped import DEMO_RUN
 from mlr.runs.writing import RunWriter
 from mlr.training.metrics import calibration_metrics, classification_metrics
 from mlr.viz.filters import Ascent
@@ -505,7 +505,7 @@ def test_a_page_that_can_not_be_replaced_stays(measured, tmp_path):
 @in_chromium
 def test_the_report_of_the_shipped_run(command, tmp_path):
     draw_demo_data(tmp_path / "data", train=80)
-    run = shutil.copytree(SHIPPED_RUN, tmp_path / "run")
+    run = shutil.copytree(DEMO_RUN, tmp_path / "run")
     done = command(
         "evaluate", "--run", run, "--data", tmp_path / "data", "--report", tmp_path / "page.html"
     )
