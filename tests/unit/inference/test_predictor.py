@@ -66,7 +66,8 @@ def test_an_image_file(predictor):
     """Against the network, put together by hand."""
     run = open_run(SHIPPED_RUN)
     image = evaluation_transform(run.config["preprocessing"]["image_size"])(read_image(EXAMPLE))
-    expected = load_network(run, [mx.cpu()])(image.expand_dims(0)).softmax().asnumpy()[0]
+    logits = load_network(run, [mx.cpu()])(image.expand_dims(0))
+    expected = (logits / run.temperature("last")).softmax().asnumpy()[0]
     answer = predictor(str(EXAMPLE))
     for name, probability in zip(run.classes, expected):
         assert_allclose(answer.probabilities[name], probability, rtol=0, atol=WITHIN)
