@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix
 
+from mlr.data.labelled import distributions
+
 BINS = 15  # of the confidence, as in Guo et al.
 LEAST = np.finfo(np.float64).tiny  # 2.2e-308, so that the logarithm of a probability is finite
 
@@ -87,8 +89,7 @@ def distribution_metrics(votes: ArrayLike, probabilities: ArrayLike) -> Dict[str
     Zeros: a class for which d and p are both 0 adds 0 to clark and canberra, and 1 where only one
     is; d = 0 adds 0 to kullback_leibler; p below 2.2e-308 counts as that in it.
     """
-    p, d = np.asarray(probabilities, np.float64), np.asarray(votes, np.float64)
-    d = d / d.sum(axis=1, keepdims=True)
+    p, d = np.asarray(probabilities, np.float64), distributions(votes)
     apart, both = np.abs(d - p), d + p
     relative = np.divide(apart, both, out=np.zeros_like(both), where=both > 0)
     ratio = np.where(d > 0, d, 1) / np.where(d > 0, np.maximum(p, LEAST), 1)
