@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from mlr import cli
 from mlr.errors import InputError, Interrupted
@@ -118,7 +118,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         help="options of all trainings, YAML or JSON, as for mlr train: backbone, epochs, ...; "
-        "what tells the systems of a table apart stays theirs",
+        "the options that a table compares keep the values of the table",
     )
     parser.add_argument(
         "--size",
@@ -210,6 +210,7 @@ def plan(
 ) -> Tuple[Tables, Dict[str, List[str]]]:
     """Return the tables, and the runs, {name: arguments of mlr train}; equal systems share one."""
     demo = options.data == "demo"
+    given = common_settings(options.config) if options.config else {}
     wanted: Tables = {}
     runs: Dict[str, List[str]] = {}
     for table, (title, experiments) in tables_of(methods, demo).items():
@@ -218,7 +219,7 @@ def plan(
         systems = {}
         for experiment in experiments:
             method = METHODS[experiment.options["method"]]
-            settings = settings_of(method, options, out)
+            settings = settings_of(method, options, out, given)
             if settings.get("backbone", method.released.backbone) not in method.backbones:
                 raise InputError(
                     f"--config {options.config}: the backbone {settings['backbone']} is not for "
@@ -230,9 +231,13 @@ def plan(
     return wanted, runs
 
 
-def settings_of(method: Method, options: argparse.Namespace, out: Path) -> Dict[str, Any]:
-    """Return the options of mlr train that a method has beside its defaults."""
-    given = common_settings(options.config) if options.config else {}
+def settings_of(
+    method: Method, options: argparse.Namespace, out: Path, given: Mapping[str, Any] = {}
+) -> Dict[str, Any]:
+    """Return the options of mlr train that a method has beside its defaults.
+
+    given: those in --config.
+    """
     settings = {name: value for name, value in given.items() if name in method.options}
     if options.proposals and "proposals" in method.options:
         settings["proposals"] = options.proposals
