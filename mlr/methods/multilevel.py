@@ -76,7 +76,7 @@ class MultiLevel(Method):
                     _variant(self.title),
                     WITH_CROSS_ENTROPY,
                     Experiment("backbone alone", {"method": "resnet50", "loss": "class_imbalance"}),
-                    SHALLOW_ALONE,
+                    Experiment("branches alone", {"method": "shallow"}),
                     *(
                         Experiment(f"branch of {tap} alone", {"method": "shallow", "taps": tap})
                         for tap in paper.TAPS
@@ -115,8 +115,6 @@ def _branches(title: str, **options: Any) -> Experiment:
 
 
 WITH_CROSS_ENTROPY = _branches("with cross entropy")
-SHALLOW_ALONE = Experiment("branches alone", {"method": "shallow"})
-IMBALANCE = {"loss": "class_imbalance"}
 # What the paper claims, on a backbone that all share: one that --config names.
 ON_ONE_BACKBONE = {
     "claims": (
@@ -124,8 +122,12 @@ ON_ONE_BACKBONE = {
         [
             _backbone("fine-tuned, cross entropy"),
             _branches("with shallow branches, cross entropy"),
-            _backbone("fine-tuned, the loss as written", **IMBALANCE, loss_form="written"),
-            _backbone("fine-tuned, the loss as released", **IMBALANCE, loss_form="released"),
+            _backbone(
+                "fine-tuned, the loss as written", loss="class_imbalance", loss_form="written"
+            ),
+            _backbone(
+                "fine-tuned, the loss as released", loss="class_imbalance", loss_form="released"
+            ),
             _variant("L_cil, the loss as released", loss_form="released"),
             _variant("L_cil, the loss as written", loss_form="written"),
         ],
