@@ -52,7 +52,7 @@ def page() -> str:
                 str(anatomy.width),
                 f"{numbers / 1e6:.1f}",
                 "yes" if anatomy.batch_norm else "no",
-                "yes" if anatomy.weights else "no",
+                "yes" if anatomy.zoo == name else "no",
             ]
         )
     head = ["backbone", "levels", "deep", "parameters, million", "batch norm", "ImageNet weights"]

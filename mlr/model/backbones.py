@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Dict, Mapping, Optional, Tuple, Union
 
 from mlr.errors import InputError
-from mlr.paper import BACKBONE, NARROW, SLIM_BACKBONE, SLIM_CHANNELS
+from mlr.paper import NARROW, SLIM_BACKBONE, SLIM_CHANNELS
 
 # The number of one of the zoo network's layers, or the first one and the one behind the last.
 Place = Union[int, Tuple[int, int]]
@@ -19,9 +19,10 @@ class Anatomy:
     """Where the levels of a zoo network lie.
 
     levels: the place of each among the network's `features`, in their order. width: D, the channels
-    of the deep representation. zoo: the zoo's name of it. batch_norm: whether it has batch norm.
-    fully_connected: whether the deep representation is that of fully connected layers, whose shape
-    depends on the size of the images. weights: whether ImageNet weights of it are in the zoo.
+    of the deep representation. zoo: the zoo's network that it is, or is made of; only of one that
+    it is the zoo has ImageNet weights. batch_norm: whether it has batch norm. fully_connected:
+    whether the deep representation is that of fully connected layers, whose shape depends on the
+    size of the images.
     """
 
     levels: Mapping[str, Place]
@@ -29,7 +30,6 @@ class Anatomy:
     zoo: str
     batch_norm: bool = True
     fully_connected: bool = False
-    weights: bool = True
 
     @property
     def head(self) -> int:
@@ -114,7 +114,7 @@ BACKBONES: Dict[str, Anatomy] = {
     ),
     "mobilenet1.0": _MOBILENET1,
     # TensorFlow's MobileNet has ReLU6, the zoo's ReLU: its weights need the former.
-    "mobilenet1.0_relu6": replace(_MOBILENET1, weights=False),
+    "mobilenet1.0_relu6": _MOBILENET1,
     "mobilenetv2_1.0": Anatomy(
         {
             "stem": (0, 3),
@@ -142,7 +142,7 @@ BACKBONES: Dict[str, Anatomy] = {
     "vgg16": _VGG16,
     "alexnet": _ALEXNET,
     # Ours: the same layers with fewer channels, for what has to be small.
-    SLIM_BACKBONE: replace(_resnet(2, 18), width=SLIM_CHANNELS[-1], weights=False),
+    SLIM_BACKBONE: replace(_resnet(2, 18), width=SLIM_CHANNELS[-1]),
     "vgg16_slim": replace(
         _VGG16,
         # its convolutions have their ReLU in them
@@ -155,13 +155,12 @@ BACKBONES: Dict[str, Anatomy] = {
             "stage4": (13, 17),
         },
         width=_VGG16.width // NARROW,
-        weights=False,
     ),
-    "alexnet_slim": replace(_ALEXNET, width=_ALEXNET.width // NARROW, weights=False),
+    "alexnet_slim": replace(_ALEXNET, width=_ALEXNET.width // NARROW),
 }
 
 
-def anatomy_of(backbone: str = BACKBONE) -> Anatomy:
+def anatomy_of(backbone: str) -> Anatomy:
     """Return where the levels of a backbone lie. Raises InputError for a name that none has."""
     if backbone not in BACKBONES:
         raise InputError(f"unknown backbone {backbone}: choose one of {', '.join(BACKBONES)}")

@@ -35,7 +35,7 @@ SIZE = 64
 FAMILIES = [
     name for name in BACKBONES if not name.startswith("resnet") or name.startswith("resnet18")
 ]
-IN_ZOO = [name for name in FAMILIES if BACKBONES[name].weights]
+IN_ZOO = [name for name in FAMILIES if BACKBONES[name].zoo == name]
 
 
 @pytest.fixture(params=FAMILIES)
