@@ -62,15 +62,15 @@ def list_weights() -> None:
     cache = cache_folder()
     print(f"--pretrained zoo takes the first that is here, in {cache}, or else that can be fetched")
     for backbone in BACKBONES:
-        files = zoo_files(backbone)
+        files, found = zoo_files(backbone), cached_file(backbone)
         print(f"\n{backbone}")
         for file in files:
             path = cache / file.name
-            state = "here" if file.is_right(path) else "damaged" if path.exists() else "not here"
+            here = path == found or file.is_right(path)  # the former has been hashed
+            state = "here" if here else "damaged" if path.exists() else "not here"
             size = "-" if file.size is None else f"{file.size / 1e6:.1f} MB"
             print(f"  {file.name:<34} {size:>9}  {state:<8}  {file.digest}")
             print(f"    {file.address}")
-        found = cached_file(backbone)
         if found and found.name not in [file.name for file in files]:
             print(f"  {found.name:<34} {'-':>9}  here, of another version of MXNet")
         if not files:

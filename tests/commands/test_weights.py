@@ -19,6 +19,7 @@ from mlr.model.backbone import Backbone
 from mlr.model.backbones import BACKBONES
 from mlr.model.parameters import infer_shapes
 from mlr.model.pretrained import load_pretrained
+from mlr.model.zoo_files import ONNX_FILES
 from mlr.runtime.hashing import sha256_of
 
 NETWORK = "squeezenet1.1"  # 5 MB
@@ -76,7 +77,7 @@ def test_every_backbone_is_listed_without_a_network(cache, capsys):
         ],
     ]
     for backbone, anatomy in BACKBONES.items():
-        assert ("no zoo has weights" in files[backbone][0]) != anatomy.weights, backbone
+        assert ("no zoo has weights" in files[backbone][0]) != (anatomy.zoo == backbone), backbone
     assert listed(capsys, "list") == (head, files)
 
 
@@ -86,6 +87,17 @@ def test_the_hosts_are_the_zoos_own(monkeypatch, capsys):
     _, files = listed(capsys)
     assert "apache-mxnet." in files["vgg16"][1] and "/gluon/models/vgg16-" in files["vgg16"][1]
     assert files["vgg16"][3].startswith("    https://huggingface.co/onnxmodelzoo/")
+
+
+def test_both_files_of_a_backbone_may_be_here(zoos_file, cache, capsys, monkeypatch):
+    name, content = zoos_file
+    place, size, _ = ONNX_FILES[NETWORK]
+    monkeypatch.setitem(ONNX_FILES, NETWORK, (place, size, (hashlib.sha256(b"onnx").hexdigest(),)))
+    cache.mkdir(parents=True)
+    (cache / f"{name}.params").write_bytes(content)
+    (cache / "squeezenet1.1-7.onnx").write_bytes(b"onnx")
+    lines = listed(capsys)[1][NETWORK]
+    assert "  here  " in lines[0] and "  here  " in lines[2]
 
 
 def test_what_is_here_is_told_by_its_hash(zoos_file, cache, capsys):
