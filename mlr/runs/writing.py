@@ -177,14 +177,14 @@ class RunWriter(Run):
         parameters as they were, and left out then. Raises InputError where float16 has no room for
         a parameter.
         """
-        shipped = RunWriter.create(folder, self.config, self.classes)
-        shipped.metrics = self.metrics
         checkpoints = (BEST, *EPOCH[2:], *PREVIOUS, *STEP)
         arrays = [name for name in self._files.sums() if name.endswith(".params")]
         names = [name for name in arrays if name not in checkpoints]
         if self.temperature("last") is not None and not half:
             names.append(temperature_file("last"))
         copies = {name: self._halved(name) if half else self._copy(name) for name in names}
+        shipped = RunWriter.create(folder, self.config, self.classes)
+        shipped.metrics = self.metrics
         shipped.save_files({EPOCH[0]: _json_lines(self.metrics), **copies})
 
     def _copy(self, name: str) -> Callable[[str], Any]:
