@@ -168,14 +168,14 @@ def trainable(
             f"{root} has only the split {', '.join(splits)}: training needs train, and valid or "
             "test"
         )
-    train = splits["train"]
+    train, evaluated = splits["train"], "valid" if "valid" in splits else "test"
     if targets == "votes":
         if train.votes is None:
             raise InputError(
                 f"{train.source} has no votes, which --targets votes trains on: leave it out, or "
                 "prepare a data set that has them, as Flickr_LDL"
             )
-        return splits, "valid" if "valid" in splits else "test"
+        return splits, evaluated
     present = [name for name, count in zip(train.classes, train.counts) if count]
     if len(train.classes) < 2 or labels == "sentiment" and len(present) < 2:
         raise InputError(
@@ -189,7 +189,7 @@ def trainable(
                 f"class {name} has no image in {train.source}: add some, or remove the class "
                 f"from every split{'' if train.votes is None else ', or use --targets votes'}"
             )
-    return splits, "valid" if "valid" in splits else "test"
+    return splits, evaluated
 
 
 def part_of_classes(split: LabelledImages, part: float) -> LabelledImages:
