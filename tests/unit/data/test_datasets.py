@@ -692,18 +692,26 @@ def test_a_decompression_bomb(tmp_path, size):
         assert "claims more than 134 million pixels" in file.read()
 
 
-def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, capsys):
-    fi_folders(tmp_path / "root")
+def interrupt_at(image, chunk, monkeypatch):
+    """Let a preparation be interrupted at an image, counted from 1; return what examines one
+    otherwise, and the list of those that were begun.
+    """
     whole, seen = examine.examine_image, []
 
     def interrupted(path):
         seen.append(path)
-        if len(seen) == 100:
+        if len(seen) == image:
             raise KeyboardInterrupt
         return whole(path)
 
-    monkeypatch.setattr(examine, "CHUNK", 16)
+    monkeypatch.setattr(examine, "CHUNK", chunk)
     monkeypatch.setattr(examine, "examine_image", interrupted)
+    return whole, seen
+
+
+def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch, capsys):
+    fi_folders(tmp_path / "root")
+    whole, seen = interrupt_at(100, 16, monkeypatch)
     assert prepare("fi", tmp_path / "root", tmp_path / "out") == 130
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["examined.csv"]
     with open(tmp_path / "out" / "examined.csv", "a") as file:
@@ -1082,16 +1090,7 @@ def test_emoset_without_its_annotations(tmp_path):
 
 def test_an_interrupted_preparation_of_emoset_goes_on(tmp_path, monkeypatch):
     emoset(tmp_path / "root")
-    whole, seen = examine.examine_image, []
-
-    def interrupted(path):
-        seen.append(path)
-        if len(seen) == 20:
-            raise KeyboardInterrupt
-        return whole(path)
-
-    monkeypatch.setattr(examine, "CHUNK", 8)
-    monkeypatch.setattr(examine, "examine_image", interrupted)
+    whole, seen = interrupt_at(20, 8, monkeypatch)
     assert prepare("emoset", tmp_path / "root", tmp_path / "out") == 130
     seen.clear()
     monkeypatch.setattr(examine, "examine_image", lambda path: seen.append(path) or whole(path))
