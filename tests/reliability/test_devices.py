@@ -304,7 +304,9 @@ def test_the_commands_on_four_devices(command, tmp_path):
     # Four devices compute in smaller batches, which round otherwise: some 1e-7 of a probability.
     for name in ("expected_calibration_error", "negative_log_likelihood"):
         assert_allclose(*(report.pop(name) for report in reports), rtol=1e-5, err_msg=name)
-    bins = [report.pop("reliability") for report in reports]
-    assert bins[0]["images"] == bins[1]["images"]
+    ours, theirs = (report.pop("reliability") for report in reports)
+    assert (ours["images"], ours["accuracy"]) == (theirs["images"], theirs["accuracy"])
+    for one, other in zip(ours["confidence"], theirs["confidence"]):
+        assert one == pytest.approx(other, rel=1e-5)
     assert reports[0] == reports[1] and reports[0]["images"] == 12
     assert len(Run.open(tmp_path / "run").metrics) == 2
