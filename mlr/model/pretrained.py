@@ -38,8 +38,8 @@ def load_pretrained(network: HybridBlock, source: str) -> Dict[str, str]:
     - a .params file of the zoo's network, also of one within another, with structural names
       (features.0.gamma) or with Gluon's older ones, which have the prefix of any name scope, or
       none (resnetv24_conv0_weight, conv0_weight), and perhaps the tags arg: and aux:;
-    - a run's .params file, of whatever row has this backbone, or the released code's: of these the
-      backbone is taken, and no more;
+    - a run's .params file, of whatever method has this backbone, or the released code's: of these
+      the backbone is taken, and no more;
     - an .onnx file with prefixed names, as those of the ONNX model zoo that came from Gluon;
     - an .npz or .safetensors file with any of these names;
     - a file of PyTorch's weights of VGG-16, AlexNet or ResNet-18 or 34, with the names of
