@@ -1,7 +1,6 @@
 """Models in 8 bits against the same in float32."""
 
 import json
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -22,8 +21,7 @@ from mlr.exporting.int8 import (
 )
 from mlr.exporting.onnx import onnx_model, serialized
 from mlr.methods import load_network, open_run
-
-SHIPPED = Path(__file__).parents[3] / "checkpoints" / "demo"
+from mlr.runs.shipped import DEMO_RUN
 
 
 def run(model, images):
@@ -36,7 +34,7 @@ def run(model, images):
 @pytest.fixture(scope="module")
 def model():
     """The shipped network, whose parameters are those of a training."""
-    return onnx_model(load_network(open_run(SHIPPED), [mx.cpu()]), 64)
+    return onnx_model(load_network(open_run(DEMO_RUN), [mx.cpu()]), 64)
 
 
 @pytest.fixture
@@ -165,10 +163,11 @@ def test_comparison(model):
 
 
 @pytest.mark.slow
-def test_the_shipped_run_tells_the_same_classes(tmp_path, capsys):
+def test_the_demo_run_tells_the_same_classes(tmp_path, capsys):
     draw_demo_data(tmp_path / "demo")
     out = tmp_path / "model.onnx"
-    assert export.main(["--out", str(out), "--int8", "--calibrate", str(tmp_path / "demo")]) == 0
+    arguments = ["--run", str(DEMO_RUN), "--int8", "--calibrate", str(tmp_path / "demo")]
+    assert export.main(["--out", str(out), *arguments]) == 0
     metadata = {entry.key: entry.value for entry in onnx.load(str(out)).metadata_props}
     change = json.loads(metadata["int8"])
     assert (
