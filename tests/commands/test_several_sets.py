@@ -252,6 +252,9 @@ def test_sets_of_a_damaged_config(two, tmp_path):
         config["data"]["sets"] = damage
         with pytest.raises(Refused, match="config.json: data.sets"):
             checked_config(config, "config.json")
+    config["options"]["data"] = str(two[0])
+    with pytest.raises(Refused, match="data.sets is .* expected none, as options.data is one"):
+        checked_config(config, "config.json")
 
 
 def run_config_of_two(two):
