@@ -55,7 +55,7 @@ class Workers:
             )
         self.kvstore: Any = None
         self.rank, self.number, self._gathered = 0, 1, 0
-        self._added: Optional[mx.nd.NDArray] = None
+        self._added: Any = None
         self._watch: Optional[_Watch] = None
         self.wait_for_each_other = kind != "dist_async"
         if kind:
