@@ -284,7 +284,7 @@ def ldl_table(root):
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 
 
-def ldl_lists(root):
+def ldl_lists(root, test="val", suffix=".csv"):
     rows = []
     for number in range(5):
         for emotion in MIKELS:
@@ -292,10 +292,14 @@ def ldl_lists(root):
             rows.append(votes_row(f"{emotion}{number}.jpg", emotion) + " \n")
     for fold in range(5):
         of_fold = slice(8 * fold, 8 * fold + 8)
-        text(root / "train_val" / f"val{fold + 1}.csv", "".join(rows[of_fold]))
+        text(root / "train_val" / f"{test}{fold + 1}{suffix}", "".join(rows[of_fold]))
         train = rows[: of_fold.start] + rows[of_fold.stop :]
-        text(root / "train_val" / f"train{fold + 1}.csv", "".join(train))
+        text(root / "train_val" / f"train{fold + 1}{suffix}", "".join(train))
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def ldl_test_lists(root):
+    return ldl_lists(root, "test", ".txt")
 
 
 def mvsa(root):
@@ -376,7 +380,7 @@ LAYOUTS = [
     ("iapsa", iapsa),
     ("flickr_ldl", ldl_table),
     ("flickr_ldl", ldl_lists),
-    ("twitter_ldl", ldl_lists),
+    ("twitter_ldl", ldl_test_lists),
     ("mvsa", mvsa),
 ]
 
