@@ -11,7 +11,8 @@
 # make mutants  faults put into model, loss, metrics, methods, augmentation and splits, and which the tests find; an hour or more, goes on where it was
 # make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
-# PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
+# PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112|modern-cu117 the MXNet build instead of cpu.
+# modern-cu117 brings CUDA's libraries, 2 GB to download and 3.9 to keep: the machine needs NVIDIA's driver alone.
 
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$p && break; done)
