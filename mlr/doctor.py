@@ -35,8 +35,8 @@ LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 # code for 8.6 runs on 8.9, too, and not on 9.0.
 GPU_BUILDS = {
     "mxnet-cu101": ("'mlr[cu101]' (on a machine with CUDA 10.1)", 0, 7.5),
-    "mxnet-cu112": ("'mlr[modern-cu112]' (on a machine with CUDA 11.2)", 5.0, 8.9),
     "mxnet-cu117": ("'mlr[modern-cu117]' (which brings CUDA)", 5.0, 8.9),
+    "mxnet-cu112": ("'mlr[modern-cu112]' (on a machine with CUDA 11.2)", 5.0, 8.9),
 }
 NO_WHEEL = (
     "train on the CPU, or on a GPU of compute capability 8.9 or less; for predictions on this one "
@@ -421,7 +421,10 @@ def _another_build(seen: List[Facts], builds: Facts) -> str:
     removal = f"pip uninstall --yes {' '.join(builds)}, then pip install"
     if not seen:
         return f"{removal} one of {EXTRAS}"
-    return _replacement(seen, builds) or f"{removal} 'mlr[cpu]': no other wheel fits the GPU"
+    fitting = _replacement(seen, builds)
+    if fitting:
+        return f"{fitting} or 'mlr[cpu]'"
+    return f"{removal} 'mlr[cpu]': no other wheel fits the GPU"
 
 
 def _problems_of_threads(threads: Facts) -> Iterator[Problem]:

@@ -78,4 +78,5 @@ def missing_libraries() -> List[str]:
         )
     except OSError:
         return []
-    return re.findall(r"^\s*(\S+) => not found", listed.stdout, re.MULTILINE)
+    # of what several libraries need ldd tells once for each
+    return list(dict.fromkeys(re.findall(r"^\s*(\S+) => not found", listed.stdout, re.MULTILINE)))

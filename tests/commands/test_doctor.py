@@ -368,21 +368,21 @@ def lacking(build, *missing):
             {"gpus": gpu(7.5)},
             "there is a GPU, GPU (compute capability 7.5",
             "mxnet-mkl, then pip install 'mlr[cu101]' (on a machine with CUDA 10.1) or "
-            "'mlr[modern-cu112]' (on a machine with CUDA 11.2) or 'mlr[modern-cu117]' (which "
-            "brings CUDA)",
+            "'mlr[modern-cu117]' (which brings CUDA) or 'mlr[modern-cu112]' (on a machine with "
+            "CUDA 11.2)",
             False,
         ),
         (
             {"gpus": gpu(8.6)},
             "but this MXNet is built for CPUs",
-            "then pip install 'mlr[modern-cu112]'",
+            "then pip install 'mlr[modern-cu117]'",
             False,
         ),
         ({"gpus": gpu(8.9)}, "but this MXNet is built for CPUs", "'mlr[modern-cu117]'", False),
         (
             {"gpus": gpu(None)},
             "compute capability unknown",
-            "'mlr[cu101]' (on a machine with CUDA 10.1) or 'mlr[modern-cu112]'",
+            "'mlr[cu101]' (on a machine with CUDA 10.1) or 'mlr[modern-cu117]'",
             False,
         ),
         (
@@ -395,8 +395,8 @@ def lacking(build, *missing):
         (
             {**CU101, "gpus": gpu(8.0)},
             "mxnet-cu101 carries no code for the GPU GPU (compute capability 8.0",
-            "'mlr[modern-cu112]' (on a machine with CUDA 11.2) or 'mlr[modern-cu117]' (which "
-            "brings CUDA); --ctx cpu",
+            "mxnet-cu101, then pip install 'mlr[modern-cu117]' (which brings CUDA) or "
+            "'mlr[modern-cu112]' (on a machine with CUDA 11.2); --ctx cpu",
             True,
         ),
         (
@@ -422,7 +422,8 @@ def lacking(build, *missing):
             {**lacking("mxnet-cu117", "libcudnn.so.8", "libnccl.so.2"), "gpus": gpu(8.0)},
             "; missing: libcudnn.so.8, libnccl.so.2",
             "pip install 'mlr[modern-cu117]' brings CUDA's libraries; otherwise pip uninstall "
-            "--yes mxnet-cu117, then pip install 'mlr[modern-cu112]' (on",
+            "--yes mxnet-cu117, then pip install 'mlr[modern-cu112]' (on a machine with CUDA 11.2) "
+            "or 'mlr[cpu]'",
             True,
         ),
         (

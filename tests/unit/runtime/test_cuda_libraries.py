@@ -84,14 +84,14 @@ def library(file, *needed):
 
 @pytest.fixture
 def mxnet(tmp_path, monkeypatch):
-    """An mxnet whose library needs the CUDA runtime, which a wheel has, and the driver, which is in
-    a folder of its own.
+    """An mxnet whose library needs the CUDA runtime, which a wheel has, and, as that does, too, the
+    driver, which is in a folder of its own.
     """
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler, to make libraries")
     site = site_packages(tmp_path / "site", libraries=())
-    runtime = library(site / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.11.0")
     driver = library(tmp_path / "driver" / "libcuda.so.1")
+    runtime = library(site / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.11.0", driver)
     library(site / "mxnet" / "libmxnet.so", runtime, driver)
     (site / "mxnet" / "__init__.py").write_text(
         "import ctypes, os\nctypes.CDLL(os.path.dirname(__file__) + '/libmxnet.so')\n"
