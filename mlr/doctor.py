@@ -409,7 +409,7 @@ def _sources(missing: List[str], builds: Facts) -> Iterator[str]:
     if cuda and "mxnet-cu117" in builds and set(cuda) <= set(CUDA_LIBRARIES):
         yield "pip install 'mlr[modern-cu117]' brings CUDA's libraries"
     elif cuda:
-        yield "a CUDA build needs that CUDA, with cuDNN and NCCL, on the machine"
+        yield "a CUDA build needs that CUDA on the machine"
     if system:
         # Debian's rule for the names of packages of libraries
         packages = " ".join(name.replace(".so.", "") for name in system)

@@ -429,8 +429,8 @@ def lacking(build, *missing):
         (
             {**lacking("mxnet-cu101", "libcudart.so.10.1", "libcuda.so.1"), "gpus": gpu(7.5)},
             "; missing: libcudart.so.10.1, libcuda.so.1",
-            "does not load without; a CUDA build needs that CUDA, with cuDNN and NCCL, on the "
-            "machine; otherwise pip uninstall --yes mxnet-cu101, then pip install 'mlr[modern-",
+            "does not load without; a CUDA build needs that CUDA on the machine; otherwise pip "
+            "uninstall --yes mxnet-cu101, then pip install 'mlr[modern-cu117]'",
             True,
         ),
         (
