@@ -37,6 +37,9 @@ from mlr.runs.schema import (
     checked_metrics,
     checked_progress,
     checked_temperature,
+    list_of,
+    refused,
+    whole,
 )
 from mlr.runtime.output import warn
 
@@ -137,6 +140,19 @@ class Run:
             for name, digest in self._files.sums().items()
             if name.endswith(".params") and name not in checkpoints
         }
+
+    def training_counts(self) -> List[int]:
+        """Return the number of training images of each class, of the target where there is one.
+        Raises Refused where config.json doesn't say it.
+        """
+        name = "target" if self.config["options"].get("target") else "data"
+        counts = self.config[name].get("counts")
+        train = counts.get("train") if isinstance(counts, dict) else None
+        rule = list_of(whole(1, 10**9))
+        if train is None or not rule.holds(train) or len(train) != len(self.classes):
+            path, expected = self.folder / "config.json", f"one for each class, {rule.expected}"
+            raise refused(path, f"{name}.counts.train", train, expected)
+        return train
 
     def parameters(self) -> int:
         """Return the number of trained parameters: without the running statistics of batch norm."""
