@@ -2,7 +2,8 @@
 network, loss, optimizer and schedule, with the weights and settings of a training by mlr.
 
 Paper: H. Zhang, D. Xu, G. Luo, K. He, Neural Computing and Applications 34:14107-14120, 2022, doi
-10.1007/s00521-022-07139-y. "Released" is the authors' code, which this computes to the last digit.
+10.1007/s00521-022-07139-y. "Released" is the authors' code, whose numbers this is held to, in
+double precision to 1e-12.
 
     net, config = load("exported")                     # written by mlr export --format torch
     loss, optimizer = new_loss(config), new_optimizer(net, config)
