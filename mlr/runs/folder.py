@@ -212,6 +212,11 @@ class Run:
                 if self.metrics
                 else "the training stopped before its first epoch ended"
             )
+            if name == EPOCH[2]:
+                why = (
+                    "it ships, or came from PyTorch, so it predicts, but can't be gone on with; "
+                    "start a training with --pretrained last.params"
+                )
             raise InputError(f"run folder {self.folder} has no {name}: {why}")
         path = self._files.find(name)
         if not path:

@@ -359,6 +359,12 @@ def test_what_can_not_come_back(copied, tmp_path, change, message):
     assert "\n" not in str(raised.value) and not (tmp_path / "back").exists()
 
 
+def test_what_came_back_is_not_gone_on_with(small, tmp_path):
+    back = open_run(mlr.import_torch(small[1], tmp_path / "back"))
+    with pytest.raises(InputError, match="has no optimizer.params: it ships, or came from PyTorch"):
+        back.checkpoint()
+
+
 def test_a_run_that_is_there_is_kept(small, tmp_path):
     (tmp_path / "back").mkdir()
     with pytest.raises(InputError, match="back exists already"):
@@ -366,6 +372,7 @@ def test_a_run_that_is_there_is_kept(small, tmp_path):
     assert list((tmp_path / "back").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_evaluation_of_what_came_back(small, data, tmp_path):
     back = mlr.import_torch(small[1], tmp_path / "back")
     assert evaluate.main(["--run", str(back), "--data", str(data), "--ctx", "cpu"]) == 0
