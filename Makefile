@@ -80,7 +80,7 @@ benchmark: $(VENV)/installed-$(EXTRA),test .builds/torch/installed
 
 .builds/torch/installed: Makefile
 	$(PYTHON) -m venv .builds/torch
-	.builds/torch/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 onnxruntime==1.32.0 'numpy<2.3'
+	.builds/torch/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 onnxruntime==1.32.0 safetensors==0.5.3 'numpy<2.3'
 	touch $@
 
 scale: $(VENV)/installed-$(EXTRA)

@@ -77,6 +77,8 @@ setup(
         "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],
         # constraints.txt has the last ones for Python 3.8
         "safetensors": ["safetensors>=0.5,<0.9"],
+        # the last of torch for Python 3.8 is 2.4
+        "torch": ["safetensors>=0.5,<0.9", "torch>=2.4,<3"],
         "tensorboard": ["tensorboardX>=2.6,<2.7"],
         # these three run on Python 3.10 and 3.11, and look at the same code
         "lint": [
@@ -96,6 +98,7 @@ setup(
             "pytest-xdist>=3.6,<4",
             "safetensors>=0.5,<0.9",
             "tensorboardX>=2.6,<2.7",
+            "torch>=2.4,<3; python_version >= '3.10'",
         ],
         "notebooks": [*D2LZH, "notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },

@@ -23,6 +23,7 @@ _MODULES = {
     "CrossEntropyLoss": "mlr.training.loss",
     "VoteLoss": "mlr.training.loss",
     "import_npz": "mlr.methods",
+    "import_torch": "mlr.methods",
     "inverse_frequency_weights": "mlr.training.loss",
     "load": "mlr.methods",
     "load_original_parameters": "mlr.model.released_weights",

@@ -25,8 +25,8 @@ COMMANDS = {
     "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
     "compare": "compare this package with the released network on one's own weights and images",
     "export": (
-        "write a run's network for programs without this package: ONNX, MXNet's symbol, NumPy's "
-        "arrays"
+        "write a run's network for programs without this package: ONNX, PyTorch, MXNet's symbol, "
+        "NumPy's arrays"
     ),
     "weights": "list, fetch and check the backbones' ImageNet weights",
     "reproduce": "train every system of the results table, and write the table",

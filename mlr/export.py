@@ -24,6 +24,10 @@ FORMATS = {
     ),
     "symbol": "a folder with MXNet's graph and parameters, for gluon.SymbolBlock.imports",
     "npz": "NumPy arrays by the parameters' names, which mlr.import_npz makes the network of again",
+    "torch": (
+        "a folder for PyTorch, with weights, settings and a module to train on with; "
+        "mlr.import_torch makes a run of it again"
+    ),
 }
 ENDINGS = {"onnx": ".onnx", "npz": ".npz"}
 INPUTS = {  # with and without preprocessing in the model
@@ -85,6 +89,8 @@ def export(options: argparse.Namespace) -> None:
     require_mxnet()
     if options.format == "onnx":
         require_package("onnx", "onnx")
+    if options.format == "torch":
+        require_package("safetensors.numpy", "safetensors")
     if options.int8:
         require_package("onnxruntime", "onnx")
     import mxnet as mx
@@ -106,6 +112,8 @@ def export(options: argparse.Namespace) -> None:
         save(out, onnx_bytes(run, part, output, about, options))
     elif options.format == "npz":
         save(out, npz_of(net, run.config, about))
+    elif options.format == "torch":
+        save_for_pytorch(out, run, net, about)
     else:
         save_symbol(part, run.config["preprocessing"]["image_size"], about, out)
     print(f"{FORMATS[options.format].partition(',')[0]}: {out}\noutput: {meaning}")
@@ -141,6 +149,30 @@ def onnx_bytes(
             for key, value in metadata.items()
         },
     )
+
+
+def save_for_pytorch(out: Path, run: "Run", net: "HybridBlock", about: Mapping[str, Any]) -> None:
+    """Write the folder for PyTorch. about: the description. Raises InputError for a network that
+    has no counterpart there.
+    """
+    from mlr.exporting.pytorch import (
+        of_the_run,
+        refuse_unknown,
+        save_pytorch,
+        training_settings,
+    )
+    from mlr.options.training import options_of
+    from mlr.training.loss import inverse_frequency_weights
+    from mlr.training.run import new_layers
+
+    refuse_unknown(run)
+    options = options_of(run.config)
+    class_weights = None
+    if options.loss == "class_imbalance":
+        class_weights = inverse_frequency_weights(run.training_counts()).tolist()
+    multipliers = new_layers(net, options, run.config["pretrained"])
+    training = training_settings(options, class_weights, multipliers, net)
+    save_pytorch(net, {**about, "training": training, "run": of_the_run(run)}, out)
 
 
 def quantized_model(

@@ -1,16 +1,14 @@
 """A network as MXNet's symbol and parameters."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any, Mapping, Union
 
 import mxnet as mx
 from mxnet.gluon import HybridBlock
 
-from mlr.errors import InputError, RunError
-from mlr.runtime.files import STAGED, sync
+from mlr.errors import RunError
+from mlr.runtime.files import new_folder
 
 MODEL = "model"
 
@@ -24,23 +22,14 @@ def save_symbol(
     about: for model.json. Raises InputError where the rest of an interrupted export is beside it,
     and RunError where it can't be written.
     """
-    staged = Path(folder).with_name(Path(folder).name + STAGED)
-    if staged.exists():
-        raise InputError(
-            f"{staged} exists already, likely the rest of an interrupted export: remove it"
-        )
-    # what is exported is the graph of the last call
-    net(mx.nd.zeros((1, 3, size, size))).wait_to_read()
-    staged.mkdir(parents=True)
-    try:
-        net.export(str(staged / MODEL))
+    with new_folder(folder) as staged:
+        # what is exported is the graph of the last call
+        net(mx.nd.zeros((1, 3, size, size))).wait_to_read()
+        try:
+            net.export(str(staged / MODEL))
+        except mx.MXNetError as error:
+            reason = str(error).partition("\n")[0]
+            raise RunError(
+                f"{folder} can't be written, likely for want of room: {reason}"
+            ) from None
         (staged / (MODEL + ".json")).write_text(json.dumps(about, indent=2) + "\n")
-        for path in (*staged.iterdir(), staged):
-            sync(path)
-        os.rename(staged, folder)
-        sync(Path(folder).parent)
-    except (OSError, mx.MXNetError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RunError(f"{folder} can't be written, likely for want of room: {reason}") from None
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)

@@ -139,6 +139,24 @@ def load(
     return on_mxnets_thread(lambda: predictor_of(open_run(run), parse_context(ctx), parameters))
 
 
+def import_torch(folder: "PathLike", out: "PathLike") -> Path:
+    """Write a new run, of the network in a folder of `mlr export --format torch`, or in one that
+    its multilevel.py saved after training on; return its folder, for `load` and every command.
+
+    The parameters are equal to the bit. out: the run's folder, which must not exist. Raises
+    InputError for a folder that is none of these, is damaged, or whose weights don't fit its
+    config.json.
+    """
+    from mlr.exporting.pytorch import CONFIG, read_exported, save_imported
+
+    folder, out = Path(folder), Path(out)
+    exported, path = read_exported(folder), folder / CONFIG
+    method = method_of(exported.config, path)
+    method.check(exported.config, exported.classes, path)
+    save_imported(exported, method.build, out)
+    return out
+
+
 def import_npz(
     path: "PathLike", ctx: "Optional[Union[mx.Context, List[mx.Context]]]" = None
 ) -> "HybridBlock":

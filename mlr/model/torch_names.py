@@ -1,4 +1,6 @@
-"""PyTorch's weights, in the layouts of torchvision and timm, under the Gluon zoo's names."""
+"""PyTorch's weights under Gluon's names: those of torchvision and timm, and of this package's own
+module for PyTorch.
+"""
 
 import re
 from pathlib import Path
@@ -46,11 +48,37 @@ PLAIN = {
 }
 
 
+def in_pytorchs_names(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Return the arrays of a network of Gluon's, {name: NumPy array}, under the names of
+    `mlr.exporting.multilevel`: scale and shift of a batch norm are its weight and bias.
+    """
+    kinds = {gluons: pytorchs for pytorchs, gluons in IN_BATCH_NORM.items()}
+    renamed = {}
+    for name, array in arrays.items():
+        layer, dot, kind = name.rpartition(".")
+        renamed[layer + dot + kinds.get(kind, kind)] = array
+    return renamed
+
+
+def in_gluons_names(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Return arrays, {name: NumPy array}, with what `in_pytorchs_names` renamed under Gluon's names
+    again: a layer with a running mean is a batch norm.
+    """
+    renamed = {}
+    for name, array in arrays.items():
+        layer, dot, kind = name.rpartition(".")
+        if f"{layer}.running_mean" in arrays:
+            kind = IN_BATCH_NORM.get(kind, kind)
+        renamed[layer + dot + kind] = array
+    return renamed
+
+
 def in_zoos_names(
     arrays: Mapping[str, np.ndarray], network: str, source: Union[str, Path]
 ) -> Dict[str, np.ndarray]:
     """Return the arrays of a file, {name: NumPy array}, under the structural names of the Gluon
-    zoo, where they have torchvision's or timm's of the network; else as they are.
+    zoo, where they have torchvision's or timm's of the network, or of `mlr.exporting.multilevel`;
+    else as they are.
 
     network: the zoo's name of it. source: the file's name, for errors. Raises InputError for a
     ResNet of PyTorch's that computes something else than any, or this one, of Gluon's.
@@ -70,7 +98,7 @@ def in_zoos_names(
             for name, array in arrays.items()
             if not name.endswith(".num_batches_tracked")
         }
-    return dict(arrays)
+    return in_gluons_names(arrays)
 
 
 def _refuse_other_resnets(names: Iterable[str], network: str, source: Union[str, Path]) -> None:

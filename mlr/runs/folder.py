@@ -37,6 +37,9 @@ from mlr.runs.schema import (
     checked_metrics,
     checked_progress,
     checked_temperature,
+    list_of,
+    refused,
+    whole,
 )
 from mlr.runtime.output import warn
 
@@ -138,6 +141,19 @@ class Run:
             if name.endswith(".params") and name not in checkpoints
         }
 
+    def training_counts(self) -> List[int]:
+        """Return the number of training images of each class, of the target where there is one.
+        Raises Refused where config.json doesn't say it.
+        """
+        name = "target" if self.config["options"].get("target") else "data"
+        counts = self.config[name].get("counts")
+        train = counts.get("train") if isinstance(counts, dict) else None
+        rule = list_of(whole(1, 10**9))
+        if train is None or not rule.holds(train) or len(train) != len(self.classes):
+            path, expected = self.folder / "config.json", f"one for each class, {rule.expected}"
+            raise refused(path, f"{name}.counts.train", train, expected)
+        return train
+
     def parameters(self) -> int:
         """Return the number of trained parameters: without the running statistics of batch norm."""
         arrays = read_params(self.verified("last.params"))
@@ -196,6 +212,11 @@ class Run:
                 if self.metrics
                 else "the training stopped before its first epoch ended"
             )
+            if name == EPOCH[2]:
+                why = (
+                    "it ships, or came from PyTorch, so it predicts, but can't be gone on with; "
+                    "start a training with --pretrained last.params"
+                )
             raise InputError(f"run folder {self.folder} has no {name}: {why}")
         path = self._files.find(name)
         if not path:

@@ -137,6 +137,14 @@ class RunWriter(Run):
         if self._tensorboard:
             self._tensorboard.add(metrics)
 
+    def save_parameters(self, arrays: Mapping[str, Any], metrics: List[Dict[str, Any]]) -> None:
+        """Commit the parameters of a network that was trained elsewhere, {name: array}, and the
+        epochs of this package before that.
+        """
+        self.metrics = metrics
+        contents: Dict[str, Content] = {EPOCH[0]: _json_lines(metrics)}
+        self._files.commit({**contents, EPOCH[1]: lambda path: write_params(path, arrays)})
+
     def save_step(self, state: State, progress: Dict[str, Any]) -> None:
         """Commit the state within an epoch. progress: fields of `mlr.training.loop.Progress`."""
         content = _json(progress)

@@ -2,8 +2,11 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Union
+from typing import Callable, Iterator, Union
+
+from mlr.errors import InputError, RunError
 
 STAGED = ".new"
 # of a file, or what writes it to the path that it is given
@@ -43,6 +46,35 @@ def stage(path: Path, content: Content) -> Path:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     return staged
+
+
+@contextmanager
+def new_folder(path: Union[str, Path]) -> Iterator[Path]:
+    """Return a context with <path>.new, a folder to fill, which is renamed to `path` at its end, or
+    removed where that is not reached.
+
+    Raises InputError where the rest of an interrupted command is there, and RunError where it can't
+    be written.
+    """
+    path = Path(path)
+    staged = path.with_name(path.name + STAGED)
+    if staged.exists():
+        raise InputError(
+            f"{staged} exists already, likely the rest of an interrupted export: remove it"
+        )
+    try:
+        staged.mkdir(parents=True)
+        yield staged
+        for each in (*staged.iterdir(), staged):
+            sync(each)
+        os.rename(staged, path)
+        sync(path.parent)
+    except OSError as error:
+        raise RunError(
+            f"{path} can't be written, likely for want of room: {error.strerror or error}"
+        ) from None
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def remove(path: Path) -> None:

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,28 @@ def test_the_package_is_imported_before_mxnet():
             found += 1
             assert imported.index("mlr") < imported.index("mxnet"), path
     assert found >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="the test extra has no PyTorch before 3.10")
+@pytest.mark.parametrize("task", ["inference", "training"])
+def test_pytorch_takes_what_is_exported(tmp_path, task):
+    benchmark.give(tmp_path, Namespace(batch_size=2, image_size=64), {task})
+    found = benchmark.run(benchmark.NAMED["PyTorch"], sys.executable, task, 2, tmp_path)
+    assert found["images_per_second"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="the test extra has no PyTorch before 3.10")
+def test_pytorch_trains_in_mixed_precision(monkeypatch):
+    """As on a GPU, but on the CPU, and without torch.compile, which takes minutes."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import pytorch_device
+    import torch
+
+    net = pytorch_device.multilevel.MultiLevelNet(8, backbone="resnet18_v2_slim")
+    settings = {"channels last": True, "mixed precision": True, "torch.compile": False}
+    assert pytorch_device.images_per_second(net, torch.device("cpu"), 4, 1, settings) > 0
 
 
 @pytest.mark.slow

@@ -315,9 +315,10 @@ def test_mxnet_alone_loads_a_symbol(trained, exported, tmp_path):
     )
 
 
-def test_an_interrupted_symbol_is_not_taken_for_one(trained, exported, tmp_path):
+@pytest.mark.parametrize("format", ["symbol", "torch"])
+def test_an_interrupted_export_is_not_taken_for_one(trained, exported, tmp_path, format):
     (tmp_path / "model.new").mkdir()
-    said = exported("--run", trained[0], "--format", "symbol", "--out", tmp_path / "model", code=2)
+    said = exported("--run", trained[0], "--format", format, "--out", tmp_path / "model", code=2)
     assert "model.new exists already, likely the rest of" in said
     assert not (tmp_path / "model").exists()
 
@@ -490,7 +491,8 @@ def test_damaged_npz(arrays, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")]
+    "format, name",
+    [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model"), ("torch", "model")],
 )
 def test_what_exists_is_kept(trained, exported, tmp_path, format, name):
     (tmp_path / name).write_text("mine")
@@ -577,7 +579,8 @@ def test_a_missing_onnx_is_named(trained, exported, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "format, name", [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model")]
+    "format, name",
+    [("onnx", "model.onnx"), ("npz", "model.npz"), ("symbol", "model"), ("torch", "model")],
 )
 def test_a_full_disk_leaves_nothing(trained, exported, tmp_path, format, name):
     """A limit to the size of files stands in for the disk."""

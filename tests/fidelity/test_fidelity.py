@@ -5,14 +5,12 @@ Network, losses and training are held to the bounds that the float64 run allows:
 mathematics to the last digit.
 """
 
-import json
-import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 import pytest
+from golden_numbers import batch, drawn_parameters, golden
 from mxnet import gluon, nd
 
 import mlr
@@ -26,8 +24,6 @@ from mlr.training.distributed import Workers
 from mlr.training.run import trainer_of
 
 RELEASED = METHODS["l_cil"].released
-SEED = 7  # of the golden files
-GOLDEN = Path(__file__).parents[1] / "golden"
 DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.slow)]
 FLAGS = {
     "imperative": None,
@@ -37,31 +33,9 @@ FLAGS = {
 }
 
 
-def golden(dtype):
-    return np.load(GOLDEN / (f"original_fi8_seed7{'_float64' if dtype == 'float64' else ''}.npz"))
-
-
-def draw(name, shape):
-    """One parameter as the golden run had it, float32; its distribution follows from the kind of
-    parameter.
-    """
-    random, kind = (
-        np.random.RandomState(zlib.crc32((f"{SEED:d}:{name}").encode()) & 0x7FFFFFFF),
-        name.rsplit(".", 1)[1],
-    )
-    if kind == "weight":
-        values = random.normal(0, np.sqrt(0.5 / np.prod(shape[1:])), shape)
-    elif kind in ("gamma", "running_var"):
-        values = random.uniform(0.5, 1.5, shape)
-    else:
-        values = random.normal(0, 0.01 if kind == "bias" else 0.1, shape)
-    return values.astype("float32")
-
-
 def golden_batch(dtype):
-    random = np.random.RandomState(SEED)
-    images = random.normal(0, 1, (8, 3, 224, 224)).astype("float32")
-    return nd.array(images, dtype=dtype), nd.array(random.randint(0, 8, 8), dtype=dtype)
+    images, labels = batch()
+    return nd.array(images, dtype=dtype), nd.array(labels, dtype=dtype)
 
 
 def golden_network(dtype, dropout=paper.STYLE_DROPOUT):
@@ -72,15 +46,7 @@ def golden_network(dtype, dropout=paper.STYLE_DROPOUT):
     infer_shapes(net)
     net.cast(dtype)
     parameters = released_view(net)._collect_params_with_prefix()
-    record = golden(dtype)
-    shapes = {
-        name: tuple(json.loads(shape))
-        for name, shape in zip(record["param_names"], record["param_shapes"])
-    }
-    assert {name: parameter.shape for name, parameter in parameters.items()} == shapes
-    set_parameters(
-        parameters, {name: draw(name, shape) for name, shape in shapes.items()}, "the golden run"
-    )
+    set_parameters(parameters, drawn_parameters(), "the golden run")
     return net, parameters
 
 

@@ -58,6 +58,7 @@ from mlr.errors import InputError, RunError
 from mlr.evaluate import images_of
 from mlr.exporting.arrays import npz_of
 from mlr.exporting.description import description
+from mlr.exporting.pytorch import of_the_run, save_pytorch
 from mlr.formats.npz import read_npz
 from mlr.formats.onnx import read_onnx
 from mlr.formats.params import read_params, write_params
@@ -70,6 +71,7 @@ from mlr.model.network import MultiLevelNet
 from mlr.model.parameters import materialize, set_parameters
 from mlr.model.pretrained import load_pretrained
 from mlr.model.released_weights import load_original_parameters, save_original_parameters
+from mlr.model.torch_names import in_pytorchs_names
 from mlr.options.training import TrainingOptions, definitions, options_of
 from mlr.runs.folder import SUMS
 from mlr.runs.provenance import environment
@@ -373,6 +375,8 @@ def write_weights(folder):
         mx.nd.save(str(folder / name), {name: mx.nd.array(array) for name, array in arrays.items()})
     save_onnx(prefixed, folder / "weights.onnx")
     save_file(prefixed, folder / "weights.safetensors")
+    pytorchs = in_pytorchs_names(arrays_of(small_network()._collect_params_with_prefix()))
+    save_file(pytorchs, folder / "pytorch.safetensors")
 
 
 def read_weights(folder, path):
@@ -669,6 +673,24 @@ def read_exported(folder, path):
     mlr.import_npz(path)
 
 
+def write_for_pytorch(folder):
+    run, net, _ = write_run(folder / "run", style_width=8)
+    run.save_temperature("last", {"temperature": 1.5})
+    steps = method_of(run.config).preprocessing(run.config).steps()
+    about = {**description(run, steps), "run": of_the_run(run)}
+    save_pytorch(net, about, folder / "model")
+    shutil.rmtree(folder / "run")
+
+
+def read_for_pytorch(folder, path):
+    try:
+        run = open_run(mlr.import_torch(folder / "model", folder / "run"))
+        load_network(run, [mx.cpu()])
+        run.temperature("last")
+    finally:
+        shutil.rmtree(folder / "run", ignore_errors=True)
+
+
 def write_table(folder):
     write_run(folder / "l_cil-seed0", style_width=8)
     (folder / "results.csv").write_text(csv_table({"l_cil": [outcome(folder / "l_cil-seed0")] * 2}))
@@ -731,6 +753,13 @@ READERS = {
         write_originals, read_original, whole=True, strict=True, cost=2, chosen=("*.params",)
     ),
     "exported npz": Reader(write_exported, read_exported, cost=2),
+    "exported for PyTorch": Reader(
+        write_for_pytorch,
+        read_for_pytorch,
+        whole=True,
+        cost=4,
+        chosen=("**/config.json", "**/*.safetensors"),
+    ),
     "table of results": Reader(write_table, read_table),
     "damaged run": Reader(
         write_small_run,
