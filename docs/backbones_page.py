@@ -1,6 +1,6 @@
-"""docs/BACKBONES.md, written from the table of backbones.
+"""docs/backbones.md, written from the table of backbones.
 
-python docs/backbones_page.py > docs/BACKBONES.md
+python docs/backbones_page.py > docs/backbones.md
 """
 
 import numpy as np

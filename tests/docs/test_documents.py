@@ -177,7 +177,7 @@ def test_one_version_and_one_licence():
 def test_card_and_sheet_are_of_what_ships():
     run = ROOT / "checkpoints" / "demo"
     card, sheet = (
-        (ROOT / "docs" / name).read_text() for name in ("MODEL_CARD.md", "DATA_SHEET.md")
+        (ROOT / "docs" / name).read_text() for name in ("model-card-demo.md", "data-sheet.md")
     )
     sums = {
         name: digest
