@@ -1,0 +1,112 @@
+"""What MkDocs needs to make the web site of this repository's documents.
+
+The pages have the places that they have in the repository, so that a link leads to the same file
+there and on the site. The navigation is the list in docs/README.md. What was built is checked:
+links, anchors, and that no page fetches anything from elsewhere. `mkdocs build --strict` fails
+where something is logged here.
+"""
+
+import logging
+import re
+import shutil
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Set, Tuple
+from urllib.parse import unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "CITATION.cff"),
+    *("docs", "imgs", "notebooks", "data/README.md", "checkpoints/README.md"),
+)
+# What a browser fetches by itself; a link is followed by people.
+FETCHED = {
+    *(("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"), ("source", "src")),
+    *(("video", "src"), ("audio", "src"), ("object", "data"), ("embed", "src")),
+}
+STYLE_URL = re.compile(r"(?:url\(|@import\s*)[\s'\"]*((?:https?:)?//[^\s'\")]+)")
+
+log = logging.getLogger("mkdocs.hooks.site")
+
+
+def on_config(config: Any) -> Any:
+    """Give MkDocs a folder of links to what the site has, and the navigation."""
+    tree = Path(tempfile.mkdtemp(prefix="mlr-site-"))
+    for name in FILES:
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).symlink_to(ROOT / name)
+    config.docs_dir = str(tree)
+    config.nav = [{"mlr": "README.md"}, *navigation(ROOT / "docs" / "README.md")]
+    return config
+
+
+def on_post_build(config: Any) -> None:
+    """Check what was built, and remove the folder of links."""
+    for fault in faults(Path(config.site_dir)):
+        log.warning(fault)
+    shutil.rmtree(config.docs_dir)
+
+
+def navigation(index: Path) -> List[Dict[str, Any]]:
+    """Return the navigation that the headings and list items of a page make.
+
+    Its paths are from the root of the repository.
+    """
+    sections: List[Dict[str, Any]] = []
+    for line in index.read_text(encoding="utf-8").splitlines():
+        heading, item = re.match(r"## (.+)", line), re.match(r"- \[([^]]+)\]\(([^)]+)\)", line)
+        if heading:
+            sections.append({heading[1]: []})
+        elif item:
+            path = (index.parent / item[2]).resolve().relative_to(ROOT)
+            next(iter(sections[-1].values())).append({item[1]: str(path)})
+    return sections
+
+
+class Page(HTMLParser):
+    """The links and anchors of a built page, and what a browser fetches for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: List[str] = []
+        self.fetched: List[str] = []
+        self.anchors: Set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: List[Tuple[str, Any]]) -> None:
+        """Note what a tag has of these."""
+        canonical = ("rel", "canonical") in attrs
+        for name, value in attrs:
+            if name in ("id", "name") and value:
+                self.anchors.add(value)
+            if (tag, name) in FETCHED and value and not canonical:
+                self.fetched.append(value)
+            elif (tag, name) == ("a", "href") and value:
+                self.links.append(value)
+
+
+def faults(site: Path) -> Iterator[str]:
+    """Yield what is wrong in the pages and style sheets of a built site."""
+    pages = {path: Page(path) for path in site.rglob("*.html")}
+    for path, page in sorted(pages.items()):
+        name = path.relative_to(site)
+        for address in page.fetched:
+            if urlsplit(address).scheme in ("http", "https") or address.startswith("//"):
+                yield f"{name} fetches {address}: the site must open without a network"
+        for address in page.links + page.fetched:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc or name.name == "404.html":
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if target.is_dir():
+                target /= "index.html"
+            if not target.is_file():
+                yield f"{name} links to {address}, which is not there"
+            elif parts.fragment and target in pages:
+                anchor = unquote(parts.fragment)
+                if anchor not in pages[target].anchors | {"__tabbed"} and anchor != "top":
+                    yield f"{name} links to {address}, which has no such anchor"
+    for path in sorted(site.rglob("*.css")):
+        for address in STYLE_URL.findall(path.read_text(encoding="utf-8")):
+            yield f"{path.relative_to(site)} fetches {address}: the site must open without a network"
