@@ -71,7 +71,7 @@ checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -c 'from mlr.runs.writing import RunWriter; RunWriter.open("runs/checkpoint").ship("checkpoints/demo")'
 	$(BIN)/mlr evaluate --run runs/checkpoint
 
-# What README and notebook show: all methods, ablations and losses with three seeds, most of an hour on two cores.
+# What docs/results.md and a notebook show: all methods, ablations and losses with three seeds, most of an hour on two cores.
 results: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr reproduce --data demo --methods all --seeds 3 --out runs/reproduce-demo
 	mkdir -p docs/results && cp runs/reproduce-demo/RESULTS.md runs/reproduce-demo/results.csv runs/reproduce-demo/results.png docs/results/

@@ -41,6 +41,11 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def on_page_content(html: str, **others: Any) -> str:
+    """Mark short names in code: a browser would break an option after its hyphens."""
+    return re.sub(r"<code>([^<]{1,28})</code>", r'<code class="whole">\1</code>', html)
+
+
 def on_post_build(config: Any) -> None:
     """Check what was built, and remove the folder of links."""
     for fault in faults(Path(config.site_dir)):
