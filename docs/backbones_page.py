@@ -17,13 +17,13 @@ Made by `python docs/backbones_page.py`; a test holds this page to `mlr/model/ba
 
 The paper adds its shallow branches to a network that was trained for another task, the backbone.
 Here it can be any network below: `--backbone NAME` for the methods l_cil, shallow, finetuned, pcnn
-and ar, or `mlr.MultiLevelNet(classes, backbone=NAME)`. The released code uses `resnet50_v2`. A level
-is a map that a shallow branch can read, for example `--taps stem,pool,stage1`. The table gives
-channels x side of each map for images of 224 px.
+and ar, or `mlr.MultiLevelNet(classes, backbone=NAME)`. The released code uses `resnet50_v2`. A
+level is a map that a shallow branch can read, for example `--taps stem,pool,stage1`. The table
+gives channels x side of each map for images of 224 px.
 
-- `--taps released` reads the first three levels (of a ResNet stem, pool and stage 1), `by-width` the
-  first three with convolutions, `last` the last three. As in the released code, a max-pool comes
-  before the Gram matrix of every map but the stem's.
+- `--taps released` reads the first three levels (of a ResNet stem, pool and stage 1), `by-width`
+  the first three with convolutions, `last` the last three. As in the released code, a max-pool
+  comes before the Gram matrix of every map but the stem's.
 - The deep representation is the global average of the last map. AlexNet and VGG-16 have fully
   connected layers instead, so their `--image-size` is part of the network: ImageNet weights need
   224.

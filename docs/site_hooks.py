@@ -93,25 +93,29 @@ class Page(HTMLParser):
 
 def faults(site: Path) -> Iterator[str]:
     """Yield what is wrong in the pages and style sheets of a built site."""
-    pages = {path: Page(path) for path in site.rglob("*.html")}
-    for path, page in sorted(pages.items()):
-        name = path.relative_to(site)
-        for address in page.fetched:
-            if urlsplit(address).scheme in ("http", "https") or address.startswith("//"):
-                yield f"{name} fetches {address}: the site must open without a network"
-        for address in page.links + page.fetched:
-            parts = urlsplit(address)
-            if parts.scheme or parts.netloc or name.name == "404.html":
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if target.is_dir():
-                target /= "index.html"
-            if not target.is_file():
-                yield f"{name} links to {address}, which is not there"
-            elif parts.fragment and target in pages:
-                anchor = unquote(parts.fragment)
-                if anchor not in pages[target].anchors | {"__tabbed"} and anchor != "top":
-                    yield f"{name} links to {address}, which has no such anchor"
+    pages = {path: Page(path) for path in sorted(site.rglob("*.html"))}
+    fetched = [(path, address) for path, page in pages.items() for address in page.fetched]
     for path in sorted(site.rglob("*.css")):
-        for address in STYLE_URL.findall(path.read_text(encoding="utf-8")):
-            yield f"{path.relative_to(site)} fetches {address}: the site must open without a network"
+        fetched += [(path, url) for url in STYLE_URL.findall(path.read_text(encoding="utf-8"))]
+    for path, address in fetched:
+        if urlsplit(address).netloc:
+            yield f"{path.relative_to(site)} fetches {address}: a page must open without a network"
+    for path, page in pages.items():
+        for address in page.links + page.fetched:
+            missing = what_is_missing(path, address, pages)
+            if missing and path.name != "404.html":  # whose addresses are from the root of a host
+                yield f"{path.relative_to(site)} links to {address}, {missing}"
+
+
+def what_is_missing(path: Path, address: str, pages: Dict[Path, Page]) -> str:
+    """Return what a link of a page leads to and is not there, in words; empty if nothing is."""
+    parts = urlsplit(address)
+    if parts.scheme or parts.netloc:
+        return ""
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    target = target / "index.html" if target.is_dir() else target
+    if not target.is_file():
+        return "which is not there"
+    if parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+        return "which has no such anchor"
+    return ""

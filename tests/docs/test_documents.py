@@ -214,9 +214,7 @@ def test_lines_are_not_long(path):
     """But for tables and code, which can't be broken; RESULTS.md is a command's."""
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
     long = [
-        line
-        for line in text.splitlines()
-        if len(line) > 120 and not line.startswith(("|", "    "))
+        line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "    "))
     ]
     assert long == [] or path.name == "RESULTS.md"
 
@@ -229,12 +227,13 @@ def test_quoted_code_is_in_the_files():
         lines = [line.strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
         wanted = [line.strip() for line in textwrap.dedent(quote).splitlines()]
         print(name, quote, sep="\n")
-        assert any(
-            lines[start : start + len(wanted)] == wanted for start in range(len(lines))
-        ), f"docs/the-paper.md quotes what {name} has not"
+        assert any(lines[start : start + len(wanted)] == wanted for start in range(len(lines))), (
+            f"docs/the-paper.md quotes what {name} has not"
+        )
 
 
 def test_every_public_name_is_in_the_reference():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for name in mlr.__all__:
-        assert f"`mlr.{name}`" in page and re.search(rf"^::: mlr\.[\w.]+\.{name}$", page, flags=re.M)
+        assert f"`mlr.{name}`" in page
+        assert re.search(rf"^::: mlr\.[\w.]+\.{name}$", page, flags=re.M)

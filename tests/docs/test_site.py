@@ -46,7 +46,7 @@ def test_what_is_wrong_in_a_site_is_found(tmp_path, body, fault):
     (tmp_path / "folder" / "index.html").write_text("<p>folder</p>")
     (tmp_path / "b.html").write_text('<h1 id="yes">b</h1>')
     (tmp_path / "a.html").write_text(body)
-    assert [each.partition(": the site")[0] for each in faults(tmp_path)] == [fault] * bool(fault)
+    assert [each.partition(": a page")[0] for each in faults(tmp_path)] == [fault] * bool(fault)
 
 
 def test_a_style_sheet_that_fetches_is_found(tmp_path):
