@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import textwrap
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def parser(command):
     return import_module("mlr." + command).parser()
 
 
+@lru_cache(maxsize=None)  # a parser takes milliseconds, and a page has hundreds of options
 def options_of(command):
     usage = parser(command).format_usage()
     for action in parser(command)._subparsers._group_actions if parser(command)._subparsers else ():
