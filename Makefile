@@ -108,7 +108,7 @@ lint: $(VENV)/installed-$(EXTRA),lint
 
 # Reads the code, and imports nothing of it. What fails: a link, an anchor, a page that the navigation has not, a fetch from another host.
 docs: $(VENV)/installed-$(EXTRA),docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would silence the warnings, and let them pass
 
 test: $(VENV)/installed-$(EXTRA),test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal  # a process a core is faster than threads

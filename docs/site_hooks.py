@@ -8,7 +8,6 @@ where something is logged here.
 
 import logging
 import re
-import shutil
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,11 +31,13 @@ log = logging.getLogger("mkdocs.hooks.site")
 
 def on_config(config: Any) -> Any:
     """Give MkDocs a folder of links to what the site has, and the navigation."""
-    tree = Path(tempfile.mkdtemp(prefix="mlr-site-"))
+    folder = tempfile.TemporaryDirectory(prefix="mlr-site-")
+    config.extra["tree"] = folder  # which is removed when nothing refers to it any more
+    tree = Path(folder.name)
     for name in FILES:
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).symlink_to(ROOT / name)
-    config.docs_dir = str(tree)
+    config.docs_dir = folder.name
     config.nav = [{"mlr": "README.md"}, *navigation(ROOT / "docs" / "README.md")]
     return config
 
@@ -47,10 +48,9 @@ def on_page_content(html: str, **others: Any) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Check what was built, and remove the folder of links."""
+    """Check what was built."""
     for fault in faults(Path(config.site_dir)):
         log.warning(fault)
-    shutil.rmtree(config.docs_dir)
 
 
 def navigation(index: Path) -> List[Dict[str, Any]]:

@@ -1,15 +1,11 @@
 """The web site of the documents: its navigation, and what a built site is checked for."""
 
-import sys
 from pathlib import Path
 
 import pytest
+from site_hooks import FILES, faults, navigation
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "docs"))
-from site_hooks import FILES, faults, navigation  # noqa: E402
-
-sys.path.remove(str(ROOT / "docs"))
 
 
 def test_the_navigation_has_every_page():
