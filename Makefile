@@ -8,11 +8,12 @@
 # make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
 # make docs     the web site of the documents, into site/, with every warning an error (Python 3.11)
-# make lint     ruff's rules and format, mypy's types, proselint's prose;  make coverage: what the quick tests run of the code, at least 92 % of its lines
+# make lint     ruff's rules and format, mypy's types, proselint's prose, hadolint's rules for docker/;  make coverage: what the quick tests run of the code, at least 92 % of its lines
 # make mutants  faults put into model, loss, metrics, methods, augmentation and splits, and which the tests find; an hour or more, goes on where it was
 # make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
-# PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112 the MXNet build instead of cpu.
+# PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112|modern-cu117 the MXNet build instead of cpu.
+# modern-cu117 brings CUDA's libraries, 2.0 GB to download, 3.5 GB installed: the machine needs NVIDIA's driver alone.
 
 PYTHON ?= $(shell for p in python3.11 python3.10 python3.9 python3.8 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -104,6 +105,7 @@ lint: $(VENV)/installed-$(EXTRA),lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/proselint check --config proselint.json README.md CONTRIBUTING.md $(wildcard docs/*.md docs/results/*.md)
 
 # Reads the code, and imports nothing of it. What fails: a link, an anchor, a page that the navigation has not, a fetch from another host.

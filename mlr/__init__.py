@@ -1,18 +1,21 @@
 """mlr: the network of "Learning Multi-level Representations for Affective Image Recognition", in
 MXNet Gluon.
 
-Importing it tells MXNet of the CPU, before MXNet loads, and loads nothing heavy: each public
-name is imported at its first use.
+Importing it tells MXNet of the CPU, before MXNet loads, and, with the extra modern-cu117, loads
+CUDA's libraries. It loads nothing else that is heavy: each public name is imported at its first
+use.
 """
 
 from importlib import import_module
 from typing import Any, List
 
 from mlr.runtime.cpu import prepare_for_mxnet
+from mlr.runtime.cuda_libraries import load_cuda_libraries
 
 __version__ = "0.1.0"
 
 prepare_for_mxnet()
+load_cuda_libraries()
 
 _MODULES = {
     "MultiLevelNet": "mlr.model.network",

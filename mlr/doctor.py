@@ -20,6 +20,7 @@ from mlr.errors import InputError, RunError
 from mlr.runs.shipped import DEMO_RUN, SHIPPED_RUN
 from mlr.runtime.builds import installed_builds, version_numbers
 from mlr.runtime.cpu import given, usable_cores
+from mlr.runtime.cuda_libraries import CUDA_LIBRARIES, DRIVER, missing_libraries
 from mlr.runtime.installation import EXTRAS, is_installed
 
 PYTHONS = (3, 8), (3, 11)
@@ -28,10 +29,19 @@ FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
 OPTIONAL = "onnx", "onnxruntime", "safetensors", "tensorboardX", "d2lzh"  # of the extras
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
-# Distribution without a trailing mkl: this package's extra, and the lowest and highest compute
-# capability that it can run on. CUDA 10.1 knows nothing newer than Turing; the wheel of 1.9.1
-# carries machine code for 5.0 to 8.6 and no PTX (read off it).
-GPU_BUILDS = {"mxnet-cu101": ("mlr[cu101]", 0, 7.5), "mxnet-cu112": ("mlr[modern-cu112]", 5.0, 8.6)}
+# Distribution without a trailing mkl: this package's extra, with what it needs, and the lowest and
+# highest compute capability that it can run on. CUDA 10.1 knows nothing newer than Turing. The
+# wheels of 1.9.1 carry machine code for 5.0 to 8.6 and no PTX (read off them); by NVIDIA's rule
+# code for 8.6 runs on 8.9, too, and not on 9.0.
+GPU_BUILDS = {
+    "mxnet-cu101": ("'mlr[cu101]' (on a machine with CUDA 10.1)", 0, 7.5),
+    "mxnet-cu117": ("'mlr[modern-cu117]' (which brings CUDA)", 5.0, 8.9),
+    "mxnet-cu112": ("'mlr[modern-cu112]' (on a machine with CUDA 11.2)", 5.0, 8.9),
+}
+NO_WHEEL = (
+    "train on the CPU, or on a GPU of compute capability 8.9 or less; for predictions on this one "
+    "take ONNX Runtime, with what `mlr export` writes"
+)
 
 PROBE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from mlr import doctor; "
@@ -89,6 +99,8 @@ def examine() -> Dict[str, Any]:
     and may be absent.
     """
     mxnet, package = ask_mxnet()
+    if "error" in mxnet:
+        mxnet = {**mxnet, "missing": missing_libraries()}
     required = required_packages()
     return {
         "mlr": _version("mlr"),
@@ -373,12 +385,11 @@ def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
     if error and not builds:
         yield Problem(f"MXNet is not installed ({error})", f"pip install one of {EXTRAS}", True)
     elif error:
+        missing, seen = facts["mxnet"].get("missing", []), facts["gpus"]["seen"]
         yield Problem(
-            f"MXNet is installed but can't be loaded: {error}",
-            (
-                "a CUDA build needs that CUDA on the machine; otherwise pip uninstall --yes "
-                f"{' '.join(builds)}, then pip install one of {EXTRAS}"
-            ),
+            f"MXNet is installed but can't be loaded: {error}"
+            + (f"; missing: {', '.join(missing)}" if missing else ""),
+            "; ".join([*_sources(missing, builds), f"otherwise {_another_build(seen, builds)}"]),
             True,
         )
     elif "error" in facts["package"]:
@@ -387,6 +398,33 @@ def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
             "install what it requires anew: make install",
             True,
         )
+
+
+def _sources(missing: List[str], builds: Facts) -> Iterator[str]:
+    """Yield where to get the shared libraries that MXNet needs and that are missing."""
+    cuda = [name for name in missing if name != DRIVER and re.match("lib(cu|nccl|nv)", name)]
+    system = [name for name in missing if name != DRIVER and name not in cuda]
+    if DRIVER in missing:
+        yield f"{DRIVER} comes with NVIDIA's driver, which a CUDA build does not load without"
+    if cuda and "mxnet-cu117" in builds and set(cuda) <= set(CUDA_LIBRARIES):
+        yield "pip install 'mlr[modern-cu117]' brings CUDA's libraries"
+    elif cuda:
+        yield "a CUDA build needs that CUDA on the machine"
+    if system:
+        # Debian's rule for the names of packages of libraries
+        packages = " ".join(name.replace(".so.", "") for name in system)
+        yield f"on Debian and Ubuntu: apt-get install {packages}"
+
+
+def _another_build(seen: List[Facts], builds: Facts) -> str:
+    """Return how to put another build in place of one that can't be loaded."""
+    removal = f"pip uninstall --yes {' '.join(builds)}, then pip install"
+    if not seen:
+        return f"{removal} one of {EXTRAS}"
+    fitting = _replacement(seen, builds)
+    if fitting:
+        return f"{fitting} or 'mlr[cpu]'"
+    return f"{removal} 'mlr[cpu]': no other wheel fits the GPU"
 
 
 def _problems_of_threads(threads: Facts) -> Iterator[Problem]:
@@ -450,11 +488,7 @@ def _cpu_build_beside_gpu(seen: List[Facts], builds: Facts) -> Problem:
         return Problem(
             f"there is a GPU, {names}, but this MXNet is built for CPUs", replacement, False
         )
-    return Problem(
-        f"no MXNet wheel carries code for the GPU {names}",
-        "work on the CPU, or on a GPU of compute capability 8.6 or less",
-        False,
-    )
+    return Problem(f"no MXNet wheel carries code for the GPU {names}", NO_WHEEL, False)
 
 
 def _foreign_gpus(seen: List[Facts], builds: Facts) -> Iterator[Problem]:
@@ -466,7 +500,7 @@ def _foreign_gpus(seen: List[Facts], builds: Facts) -> Iterator[Problem]:
         if len(foreign) < len(seen):
             remedy = "use the others, with --ctx"
         else:
-            remedy = f"{_replacement(seen, builds) or 'no other wheel does'}; --ctx cpu works"
+            remedy = f"{_replacement(seen, builds) or NO_WHEEL}; --ctx cpu works"
         yield Problem(
             (
                 f"{name} carries no code for the GPU {', '.join(map(_gpu, foreign))}, only for "
@@ -482,9 +516,9 @@ def _replacement(seen: List[Facts], builds: Facts) -> Optional[str]:
     the GPUs.
     """
     fitting = [
-        f"'{extra}'"
-        for extra, low, high in GPU_BUILDS.values()
-        if any(_within(gpu, low, high) for gpu in seen)
+        extra
+        for name, (extra, low, high) in GPU_BUILDS.items()
+        if name not in builds and any(_within(gpu, low, high) for gpu in seen)
     ]
     if not fitting:
         return None

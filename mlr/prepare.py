@@ -1,6 +1,7 @@
 """python -m mlr.prepare: make a data set ready for training."""
 
 import argparse
+import shlex
 import shutil
 import sys
 import textwrap
@@ -190,7 +191,19 @@ def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
     if prepared.left_out:
         kinds = "\n  ".join(by_kind(prepared.left_out))
         print(f"{len(prepared.left_out):d} left out, see {out / LEFT_OUT}\n  {kinds}")
-    print(f"prepared: {out}; train with mlr train --data {out}")
+    print(f"prepared: {out}; train with {training_command(out, prepared.entries)}")
+
+
+def training_command(out: Path, entries: "Sequence[Entry]") -> str:
+    """Return the command that trains on a prepared data set."""
+    from mlr.data.manifest import SPLITS
+
+    words = ["mlr", "train", "--data", str(out)]
+    if not all(entry.emotion for entry in entries):
+        words += ["--labels", "sentiment"]
+    if entries[0].split not in SPLITS:
+        words += ["--folds", "all"]
+    return shlex.join(words)
 
 
 def print_counts(entries: "Sequence[Entry]") -> None:

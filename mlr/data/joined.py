@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
-from mlr.data.emotions import emotion_named
+from mlr.data.emotions import emotion_named, sentiment_of
 from mlr.data.labelled import LabelledImages
 from mlr.data.listing import TWO_LABELS
 from mlr.data.manifest import SPLITS, folds_of
@@ -77,7 +77,8 @@ def _rename(sets: Sequence[Splits], folders: Sequence[Path], labels: str) -> Non
     ]
     for folder, names in zip(folders, emotions):
         if sorted(names) != sorted(set(emotions[0])):
-            other = "" if labels == "sentiment" else ", or use --labels sentiment"
+            helps = labels == "emotion" and all(map(sentiment_of, [*names, *emotions[0]]))
+            other = ", or use --labels sentiment" if helps else ""
             raise InputError(
                 f"{folder} has the classes {', '.join(sorted(names))}, but {folders[0]} has "
                 f"{', '.join(sorted(emotions[0]))}: data sets that are trained on together need "

@@ -17,6 +17,7 @@ from typing import (
     Mapping,
     NamedTuple,
     Optional,
+    Set,
     Union,
 )
 
@@ -43,8 +44,9 @@ class Listing:
     """The images of a data set as its label files or folders list them.
 
     Attributes: `root`, its folder; `rows`; `left_out`, with the reasons; `attributes`, what the
-    data set says of an image beside its label, {path: {column of the manifest: text}}; `notes`,
-    what the user should know of how the folder was read.
+    data set says of an image beside its label, {path: {column of the manifest: text}}; `named`,
+    the paths that rows have, also those that are left out; `notes`, what the user should know of
+    how the folder was read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -54,6 +56,7 @@ class Listing:
         self.left_out: List[LeftOut] = []
         self.notes: List[str] = []
         self.attributes: Dict[str, Mapping[str, str]] = {}
+        self.named: Set[str] = set()
         self._rows: Dict[str, Optional[Row]] = {}
 
     @property
@@ -75,6 +78,7 @@ class Listing:
         for left_out.csv. Label files come from others: an image that one names must lie inside of
         the root.
         """
+        self.named.add(path)
         fault = self.fault(path, listed is not None)
         row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
         listed = path if listed is None else listed

@@ -2,7 +2,7 @@
 come from somebody who means harm.
 """
 
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Union
 
 from mlr import paper
 from mlr.errors import InputError, shown
@@ -167,16 +167,22 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     for name in described:
         splits = {"splits": HASHES} if "splits" in config[name] else {}
         _check(config[name], splits, path, f"{name}.")
-    several = each_of(options["data"])
-    if len(several) > 1:
-        sets = config["data"].get("sets")
-        if not isinstance(sets, list) or len(sets) != len(several):
-            raise refused(path, "data.sets", sets, "a list with an object for each of options.data")
-        for each in sets:
-            _check(each, DATA, path, "data.sets.")
+        _check_sets(config[name].get("sets"), each_of(options[name]), path, name)
     digest = {"sha256": TEXT} if "sha256" in config["pretrained"] else {}
     _check(config["pretrained"], digest, path, "pretrained.")
     return config
+
+
+def _check_sets(sets: Any, several: Sequence[str], path: Any, name: str) -> None:
+    """Raise Refused where what is said of several data sets, or of one, is not of each of them."""
+    if len(several) == 1:
+        if sets is not None:
+            raise refused(path, f"{name}.sets", sets, f"none, as options.{name} is one folder")
+    elif not isinstance(sets, list) or len(sets) != len(several):
+        expected = f"a list with an object for each of options.{name}"
+        raise refused(path, f"{name}.sets", sets, expected)
+    for each in sets or ():
+        _check(each, DATA, path, f"{name}.sets.")
 
 
 def upgraded(config: Dict[str, Any], path: Any) -> Dict[str, Any]:

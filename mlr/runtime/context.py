@@ -47,8 +47,9 @@ def parse_context(text: Optional[str] = None) -> List["mx.Context"]:
             raise InputError(
                 f"{context} is not there: MXNet {mx.__version__} sees no GPU. Use --ctx cpu; or, "
                 "if the machine has an NVIDIA GPU and its driver, replace a CPU build: pip "
-                "uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1) or "
-                "'mlr[modern-cu112]' (CUDA 11.2)"
+                "uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1), "
+                "'mlr[modern-cu112]' (CUDA 11.2) or 'mlr[modern-cu117]' (brings CUDA 11.7); `mlr "
+                "doctor` names those that fit the GPU"
             )
         contexts.append(context)
     return contexts

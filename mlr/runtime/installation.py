@@ -8,7 +8,8 @@ from mlr.errors import InputError, RunError
 
 EXTRAS = (
     "'mlr[cpu]' (CPU), 'mlr[cu101]' (NVIDIA GPU, CUDA 10.1), 'mlr[modern]' (MXNet 1.9.1, CPU), "
-    "'mlr[modern-cu112]' (MXNet 1.9.1, CUDA 11.2)"
+    "'mlr[modern-cu112]' (MXNet 1.9.1, CUDA 11.2), 'mlr[modern-cu117]' (MXNet 1.9.1, brings CUDA "
+    "11.7)"
 )
 # where they are not called like the package
 MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml"}
@@ -49,7 +50,7 @@ def require_mxnet() -> ModuleType:
     except OSError as error:
         raise RunError(
             f"MXNet is installed but its library can't be loaded ({error}), likely a CUDA build "
-            "on a machine without that CUDA; install CUDA, or uninstall that build and pip "
-            f"install one of {EXTRAS}"
+            "on a machine without that CUDA or NVIDIA's driver: `mlr doctor` names what is "
+            f"missing. Install it, or uninstall that build and pip install one of {EXTRAS}"
         ) from None
     return mxnet

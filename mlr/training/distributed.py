@@ -55,7 +55,7 @@ class Workers:
             )
         self.kvstore: Any = None
         self.rank, self.number, self._gathered = 0, 1, 0
-        self._adds_up = False
+        self._added: Any = None
         self._watch: Optional[_Watch] = None
         self.wait_for_each_other = kind != "dist_async"
         if kind:
@@ -112,11 +112,15 @@ class Workers:
         """
         if self.number == 1:
             return array
-        if not self._adds_up:
-            self.kvstore.init(TOTAL_KEY, array.zeros_like())
-            self._adds_up = True
+        if self._added is None:
+            self._added = array.zeros_like()
+            self.kvstore.init(TOTAL_KEY, self._added)
+        # MXNet keeps push, pull and the next push of a key in order only by the array that is
+        # pushed. Of an array of its own each, a push can overtake the last pull, and the servers
+        # then answer that with the next sum.
+        array.copyto(self._added)
         total = array.zeros_like()
-        self.kvstore.push(TOTAL_KEY, array)
+        self.kvstore.push(TOTAL_KEY, self._added)
         self.kvstore.pull(TOTAL_KEY, total)
         return total
 

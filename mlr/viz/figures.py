@@ -312,8 +312,14 @@ def activation_figure(
     the image above the pattern that excites the filter most.
     """
     ranks = len(next(iter(found.values()))[0])
-    rows = 2 * ranks * len(images)
-    figure, axes = new_figure(2 * (1 + len(found)), 2.3 * rows, 1 + len(found), rows)
+    heights = [
+        height + 0.5  # of two lines of a caption
+        for image in images
+        for height in ranks * (_height(image, 2), 2)
+    ]
+    figure, axes = new_figure(
+        2 * (1 + len(found)), sum(heights), 1 + len(found), len(heights), heights
+    )
     for unused in axes.ravel():
         unused.set_axis_off()
     for number, image in enumerate(images):
@@ -388,7 +394,8 @@ def grad_cam_figure(images: Sequence[np.ndarray], maps: np.ndarray, names: Seque
     """Return a figure of images beside their Grad-CAM maps, (N, h, w), for the classes called
     `names`.
     """
-    figure, axes = new_figure(6, 3.1 * len(images), 2, len(images))
+    heights = [_height(image, 3) + 0.3 for image in images]  # 0.3 of the caption
+    figure, axes = new_figure(6, sum(heights), 2, len(images), heights)
     for image, cam, name, (left, right) in zip(images, maps, names, axes):
         plot_image(image, "input image", left)
         plot_map(cam, image.shape, f"Grad-CAM for {name}", right, over=image)
@@ -452,6 +459,14 @@ def bins_figure(bins: Sequence["Bin"], accuracy: float, label: str) -> Figure:
     for axes in (above[0], below[0]):
         axes.set_xlim(-0.5, len(bins) - 0.5)
     return figure
+
+
+def _height(image: np.ndarray, width: float) -> float:
+    """Return the height of a panel that an image, (H, W, 3), fills at this width; of very long
+    images, of a panel that still has room for a caption.
+    """
+    rows, columns = image.shape[:2]
+    return width * min(max(rows / columns, 0.3), 2)
 
 
 @own_settings()

@@ -51,6 +51,16 @@ DEMO = (
     "photographs or art follows from a score on them."
 )
 
+LOWER, HIGHER = "\N{DOWNWARDS ARROW} lower, 0 at best", "\N{UPWARDS ARROW} higher, 1 at best"
+MEASURES = {  # of distributions, by their names in an evaluation
+    "chebyshev": ("Chebyshev distance", LOWER),
+    "clark": ("Clark distance", LOWER),
+    "canberra": ("Canberra distance", LOWER),
+    "kullback_leibler": ("Kullback-Leibler divergence", LOWER),
+    "cosine": ("cosine similarity", HIGHER),
+    "intersection": ("intersection", HIGHER),
+}
+
 POLICY = (  # what a page may load: the images and the style that are in it
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
@@ -157,6 +167,13 @@ def calibration_line(evaluation: Mapping[str, Any]) -> str:
     )
 
 
+def distribution_rows(measures: Mapping[str, float]) -> List[Tuple[str, str, str]]:
+    """Return for each measure between probabilities and votes its name, its value, and which
+    direction is better, as text. measures: of `mlr.training.metrics.distribution_metrics`.
+    """
+    return [(name, f"{measures[key]:.3f}", better) for key, (name, better) in MEASURES.items()]
+
+
 def save_report(  # noqa: PLR0913 - all that a page shows
     path: Union[str, Path],
     run: "Run",
@@ -182,6 +199,9 @@ def save_report(  # noqa: PLR0913 - all that a page shows
         classes=class_rows(evaluation),
         confusion=_confusion(evaluation, run.classes),
         calibration=_calibration(evaluation),
+        votes=distribution_rows(evaluation["distribution"])
+        if "distribution" in evaluation
+        else None,
         looks=[(look.name, _look(look, evaluation["accuracy"]), _bin_rows(look)) for look in looks],
         predictions=[
             ("right", _predictions("right", right)),

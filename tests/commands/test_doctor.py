@@ -163,6 +163,8 @@ def test_a_build_that_can_not_be_loaded(tmp_path, monkeypatch, code, error):
     (tmp_path / "mxnet" / "__init__.py").write_text(code + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert doctor.ask_mxnet() == [{"error": error}] * 2
+    monkeypatch.setattr(doctor, "missing_libraries", lambda: ["libcudart.so.10.1"])
+    assert doctor.examine()["mxnet"] == {"error": error, "missing": ["libcudart.so.10.1"]}
 
 
 def test_a_build_that_does_not_end(tmp_path, monkeypatch):
@@ -273,6 +275,16 @@ def cuda(name, version, gpus, **more):
 
 
 CU101, CU112 = cuda("mxnet-cu101", "1.5.1", 1), cuda("mxnet-cu112", "1.9.1", 1)
+CU117 = cuda("mxnet-cu117", "1.9.1", 1)
+
+
+def lacking(build, *missing):
+    """Facts of a build that can't be loaded."""
+    return {
+        "builds": {build: "1"},
+        "mxnet": {"error": f"OSError: {missing[0]}", "missing": list(missing)},
+        "package": {"error": "the same"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -355,31 +367,36 @@ CU101, CU112 = cuda("mxnet-cu101", "1.5.1", 1), cuda("mxnet-cu112", "1.9.1", 1)
         (
             {"gpus": gpu(7.5)},
             "there is a GPU, GPU (compute capability 7.5",
-            "mxnet-mkl, then pip install 'mlr[cu101]' or 'mlr[modern-cu112]'",
+            "mxnet-mkl, then pip install 'mlr[cu101]' (on a machine with CUDA 10.1) or "
+            "'mlr[modern-cu117]' (which brings CUDA) or 'mlr[modern-cu112]' (on a machine with "
+            "CUDA 11.2)",
             False,
         ),
         (
             {"gpus": gpu(8.6)},
             "but this MXNet is built for CPUs",
-            "then pip install 'mlr[modern-cu112]'",
+            "then pip install 'mlr[modern-cu117]'",
             False,
         ),
+        ({"gpus": gpu(8.9)}, "but this MXNet is built for CPUs", "'mlr[modern-cu117]'", False),
         (
             {"gpus": gpu(None)},
             "compute capability unknown",
-            "'mlr[cu101]' or 'mlr[modern-cu112]'",
+            "'mlr[cu101]' (on a machine with CUDA 10.1) or 'mlr[modern-cu117]'",
             False,
         ),
         (
             {"gpus": gpu(9.0)},
             "no MXNet wheel carries code for the GPU GPU (compute capability 9.0",
-            "work on the CPU",
+            "train on the CPU, or on a GPU of compute capability 8.9 or less; for predictions on "
+            "this one take ONNX Runtime",
             False,
         ),
         (
             {**CU101, "gpus": gpu(8.0)},
             "mxnet-cu101 carries no code for the GPU GPU (compute capability 8.0",
-            "mxnet-cu101, then pip install 'mlr[modern-cu112]'; --ctx cpu",
+            "mxnet-cu101, then pip install 'mlr[modern-cu117]' (which brings CUDA) or "
+            "'mlr[modern-cu112]' (on a machine with CUDA 11.2); --ctx cpu",
             True,
         ),
         (
@@ -389,9 +406,43 @@ CU101, CU112 = cuda("mxnet-cu101", "1.5.1", 1), cuda("mxnet-cu112", "1.9.1", 1)
             False,
         ),
         (
-            {**CU112, "gpus": gpu(8.9)},
-            "only for compute capabilities up to 8.6",
-            "no other wheel does; --ctx cpu works",
+            {**CU112, "gpus": gpu(9.0)},
+            "only for compute capabilities up to 8.9",
+            "ONNX Runtime, with what `mlr export` writes; --ctx cpu works",
+            True,
+        ),
+        (
+            lacking("mxnet-cu117", "libcuda.so.1"),
+            "can't be loaded: OSError: libcuda.so.1; missing: libcuda.so.1",
+            "NVIDIA's driver, which a CUDA build does not load without; otherwise pip uninstall "
+            "--yes mxnet-cu117, then pip install one of 'mlr[cpu]'",
+            True,
+        ),
+        (
+            {**lacking("mxnet-cu117", "libcudnn.so.8", "libnccl.so.2"), "gpus": gpu(8.0)},
+            "; missing: libcudnn.so.8, libnccl.so.2",
+            "pip install 'mlr[modern-cu117]' brings CUDA's libraries; otherwise pip uninstall "
+            "--yes mxnet-cu117, then pip install 'mlr[modern-cu112]' (on a machine with CUDA 11.2) "
+            "or 'mlr[cpu]'",
+            True,
+        ),
+        (
+            {**lacking("mxnet-cu101", "libcudart.so.10.1", "libcuda.so.1"), "gpus": gpu(7.5)},
+            "; missing: libcudart.so.10.1, libcuda.so.1",
+            "does not load without; a CUDA build needs that CUDA on the machine; otherwise pip "
+            "uninstall --yes mxnet-cu101, then pip install 'mlr[modern-cu117]'",
+            True,
+        ),
+        (
+            {**lacking("mxnet-cu112", "libnvrtc.so.11.2"), "gpus": gpu(9.0)},
+            "; missing: libnvrtc.so.11.2",
+            "then pip install 'mlr[cpu]': no other wheel fits the GPU",
+            True,
+        ),
+        (
+            lacking("mxnet", "libquadmath.so.0", "libgomp.so.1"),
+            "; missing: libquadmath.so.0, libgomp.so.1",
+            "on Debian and Ubuntu: apt-get install libquadmath0 libgomp1; otherwise",
             True,
         ),
         (
@@ -465,6 +516,7 @@ def test_each_problem_is_found_alone(changes, problem, remedy, broken, monkeypat
         {},
         {**CU101, "gpus": gpu(7.5)},
         {**CU112, "gpus": gpu(5.0, 8.6)},
+        {**CU117, "gpus": gpu(5.0, 8.9)},
         {**CU101, "gpus": gpu(None)},
         {"threads": {**RIGHT["threads"], "OMP_NUM_THREADS": "1"}},
     ],

@@ -571,19 +571,12 @@ def test_pcnn_transfers_to_a_target(data, tmp_path, command):
     assert done.returncode == 2 and "has the classes anger, joy, but" in done.stderr
 
 
-def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
-    run = trained_method(
-        command,
-        "deepsentibank",
-        data,
-        tmp_path / "run",
-        "--svm-kernel",
-        "rbf",
-        "--svm-c",
-        "2",
-        "--svm-class-weight",
-        "none",
-    )
+def test_deepsentibank_says_what_its_features_are(data, tmp_path, capsys):
+    method = ("--method", "deepsentibank", "--data", str(data))
+    fitted = (*method, *FITTED, *TRIED["deepsentibank"])
+    svm = ("--svm-kernel", "rbf", "--svm-c", "2", "--svm-class-weight", "none")
+    run = tmp_path / "run"
+    assert mlr.train.main([*fitted, *svm, "--out", str(run)]) == 0
     opened = Run.open(run)
     assert opened.config["features"] == "fc7"
     arrays = read_params(opened.verified("svm.params"))
@@ -611,37 +604,14 @@ def test_deepsentibank_says_what_its_features_are(data, tmp_path, command):
     assert sorted(
         path.name for path in run.iterdir() if path.suffix in (".params", ".png", ".pkl", ".joblib")
     ) == ["confusion.png", "last.params", "optimizer.params", "svm.params"]
-    done = command(
-        "train",
-        "--method",
-        "deepsentibank",
-        "--data",
-        data,
-        "--out",
-        tmp_path / "full",
-        *FITTED,
-        *TRIED["deepsentibank"],
-        "--pretrained",
-        run / "last.params",
-    )
-    assert done.returncode == 0, done.stderr
+    full = tmp_path / "full"
+    arguments = ("--out", str(full), "--pretrained", str(run / "last.params"))
+    assert mlr.train.main([*fitted, *arguments]) == 0
     # a file with all 2,089 outputs
-    assert Run.open(tmp_path / "full").config["features"] == "fc8"
-    done = command(
-        "train",
-        "--method",
-        "deepsentibank",
-        "--data",
-        data,
-        "--out",
-        tmp_path / "zoo",
-        "--pretrained",
-        "zoo",
-    )
-    assert (
-        done.returncode == 2
-        and "the Gluon zoo has no CaffeNet: give --pretrained FILE" in done.stderr
-    )
+    assert Run.open(full).config["features"] == "fc8"
+    capsys.readouterr()
+    assert mlr.train.main([*method, "--out", str(tmp_path / "zoo"), "--pretrained", "zoo"]) == 2
+    assert "the Gluon zoo has no CaffeNet: give --pretrained FILE" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -28,7 +28,17 @@ DOCUMENTS = sorted(
 # which also names what has gone
 TODAYS = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 # data/ and runs/ are made by commands
-FOLDERS = (".ci", "benchmarks", "checkpoints", "docs", "imgs", "mlr", "notebooks", "tests")
+FOLDERS = (
+    ".ci",
+    "benchmarks",
+    "checkpoints",
+    "docker",
+    "docs",
+    "imgs",
+    "mlr",
+    "notebooks",
+    "tests",
+)
 
 COMMAND = re.compile(f"^(?:\\S*/)?mlr ({'|'.join(COMMANDS)})\\b")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")

@@ -55,6 +55,7 @@ from mlr.data.preparation import SplitRule, prepare_images
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.data.transforms import caffe_transform, preprocessing
 from mlr.errors import InputError, RunError
+from mlr.evaluate import images_of
 from mlr.exporting.arrays import npz_of
 from mlr.exporting.description import description
 from mlr.formats.npz import read_npz
@@ -72,7 +73,14 @@ from mlr.model.released_weights import load_original_parameters, save_original_p
 from mlr.options.training import TrainingOptions, definitions, options_of
 from mlr.runs.folder import SUMS
 from mlr.runs.provenance import environment
-from mlr.runs.results import csv_table, of_the_papers_data, outcome, read_csv, summary
+from mlr.runs.results import (
+    csv_table,
+    folders_of,
+    of_the_papers_data,
+    outcome,
+    read_csv,
+    summary,
+)
 from mlr.runs.writing import RunWriter
 from mlr.runtime.hashing import sha256_of
 from mlr.training.checkpoints import restore, state_of
@@ -197,7 +205,9 @@ def write_prepared_data(folder):
         for label in ("anger", "awe"):
             for number in range(5):
                 listing.add(f"train/{label}/{number:02d}.jpg", label)
-                listing.attributes[f"train/{label}/{number:02d}.jpg"] = {"scene": "sky, blue"}
+                listing.attributes[f"train/{label}/{number:02d}.jpg"] = (
+                    {"scene": "sky, blue"} if name == "folds" else {"votes_awe": "2"}
+                )
         prepare_images(
             listing,
             folder / name,
@@ -531,6 +541,21 @@ def write_regions(folder):
     write_run(folder, "ar")
 
 
+def write_run_of_sets(folder):
+    write_run(folder, style_width=8)
+    config, names = json.loads((folder / "config.json").read_text()), ["first", "second"]
+    # the images are in it, wherever the folder is copied to
+    config["options"]["data"] = [f"../a/inside/{name}" for name in names]
+    config["data"]["sets"] = [
+        {**config["data"], "folder": f"../a/inside/{name}", "splits": {"test": "0" * 64}}
+        for name in names
+    ]
+    (folder / "config.json").write_text(json.dumps(config))
+    sealed(folder, folder / "config.json")
+    for name in names:
+        write_images(folder / name, ("awe", "fear"), train=1, valid=1, test=1, size=(20, 30))
+
+
 def sealed(folder, path):
     """Have the sums of a run folder fit, as somebody does who means harm; return the run."""
     if path.name != SUMS:
@@ -590,6 +615,19 @@ def read_run(folder, path):
     )
     # last, as it refuses all but the parameters that were measured
     outcome(folder)
+
+
+def read_run_of_sets(folder, path):
+    """As mlr evaluate does, up to the network, and mlr train --resume with the folders' new
+    places.
+    """
+    run = sealed(folder, path)
+    options = SimpleNamespace(data=None, split="test")
+    assert all(len(images.split) for images in images_of(run, options, None))
+    resumed, places = RunWriter.resumed(folder), folders_of(run.config["data"])
+    sets = [{"folder": str(place.resolve())} for place in places]
+    resumed.move({"data": {"folder": "elsewhere", "sets": sets}})
+    assert folders_of(open_run(folder).config["data"]) == [place.resolve() for place in places]
 
 
 def read_checkpoint(folder, path):
@@ -702,6 +740,9 @@ READERS = {
         chosen=("[!Sel]*", "last.params"),
     ),
     "run": Reader(write_small_run, read_run, whole=True, cost=4, chosen=RUN_FILES),
+    "run, several data sets": Reader(
+        write_run_of_sets, read_run_of_sets, whole=True, cost=2, chosen=("config.json",)
+    ),
     "run, temperature": Reader(
         write_tempered_run, read_run, whole=True, cost=4, chosen=("last.temperature.json",)
     ),

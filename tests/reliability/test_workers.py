@@ -178,6 +178,31 @@ def test_without_batch_norm_workers_train_as_one_process_with_the_whole_batch(
     assert ours[1] == theirs[1]
 
 
+ADDING_UP = """
+import sys
+import mlr
+import numpy as np
+from mxnet import nd
+from mlr.training.distributed import Workers
+
+workers = Workers(sys.argv[1])
+sums = [workers.add_up(nd.array([step, workers.rank])) for step in range(100)]
+wrong = [step for step, found in enumerate(sums) if found.asnumpy().tolist() != [2 * step, 1]]
+assert not wrong, wrong
+workers.close()
+"""
+
+
+@pytest.mark.parametrize(
+    "kind", ["dist_sync", pytest.param("dist_device_sync", marks=pytest.mark.slow)]
+)
+def test_each_sum_of_workers_is_that_of_its_own_step(command, kind):
+    """Nobody waits for a sum before the next is asked for, as in a training that runs ahead."""
+    job = "launch", "-n", 2, "-s", 1, "--", sys.executable, "-c", ADDING_UP, kind
+    done = command(*job)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_asynchronous_workers_learn(command, tmp_path):
     """No sum is certain here, as every push is a step of its own; but the loss falls, and the rate

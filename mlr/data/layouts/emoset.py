@@ -25,6 +25,7 @@ from mlr.data.layouts.finding import (
     folder_with,
     leave_out_unlisted,
     plain_path,
+    prefix_of,
     prefix_of_names,
 )
 from mlr.data.listing import Listing
@@ -43,6 +44,7 @@ def read_emoset(root: Path) -> Listing:
     listing, folder, annotated = Listing(root), "", False
     for split, name in LISTS.items():
         if not (top / name).is_file():
+            listing.leave_out(prefix_of(root, top) + name, "no such list, its split is missing")
             continue
         entries = _entries(listing, top / name)
         if split == "train":
@@ -53,6 +55,7 @@ def read_emoset(root: Path) -> Listing:
             image, annotation = (folder + path for path in entry[-2:])
             if emotion not in MIKELS:
                 listing.leave_out(row, "its emotion is none of Mikels' eight")
+                listing.named.add(image)
             elif listing.add(image, emotion, split=split, listed=row) and annotated:
                 listing.attributes[image] = _attributes(listing, annotation, emotion, row)
     if not annotated:

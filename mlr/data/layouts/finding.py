@@ -112,7 +112,7 @@ def add_class_folders(
 
 def leave_out_unlisted(listing: Listing, folder: Path) -> None:
     """Leave out the images in and below a folder that no list has named."""
-    listed = {row.path for row in listing.rows} | {row.what for row in listing.left_out}
+    listed = listing.named | {row.what for row in listing.left_out}
     if folder.is_dir():
         for path in listing.walk(folder):
             if path not in listed:

@@ -48,7 +48,8 @@ OPTIONS = (
     ),
 )
 FOLD_LISTS = ("val", "test")
-LAYOUT = f"{TABLE} and images/<file>, or <file> and {{train,val}}{{1..5}}.csv"
+LAYOUT = f"{TABLE} and images/<file>, or <file> and {{train,val or test}}{{1..5}}.csv or .txt"
+ROW = ", or a file and eight numbers of votes, with blanks between"
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 COUNT = re.compile(r"(\d{1,6})(\.0*)?")
 
@@ -61,7 +62,9 @@ def read_votes(root: Path, order: Optional[str] = None, ties: str = "out") -> Li
     """
     table, train, test = nearest(root, TABLE), _lists(root, ("train",)), _lists(root, FOLD_LISTS)
     if not table and not test:
-        raise InputError(f"there is no {TABLE} and no val1.csv below {root}: expected {LAYOUT}")
+        raise InputError(
+            f"there is no {TABLE}, and no val1.csv or test1.csv, below {root}: expected {LAYOUT}"
+        )
     files = [table] if table else [*test.values(), *train.values()]
     listing, wanted = Listing(root), _order(order.split(","), "--order") if order else None
     folds = {_parted(line)[0]: fold for fold, path in test.items() for line in text_lines(path)}
@@ -110,29 +113,37 @@ def _rows(path: Path, wanted: Optional[List[str]], listing: Listing) -> Tuple[Li
     wanted: the order of --order. Says in the listing's notes where the order is from.
     """
     lines = list(text_lines(path))
-    order, source = list(wanted or ORDER), "by --order" if wanted else ""
+    order = list(wanted or ORDER)
+    said = (
+        "as --order says"
+        if wanted
+        else "an assumption, as there is no header; --order gives another order"
+    )
     if lines and not _parted(lines[0])[1]:
-        order, source = _order(lines[0].split()[-len(MIKELS) :], str(path)), "by the header"
+        order = _order(lines[0].split()[-len(MIKELS) :], f"{path}, first line", ROW)
+        said = "as the header says"
         if wanted and wanted != order:
             raise InputError(
                 f"--order {','.join(wanted)}: the header of {path} says {','.join(order)}: leave "
                 "--order out, or correct the header"
             )
         lines = lines[1:]
-    source = source or "of the form without a header, as there is none; --order gives another"
-    note = f"the columns of votes are {', '.join(order)}: {source}"
+    note = f"the columns of votes are {', '.join(order)}, {said}"
     if note not in listing.notes:
         listing.notes.append(note)
     return order, lines
 
 
-def _order(names: Sequence[str], where: str) -> List[str]:
-    """Return an order of the columns. Raises InputError where it is not one of the eight."""
+def _order(names: Sequence[str], where: str, otherwise: str = "") -> List[str]:
+    """Return an order of the columns. Raises InputError where it is not one of the eight.
+
+    otherwise: what could be there instead, for the error.
+    """
     order = [emotion_named(name) for name in names]
     if sorted(order) != sorted(MIKELS):
         raise InputError(
             f"{where}: {shown(','.join(names), 200)} is no order of the columns of votes: expected "
-            f"the eight emotions {', '.join(MIKELS)}, each once"
+            f"the eight emotions {', '.join(MIKELS)}, each once{otherwise}"
         )
     return order
 
@@ -155,7 +166,7 @@ def _votes(line: str, path: Path) -> Tuple[str, List[int]]:
         found = f"{len(numbers)} numbers"
     elif not all(counts):
         found = next(number for number, count in zip(numbers, counts) if not count)
-        found = f"{found}, which is no number of votes"
+        found = f"{shown(found, 40)}, which is no number of votes"
     else:
         return name, [int(count.group(1)) for count in counts if count]
     raise InputError(

@@ -284,7 +284,7 @@ def ldl_table(root):
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 
 
-def ldl_lists(root):
+def ldl_lists(root, test="val", suffix=".csv"):
     rows = []
     for number in range(5):
         for emotion in MIKELS:
@@ -292,10 +292,14 @@ def ldl_lists(root):
             rows.append(votes_row(f"{emotion}{number}.jpg", emotion) + " \n")
     for fold in range(5):
         of_fold = slice(8 * fold, 8 * fold + 8)
-        text(root / "train_val" / f"val{fold + 1}.csv", "".join(rows[of_fold]))
+        text(root / "train_val" / f"{test}{fold + 1}{suffix}", "".join(rows[of_fold]))
         train = rows[: of_fold.start] + rows[of_fold.stop :]
-        text(root / "train_val" / f"train{fold + 1}.csv", "".join(train))
+        text(root / "train_val" / f"train{fold + 1}{suffix}", "".join(train))
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
+
+
+def ldl_test_lists(root):
+    return ldl_lists(root, "test", ".txt")
 
 
 def mvsa(root):
@@ -376,7 +380,7 @@ LAYOUTS = [
     ("iapsa", iapsa),
     ("flickr_ldl", ldl_table),
     ("flickr_ldl", ldl_lists),
-    ("twitter_ldl", ldl_lists),
+    ("twitter_ldl", ldl_test_lists),
     ("mvsa", mvsa),
 ]
 
@@ -474,8 +478,8 @@ def test_nothing_that_looks_like_fi(tmp_path, capsys):
         ("artphoto", "there is no testImages_artphoto below"),
         ("abstract", "is no folder of Abstract"),
         ("iapsa", "has 0 CSV files: expected one"),
-        ("flickr_ldl", "there is no ground_truth.txt and no val1.csv below"),
-        ("twitter_ldl", "there is no ground_truth.txt and no val1.csv below"),
+        ("flickr_ldl", "there is no ground_truth.txt, and no val1.csv or test1.csv, below"),
+        ("twitter_ldl", "there is no ground_truth.txt, and no val1.csv or test1.csv, below"),
         ("mvsa", "there is no labelResultAll.txt below"),
         ("emoset", "there is no train.json below"),
     ],
@@ -932,9 +936,12 @@ def test_a_data_set_of_one_class(tmp_path, capsys):
     )
 
 
-def test_counts_of_sentiments(tmp_path):
+def test_counts_of_sentiments(tmp_path, capsys):
     twitter1(tmp_path / "root")
     assert prepare("twitter1", tmp_path / "root", tmp_path / "out") == 0
+    # what has no emotions, and is in folds, can't be trained on without saying so
+    said = f"train with mlr train --data {tmp_path / 'out'} --labels sentiment --folds all\n"
+    assert capsys.readouterr().out.endswith(said)
     assert json.loads((tmp_path / "out" / "prepared.json").read_text())["counts"] == {
         str(fold): {"negative": 2, "positive": 2} for fold in range(1, 6)
     }
@@ -1038,6 +1045,9 @@ def test_entries_of_emoset_that_are_none(tmp_path):
     root, shape = tmp_path / "root", "not [emotion, id, image, annotation]"
     emoset(root)
     picture(root / "image" / "awe" / "unlisted.jpg")
+    picture(root / "image" / "joy" / "a.jpg")
+    picture(tmp_path / "outside.jpg")
+    (root / "image" / "awe" / "link.jpg").symlink_to(tmp_path / "outside.jpg")
     listed = json.loads((root / "train.json").read_text())
     wrong = {
         "[1, 2, 3, 4]": shape,
@@ -1048,6 +1058,7 @@ def test_entries_of_emoset_that_are_none(tmp_path):
         '["0", "image/joy/a.jpg", "a.json"]': "its emotion is none of Mikels' eight",
         '["awe", "image/awe/none.jpg", "a.json"]': "no image",
         '["awe", "../outside.jpg", "a.json"]': "its path leaves the root",
+        '["awe", "image/awe/link.jpg", "a.json"]': "a link out of the root",
         '["awe", "image/\\ud800.jpg", "a.json"]': "no image",
         json.dumps(listed[0]): "listed twice",
     }
@@ -1084,6 +1095,7 @@ def test_emoset_without_its_annotations(tmp_path):
     assert len(rows) == 24 and not any(row.attributes for row in rows)
     assert left_out(tmp_path / "out") == {
         ("annotation", "no such folder, images have no attributes"),
+        ("val.json", "no such list, its split is missing"),
         *((f"image/{emotion}/{emotion}_00002.jpg", "in no list") for emotion in MIKELS),
     }
 
@@ -1116,7 +1128,7 @@ def test_votes_stand_in_the_manifest(tmp_path, capsys):
     rows = [votes_row(f"{name}.jpg", name, order) for name in ("awe", "fear", "anger")]
     root = ldl(tmp_path / "root", *rows, header="name " + " ".join(order))
     assert prepare("flickr_ldl", root, tmp_path / "out") == 0
-    assert f"the columns of votes are {', '.join(order)}: by the header" in capsys.readouterr().out
+    assert f"columns of votes are {', '.join(order)}, as the header says" in capsys.readouterr().out
     found = entries(tmp_path / "out")
     assert [row.emotion for row in found] == ["awe", "fear", "anger"]
     assert list(found[0].attributes) == ["votes_" + name for name in order]
@@ -1132,8 +1144,8 @@ def test_the_order_without_a_header(tmp_path, capsys, order):
     option = ("--order", ",".join(name.title() for name in order)) if order else ()
     assert prepare("twitter_ldl", root, tmp_path / "out", *option) == 0
     assert [row.emotion for row in entries(tmp_path / "out")] == ["awe", "fear"]
-    said = "by --order" if order else "of the form without a header, as there is none"
-    assert f"are {', '.join(order or LDL_ORDER)}: {said}" in capsys.readouterr().out
+    said = "as --order says" if order else "an assumption, as there is no header"
+    assert f"are {', '.join(order or LDL_ORDER)}, {said}" in capsys.readouterr().out
     described = json.loads((tmp_path / "out" / "prepared.json").read_text())
     assert described["order"] == (option[1] if order else None)
 
@@ -1207,6 +1219,7 @@ def test_an_image_in_no_list_of_a_fold(tmp_path):
         ("b.jpg 0 4 6 0 0 1 0 0 1", "9 numbers"),
         ("b.jpg 0 4 6 0 0 1 0", "7 numbers"),
         ("b.jpg 0 4 6 0 0 1 0 1e999", "1e999, which is no number of votes"),
+        (f"b.jpg 0 4 6 0 0 1 0 {'9' * 60}", f"{'9' * 40}..., which is no number of votes"),
         ("b.jpg 0 4 6 0 0 1 x 0", "1 numbers"),
         ("0 4 6 0 0 1 0 0", "8 numbers"),
     ],
@@ -1228,6 +1241,7 @@ def test_rows_that_are_no_votes(tmp_path, capsys, row, found):
             None,
             "is no order of the columns",
         ),
+        ("a.jpg,0,9,0,0,0,0,0,0", None, "each once, or a file and eight numbers of votes"),
         (None, "awe,fear", "--order: awe,fear is no order"),
         ("name " + " ".join(LDL_ORDER), ",".join(MIKELS), "leave --order out"),
     ],

@@ -16,7 +16,7 @@ from conftest import write_images
 import mlr
 from mlr import paper
 from mlr.errors import InputError
-from mlr.methods import METHODS, method_named
+from mlr.methods import METHODS, _found, method_named
 from mlr.methods.method import GRADIENT_DESCENT, SLIM
 from mlr.options.training import COMMON, definitions
 
@@ -30,6 +30,14 @@ def choices_by_method(text):
     for node, found in choices_by(METHODS, ast.parse(text)):
         if found - NAMESAKES or (found and "method" in ast.dump(node).lower()):
             yield ast.get_source_segment(text, node)
+
+
+def test_methods_are_found_in_the_order_of_the_table():
+    """Those of the results table first, as it has them, and then the others by name."""
+    table = [name for name in paper.PUBLISHED if name in METHODS]
+    others = sorted(set(METHODS) - set(table))
+    assert table and others and list(_found()) == table + others
+    assert all(method is METHODS[name] for name, method in _found().items())
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,11 @@ from mlr.methods import METHODS
 from mlr.runs.provenance import environment
 from mlr.runs.shipped import DEMO_RUN
 from mlr.runs.writing import RunWriter
-from mlr.training.metrics import calibration_metrics, classification_metrics
+from mlr.training.metrics import (
+    calibration_metrics,
+    classification_metrics,
+    distribution_metrics,
+)
 from mlr.viz.filters import Ascent
 from mlr.viz.images import thumbnail
 from mlr.viz.looks import Look, by_level
@@ -275,6 +279,27 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
     assert len(page.images) == 2 + 1 + 1 + 3 + 4 + 1 + (wrong > 0)
     assert all(image["alt"] for image in page.images)
     assert ("html", {"lang": "en"}) in page.elements
+
+
+def test_measures_of_distributions(measured, tmp_path):
+    """One row each, beside what is best of it; a page of data without votes has none of it."""
+    run, evaluation, *predictions = measured(["awe", "fear"], [0, 1, 1, 1])
+    plain = Page(written(tmp_path / "page.html", run, evaluation, *predictions))
+    assert "Votes" not in plain.text and "Chebyshev" not in plain.text
+    measures = distribution_metrics([[3, 1]], [[0.5, 0.5]])
+    evaluation["distribution"] = measures
+    html = written(tmp_path / "page.html", run, evaluation, *predictions)
+    lower, higher = "\u2193 lower, 0 at best", "\u2191 higher, 1 at best"
+    # of the shares 3/4 and 1/4, by hand
+    assert re.findall("<tr><th[^>]*>([^<]*)</th><td>([^<]*)</td><td>(. [^<]*best)</td>", html) == [
+        ("Chebyshev distance", "0.250", lower),
+        ("Clark distance", "0.389", lower),  # root of (1/5)^2 + (1/3)^2
+        ("Canberra distance", "0.533", lower),  # 1/5 + 1/3
+        ("Kullback-Leibler divergence", "0.131", lower),  # 3/4 ln 3/2 + 1/4 ln 1/2
+        ("cosine similarity", "0.894", higher),  # 1/2 over the root of 10/16 * 1/2
+        ("intersection", "0.750", higher),
+    ]
+    assert "Votes" in Page(html).text and len(measures) == 6
 
 
 def test_only_a_report_looks_at_the_images(trained, tmp_path, monkeypatch):
