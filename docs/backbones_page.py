@@ -1,6 +1,6 @@
-"""docs/BACKBONES.md, written from the table of backbones.
+"""docs/backbones.md, written from the table of backbones.
 
-python docs/backbones_page.py > docs/BACKBONES.md
+python docs/backbones_page.py > docs/backbones.md
 """
 
 import numpy as np
@@ -15,24 +15,26 @@ HEAD = """# Backbones
 
 Made by `python docs/backbones_page.py`; a test holds this page to `mlr/model/backbones.py`.
 
-The paper puts its shallow branches into a network that is trained for something else, the
-backbone. Here that is any network below: `--backbone NAME` for the methods l_cil, shallow,
-finetuned, pcnn and ar, or `mlr.MultiLevelNet(classes, backbone=NAME)`. The released one is
-`resnet50_v2`. A level is a map that a shallow branch can read, `--taps stem,pool,stage1`; the table
-gives channels x side of each for images of 224 px.
+The paper adds its shallow branches to a network that was trained for another task, the backbone.
+Here it can be any network below: `--backbone NAME` for the methods l_cil, shallow, finetuned, pcnn
+and ar, or `mlr.MultiLevelNet(classes, backbone=NAME)`. The released code uses `resnet50_v2`. A
+level is a map that a shallow branch can read, for example `--taps stem,pool,stage1`. The table
+gives channels x side of each map for images of 224 px.
 
-- `--taps released` are the first three levels (of a ResNet stem, pool, stage 1), `by-width` the
-  first three with convolutions, `last` the last three. The max-pool before a Gram matrix, which the
-  released code has on every map but the stem's, stays.
+- `--taps released` reads the first three levels (of a ResNet stem, pool and stage 1), `by-width`
+  the first three with convolutions, `last` the last three. As in the released code, a max-pool
+  comes before the Gram matrix of every map but the stem's.
 - The deep representation is the global average of the last map. AlexNet and VGG-16 have fully
   connected layers instead, so their `--image-size` is part of the network: ImageNet weights need
   224.
-- The filters' figure shows the last four levels with convolutions, Grad-CAM the last level.
+- The figure of filters shows the last four levels with convolutions, Grad-CAM the last level.
 - SqueezeNet, AlexNet and VGG-16 have no batch norm: train them with smaller learning rates than a
-  ResNet. `mobilenet1.0_relu6` has ReLU6 for the zoo's ReLU, as the weights that come from
-  TensorFlow need it. MKL-DNN has no ReLU6 in MXNet 1.5.1, so it is slower. These weights fit
-  `mobilenet1.0`, too, but its answers differ until it is fine-tuned.
-- The slim ones are ours, for the demo: the same layers with fewer channels. No weights fit them.
+  ResNet.
+- `mobilenet1.0_relu6` has ReLU6 in place of the zoo's ReLU, because weights from TensorFlow need
+  it. MKL-DNN has no ReLU6 in MXNet 1.5.1, so this backbone is slower. These weights also fit
+  `mobilenet1.0`, but its predictions differ until you fine-tune it.
+- The slim backbones are ours, for the demo: the same layers with fewer channels. No weights fit
+  them.
 """
 
 

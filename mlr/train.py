@@ -91,7 +91,7 @@ def add_machine_options(machine: Any) -> None:
         "--kvstore",
         choices=KINDS,
         help="train with the other workers of a job, by MXNet's parameter server: see mlr launch "
-        "and docs/SEVERAL_MACHINES.md",
+        "and docs/several-machines.md",
     )
     machine.add_argument(
         "--cuda-graphs",

@@ -1,7 +1,7 @@
 """An ONNX model in 8 bits, by ONNX Runtime's own tools: quantization after training, of weights by
 channel and of maps by tensor.
 
-What was chosen, and on which images, is in the README. Maps are unsigned, weights signed, which
+What was chosen, and on which images, is in docs/export.md. Maps are unsigned, weights signed, which
 CPUs with VNNI instructions multiply exactly; older ones (AVX2 alone) add pairs of products in
 16 bits, where large ones are cut off.
 """

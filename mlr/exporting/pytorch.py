@@ -35,7 +35,7 @@ def refuse_unknown(run: Run) -> None:
         name = network.get("backbone", network["kind"])
         raise InputError(
             f"{run.folder} has the network {name}, which --format torch is not written for: the "
-            "backbones of docs/BACKBONES.md are; take onnx, symbol or npz"
+            "backbones of docs/backbones.md are; take onnx, symbol or npz"
         )
 
 

@@ -1,7 +1,7 @@
 """Several machines: MXNet's parameter server, and this process as one of its workers, servers or
 its scheduler.
 
-What docs/SEVERAL_MACHINES.md says of it was found by experiment on MXNet 1.5.1. MXNet is imported
+What docs/several-machines.md says of it was found by experiment on MXNet 1.5.1. MXNet is imported
 inside the functions, as importing it makes a server of a process that DMLC_ROLE calls one; and
 --help needs neither it nor NumPy.
 """

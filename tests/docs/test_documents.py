@@ -1,10 +1,13 @@
 """What the documents name is there: links, files, names of the package, make's targets, commands
-with their options, versions, counts.
+with their options, versions, counts, and the code that they quote.
 """
 
+import doctest
 import json
 import re
 import shlex
+import textwrap
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +22,7 @@ DOCUMENTS = sorted(
     [
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / name / "README.md" for name in ("checkpoints", "data", "notebooks")),
+        *(ROOT / name / "README.md" for name in ("checkpoints", "data", "imgs", "notebooks")),
     ]
 )
 # which also names what has gone
@@ -45,9 +48,12 @@ NAME = re.compile(r"(?<![\w./-])mlr(?:\.[A-Za-z_]\w*)+")
 
 
 def code_of(path):
-    """Return the lines of a document's code blocks, and its code spans."""
+    """Return the lines of a document's code blocks, those that are continued joined, and its code
+    spans.
+    """
     lines, prose, fenced, block, before = [], [], False, False, ""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    text = re.sub(r" \\\n +", " ", path.read_text(encoding="utf-8"))
+    for line in text.splitlines():
         if line.startswith("```"):
             fenced = not fenced
             continue
@@ -65,6 +71,7 @@ def parser(command):
     return import_module("mlr." + command).parser()
 
 
+@lru_cache(maxsize=None)  # a parser takes milliseconds, and a page has hundreds of options
 def options_of(command):
     usage = parser(command).format_usage()
     for action in parser(command)._subparsers._group_actions if parser(command)._subparsers else ():
@@ -158,10 +165,11 @@ def test_targets_of_make_are_there(code):
 def test_documents_are_read():
     """The readers above see what is there: in each list something that this package must have."""
     lines, spans = code_of(ROOT / "README.md")
-    assert (
-        ".venv/bin/mlr train --data data/mine --out runs/mine" in lines
-        and "mlr train --resume --out runs/mine" in spans
+    assert any(
+        line.startswith(".venv/bin/mlr train --config ") and line.endswith(" --out runs/mine")
+        for line in lines
     )
+    assert "mlr train --data data/mine --out runs/mine" in spans
     assert "--seed" in options_of("train") and FILE_BELOW.findall("see mlr/model/network.py.") == [
         "mlr/model/network.py"
     ]
@@ -187,7 +195,7 @@ def test_one_version_and_one_licence():
 def test_card_and_sheet_are_of_what_ships():
     run = ROOT / "checkpoints" / "demo"
     card, sheet = (
-        (ROOT / "docs" / name).read_text() for name in ("MODEL_CARD.md", "DATA_SHEET.md")
+        (ROOT / "docs" / name).read_text() for name in ("model-card-demo.md", "data-sheet.md")
     )
     sums = {
         name: digest
@@ -201,3 +209,43 @@ def test_card_and_sheet_are_of_what_ships():
     assert f"{last['valid_balanced_accuracy']:.3f} on 160" in card
     for split, counts in json.loads((run / "config.json").read_text())["data"]["counts"].items():
         assert f"| {split} | {' | '.join(map(str, counts))} | {format(sum(counts), ',')} |" in sheet
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
+
+
+def test_python_in_the_readme_prints_what_stands_there(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert found.attempted == 3 and found.failed == 0
+
+
+@pytest.mark.parametrize("path", TODAYS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_are_not_long(path):
+    """But for tables and code, which can't be broken; RESULTS.md is a command's."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+    long = [
+        line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "    "))
+    ]
+    assert long == [] or path.name == "RESULTS.md"
+
+
+def test_quoted_code_is_in_the_files():
+    page = (ROOT / "docs" / "the-paper.md").read_text(encoding="utf-8")
+    quotes = re.findall(r'```python title="(.+?)"\n(.+?)```', page, flags=re.S)
+    assert len(quotes) >= 10
+    for name, quote in quotes:
+        lines = [line.strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+        wanted = [line.strip() for line in textwrap.dedent(quote).splitlines()]
+        print(name, quote, sep="\n")
+        assert any(lines[start : start + len(wanted)] == wanted for start in range(len(lines))), (
+            f"docs/the-paper.md quotes what {name} has not"
+        )
+
+
+def test_every_public_name_is_in_the_reference():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for name in mlr.__all__:
+        assert f"`mlr.{name}`" in page
+        assert re.search(rf"^::: mlr\.[\w.]+\.{name}$", page, flags=re.M)

@@ -1,5 +1,5 @@
 """Training and prediction over four devices, against the same worked out on one as
-docs/SEVERAL_DEVICES.md says.
+docs/several-devices.md says.
 """
 
 import json

@@ -18,7 +18,7 @@ from mlr.data.manifest import FOLDS, SPLITS
 from mlr.prepare import parser
 
 PACKAGE = Path(mlr.__file__).parent
-README = PACKAGE.parent / "README.md"
+PAGE = PACKAGE.parent / "docs" / "datasets.md"
 # Words with another meaning, too: only where a data set is spoken of.
 COMMON_WORDS = {"abstract", "csv", "folders"}
 
@@ -101,8 +101,8 @@ def cells(line):
     return [cell.strip().replace("`", "") for cell in line.strip("|\n").split("|")]
 
 
-def test_the_table_of_the_readme():
-    lines = README.read_text(encoding="utf-8").splitlines()
+def test_the_table_of_the_documents():
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
     start = next(n for n, line in enumerate(lines) if cells(line)[0] == "data set")
     end = next(n for n, line in enumerate(lines) if n > start and not line.startswith("|"))
     rows = {row[2]: row for row in map(cells, lines[start + 2 : end])}

@@ -246,8 +246,8 @@ def test_the_zoos_own_file_fits(name, tmp_path):
 
 
 def test_the_page_is_made_of_the_table():
-    """docs/BACKBONES.md: make it anew with python docs/backbones_page.py > docs/BACKBONES.md"""
+    """docs/backbones.md: make it anew with python docs/backbones_page.py > docs/backbones.md"""
     done = subprocess.run(
         [sys.executable, "docs/backbones_page.py"], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
-    assert done.stdout.decode() == (ROOT / "docs" / "BACKBONES.md").read_text(encoding="utf-8")
+    assert done.stdout.decode() == (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
