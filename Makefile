@@ -8,6 +8,7 @@
 # make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
 # make docs     the web site of the documents, into site/, with every warning an error (Python 3.11)
+# make test-portable  what works without MXNet, on the newest Python from 3.8 to 3.13 that there is
 # make lint     ruff's rules and format, mypy's types, proselint's prose, hadolint's rules for docker/;  make coverage: what the quick tests run of the code, at least 92 % of its lines
 # make mutants  faults put into model, loss, metrics, methods, augmentation and splits, and which the tests find; an hour or more, goes on where it was
 # make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
@@ -36,7 +37,12 @@ FIDELITY := .builds/fidelity
 SHOWN := $(addprefix imgs/photos/,flower.jpg rocket.jpg cat.jpg)
 DRAWN := $(addprefix data/demo/test/,excitement/0005.jpg awe/0005.jpg fear/0007.jpg)
 
-.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run docs lint test test-all coverage mutants fuzz test-builds fidelity
+# The newest Python that this package runs on, with or without MXNet.
+NEWEST ?= $(shell for p in python3.13 $(HOME)/.pyenv/versions/3.13.*/bin/python python3.12 $(HOME)/.pyenv/versions/3.12.*/bin/python \
+	$(PYTHON); do $$p -c 'import venv' 2>/dev/null && echo $$p && break; done)
+PORTABLE := .venv-portable
+
+.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run docs lint test test-all test-portable coverage mutants fuzz test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -117,6 +123,15 @@ test: $(VENV)/installed-$(EXTRA),test
 
 test-all: $(VENV)/installed-$(EXTRA),test
 	$(BIN)/python -m pytest
+
+# The other environment, without MXNet and without what tests/conftest.py needs of it.
+test-portable: $(PORTABLE)/installed
+	OMP_NUM_THREADS=1 $(PORTABLE)/bin/python -m pytest --confcutdir tests/portable tests/portable
+
+$(PORTABLE)/installed: setup.py
+	test -x $(PORTABLE)/bin/python || $(NEWEST) -m venv $(PORTABLE)
+	$(PORTABLE)/bin/pip install --quiet --disable-pip-version-check --editable '.[onnxruntime]' 'pytest>=8,<10'
+	touch '$@'
 
 # Commands that the tests start count too; a process that is killed leaves nothing to count.
 coverage: $(VENV)/installed-$(EXTRA),test,coverage

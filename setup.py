@@ -18,6 +18,13 @@ CUDA_117 = [
     "nvidia-nccl-cu11==2.14.3",
     "nvidia-nvtx-cu11==11.7.91",
 ]
+# What only an installation with MXNet needs. constraints.txt pins what these require in turn.
+MXNET = [
+    "numpy>=1.22,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
+    "scikit-learn>=1.3,<1.4",
+    "scipy>=1.7,<1.11",
+    "threadpoolctl>=2,<4",
+]
 # The runs that ship: what predict and visualize take without --run, and the demo's.
 SHIPPED = {f"mlr.shipped.{name}": f"checkpoints/{name}" for name in ("photos", "demo")}
 
@@ -40,6 +47,8 @@ setup(
         "Programming Language :: Python :: 3.9",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
@@ -50,30 +59,31 @@ setup(
         "mlr.viz": ["report.html"],
         **{package: ["*"] for package in SHIPPED},
     },
-    python_requires=">=3.8,<3.12",
-    # One range serves Python 3.8 to 3.11; constraints.txt pins what these require in turn.
+    python_requires=">=3.8,<3.14",
+    # One range serves Python 3.8 to 3.13, and NumPy 1 and 2. An engine is one of the extras.
     install_requires=[
         "jinja2>=3.1,<3.2",
-        "matplotlib>=3.7,<3.8",
-        "numpy>=1.22,<1.24",  # MXNet 1.5.1 and 1.9.1 use names that NumPy 1.24 has removed
+        "matplotlib>=3.7,<3.11",
+        "numpy>=1.22,<3",
         "opencv-python>=4.11,<4.12",
         "pillow>=10,<12",
         "pyyaml>=5.4,<7",  # files for --config
-        "scikit-learn>=1.3,<1.4",
-        "scipy>=1.7,<1.11",
-        "threadpoolctl>=2,<4",
         "tqdm>=4.60,<5",
     ],
     extras_require={
-        "cpu": ["mxnet-mkl==1.5.1"],
+        "cpu": ["mxnet-mkl==1.5.1", *MXNET],
         # without MKL-DNN, 5 to 8 times slower: what the golden numbers were made on
-        "plain": ["mxnet==1.5.1"],
-        "cu101": ["mxnet-cu101==1.5.1"],
-        "modern": ["mxnet==1.9.1"],
-        "modern-cu112": ["mxnet-cu112==1.9.1"],
+        "plain": ["mxnet==1.5.1", *MXNET],
+        "cu101": ["mxnet-cu101==1.5.1", *MXNET],
+        "modern": ["mxnet==1.9.1", *MXNET],
+        "modern-cu112": ["mxnet-cu112==1.9.1", *MXNET],
         # with CUDA 11.7's libraries, as NVIDIA's own wheels: the machine needs its driver alone
-        "modern-cu117": ["mxnet-cu117==1.9.1", *CUDA_117],
-        # the last of onnxruntime for Python 3.8
+        "modern-cu117": ["mxnet-cu117==1.9.1", *CUDA_117, *MXNET],
+        # to predict and evaluate by exported runs, without MXNet, on Python 3.8 to 3.13
+        "onnxruntime": ["onnx>=1.16,<2", "onnxruntime>=1.19,<2"],
+        # and those of AR, which look for regions
+        "regions": ["scikit-learn>=1.3,<2", "scipy>=1.7,<2", "threadpoolctl>=2,<4"],
+        # to export runs: the last of onnxruntime for Python 3.8
         "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],
         # constraints.txt has the last ones for Python 3.8
         "safetensors": ["safetensors>=0.5,<0.9"],

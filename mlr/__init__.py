@@ -37,9 +37,10 @@ __all__ = sorted(_MODULES)
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'mlr' has no attribute '{name}'")
-    from mlr.runtime.installation import require_mxnet
+    if name != "load":  # which says itself what it needs, as ONNX Runtime may do
+        from mlr.runtime.installation import require_mxnet
 
-    require_mxnet()
+        require_mxnet()
     return getattr(import_module(_MODULES[name]), name)
 
 

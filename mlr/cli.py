@@ -154,8 +154,10 @@ def refuse_unwritable(option: str, path: Path) -> None:
         )
 
 
-def add_run(parser: argparse.ArgumentParser, shipped: bool = False) -> None:
-    """Add --run and --parameters. shipped: the run in checkpoints/ is the default."""
+def add_run(parser: argparse.ArgumentParser, shipped: bool = False, exported: bool = False) -> None:
+    """Add --run and --parameters. shipped: the run in checkpoints/ is the default. exported: it may
+    be a file of `mlr export`.
+    """
     parser.add_argument(
         "--run",
         required=not shipped,
@@ -163,6 +165,7 @@ def add_run(parser: argparse.ArgumentParser, shipped: bool = False) -> None:
         metavar="DIR",
         help=(
             "the run folder, the --out of a training"
+            + (", or an .onnx file of mlr export" if exported else "")
             + (" (default: checkpoints/photos, trained on photographs)" if shipped else "")
         ),
     )
@@ -177,6 +180,19 @@ def add_run(parser: argparse.ArgumentParser, shipped: bool = False) -> None:
     )
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add --engine, what the network is run by."""
+    parser.add_argument(
+        "--engine",
+        choices=("mxnet", "onnx", "onnx-int8"),
+        help=(
+            "what runs the network: MXNet, or ONNX Runtime, for which the run is exported once "
+            "into the cache, in 8 bits with the images of its training (default: MXNet for a run "
+            "folder; an .onnx file has ONNX Runtime)"
+        ),
+    )
+
+
 def add_context(parser: argparse.ArgumentParser) -> None:
     """Add --ctx, the devices."""
     parser.add_argument(
@@ -184,7 +200,7 @@ def add_context(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICES",
         help=(
             'cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU that MXNet '
-            "sees, else the CPU)"
+            "sees, or ONNX Runtime, which takes one, else the CPU)"
         ),
     )
 

@@ -23,7 +23,8 @@ from mlr.runtime.cpu import given, usable_cores
 from mlr.runtime.cuda_libraries import CUDA_LIBRARIES, DRIVER, missing_libraries
 from mlr.runtime.installation import EXTRAS, is_installed
 
-PYTHONS = (3, 8), (3, 11)
+PYTHONS = (3, 8), (3, 13)
+PYTHONS_OF_MXNET = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
 FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
 OPTIONAL = "onnx", "onnxruntime", "safetensors", "tensorboardX", "d2lzh"  # of the extras
@@ -101,11 +102,12 @@ def examine() -> Dict[str, Any]:
     mxnet, package = ask_mxnet()
     if "error" in mxnet:
         mxnet = {**mxnet, "missing": missing_libraries()}
-    required = required_packages()
+    builds = installed_builds()
+    required = required_packages(bool(builds))
     return {
         "mlr": _version("mlr"),
         "python": {"version": platform.python_version(), "executable": sys.executable},
-        "builds": installed_builds(),
+        "builds": builds,
         "mxnet": mxnet,
         "package": package,
         "packages": {name: _version(name) for name in ["numpy", *required, *OPTIONAL]},
@@ -158,6 +160,7 @@ def find_problems(facts: Facts) -> List[Problem]:
 
 def described(facts: Facts) -> Iterator[Tuple[str, str]]:
     """Yield the lines of the text, (name, what is here), of what `examine` returned."""
+    yield "can", "; ".join(_engines(facts)) or "nothing: neither MXNet nor ONNX Runtime is there"
     yield "Python", f"{facts['python']['version']}, {facts['python']['executable']}"
     yield from _described_mxnet(facts)
     packages = {name: version or "not installed" for name, version in facts["packages"].items()}
@@ -176,10 +179,24 @@ def described(facts: Facts) -> Iterator[Tuple[str, str]]:
     yield "disk", ", ".join(free)
 
 
+def _engines(facts: Facts) -> Iterator[str]:
+    """Yield what can be done by each engine that is there."""
+    if "error" not in facts["mxnet"]:
+        yield "train and all else, by MXNet"
+    if _has_onnx_runtime(facts):
+        yield "predict, evaluate and draw Grad-CAM by exported runs (.onnx), by ONNX Runtime"
+
+
+def _has_onnx_runtime(facts: Facts) -> bool:
+    return all(facts["packages"].get(name) for name in ("onnx", "onnxruntime"))
+
+
 def _described_mxnet(facts: Facts) -> Iterator[Tuple[str, str]]:
     mxnet = facts["mxnet"]
     builds = ", ".join(map(" ".join, facts["builds"].items())) or "no distribution of it"
-    yield "MXNet", f"{mxnet.get('version', NOT_LOADED)}; installed: {builds}"
+    absent = "error" in mxnet and not facts["builds"]
+    version = "not installed" if absent else mxnet.get("version", NOT_LOADED)
+    yield "MXNet", version if absent else f"{version}; installed: {builds}"
     if "features" in mxnet:
         yield (
             "features",
@@ -199,14 +216,15 @@ def _described_files(package: Facts) -> Iterator[Tuple[str, str]]:
         for name in ("pixel cache", "pretrained", "checkpoint"):
             yield name, UNKNOWN
         return
-    cache, models = package.get("cache"), package["models"]
+    cache, models = package.get("cache"), package.get("models")
     yield (
         "pixel cache",
         f"{cache['path']}: {cache['files']:d} files, {cache['gigabytes']:.2f} GB"
         if cache
         else package["cache_error"],
     )
-    yield "pretrained", f"{models['path']}: {', '.join(models['files']) or 'none'}"
+    if models:
+        yield "pretrained", f"{models['path']}: {', '.join(models['files']) or 'none'}"
     whole = f"{package.get('checkpoint')}, whole"
     yield "checkpoint", package.get("checkpoint_error") or whole
 
@@ -237,30 +255,22 @@ def ask_mxnet() -> List[Dict[str, Any]]:
 
 def probe() -> None:
     """Print two lines of JSON for `ask_mxnet`: of MXNet, and of what this package finds with it."""
-    import mxnet as mx
-    from mxnet.runtime import Features
-
-    features = Features()
-    build: Dict[str, Any] = {
-        "version": mx.__version__,
-        "features": {name: name in features and features.is_enabled(name) for name in FEATURES},
-    }
+    package: Dict[str, Any] = {}
     try:
-        build["gpus"] = mx.context.num_gpus()
-    except mx.MXNetError as error:  # a CUDA build without a driver that fits
-        build.update(gpus=0, gpu_error=str(error).splitlines()[0])
-    print(json.dumps(build), flush=True)
+        import mxnet as mx
+    except ModuleNotFoundError as error:
+        if error.name != "mxnet":
+            raise
+        print(json.dumps({"error": f"ModuleNotFoundError: {error}"}), flush=True)
+    else:
+        print(json.dumps(_build(mx)), flush=True)
+        models = Path(mx.base.data_dir()) / "models"
+        files = sorted(path.name for path in models.glob("*.params"))
+        package["models"] = {"path": str(models), "files": files}
 
-    from mlr.data.pixels import cache_folder
     from mlr.runs.folder import Run
+    from mlr.runtime.cache import cache_folder
 
-    models = Path(mx.base.data_dir()) / "models"
-    package: Dict[str, Any] = {
-        "models": {
-            "path": str(models),
-            "files": sorted(path.name for path in models.glob("*.params")),
-        }
-    }
     try:
         cached = cache_folder()
         sizes = [path.stat().st_size for path in cached.glob("*") if path.is_file()]
@@ -273,6 +283,22 @@ def probe() -> None:
     except InputError as error:
         package["checkpoint_error"] = str(error)
     print(json.dumps(package), flush=True)
+
+
+def _build(mx: Any) -> Dict[str, Any]:
+    """Return what MXNet says of itself."""
+    from mxnet.runtime import Features
+
+    features = Features()
+    build: Dict[str, Any] = {
+        "version": mx.__version__,
+        "features": {name: name in features and features.is_enabled(name) for name in FEATURES},
+    }
+    try:
+        build["gpus"] = mx.context.num_gpus()
+    except mx.MXNetError as error:  # a CUDA build without a driver that fits
+        build.update(gpus=0, gpu_error=str(error).splitlines()[0])
+    return build
 
 
 def ask_nvidia_smi() -> Dict[str, Any]:
@@ -317,15 +343,21 @@ def _gpus_in(lines: List[str], fields: int) -> List[Dict[str, Any]]:
     return gpus
 
 
-def required_packages() -> List[str]:
-    """Return the names of the packages that this one requires, without those of its extras; []
-    where it is not installed but in a folder.
+def required_packages(with_mxnet: bool) -> List[str]:
+    """Return the names of the packages that this one requires, with MXNet those, too, that its
+    extras require for it; [] where it is not installed but in a folder.
     """
     try:
         lines = metadata.requires("mlr") or []
     except metadata.PackageNotFoundError:
         return []
-    return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
+    extras = '"cpu"' if with_mxnet else None
+    names = [
+        re.split(r"[^\w.-]", line)[0]
+        for line in lines
+        if "extra ==" not in line or (extras and extras in line.replace("'", '"'))
+    ]
+    return [name for name in dict.fromkeys(names) if not name.startswith("mxnet")]
 
 
 def mxnet_before_mlr() -> bool:
@@ -337,17 +369,18 @@ def mxnet_before_mlr() -> bool:
 
 
 def _problems_of_python(facts: Facts) -> Iterator[Problem]:
-    if not PYTHONS[0] <= version_numbers(facts["python"]["version"]) <= PYTHONS[1]:
+    lowest, highest = PYTHONS_OF_MXNET if facts["builds"] else PYTHONS
+    if not lowest <= version_numbers(facts["python"]["version"]) <= highest:
         yield Problem(
             (
-                f"Python {facts['python']['version']} is none of 3.8 to 3.11, which this package "
-                "is made for"
+                f"Python {facts['python']['version']} is none of 3.8 to {highest[0]}.{highest[1]}, "
+                f"which {'MXNet runs on' if facts['builds'] else 'this package is made for'}"
             ),
             "install it in one of them: make install PYTHON=python3.11",
             True,
         )
     numpy = facts["packages"].get("numpy")
-    if numpy and version_numbers(numpy) >= TOO_NEW_NUMPY:
+    if facts["builds"] and numpy and version_numbers(numpy) >= TOO_NEW_NUMPY:
         yield Problem(
             f"NumPy {numpy} has no longer the names that MXNet uses, since 1.24",
             "pip install 'numpy<1.24'",
@@ -382,9 +415,14 @@ def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
             True,
         )
     error = facts["mxnet"].get("error")
-    if error and not builds:
-        yield Problem(f"MXNet is not installed ({error})", f"pip install one of {EXTRAS}", True)
-    elif error:
+    absent = error and not builds
+    if absent and not _has_onnx_runtime(facts):
+        yield Problem(
+            f"MXNet is not installed ({error}), and no ONNX Runtime",
+            f"pip install one of {EXTRAS}; or, for exported runs alone, 'mlr[onnxruntime]'",
+            True,
+        )
+    elif error and builds:
         missing, seen = facts["mxnet"].get("missing", []), facts["gpus"]["seen"]
         yield Problem(
             f"MXNet is installed but can't be loaded: {error}"

@@ -6,28 +6,29 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from mlr import cli
 from mlr.errors import InputError
 from mlr.options.option import each_of, in_words
 from mlr.runs.folds import save_folds
 from mlr.runtime.files import write_file
-from mlr.runtime.installation import require_mxnet
 
 if TYPE_CHECKING:
-    import mxnet as mx
     import numpy as np
 
     from mlr.data.labelled import LabelledImages
     from mlr.inference.predictor import Predictor
+    from mlr.runs.exported import ExportedRun
     from mlr.runs.folder import Run
+
+    AnyRun = Union[Run, ExportedRun]
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = cli.Parser("evaluate", __doc__)
-    cli.add_run(parser)
+    cli.add_run(parser, exported=True)
     parser.add_argument(
         "--data",
         metavar="DIR|demo",
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         ),
     )
     cli.add_folds(parser)
+    cli.add_engine(parser)
     cli.add_context(parser)
     return parser
 
@@ -79,12 +81,10 @@ def evaluate(options: argparse.Namespace) -> None:
         )
     if options.report:
         check_page(Path(options.report), options.folds)
-    require_mxnet()
     from mlr.runs.folds import fold_folder, fold_folders
     from mlr.runs.results import stem_of
-    from mlr.runtime.context import parse_context
 
-    ctx, run = parse_context(options.ctx), Path(options.run)
+    run = Path(options.run)
     folds = fold_folders(run)
     if options.folds and not folds:
         raise InputError(
@@ -93,7 +93,7 @@ def evaluate(options: argparse.Namespace) -> None:
         )
     if options.folds:
         refuse_unfinished(run, folds, options)
-        evaluations, own = zip(*[evaluate_run(folder, options, ctx) for folder in folds])
+        evaluations, own = zip(*[evaluate_run(folder, options) for folder in folds])
         digests = "".join(evaluation["sha256"] for evaluation in evaluations)
         together = {**evaluations[0], "sha256": hashlib.sha256(digests.encode()).hexdigest()}
         save_folds(evaluations, run, stem_of(together, all(own)))
@@ -103,9 +103,9 @@ def evaluate(options: argparse.Namespace) -> None:
             "--folds all"
         )
     elif folds:
-        evaluate_run(fold_folder(run, options.fold), options, ctx)
+        evaluate_run(fold_folder(run, options.fold), options)
     else:
-        evaluate_run(run, options, ctx, options.fold)
+        evaluate_run(run, options, options.fold)
 
 
 def check_page(path: Path, folds: Optional[str]) -> None:
@@ -128,9 +128,9 @@ def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespac
     folders: the run folders that are there.
     """
     from mlr.data.manifest import folds_of
-    from mlr.methods import finished, open_run
+    from mlr.methods import finished, open_run_folder
 
-    runs = [open_run(folder) for folder in folders]
+    runs = [open_run_folder(folder) for folder in folders]
     done = {found.config["options"]["fold"]: finished(found) for found in runs}
     of_data = images_folders(runs[0].config, options)
     folds = {*done, *(fold for folder in of_data for fold in folds_of(folder))}
@@ -166,7 +166,7 @@ def images_folders(config: Dict[str, Any], options: argparse.Namespace) -> List[
 
 
 def evaluate_run(
-    folder: Path, options: argparse.Namespace, ctx: "List[mx.Context]", fold: Optional[int] = None
+    folder: Path, options: argparse.Namespace, fold: Optional[int] = None
 ) -> Tuple[Dict[str, Any], bool]:
     """Measure one run, print and write the result; return it, and whether it is of the run's
     images.
@@ -174,7 +174,8 @@ def evaluate_run(
     A run of several data sets is also measured on each apart. fold: of the data, None for the one
     that the run was trained for.
     """
-    from mlr.methods import open_run, predictor_of
+    from mlr.methods import answering, open_run
+    from mlr.runs.exported import ExportedRun
 
     run = open_run(folder)
     images, *apart = images_of(run, options, fold)
@@ -183,7 +184,15 @@ def evaluate_run(
             f"--fit-temperature and --report are for the run's own classes, and {options.data} has "
             f"{', '.join(images.classes)}: leave it out"
         )
-    predictor = predictor_of(run, ctx, options.parameters, not options.fit_temperature)
+    if options.fit_temperature and isinstance(run, ExportedRun):
+        raise InputError(
+            f"--fit-temperature is kept in a run folder, and {folder} is a model: fit it to the "
+            "run, and export that again"
+        )
+    tempered = not options.fit_temperature
+    predictor = answering(run, options.ctx, options.parameters, options.engine, tempered)
+    if isinstance(run, ExportedRun):
+        options = argparse.Namespace(**{**vars(options), "parameters": run.of_parameters})
     if options.fit_temperature and not predictor.classifier.is_of_logits:
         raise InputError(
             f"--fit-temperature is not for --method {run.config['options']['method']}, whose "
@@ -197,7 +206,7 @@ def evaluate_run(
 
 
 def evaluate_images(
-    run: "Run",
+    run: "AnyRun",
     predictor: "Predictor",
     images: "Images",
     options: argparse.Namespace,
@@ -239,7 +248,8 @@ def evaluate_images(
 
         page = Path(options.report or run.folder / f"report_{stem}.html")
         looks = looks_of(split, probabilities.argmax(axis=1) == split.labels)
-        save_report(page, run, predictor.net, options.split, evaluation, right, wrong, looks)
+        net = getattr(predictor.classifier, "net", None)
+        save_report(page, run, net, options.split, evaluation, right, wrong, looks)
         print(f"written: {page}")
     return evaluation, own
 
@@ -259,7 +269,7 @@ class Images(NamedTuple):
         return self.split.classes
 
 
-def images_of(run: "Run", options: argparse.Namespace, fold: Optional[int]) -> List[Images]:
+def images_of(run: "AnyRun", options: argparse.Namespace, fold: Optional[int]) -> List[Images]:
     """Return the images to measure a run on; where it has several data sets, these together, and
     then each.
 
@@ -293,7 +303,7 @@ def images_of(run: "Run", options: argparse.Namespace, fold: Optional[int]) -> L
 
 
 def described_images(
-    run: "Run",
+    run: "AnyRun",
     split: "LabelledImages",
     folder: Optional[Path],
     options: argparse.Namespace,
@@ -360,7 +370,7 @@ def fitted_classes(classes: List[str], split: "LabelledImages") -> Dict[str, str
 
 
 def measured(
-    run: "Run",
+    run: "AnyRun",
     predictor: "Predictor",
     images: Images,
     options: argparse.Namespace,
@@ -372,7 +382,6 @@ def measured(
     """
     import numpy as np
 
-    from mlr.inference.predictor import on_mxnets_thread
     from mlr.training.metrics import (
         calibration_metrics,
         classification_metrics,
@@ -383,7 +392,7 @@ def measured(
     if fit:
         logits = predictor.logits_of_files(split.paths, split.names)
         classifier.temperature = fit_temperature(run, options.parameters, logits, split, described)
-        probabilities = on_mxnets_thread(classifier.softmax, logits)
+        probabilities = classifier.softmax(logits)
     else:
         probabilities = predictor.of_files(split.paths, split.names)
     if images.mapped:
@@ -397,11 +406,12 @@ def measured(
         result["distribution"] = distribution_metrics(split.votes, probabilities)
     parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
     tempered = {"temperature": classifier.temperature}
-    return {**described, **parameters, **tempered, **result}, probabilities
+    engine = {} if classifier.engine == "mxnet" else {"engine": classifier.engine}
+    return {**described, **parameters, **engine, **tempered, **result}, probabilities
 
 
 def fit_temperature(
-    run: "Run",
+    run: "AnyRun",
     parameters: str,
     logits: "np.ndarray",
     split: "LabelledImages",
@@ -410,9 +420,11 @@ def fit_temperature(
     """Fit a temperature to the logits (N, K) of images, save it in the run, and return it; None
     where the run is better without.
     """
+    from mlr.runs.folder import Run
     from mlr.runs.writing import RunWriter
     from mlr.training.calibration import fitted_temperature, negative_log_likelihood
 
+    assert isinstance(run, Run)  # as evaluate_run made sure
     temperature, fitted = fitted_temperature(logits, split.labels), None
     said = f"no temperature fits these {len(split)} images better than none: the run has none"
     if temperature is not None:

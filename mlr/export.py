@@ -1,10 +1,9 @@
 """python -m mlr.export: write a run's network for programs that don't have this package."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional
 
 from mlr import cli
 from mlr.errors import InputError, RunError
@@ -12,7 +11,6 @@ from mlr.runtime.files import Content, write_file
 from mlr.runtime.installation import require_mxnet, require_package
 
 if TYPE_CHECKING:
-    import onnx
     from mxnet.gluon import HybridBlock
 
     from mlr.runs.folder import Run
@@ -30,13 +28,6 @@ FORMATS = {
     ),
 }
 ENDINGS = {"onnx": ".onnx", "npz": ".npz"}
-INPUTS = {  # with and without preprocessing in the model
-    False: "images (N, 3, S, S), float32, after the preprocessing that is described",
-    True: (
-        "images (N, H, W, 3), uint8 RGB, of any size: the preprocessing that is described is in "
-        "the model"
-    ),
-}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,57 +89,30 @@ def export(options: argparse.Namespace) -> None:
     from mlr.exporting.arrays import npz_of
     from mlr.exporting.description import description
     from mlr.exporting.symbol import save_symbol
-    from mlr.methods import load_network, method_of, open_run
+    from mlr.methods import load_network, method_of, open_run_folder
+    from mlr.methods.exported import onnx_of
 
-    run = open_run(options.run)
-    method, net = method_of(run.config), load_network(run, [mx.cpu()], options.parameters)
-    part, output, meaning = method.exported(net, run.config)
+    run, parameters = open_run_folder(options.run), options.parameters
+    method = method_of(run.config)
+    if options.format == "onnx":
+        model = onnx_of(run, method, parameters, options.with_preprocessing, options.calibrate)
+        save(out, model.content)
+        print(f"{FORMATS['onnx'].partition(',')[0]}: {out}\noutput: {model.output}")
+        return
+    net = load_network(run, [mx.cpu()], parameters)
+    part, _, meaning = method.exported(net, run.config)
     steps = method.preprocessing(run.config).steps()
-    about = description(run, steps, options.parameters)
+    about = description(run, steps, parameters)
     if "temperature" in about:
         meaning += ", once the logits are divided by the temperature"
     about["output"] = meaning
-    if options.format == "onnx":
-        save(out, onnx_bytes(run, part, output, about, options))
-    elif options.format == "npz":
+    if options.format == "npz":
         save(out, npz_of(net, run.config, about))
     elif options.format == "torch":
         save_for_pytorch(out, run, net, about)
     else:
         save_symbol(part, run.config["preprocessing"]["image_size"], about, out)
     print(f"{FORMATS[options.format].partition(',')[0]}: {out}\noutput: {meaning}")
-
-
-def onnx_bytes(
-    run: "Run",
-    part: "HybridBlock",
-    output: str,
-    about: Mapping[str, Any],
-    options: argparse.Namespace,
-) -> bytes:
-    """Return the content of the .onnx file. part: the network to export; output: its output's name;
-    about: the metadata. Raises InputError where it can't be had in 8 bits.
-    """
-    from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
-
-    model = onnx_model(part, run.config["preprocessing"]["image_size"], output)
-    metadata: Dict[str, Any] = {**about, "input": INPUTS[options.with_preprocessing]}
-    if options.int8:
-        if output != "logits":
-            raise InputError(
-                f"--int8 is measured by the classes that a model tells, but of {run.folder} "
-                "features are exported: leave it out"
-            )
-        model, metadata["int8"] = quantized_model(run, model, options.calibrate)
-    if options.with_preprocessing:
-        add_preprocessing(model, metadata["preprocessing"])
-    return serialized(
-        model,
-        {
-            key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in metadata.items()
-        },
-    )
 
 
 def save_for_pytorch(out: Path, run: "Run", net: "HybridBlock", about: Mapping[str, Any]) -> None:
@@ -173,55 +137,6 @@ def save_for_pytorch(out: Path, run: "Run", net: "HybridBlock", about: Mapping[s
     multipliers = new_layers(net, options, run.config["pretrained"])
     training = training_settings(options, class_weights, multipliers, net)
     save_pytorch(net, {**about, "training": training, "run": of_the_run(run)}, out)
-
-
-def quantized_model(
-    run: "Run", model: "onnx.ModelProto", data: str
-) -> "Tuple[onnx.ModelProto, Dict[str, Any]]":
-    """Return the model in 8 bits and what that changed, for the metadata, which is printed, too.
-
-    data: of --calibrate. Raises InputError for data without images to measure on, or of other
-    classes.
-    """
-    from mlr.data.drawn import data_folder
-    from mlr.data.manifest import folds_of
-    from mlr.data.splits import fingerprint, read_splits
-    from mlr.data.walk import words_on
-    from mlr.exporting.int8 import calibration_images, compared, quantized
-    from mlr.methods import method_of
-
-    folder, trained = data_folder(data), run.config["options"]
-    splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
-    if "train" not in splits or len(splits) < 2:
-        raise InputError(
-            f"--calibrate {data} has only the split {', '.join(splits)}: int8 is calibrated on "
-            "train, and measured on test or valid"
-        )
-    measured = "test" if "test" in splits else "valid"
-    train, split = splits["train"], splits[measured]
-    transform = method_of(run.config).preprocessing(run.config).evaluation()
-    if split.classes != run.classes:
-        raise InputError(
-            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
-            f"on {', '.join(run.classes)}: give the folder of the same classes"
-        )
-    left_out = train.left_out + split.left_out
-    if left_out:
-        print(words_on(left_out))
-    sha256 = fingerprint({measured: split})
-    images = calibration_images(train, transform)
-    small = quantized(model, images)
-    change = compared(model, small, split, transform)
-    print(
-        f"int8: accuracy {change['accuracy_int8']:.4f}, float32 "
-        f"{change['accuracy_float32']:.4f}, the same class for {100 * change['same_class']:.2f} "
-        f"% of {change['images']:d} images of {split.source}"
-    )
-    print(
-        f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; "
-        f"calibrated on {len(images):d} images of {train.source}"
-    )
-    return small, {"split": measured, "sha256": sha256, "calibration_images": len(images), **change}
 
 
 def check(options: argparse.Namespace, out: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple, Union
 
 from mlr import cli
 from mlr.errors import InputError
-from mlr.runtime.installation import require_mxnet
 from mlr.runtime.output import in_a_line
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ STANDARD_INPUT = "-"
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = cli.Parser("predict", __doc__)
-    cli.add_run(parser, shipped=True)
+    cli.add_run(parser, shipped=True, exported=True)
     parser.add_argument(
         "images",
         nargs="+",
@@ -34,20 +33,20 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object a line instead of text"
     )
+    cli.add_engine(parser)
     cli.add_context(parser)
     return parser
 
 
 def predict(options: argparse.Namespace) -> None:
     """Print what a run says of images: as they come, those that can't be read at the end."""
-    require_mxnet()
     from mlr.data.walk import words_on
     from mlr.methods import load
 
     paths, left_out = images_of(options.images)
     if left_out:
         print(words_on(left_out), file=sys.stderr)
-    predictor = load(options.run, options.ctx, options.parameters)
+    predictor = load(options.run, options.ctx, options.parameters, options.engine)
     images = (sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths)
     unread = []
     for path, prediction in zip(paths, predictor.each(images)):

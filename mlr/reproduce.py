@@ -352,11 +352,11 @@ def train_and_evaluate(runner: Runner, folder: Path, arguments: List[str]) -> No
 
 def measured(folder: Path) -> bool:
     """Tell whether a run folder holds the run's own evaluation on test."""
-    from mlr.methods import open_run
+    from mlr.methods import open_run_folder
     from mlr.runs.results import own_evaluation
 
     try:
-        return bool(own_evaluation(open_run(folder)))
+        return bool(own_evaluation(open_run_folder(folder)))
     except InputError:  # of a run that is damaged, mlr evaluate says more
         return False
 

@@ -11,7 +11,6 @@ from mlr import cli
 from mlr.errors import InputError
 from mlr.options.option import flag
 from mlr.options.training import definitions
-from mlr.runtime.installation import require_mxnet
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -44,7 +43,7 @@ VIEWS = {
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = cli.Parser("visualize", __doc__)
-    cli.add_run(parser, shipped=True)
+    cli.add_run(parser, shipped=True, exported=True)
     parser.add_argument(
         "--image", required=True, nargs="+", metavar="FILE", help="one or more images, a row each"
     )
@@ -132,12 +131,10 @@ def visualize(options: argparse.Namespace) -> None:
                 f"--view {options.view}, only on {' and '.join(views)}: leave it out, or give "
                 "another --view"
             )
-    require_mxnet()
-    from mlr.methods import METHODS, method_of, open_run, predictor_of
-    from mlr.runtime.context import parse_context
+    from mlr.methods import METHODS, answering, method_of, open_run
+    from mlr.runs.folder import Run
     from mlr.viz.figures import save_figure
 
-    ctx = parse_context(options.ctx)[0]
     run = open_run(options.run)
     if options.label is not None and options.label not in run.classes:
         raise InputError(
@@ -151,13 +148,19 @@ def visualize(options: argparse.Namespace) -> None:
             f"--view {options.view} can't be drawn of {options.run}, a run of the method "
             f"{method.name}: {instead}a run of {having}"
         )
+    if options.view != "grad-cam" and not isinstance(run, Run):
+        raise InputError(
+            f"--view {options.view} looks into the network, which ONNX Runtime does not let it: "
+            "give the run folder, or --view grad-cam"
+        )
     draw = {
         "filters": draw_filters,
         "grad-cam": draw_grad_cam,
         "gram": draw_gram,
         "regions": draw_regions,
     }[options.view]
-    save_figure(draw(predictor_of(run, [ctx], options.parameters), options), out)
+    predictor = answering(run, options.ctx, options.parameters)
+    save_figure(draw(predictor, options), out)
     print(f"{VIEWS[options.view].partition(':')[0]}: {out}")
 
 
@@ -171,7 +174,7 @@ def images_and_inputs(
     """
     from mlr.viz.images import read_images_and_inputs
 
-    return read_images_and_inputs(paths, predictor.classifier.size, predictor.classifier.ctx[0])
+    return read_images_and_inputs(paths, predictor.classifier.size, predictor.ctx[0])
 
 
 def draw_filters(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
@@ -202,12 +205,14 @@ def draw_filters(predictor: "Predictor", options: argparse.Namespace) -> "Figure
 
 def draw_grad_cam(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
     """Return the figure of images beside where the deep map speaks for their class."""
-    from mlr.viz.attribution import grad_cam
     from mlr.viz.figures import grad_cam_figure
+    from mlr.viz.images import read_images_and_arrays
 
-    images, inputs = images_and_inputs(predictor, options.image)
-    classes, names = chosen_classes(predictor, inputs, options.label)
-    return grad_cam_figure(images, grad_cam(predictor.net, inputs, classes), names)
+    images, inputs = read_images_and_arrays(options.image, predictor.classifier.size)
+    label = options.label
+    asked = None if label is None else [predictor.classes.index(label)] * len(images)
+    maps, classes = predictor.classifier.grad_cam(inputs, asked)
+    return grad_cam_figure(images, maps, [predictor.classes[number] for number in classes])
 
 
 def draw_gram(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
@@ -231,7 +236,7 @@ def draw_regions(predictor: "Predictor", options: argparse.Namespace) -> "Figure
     """
     import numpy as np
 
-    from mlr.data.images import read_image
+    from mlr.data.images import pixels_of, read_bytes
     from mlr.inference.classifiers import RegionsClassifier
     from mlr.inference.proposals import name_of
     from mlr.viz.figures import new_figure, plot_image, plot_regions
@@ -241,7 +246,7 @@ def draw_regions(predictor: "Predictor", options: argparse.Namespace) -> "Figure
     assert isinstance(classifier, RegionsClassifier)  # as the method says
     figure, axes = new_figure(7, 3.4 * len(paths), 2, len(paths))
     for path, (left, right) in zip(paths, axes):
-        pixels = read_image(path).asnumpy()
+        pixels = pixels_of(read_bytes(path), path)
         found, small = classifier.regions.predict(pixels, name_of(path)), shrunk(pixels, LONGEST)
         scale = np.tile(small.shape[1::-1], 2) / np.tile(pixels.shape[1::-1], 2)
         boxes, scores = found.boxes[found.chosen] * scale, found.scores[found.chosen]

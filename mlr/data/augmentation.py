@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 
 from mlr import paper
-from mlr.data.transforms import AUGMENTATIONS
 
 # of an image: R, G and B, (H, W) uint8 each
 Planes = Sequence[np.ndarray]
+
+# Crop area, as a part of the image, and jitter of brightness, contrast and saturation.
+AUGMENTATIONS = {"released": (paper.CROP_AREA, paper.COLOR_JITTER), "gentle": ((0.75, 1.0), 0.1)}
 
 LEVELS = np.arange(256, dtype=np.float32)
 GREY = (0.299, 0.587, 0.114)  # of R, G, B, as in MXNet

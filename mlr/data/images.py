@@ -47,6 +47,8 @@ from PIL import (
 
 from mlr.data.formats import FIRST_BYTES, format_of
 from mlr.errors import InputError
+from mlr.runtime.installation import is_installed
+from mlr.runtime.network_thread import on_networks_thread
 from mlr.runtime.output import warn
 
 if TYPE_CHECKING:
@@ -224,6 +226,20 @@ def image_of(data: bytes, name: Name) -> "mx.nd.NDArray":
         image.wait_to_read()
         return image
     return mx.nd.array(pixels, mx.cpu(), np.uint8)
+
+
+def pixels_of(data: bytes, name: Name) -> np.ndarray:
+    """Return what `image_of` returns as a NumPy array. Any thread but that of networks may call
+    this: it has MXNet decode what only MXNet decodes as released.
+
+    Without MXNet these have Pillow's pixels, and a warning says so.
+    """
+    if not is_for_mxnet(data):
+        return decode(data, name)
+    if is_installed("mxnet"):
+        return on_networks_thread(lambda: image_of(data, name).asnumpy())
+    _say_that_chroma_is_smoothed(os.fspath(name))
+    return decode(data, name)
 
 
 def is_for_mxnet(data: bytes) -> bool:
@@ -475,6 +491,14 @@ def _all_pixels_are_there(data: bytes, found: _Jpeg) -> bool:
 def _say_that_the_end_is_missing(name: str) -> None:
     warn(
         f"image {name} has no end marker, but all its pixels, and is read: to mend it, save it anew"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _say_that_chroma_is_smoothed(name: str) -> None:
+    warn(
+        f"image {name} is a JPEG whose colours MXNet's older decoder smooths less: without MXNet "
+        "some of its levels differ from those of training"
     )
 
 

@@ -5,21 +5,22 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-import mxnet as mx
 import numpy as np
-from mxnet import gluon
 from tqdm import tqdm
 
 from mlr.data.images import checked_bytes, read_image
 from mlr.data.walk import LeftOut
 from mlr.runtime.cpu import usable_cores
 
+if TYPE_CHECKING:
+    import mxnet as mx
 
-class LabelledImages(gluon.data.Dataset):
-    """The images of one split. An item is an image (H, W, 3), uint8 RGB NDArray, and its label,
-    int.
+
+class LabelledImages:
+    """The images of one split, a data set as Gluon's loaders take it. An item is an image (H, W,
+    3), uint8 RGB NDArray, and its label, int.
 
     Attributes: `source`, where they come from, for messages; `classes`, names in label order;
     `paths` and `labels`, one an image; `names`, which tell the images apart within the data set;
@@ -60,7 +61,7 @@ class LabelledImages(gluon.data.Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tuple[mx.nd.NDArray, int]:
+    def __getitem__(self, index: int) -> "Tuple[mx.nd.NDArray, int]":
         return read_image(self.paths[index]), self.labels[index]
 
     @cached_property

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from mlr.data.images import decode, is_for_mxnet, read_bytes, read_image
 from mlr.data.labelled import LabelledImages
 from mlr.errors import InputError
+from mlr.runtime.cache import cache_folder
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.files import sync
 from mlr.runtime.output import warn
@@ -36,19 +37,6 @@ SAID: Set[Path] = set()  # folders of caches that had no room
 
 class NoRoom(InputError):
     """The disk has no room for a pixel cache."""
-
-
-def cache_folder() -> Path:
-    """Return the folder of the caches: $MLR_CACHE, else mlr in the user's cache folder."""
-    try:
-        return Path(
-            os.environ.get("MLR_CACHE")
-            or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr"
-        )
-    except (RuntimeError, KeyError):  # of Python 3.8
-        raise InputError(
-            "there is no home folder for the pixel cache: name a folder in MLR_CACHE"
-        ) from None
 
 
 class CachedImages(gluon.data.Dataset):

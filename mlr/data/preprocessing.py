@@ -2,14 +2,11 @@
 
 from typing import Any, Callable, Dict, Mapping
 
+import cv2
+import numpy as np
+
 from mlr import paper
-from mlr.data.transforms import (
-    caffe_resize,
-    caffe_transform,
-    evaluation_transform,
-    training_resize,
-    training_transform,
-)
+from mlr.data import augmentation
 
 RULES = {
     "decoded": "8 bits RGB, EXIF orientation ignored",
@@ -21,6 +18,29 @@ RULES = {
     "formula": "(pixels * scale - mean) / std",
     "layout": "NCHW",
 }
+
+
+def training_resize(size: int = paper.IMAGE_SIZE) -> int:
+    """Return the edge of the square, in pixels, to which the preset for training resizes first,
+    before anything random.
+    """
+    return round(size * paper.RESIZE / paper.IMAGE_SIZE)
+
+
+def caffe_resize(size: int) -> int:
+    """Return the edge of the square, in pixels, to which Caffe's preset resizes first: 256 for 227,
+    in proportion for other sizes.
+    """
+    return round(size * paper.CAFFE_RESIZE / paper.CAFFE_SIZE)
+
+
+def resized(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Return an image (H, W, C) uint8 as a square (side, side, C), by the function that MXNet's
+    resize calls.
+    """
+    if pixels.shape[:2] == (side, side):
+        return pixels
+    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
 class Preprocessing:
@@ -38,11 +58,27 @@ class Preprocessing:
 
     def training(self, augmentation: str) -> Callable:
         """Return the preset for training: (H, W, 3) uint8 RGB -> (3, S, S) float32, random."""
+        from mlr.data.transforms import training_transform
+
         return training_transform(self.size, augmentation)
 
     def evaluation(self) -> Callable:
         """Return the preset for evaluation: (H, W, 3) uint8 RGB -> (3, S, S) float32."""
+        from mlr.data.transforms import evaluation_transform
+
         return evaluation_transform(self.size)
+
+    def network_input(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what `evaluation` makes of an image, to the bit, without MXNet: pixels (H, W, 3)
+        uint8 RGB as (3, S, S) float32.
+        """
+        return self.normalized(resized(pixels, self.size))
+
+    def normalized(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the end of `network_input`: pixels (S, S, 3) uint8 RGB as (3, S, S) float32."""
+        out = np.empty((3, *pixels.shape[:2]), np.float32)
+        augmentation.to_network(cv2.split(pixels), augmentation.LEVELS, out)
+        return out
 
     def steps(self) -> Dict[str, Any]:
         """Return the evaluation preset as numbers and words, for exported models.
@@ -74,11 +110,28 @@ class CaffePreprocessing(Preprocessing):
 
     def training(self, augmentation: str) -> Callable:
         """Return Caffe's preset for training; it has one augmentation, whatever is asked."""
+        from mlr.data.transforms import caffe_transform
+
         return caffe_transform(self.size, train=True)
 
     def evaluation(self) -> Callable:
         """Return Caffe's preset for evaluation: (H, W, 3) uint8 RGB -> (3, S, S) float32 BGR."""
+        from mlr.data.transforms import caffe_transform
+
         return caffe_transform(self.size)
+
+    def network_input(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what `evaluation` makes of an image, to the bit, without MXNet."""
+        start = (self.cached_edge - self.size) // 2
+        crop = slice(start, start + self.size)
+        return self.normalized(resized(pixels, self.cached_edge)[crop, crop])
+
+    def normalized(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the end of `network_input`: pixels (S, S, 3) uint8 RGB as (3, S, S) float32,
+        BGR.
+        """
+        values = pixels[:, :, ::-1].astype(np.float32) - np.array(paper.CAFFE_MEAN, np.float32)
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
 
     def steps(self) -> Dict[str, Any]:
         """Return Caffe's evaluation preset as numbers and words."""

@@ -11,14 +11,9 @@ from mxnet.gluon import nn
 from mxnet.gluon.data.vision import transforms
 
 from mlr import paper
+from mlr.data.augmentation import AUGMENTATIONS
+from mlr.data.preprocessing import caffe_resize, training_resize
 from mlr.errors import InputError
-
-
-def caffe_resize(size: int) -> int:
-    """Return the edge of the square, in pixels, to which Caffe's preset resizes first: 256 for 227,
-    in proportion for other sizes.
-    """
-    return round(size * paper.CAFFE_RESIZE / paper.CAFFE_SIZE)
 
 
 def caffe_transform(
@@ -96,17 +91,6 @@ def _described(loaded: Any) -> str:
     )
 
 
-# Crop area, as a part of the image, and jitter of brightness, contrast and saturation.
-AUGMENTATIONS = {"released": (paper.CROP_AREA, paper.COLOR_JITTER), "gentle": ((0.75, 1.0), 0.1)}
-
-
-def training_resize(size: int = paper.IMAGE_SIZE) -> int:
-    """Return the edge of the square, in pixels, to which the preset for training resizes first,
-    before anything random.
-    """
-    return round(size * paper.RESIZE / paper.IMAGE_SIZE)
-
-
 def training_transform(
     size: int = paper.IMAGE_SIZE, augmentation: str = "released"
 ) -> transforms.Compose:
@@ -159,15 +143,6 @@ def random_crop(size: int) -> nn.Lambda:
     (size, size, C).
     """
     return nn.Lambda(lambda image: mx.image.random_crop(image, (size, size))[0])
-
-
-def normalized(images: mx.nd.NDArray) -> mx.nd.NDArray:
-    """Return images (N, S, S, 3), uint8 RGB, as the network takes them, (N, 3, S, S) float32: the
-    end of both presets.
-    """
-    for step in _to_network():
-        images = step(images)
-    return images
 
 
 def to_pixels(image: mx.nd.NDArray) -> mx.nd.NDArray:

@@ -3,7 +3,10 @@
 from typing import Any, Dict, Mapping
 
 from mlr import __version__
+from mlr.runs.exported import CONTRACT
 from mlr.runs.folder import Run
+
+PHOTOGRAPHS = "RGB, uint8, (H, W, 3) of any size; EXIF orientation is ignored, as in training"
 
 
 def description(
@@ -20,8 +23,21 @@ def description(
         "method": run.config["options"]["method"],
         "network": run.config["network"],
         "classes": run.classes,
+        "photographs": PHOTOGRAPHS,
         "preprocessing": dict(preprocessing),
         "parameters": parameters,
         "parameters_sha256": run.sha256(f"{parameters}.params"),
         "mlr_version": __version__,
+    }
+
+
+def contract(run: Run, parameters: str = "last") -> Dict[str, Any]:
+    """Return what `mlr.runs.exported` reads beside the description, of an ONNX model."""
+    return {
+        "contract": CONTRACT,
+        "run": {
+            "config": run.config,
+            "metrics": run.metrics,
+            "files": run.files_of(parameters),
+        },
     }

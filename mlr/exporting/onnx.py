@@ -18,12 +18,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from mlr.errors import InputError
+from mlr.formats.onnx import DEEPEST, IMAGES, OPSET, sealed
 from mlr.model.gram import without_gradients
 
 Conversion = Callable[..., str]
 
-OPSET, IR_VERSION = 17, 8  # ONNX 1.12, 2022: what every runtime of today reads
-IMAGES = "images"
+IR_VERSION = 8  # with opset 17 ONNX 1.12, 2022: what every runtime of today reads
 Shape = Tuple[Any, ...]  # of int, and None for the batch's size
 END = np.iinfo(np.int64).max  # of a slice that goes to the end
 
@@ -113,7 +113,14 @@ def onnx_model(net: HybridBlock, size: int, output: str = "logits") -> onnx.Mode
     input is `images`, float32. Parameters keep their structural names (backbone.stem.0.gamma).
     Raises InputError, naming the node, for an operator or an option of one that is not converted.
     """
+    maps: List[mx.sym.Symbol] = []
+    backbone = getattr(net, "backbone", None)
+    hook = backbone and backbone.register_forward_hook(
+        lambda block, inputs, outputs: maps.append(outputs[-2])
+    )
     symbol = without_gradients(net(mx.sym.var(IMAGES)))
+    if hook:
+        hook.detach()
     names = {
         parameter.name: name
         for name, parameter in reversed(list(net._collect_params_with_prefix().items()))
@@ -129,11 +136,37 @@ def onnx_model(net: HybridBlock, size: int, output: str = "logits") -> onnx.Mode
         else:
             values.append(CONVERSIONS[node.op](graph, node, *[values[number] for number in inputs]))
     images = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, ("N", 3, size, size))
-    return helper.make_model(
+    model = helper.make_model(
         graph.proto(images, values[-1], output, ("N", *nodes[-1][1].shape[1:])),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
+    if maps:
+        helper.set_model_props(model, {DEEPEST: values[_place(maps[0], symbol)]})
+    return model
+
+
+def _place(part: mx.sym.Symbol, symbol: mx.sym.Symbol) -> int:
+    """Return the number of the node of a graph that a part of it ends with: what the first output
+    of a network needs comes first.
+    """
+    nodes, whole = (json.loads(each.tojson())["nodes"] for each in (part, symbol))
+    last = len(nodes) - 1
+    assert [node["name"] for node in nodes] == [node["name"] for node in whole[: last + 1]]
+    return last
+
+
+def add_answer(model: onnx.ModelProto, graph: Graph, output: str, shape: Sequence[Any]) -> None:
+    """Put the nodes of a graph, which read the model's output, behind a model of `onnx_model`.
+
+    output: the name of the graph's output, float32, which becomes the model's; shape: of it.
+    """
+    model.graph.node.extend(graph.nodes)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in graph.constants.items()
+    )
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
 
 
 def add_preprocessing(model: onnx.ModelProto, steps: Mapping[str, Any]) -> None:
@@ -158,11 +191,15 @@ def add_preprocessing(model: onnx.ModelProto, steps: Mapping[str, Any]) -> None:
 
 
 def serialized(model: onnx.ModelProto, metadata: Dict[str, str]) -> bytes:
-    """Return the bytes of a model, checked, with metadata, {key: text}, in its metadata_props."""
+    """Return the bytes of a model, checked, with metadata, {key: text}, in its metadata_props, and
+    the seal of `mlr.formats.onnx`.
+    """
     model.producer_name = "mlr"
-    helper.set_model_props(model, metadata)
+    helper.set_model_props(
+        model, {**{entry.key: entry.value for entry in model.metadata_props}, **metadata}
+    )
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return sealed(model.SerializeToString())
 
 
 def _rename(node: onnx.NodeProto, old: str, new: str) -> None:

@@ -1,13 +1,40 @@
-"""The weights of an ONNX file, read safely."""
+"""ONNX files, read safely: the weights of any, and the models that `mlr export` writes.
 
+Those end with a seal: an entry of the metadata with the SHA-256 of all bytes before it. So a file
+that was cut short or changed is found before any library reads it.
+"""
+
+import hashlib
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple, Union
 
 from mlr.errors import InputError, shown
 from mlr.runtime.installation import require_package
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
+
+OPSET = 17
+# The names of a model's inputs and outputs, and, in the metadata, that of the map for Grad-CAM.
+IMAGES, OBJECTNESS = "images", "objectness"
+LOGITS, PROBABILITIES = "logits", "probabilities"
+DEEPEST = "deepest_map"
+MOST_BYTES = 2**31  # of a protobuf message
+# ModelProto's field 14, metadata_props, 78 bytes long: field 1, key, and field 2, value, 64 long.
+SEAL = b"\x72\x4e\x0a\x0amlr_sha256\x12\x40"
+SEAL_BYTES = len(SEAL) + 64
+REMEDY = "export the run again, with mlr export"
+# What `mlr.exporting` writes, in 8 bits, too; no loops, no subgraphs, nothing random.
+OPERATORS = frozenset(
+    """
+    Abs Add AveragePool BatchNormalization Cast Clip Concat ConstantOfShape Conv DequantizeLinear
+    Div Exp Flatten Gather Gemm GlobalAveragePool GlobalMaxPool GreaterOrEqual LRN Log LogSoftmax
+    MatMul Max MaxPool Min Mul Neg Pow QuantizeLinear ReduceMax ReduceMean ReduceMin ReduceSum Relu
+    Reshape Resize Round Shape Sigmoid Slice Softmax Softplus Softsign Sub Sum Tanh TopK Transpose
+    """.split()
+)
 
 
 def read_onnx(path: Union[str, Path]) -> Dict[str, "np.ndarray"]:
@@ -34,3 +61,75 @@ def read_onnx(path: Union[str, Path]) -> Dict[str, "np.ndarray"]:
     if not arrays:
         raise InputError(f"{path} is no ONNX file, or one without weights")
     return arrays
+
+
+def sealed(content: bytes) -> bytes:
+    """Return the bytes of a model with the seal behind them: one message for protobuf."""
+    return content + SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def read_model(path: Union[str, "os.PathLike[str]"]) -> "Tuple[onnx.ModelProto, bytes]":
+    """Return a model that `mlr export` wrote, and the file's content.
+
+    Raises InputError where it is none, was changed or cut short, leaves weights to other files, or
+    has other operators than those that are written.
+    """
+    content = _sealed_content(Path(path))
+    onnx = require_package("onnx", "onnxruntime", f"reading {path}")
+    try:
+        model = onnx.load_model_from_string(content)
+        nodes, weights = list(model.graph.node), list(model.graph.initializer)
+        opsets = [(opset.domain, opset.version) for opset in model.opset_import]
+        if opsets != [("", OPSET)]:
+            said = ", ".join(f"{domain or 'ONNX'} {version}" for domain, version in opsets)
+            raise ValueError(f"its operators are of {said or 'no version'}, not of ONNX {OPSET}")
+        if model.functions or model.graph.sparse_initializer:
+            raise ValueError("it has functions or sparse weights, which are not written")
+        others = sorted(
+            {node.op_type for node in nodes if node.domain}
+            | ({node.op_type for node in nodes} - OPERATORS)
+        )
+        if others:
+            raise ValueError(f"it has the operator {others[0]}, which is not written")
+        tensors = [*weights, *_tensors_of(nodes)]
+        if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in tensors):
+            raise ValueError("it leaves its weights to other files, which are not read")
+    except Exception as error:  # of a damaged file protobuf and onnx raise nearly everything
+        raise InputError(
+            f"{path} is no model of mlr export: {shown(str(error))}; {REMEDY}"
+        ) from None
+    return model, content
+
+
+def _sealed_content(path: Path) -> bytes:
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: give the .onnx file of mlr export")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} has more than {MOST_BYTES >> 30} GiB, which no ONNX file has")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror}") from None
+    seal = content[-SEAL_BYTES:]
+    if not seal.startswith(SEAL):
+        raise InputError(
+            f"{path} is no model of mlr export, one of another version, or was cut short or "
+            f"changed: {REMEDY}"
+        )
+    if hashlib.sha256(content[:-SEAL_BYTES]).hexdigest().encode() != seal[len(SEAL) :]:
+        raise InputError(
+            f"{path} is damaged or was changed after mlr export wrote it (its SHA-256 is not the "
+            f"one at its end): restore it from a copy, or {REMEDY}"
+        )
+    return content
+
+
+def _tensors_of(nodes: Any) -> Iterator[Any]:
+    """Yield the tensors that nodes have themselves. Raises ValueError for a graph in one."""
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("g") or attribute.graphs:
+                raise ValueError(f"its node {shown(node.name)} has a graph of its own")
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors

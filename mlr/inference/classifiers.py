@@ -1,35 +1,31 @@
-"""The last step to the probabilities of classes: by the network alone, or by what is beside it."""
+"""MXNet as the engine of predictions: the network alone, and what is beside it."""
 
-from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import nd
 from mxnet.gluon import HybridBlock
 
-from mlr.data import transforms
 from mlr.data.preprocessing import Preprocessing
 from mlr.errors import InputError
+from mlr.inference.classifier import Classifier
 from mlr.inference.forward import predict
 from mlr.inference.fused_graph import fused
-from mlr.inference.proposals import read_proposals
-from mlr.inference.regions import AffectiveRegions
+from mlr.inference.regions import AffectiveRegions, Crops, settings_of
 from mlr.inference.support_vectors import SupportVectorMachine
 
 
-class SoftmaxClassifier:
-    """The softmax of a network's logits.
+class SoftmaxClassifier(Classifier):
+    """The softmax of the logits of a Gluon network.
 
-    Attributes: `net`; `ctx`, its contexts; `transform`, the evaluation preset: (H, W, 3) uint8 ->
-    (3, S, S); `size`, S; `temperature`, by which the logits are divided, None for 1.
+    Attributes: `net`; `ctx`, its contexts; `transform`, the evaluation preset for batches of
+    Gluon's: (H, W, 3) uint8 -> (3, S, S).
     """
 
-    temperature: Optional[float] = None
-
     def __init__(self, net: HybridBlock, preprocessing: Preprocessing, ctx: List[mx.Context]):
+        super().__init__(preprocessing)
         self.net, self.transform, self.ctx = net, preprocessing.evaluation(), ctx
-        self.size = preprocessing.size
         self._network, self._named, self._is_to_be_fused = net, "the network", False
 
     def fuse(self, named: str) -> None:
@@ -40,53 +36,34 @@ class SoftmaxClassifier:
         """
         self._named, self._is_to_be_fused = named, True
 
-    def seen(self, image: nd.NDArray, name: str) -> Any:
-        """Return what stands for an image, (H, W, 3) uint8 RGB, until its batch is answered.
-
-        Images can be large, and the network's input (3, S, S) is not. name: by which a file of
-        proposals knows the image. Raises InputError where a method needs what there is not for it.
-        """
-        seen = self.transform(image)
-        seen.wait_to_read()  # or MXNet would keep the image until it comes to it
-        return seen
-
-    def probabilities(self, seen: Sequence[Any]) -> np.ndarray:
-        """Return the probabilities (N, K), float64, of the classes for what `seen` returned.
-
-        Raises InputError where they are no numbers.
-        """
-        return self.softmax(self.logits(seen))
-
-    @property
-    def is_of_logits(self) -> bool:
-        """Whether the probabilities are the softmax of logits alone, which a temperature is for."""
-        return type(self).probabilities is SoftmaxClassifier.probabilities
-
-    def logits(self, seen: Sequence[Any]) -> np.ndarray:
-        """Return the logits (N, K), float32, for what `seen` returned. Raises InputError where they
-        are no numbers.
-        """
-        return self.outputs(nd.stack(*seen))
-
-    def softmax(self, logits: np.ndarray) -> np.ndarray:
-        """Return the softmax (N, K), float64, of logits, divided by the temperature."""
-        # In float64, where rounding doesn't make equals of the highest two.
-        return nd.softmax(nd.array(logits, dtype="float64"), temperature=self.temperature).asnumpy()
-
-    def outputs(self, batch: nd.NDArray) -> np.ndarray:
-        """Return what the network says of a batch (N, 3, S, S), (N, D).
+    def outputs(self, batch: np.ndarray) -> np.ndarray:
+        """Return what the network says of a batch (N, 3, S, S) float32, (N, D).
 
         Raises InputError where it is no number.
         """
         if self._is_to_be_fused:
             self._network, self._is_to_be_fused = fused(self._network), False
-        outputs = predict(self._network, [(batch, nd.zeros(len(batch)))], self.ctx)[0]
+        images = nd.array(batch, mx.cpu(), np.float32)
+        outputs = predict(self._network, [(images, nd.zeros(len(images)))], self.ctx)[0]
         if not np.isfinite(outputs).all():
             raise InputError(
                 f"{self._named} answers with NaN or infinity: its weights are damaged, or its "
                 "training diverged; restore it from a copy, or train again"
             )
         return outputs
+
+    def grad_cam(
+        self, images: np.ndarray, classes: Optional[Sequence[int]] = None
+    ) -> Tuple[np.ndarray, List[int]]:
+        """Return the Grad-CAM maps (N, h, w) of images, (N, 3, S, S) float32, and the number of
+        each one's class; of a `mlr.model.network.MultiLevelNet`.
+        """
+        from mlr.viz.attribution import grad_cam
+
+        inputs = nd.array(images, self.ctx[0], np.float32)
+        if classes is None:
+            classes = self.net(inputs).argmax(axis=1).asnumpy().astype(int).tolist()
+        return grad_cam(self.net, inputs, classes), list(classes)
 
 
 class SupportVectorClassifier(SoftmaxClassifier):
@@ -105,11 +82,11 @@ class SupportVectorClassifier(SoftmaxClassifier):
         self.width = net.output.weight.shape[1 if layer == "fc7" else 0]
         self.machine: SupportVectorMachine
 
-    def probabilities(self, seen: Sequence[nd.NDArray]) -> np.ndarray:
+    def probabilities(self, seen: Sequence[np.ndarray]) -> np.ndarray:
         """Return the softmax (N, K), float64, of the machine's scores. Raises InputError where they
         are no numbers.
         """
-        return self.machine.probabilities(self.outputs(nd.stack(*seen)))
+        return self.machine.probabilities(self.outputs(np.stack(seen)))
 
 
 class RegionsClassifier(SoftmaxClassifier):
@@ -128,29 +105,18 @@ class RegionsClassifier(SoftmaxClassifier):
         file of proposals can't be read.
         """
         super().__init__(net, preprocessing, ctx)
-        self.regions = AffectiveRegions(
-            self._of_crops, preprocessing.size, seed=options["seed"], **_proposals(options)
-        )
+        self.regions = AffectiveRegions(self._of_crops, preprocessing.size, **settings_of(options))
 
-    def seen(self, image: nd.NDArray, name: str) -> np.ndarray:
-        """Return the probabilities (K,) of an image and its regions together.
+    def seen(self, pixels: np.ndarray, name: str) -> Crops:
+        """Return the crops of an image and its regions.
 
         Raises InputError where there are no proposals for it, or they are another image's.
         """
-        return self.regions.predict(image.asnumpy(), name).probabilities
+        return self.regions.crops(pixels, name)
 
-    def probabilities(self, seen: Sequence[np.ndarray]) -> np.ndarray:
+    def probabilities(self, seen: Sequence[Crops]) -> np.ndarray:
         """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
-        return np.stack(seen)
+        return np.stack([self.regions.answer(crops).probabilities for crops in seen])
 
     def _of_crops(self, crops: np.ndarray) -> np.ndarray:
-        return self.softmax(self.outputs(transforms.normalized(nd.array(crops, dtype=np.uint8))))
-
-
-def _proposals(options: Mapping[str, Any]) -> Dict[str, Any]:
-    source = options["proposals"]
-    if source == "grid":
-        return {"proposals": source}
-    if Path(source).suffix.lower() in (".npz", ".mat"):
-        return {"proposals": read_proposals(source)}
-    return {"proposals": "edgeboxes", "model": source}
+        return self.softmax(self.outputs(np.stack(list(map(self.preprocessing.normalized, crops)))))

@@ -1,8 +1,7 @@
 """From images to the probabilities of classes. `mlr.load()` returns a run as a `Predictor`."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import islice, repeat
 from pathlib import Path
 from typing import (
     Any,
@@ -12,20 +11,18 @@ from typing import (
     Iterator,
     List,
     NamedTuple,
+    Optional,
     Sequence,
     Tuple,
-    TypeVar,
     Union,
     overload,
 )
 
-import mxnet as mx
 import numpy as np
-from mxnet import gluon, nd
 
-from mlr.data.images import read_image
+from mlr.data.images import read_bytes
 from mlr.errors import InputError
-from mlr.inference.classifiers import SoftmaxClassifier
+from mlr.inference.classifier import Classifier
 from mlr.inference.proposals import name_of
 from mlr.inference.reading import (
     File,
@@ -37,31 +34,14 @@ from mlr.inference.reading import (
     pixels_of,
     read,
 )
+from mlr.runtime.cpu import usable_cores
+from mlr.runtime.network_thread import begun_on_networks_thread
 
 BATCH = 64
 AT_ONCE = 16  # images that the network sees together
 
-# MXNet 1.5.1 is not thread-safe: concurrent calls can hang or crash, also where a lock is around
-# the network alone and others read images or load a run meanwhile. So one thread does all its work.
-_MXNET = ThreadPoolExecutor(1, thread_name_prefix="mlr")
-
-T = TypeVar("T")
-
-
-def _renew_thread() -> None:
-    """A forked process has no thread but the one that forked, and what is asked of the others would
-    never be answered.
-    """
-    global _MXNET
-    _MXNET = ThreadPoolExecutor(1, thread_name_prefix="mlr")
-
-
-os.register_at_fork(after_in_child=_renew_thread)
-
-
-def on_mxnets_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """Do work on the one thread that uses MXNet for predictions, and return its result."""
-    return _MXNET.submit(work, *arguments).result()
+# What was read of an image and the name by which proposals know it, or why there is nothing.
+Read = Union[Tuple[Union[bytes, np.ndarray], str, str], InputError]
 
 
 class Prediction(NamedTuple):
@@ -79,27 +59,31 @@ class Predictor:
     predictor = mlr.load(); predictor("photo.jpg").label; predictor(["a.jpg", pixels]); for path,
     prediction in predictor.folder("photos"): ...
 
-    Attributes: `classifier`, how images become probabilities; `classes`, K names; `net`; `ctx`, its
-    contexts; `transform`.
+    Images are decoded by some threads while the network is at those before them.
+
+    Attributes: `classifier`, how images become probabilities, by MXNet or by ONNX Runtime;
+    `classes`, K names; of MXNet `net` and its contexts, `ctx`.
     """
 
-    def __init__(self, classifier: SoftmaxClassifier, classes: Sequence[str]):
+    def __init__(self, classifier: Classifier, classes: Sequence[str]):
         self.classifier, self.classes = classifier, list(classes)
 
     @property
-    def net(self) -> gluon.HybridBlock:
-        """The network."""
-        return self.classifier.net
+    def net(self) -> Any:
+        """The Gluon network."""
+        return self.classifier.net  # type: ignore[attr-defined]
 
     @property
-    def ctx(self) -> List[mx.Context]:
-        """The contexts of the network."""
-        return self.classifier.ctx
+    def ctx(self) -> List[Any]:
+        """The contexts of the Gluon network."""
+        return self.classifier.ctx  # type: ignore[attr-defined]
 
     @property
-    def transform(self) -> Callable[[nd.NDArray], nd.NDArray]:
-        """The evaluation preset: (H, W, 3) uint8 -> (3, S, S)."""
-        return self.classifier.transform
+    def transform(self) -> Callable[[Any], Any]:
+        """The evaluation preset: (H, W, 3) uint8 -> (3, S, S); of NDArrays with MXNet, else of
+        NumPy arrays.
+        """
+        return getattr(self.classifier, "transform", self.classifier.preprocessing.network_input)
 
     @overload
     def __call__(self, images: File) -> Prediction: ...
@@ -134,11 +118,21 @@ class Predictor:
         """Yield for each image, any of the above but (N, H, W, 3), its Prediction or the InputError
         that tells why there is none.
 
-        Of any number, even without end: 16 are read, one after the other, and answered together.
+        Of any number, even without end: 16 are answered together, and meanwhile the next 16 are
+        read and decoded.
         """
-        images = iter(images)
-        for part in iter(lambda: list(islice(images, AT_ONCE)), []):
-            yield from self._predictions(part)
+
+        def given() -> Iterator[Read]:
+            for image in images:
+                try:
+                    # Read in the thread that asks, which alone a pipe without an end then holds up.
+                    content, name = read(image), name_in_messages(image)
+                    yield content, name, name_of(name)
+                except InputError as error:
+                    yield error
+
+        for one in self._answered(given(), self.classifier.probabilities, AT_ONCE):
+            yield one if isinstance(one, InputError) else self._ranked(one)
 
     def folder(self, path: PathLike) -> Iterator[Tuple[Path, Union[Prediction, InputError]]]:
         """Return an iterator over the images in and below a folder, in order: their paths, and what
@@ -166,38 +160,62 @@ class Predictor:
         paths: Sequence[PathLike],
         names: Sequence[str],
     ) -> np.ndarray:
-        def of_batch(part: slice) -> np.ndarray:
-            return answer(
-                [
-                    self.classifier.seen(read_image(path), name)
-                    for path, name in zip(paths[part], names[part])
-                ]
-            )
+        def given() -> Iterator[Read]:
+            for path, name in zip(paths, names):
+                yield read_bytes(path), str(path), name
 
-        parts = [slice(start, start + BATCH) for start in range(0, len(paths), BATCH)]
-        return np.concatenate([on_mxnets_thread(of_batch, part) for part in parts])
+        answers = []
+        for one in self._answered(given(), answer, BATCH):
+            if isinstance(one, InputError):
+                raise one
+            answers.append(one)
+        return np.stack(answers)
 
-    def _predictions(self, images: Sequence[Image]) -> List[Union[Prediction, InputError]]:
-        predictions: Dict[int, Union[Prediction, InputError]] = {}
-        seen: Dict[int, Any] = {}
-        for number, image in enumerate(images):
-            try:
-                # Read in the thread that asks, which alone a pipe without an end then holds up.
-                seen[number] = on_mxnets_thread(self._seen, read(image), name_in_messages(image))
-            except InputError as error:
-                predictions[number] = error
-        if seen:
-            try:
-                probabilities = on_mxnets_thread(self.classifier.probabilities, list(seen.values()))
-            except InputError as error:
-                predictions.update((number, error) for number in seen)
-            else:
-                predictions.update(zip(seen, map(self._ranked, probabilities)))
-        return [predictions[number] for number in range(len(images))]
+    def _answered(
+        self,
+        images: Iterator[Read],
+        answer: Callable[[Sequence[Any]], np.ndarray],
+        at_once: int,
+    ) -> Iterator[Union[np.ndarray, InputError]]:
+        """Yield for each image its row of what `answer` says of so many at once, or an InputError.
 
-    def _seen(self, content: Union[bytes, np.ndarray], name: str) -> Any:
-        return self.classifier.seen(pixels_of(content, name), name_of(name))
+        While the network is at some, the next ones are read and decoded, and none beyond these.
+        """
+        before: Optional[Future[List[Any]]] = None
+        threads = usable_cores()
+        with ThreadPoolExecutor(threads, thread_name_prefix="mlr-decoding") as decoders:
+            while True:
+                decoded: List[Future[Any]] = []
+                for image in islice(images, at_once):
+                    decoded.append(decoders.submit(self._seen, image))
+                    wait(decoded[-1 - threads : -threads])  # few files wait in memory
+                seen = [future.result() for future in decoded]
+                asked = begun_on_networks_thread(_rows, answer, seen)
+                if before:
+                    yield from before.result()
+                if not seen:
+                    return
+                before = asked
+
+    def _seen(self, image: Read) -> Any:
+        if isinstance(image, InputError):
+            return image
+        content, name, known_as = image
+        try:
+            return self.classifier.seen(pixels_of(content, name), known_as)
+        except InputError as error:
+            return error
 
     def _ranked(self, probabilities: np.ndarray) -> Prediction:
         ranked = sorted(zip(self.classes, probabilities.tolist()), key=lambda item: -item[1])
         return Prediction(ranked[0][0], dict(ranked))
+
+
+def _rows(answer: Callable[[Sequence[Any]], np.ndarray], seen: Sequence[Any]) -> List[Any]:
+    """Return for each image its row of the answer, or an InputError: its own, or the answer's."""
+    whole = [one for one in seen if not isinstance(one, InputError)]
+    try:
+        rows: Iterator[Any] = iter(answer(whole) if whole else ())
+    except InputError as error:
+        rows = repeat(error)
+    return [one if isinstance(one, InputError) else next(rows) for one in seen]

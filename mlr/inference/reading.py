@@ -4,12 +4,11 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO, List, Optional, Union
 
-import mxnet as mx
 import numpy as np
-from mxnet import nd
 from PIL import Image as pil
 
-from mlr.data.images import checked_content, content_of, image_of, read_bytes, rgb_of
+from mlr.data.images import checked_content, content_of, read_bytes, rgb_of
+from mlr.data.images import pixels_of as pixels_of_file
 from mlr.data.walk import LeftOut, walk, words_on
 from mlr.errors import InputError
 
@@ -95,11 +94,9 @@ def read(image: Any) -> Union[bytes, np.ndarray]:
     return image
 
 
-def pixels_of(content: Union[bytes, np.ndarray], name: str) -> nd.NDArray:
-    """Return what `read` returned as an NDArray (H, W, 3) of uint8, RGB.
+def pixels_of(content: Union[bytes, np.ndarray], name: str) -> np.ndarray:
+    """Return what `read` returned as an array (H, W, 3) of uint8, RGB.
 
     Raises InputError where it can't be decoded.
     """
-    if isinstance(content, np.ndarray):
-        return nd.array(content, mx.cpu(), np.uint8)
-    return image_of(content, name)
+    return content if isinstance(content, np.ndarray) else pixels_of_file(content, name)

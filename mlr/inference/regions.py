@@ -7,18 +7,28 @@ automatic discovery of affective regions", IEEE Transactions on Multimedia 20:25
 network is a function of crops: nothing here trains, and nothing is random but by a seed.
 """
 
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence, Tuple, Union
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import cv2
 import numpy as np
 from PIL import Image
-from scipy.linalg import eigh
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
 from mlr import paper
 from mlr.errors import InputError
-from mlr.inference.proposals import Proposals, propose
+from mlr.inference.proposals import Proposals, propose, read_proposals
+from mlr.runtime.installation import require_package
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -86,13 +96,19 @@ def select_candidates(
     affinity = overlap + overlap.T
     root = affinity.sum(axis=1) ** -0.5
     laplacian = np.eye(len(boxes)) - root[:, None] * affinity * root
+    # Of methods AR alone needs these, and they take more room than all else.
+    linalg, cluster, threads = (
+        require_package(name, "regions", "an answer of AR, by affective regions,")
+        for name in ("scipy.linalg", "sklearn.cluster", "threadpoolctl")
+    )
     # for so few boxes threads cost more than they give, a multiple where the cores are busy
-    with threadpool_limits(1):
+    with threads.threadpool_limits(1):
         # (M, count)
-        vectors = eigh(
+        vectors = linalg.eigh(
             laplacian, subset_by_index=(0, count - 1), overwrite_a=True, check_finite=False
         )[1]
-        clusters = KMeans(count, n_init=paper.AR_REPLICATES, random_state=seed).fit(vectors).labels_
+        means = cluster.KMeans(count, n_init=paper.AR_REPLICATES, random_state=seed)
+        clusters = means.fit(vectors).labels_
     return order[np.sort(np.unique(clusters, return_index=True)[1])]
 
 
@@ -267,11 +283,19 @@ class Constants(NamedTuple):
 DEFAULT_CONSTANTS = Constants()
 
 
-class AffectiveRegions:
-    """The prediction of AR with any network.
+class Crops(NamedTuple):
+    """What the network is asked of an image, for R candidate regions."""
 
-    probabilities_of: function of crops (R, size, size, 3) uint8 in the order of the pixels that
-    `predict` is given, returns (R, K).
+    whole: np.ndarray  # (10, S, S, 3) uint8, the image
+    regions: np.ndarray  # (R, S, S, 3) uint8
+    boxes: np.ndarray  # (R, 4)
+    objectness: np.ndarray  # (R,)
+    proposed: int  # boxes that passed the size filter
+
+
+class RegionCrops:
+    """The crops of images and of their candidate regions, without a network.
+
     size: of the crops, that the network takes. For another than 224 the square that ten crops are
     cut from, 256, and the context of the regions, 16, are scaled with it.
     proposals: "grid", "edgeboxes" with `model`, its file, or what
@@ -285,48 +309,30 @@ class AffectiveRegions:
 
     def __init__(
         self,
-        probabilities_of: Callable[[np.ndarray], np.ndarray],
         size: int = paper.IMAGE_SIZE,
         proposals: Union[str, Proposals] = "grid",
         model: Optional[str] = None,
         constants: Constants = DEFAULT_CONSTANTS,
         seed: int = 0,
     ) -> None:
-        self.probabilities_of, self.size = probabilities_of, size
-        self.proposals, self.model = proposals, model
+        self.size, self.proposals, self.model = size, proposals, model
         self.constants, self.seed = constants, seed
 
-    def predict(self, pixels: np.ndarray, name: Optional[str] = None) -> Regions:
-        """Return the `Regions` of an image, (H, W, 3) uint8; name: by which a file of proposals
-        knows it.
+    def crops(self, pixels: np.ndarray, name: Optional[str] = None) -> Crops:
+        """Return the `Crops` of an image, (H, W, 3) uint8, in the order of its channels; name: by
+        which a file of proposals knows it.
 
         Raises InputError where the proposals can't be had, or are not this image's.
         """
         boxes, objectness, proposed = self.candidate_regions(pixels, name)
         try:
-            crops = region_crops(
+            regions = region_crops(
                 pixels, boxes, self.size, round(self.size * paper.AR_CONTEXT / paper.IMAGE_SIZE)
             )
         except InputError as error:
             raise InputError(f"image {name}: {error}" if name else str(error)) from None
-        _, top, alpha, beta = self.constants
         whole = ten_crops(pixels, round(self.size * paper.RESIZE / paper.IMAGE_SIZE), self.size)
-        image_probabilities = np.mean(self.probabilities_of(whole), axis=0, dtype=float)
-        box_probabilities = np.asarray(self.probabilities_of(crops), float)
-        probabilities, chosen = fuse(
-            image_probabilities, box_probabilities, objectness, top, alpha, beta
-        )
-        scores = affective_scores(sentiment_scores(box_probabilities), objectness, alpha)
-        return Regions(
-            probabilities,
-            image_probabilities,
-            boxes,
-            scores,
-            objectness,
-            box_probabilities,
-            chosen,
-            proposed,
-        )
+        return Crops(whole, regions, boxes, objectness, proposed)
 
     def candidate_regions(
         self, pixels: np.ndarray, name: Optional[str] = None
@@ -346,3 +352,59 @@ class AffectiveRegions:
             return np.array([[0.0, 0.0, pixels.shape[1] - 1, pixels.shape[0] - 1]]), np.zeros(1), 0
         kept = select_candidates(boxes, objectness, self.constants.candidates, self.seed)
         return boxes[kept], objectness[kept], len(boxes)
+
+
+class AffectiveRegions(RegionCrops):
+    """The prediction of AR with any network.
+
+    probabilities_of: function of crops (R, size, size, 3) uint8 in the order of the pixels that
+    `predict` is given, returns (R, K). The others: as of `RegionCrops`.
+    """
+
+    def __init__(
+        self,
+        probabilities_of: Callable[[np.ndarray], np.ndarray],
+        size: int = paper.IMAGE_SIZE,
+        proposals: Union[str, Proposals] = "grid",
+        model: Optional[str] = None,
+        constants: Constants = DEFAULT_CONSTANTS,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(size, proposals, model, constants, seed)
+        self.probabilities_of = probabilities_of
+
+    def predict(self, pixels: np.ndarray, name: Optional[str] = None) -> Regions:
+        """Return the `Regions` of an image; arguments and errors as of `crops`."""
+        return self.answer(self.crops(pixels, name))
+
+    def answer(self, crops: Crops) -> Regions:
+        """Return the `Regions` of what `crops` returned."""
+        _, top, alpha, beta = self.constants
+        image_probabilities = np.mean(self.probabilities_of(crops.whole), axis=0, dtype=float)
+        box_probabilities = np.asarray(self.probabilities_of(crops.regions), float)
+        probabilities, chosen = fuse(
+            image_probabilities, box_probabilities, crops.objectness, top, alpha, beta
+        )
+        scores = affective_scores(sentiment_scores(box_probabilities), crops.objectness, alpha)
+        return Regions(
+            probabilities,
+            image_probabilities,
+            crops.boxes,
+            scores,
+            crops.objectness,
+            box_probabilities,
+            chosen,
+            crops.proposed,
+        )
+
+
+def settings_of(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return a run's `proposals`, their `model` and `seed`, as `RegionCrops` takes them. options:
+    the run's. Raises InputError where the file of proposals can't be read.
+    """
+    source, seed = options["proposals"], {"seed": options["seed"]}
+    if source == "grid":
+        return {"proposals": source, **seed}
+    if Path(source).suffix.lower() in (".npz", ".mat"):
+        return {"proposals": read_proposals(source), **seed}
+    return {"proposals": "edgeboxes", "model": source, **seed}

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
-from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 from mlr.errors import InputError
 
@@ -43,6 +40,9 @@ def fit(
     class_weight "balanced" (None: as the images come). Raises InputError for what can't be trained
     on.
     """
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     if kernel not in SHAPES:
         raise InputError(f"unknown kernel {kernel}: choose one of {', '.join(SHAPES)}")
     if not 0 < c < np.inf:
@@ -76,6 +76,12 @@ def fit(
             gamma=np.array([1 / features.shape[1]]),
         )
     return SupportVectorMachine(arrays)
+
+
+def sides_of_pairs(classes: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Return which class the first and the second of each pair is, (P, K) each, 1 or 0."""
+    firsts, seconds = (np.eye(classes)[of_pair] for of_pair in _pairs(classes))
+    return firsts, seconds
 
 
 def _pairs(classes: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -137,8 +143,7 @@ class SupportVectorMachine:
             raise _damaged(self._source, "it answers with NaN or infinity")
         if self.classes == 2:
             return np.hstack([decisions, -decisions])
-        # (P, K)
-        firsts, seconds = (np.eye(self.classes)[of_pair] for of_pair in _pairs(self.classes))
+        firsts, seconds = sides_of_pairs(self.classes)
         sums = decisions @ (firsts - seconds)
         votes = (decisions >= 0) @ firsts + (decisions < 0) @ seconds
         return votes + sums / (3 * (np.abs(sums) + 1))
@@ -155,6 +160,8 @@ class SupportVectorMachine:
         arrays = self._arrays
         if "weights" in arrays:
             return features @ arrays["weights"].T + arrays["intercepts"]
+        from sklearn.metrics.pairwise import rbf_kernel
+
         parts = [
             features[start : start + ROWS_AT_ONCE]
             for start in range(0, len(features), ROWS_AT_ONCE)

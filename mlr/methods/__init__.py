@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
 
 from mlr import paper
-from mlr.errors import InputError
+from mlr.errors import InputError, RunError
+from mlr.methods.exported import MODEL, cached_onnx
 from mlr.methods.method import Method
 from mlr.options.training import options_of
-from mlr.runs.schema import refused
+from mlr.runs.schema import Refused, refused
 from mlr.runs.shipped import SHIPPED_RUN
+from mlr.runtime.context import parse_context
+from mlr.runtime.installation import EXTRAS, is_installed, require_mxnet, require_package
+from mlr.runtime.network_thread import on_networks_thread
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -22,7 +26,13 @@ if TYPE_CHECKING:
 
     from mlr.inference.predictor import Predictor
     from mlr.inference.reading import PathLike
+    from mlr.runs.exported import ExportedRun
     from mlr.runs.folder import Run
+
+ENGINES = "mxnet", "onnx", "onnx-int8"
+ONNX = ".onnx"
+# Of the preprocessing that an exported model describes, what must be that of its network.
+STEPS = "image_size", "resize", "channel_order", "scale", "mean", "std"
 
 
 def _found() -> Dict[str, Method]:
@@ -66,7 +76,29 @@ def finished(run: "Run") -> bool:
     return len(run.metrics) >= stages[-1].stop
 
 
-def open_run(folder: "PathLike") -> "Run":
+def open_run(path: "PathLike") -> "Union[Run, ExportedRun]":
+    """Return the run in a folder, or that of an .onnx file of `mlr export`. Raises InputError where
+    there is none, a file is damaged, or parts of it contradict each other.
+    """
+    if os.path.isdir(path) or not str(path).endswith(ONNX):
+        return open_run_folder(path)
+    from mlr.formats.onnx import REMEDY
+    from mlr.runs.exported import ExportedRun
+
+    run = ExportedRun(path)
+    try:
+        method = method_of(run.config, path)
+        method.check(run.config, run.classes, Path(path))
+        steps, described = method.preprocessing(run.config).steps(), run.about["preprocessing"]
+        for name in STEPS:
+            if not isinstance(described, dict) or described.get(name) != steps[name]:
+                raise refused(path, f"preprocessing.{name}", described, steps[name])
+    except Refused as error:
+        raise InputError(f"{error.found}; {REMEDY}") from None
+    return run
+
+
+def open_run_folder(folder: "PathLike") -> "Run":
     """Return the run in a folder. Raises InputError where there is none, a file is damaged, or
     parts of it contradict each other.
     """
@@ -114,29 +146,98 @@ def predictor_of(
     return Predictor(classifier, run.classes)
 
 
+def answering(
+    run: "Union[Run, ExportedRun]",
+    ctx: "Optional[Union[str, mx.Context]]" = None,
+    parameters: str = "last",
+    engine: Optional[str] = None,
+    tempered: bool = True,
+) -> "Predictor":
+    """Return what predicts as a run does, by one of the engines; arguments as of `load`.
+
+    run: what `open_run` returned. tempered: as of `predictor_of`.
+    """
+    from mlr.runs.exported import ExportedRun
+
+    if engine not in (None, *ENGINES):
+        raise InputError(f"there is no engine {engine}: choose one of {', '.join(ENGINES)}")
+    if isinstance(run, ExportedRun):
+        if engine not in (None, "onnx"):
+            raise InputError(
+                f"{run.path} is a model for ONNX Runtime: leave out --engine {engine}, or give the "
+                "run folder"
+            )
+        return _predictor_of_model(run, ctx, parameters, tempered)
+    if engine in ("onnx", "onnx-int8"):
+        require_package("onnx", "onnx", f"--engine {engine}")
+        require_package("onnxruntime", "onnx", f"--engine {engine}")
+        require_mxnet()
+        method, int8 = method_of(run.config), engine == "onnx-int8"
+        exported = on_networks_thread(cached_onnx, run, method, parameters, int8)
+        return _predictor_of_model(ExportedRun(exported), ctx, parameters, tempered)
+    beside = run.folder / MODEL
+    if engine is None and not is_installed("mxnet") and beside.is_file():
+        model = open_run(beside)
+        assert isinstance(model, ExportedRun)
+        if model.files_of(parameters) != run.files_of(parameters):
+            raise InputError(
+                f"{beside} is of other parameters than {run.folder} has now: export the run again"
+            )
+        return _predictor_of_model(model, ctx, parameters, tempered)
+    if engine is None and not is_installed("mxnet"):
+        raise RunError(
+            f"{run.folder} needs MXNet, which is not installed: export it where MXNet is, by mlr "
+            f"export --run {run.folder} --out {beside}, which is then what answers here; or pip "
+            f"install one of {EXTRAS}"
+        )
+    require_mxnet()
+    return on_networks_thread(lambda: predictor_of(run, parse_context(ctx), parameters, tempered))
+
+
+def _predictor_of_model(
+    run: "ExportedRun",
+    ctx: "Optional[Union[str, mx.Context]]",
+    parameters: str,
+    tempered: bool,
+) -> "Predictor":
+    from mlr.inference.onnx_engine import onnx_classifier
+    from mlr.inference.predictor import Predictor
+
+    if parameters == "best" != run.of_parameters:
+        raise InputError(
+            f"{run.path} has the {run.of_parameters} parameters of its run: leave out --parameters "
+            "best, or export these"
+        )
+    preprocessing = method_of(run.config).preprocessing(run.config)
+    classifier = onnx_classifier(run, preprocessing, None if ctx is None else str(ctx))
+    if tempered and classifier.is_of_logits:
+        classifier.temperature = run.temperature(parameters)
+    return Predictor(classifier, run.classes)
+
+
 def load(
     run: "PathLike" = SHIPPED_RUN,
     ctx: "Optional[Union[str, mx.Context]]" = None,
     parameters: str = "last",
+    engine: Optional[str] = None,
 ) -> "Predictor":
     """Return a run as a function from images to predictions.
 
-    run: the folder, the --out of a training (default: the run that ships, trained on photographs).
-    ctx: a context, or text as in --ctx, "gpu(0)" or "gpu(0),gpu(1)" (default: the first GPU that
-    MXNet sees, else the CPU). parameters: "last", after the last epoch, or "best", of the best
-    balanced accuracy on valid.
+    run: the folder, the --out of a training, or an .onnx file of `mlr export` (default: the run
+    that ships, trained on photographs). ctx: a context, or text as in --ctx, "gpu(0)" or
+    "gpu(0),gpu(1)" (default: the first GPU that the engine sees, else the CPU). parameters: "last",
+    after the last epoch, or "best", of the best balanced accuracy on valid. engine: "mxnet"; or
+    "onnx" or "onnx-int8", ONNX Runtime, for which the run is exported once into the cache (default:
+    MXNet for a folder; where it is not installed, ONNX Runtime by the folder's model.onnx).
 
-    Raises InputError for a folder that is no run or is damaged, parameters that it has not, and a
-    context that is not there.
+    Raises InputError for a folder or file that is no run or is damaged, parameters that it has not,
+    and a context that is not there.
     """
-    from mlr.inference.predictor import on_mxnets_thread
-    from mlr.runtime.context import parse_context
-
     if parameters not in ("last", "best"):
         raise InputError(f'parameters are "last" or "best", not {parameters!r}')
     if not isinstance(run, (str, os.PathLike)):
         raise InputError(f"a run is the path of its folder, not a {type(run).__name__}")
-    return on_mxnets_thread(lambda: predictor_of(open_run(run), parse_context(ctx), parameters))
+    return answering(open_run(run), ctx, parameters, engine)
 
 
 def import_torch(folder: "PathLike", out: "PathLike") -> Path:

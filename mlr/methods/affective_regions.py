@@ -1,18 +1,20 @@
 """AR: a fine-tuned VGG-16 that is asked about the whole image and about its affective regions."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple
 
 from mlr import paper
 from mlr.methods.finetuned import AR_VGG, VGG16
-from mlr.methods.method import LOGITS, Method
+from mlr.methods.method import LOGITS, PROBABILITIES, Method
 from mlr.model.backbones import BACKBONES
 
 if TYPE_CHECKING:
     import mxnet as mx
+    import onnx
     from mxnet.gluon import HybridBlock
 
     from mlr.inference.classifiers import RegionsClassifier
+    from mlr.runs.folder import Run
 
 NO_REGIONS = (
     "of AR's network on one image; the run itself takes ten crops and the affective regions "
@@ -35,6 +37,12 @@ class AffectiveRegions(Method):
         self, net: "HybridBlock", config: Mapping[str, Any]
     ) -> Tuple["HybridBlock", str, str]:
         return net, "logits", f"{LOGITS}; {NO_REGIONS}"
+
+    def add_answer(self, model: "onnx.ModelProto", run: "Run") -> Optional[str]:
+        from mlr.exporting.answers import add_fusion
+
+        add_fusion(model, len(run.classes))
+        return f"{PROBABILITIES}, (1, K), of one image and its affective regions together"
 
 
 METHOD = AffectiveRegions(

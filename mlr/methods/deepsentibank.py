@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 from mlr import paper
 from mlr.errors import InputError
 from mlr.methods import multilevel
-from mlr.methods.method import CAFFENETS, Method
+from mlr.methods.method import CAFFENETS, PROBABILITIES, Method
 from mlr.options.training import TrainingOptions
 
 if TYPE_CHECKING:
     import mxnet as mx
+    import onnx
     from mxnet.gluon import HybridBlock
 
     from mlr.inference.classifiers import SoftmaxClassifier, SupportVectorClassifier
+    from mlr.inference.support_vectors import SupportVectorMachine
     from mlr.runs.folder import Run
     from mlr.training.session import Training
 
@@ -68,19 +70,10 @@ class DeepSentiBank(Method):
         return SupportVectorClassifier(net, self.preprocessing(config), ctx, config["features"])
 
     def load_classifier(self, classifier: "SoftmaxClassifier", run: "Run") -> None:
-        from mlr.formats.params import read_params
         from mlr.inference.classifiers import SupportVectorClassifier
-        from mlr.inference.support_vectors import SupportVectorMachine
 
         assert isinstance(classifier, SupportVectorClassifier)  # as `classifier` made it
-        path = run.verified(SVM)
-        machine = SupportVectorMachine.from_arrays(read_params(path), path)
-        if (machine.classes, machine.width) != (len(run.classes), classifier.width):
-            raise InputError(
-                f"{path} is for {machine.classes} classes and features of length "
-                f"{machine.width}, which are not the run's: restore it from a copy, or train again"
-            )
-        classifier.machine = machine
+        classifier.machine = machine_of(run, classifier.width)
 
     def exported(
         self, net: "HybridBlock", config: Mapping[str, Any]
@@ -88,6 +81,32 @@ class DeepSentiBank(Method):
         layer = config["features"]
         part = net if layer == "fc8" else net.features
         return part, "features", f"outputs of {layer}: {NO_SVM}"
+
+    def add_answer(self, model: "onnx.ModelProto", run: "Run") -> Optional[str]:
+        from mlr.exporting.answers import add_support_vectors
+        from mlr.inference.support_vectors import sides_of_pairs
+
+        width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+        machine = machine_of(run, width)
+        add_support_vectors(model, machine.arrays(), sides_of_pairs(machine.classes))
+        return f"{PROBABILITIES}, the softmax of the support vector machine's scores"
+
+
+def machine_of(run: "Run", width: int) -> "SupportVectorMachine":
+    """Return the support vector machine of a run. width: of the features. Raises InputError where
+    its file is damaged, or is another run's.
+    """
+    from mlr.formats.params import read_params
+    from mlr.inference.support_vectors import SupportVectorMachine
+
+    path = run.verified(SVM)
+    machine = SupportVectorMachine.from_arrays(read_params(path), path)
+    if (machine.classes, machine.width) != (len(run.classes), width):
+        raise InputError(
+            f"{path} is for {machine.classes} classes and features of length "
+            f"{machine.width}, which are not the run's: restore it from a copy, or train again"
+        )
+    return machine
 
 
 METHOD = DeepSentiBank(

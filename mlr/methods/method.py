@@ -11,6 +11,7 @@ from mlr.runs.schema import plain, refused
 
 if TYPE_CHECKING:
     import mxnet as mx
+    import onnx
     from mxnet.gluon import HybridBlock
 
     from mlr.data.preprocessing import Preprocessing
@@ -53,6 +54,7 @@ SLIM = {
 }
 
 LOGITS = "logits of the classes; their softmax are the probabilities"
+PROBABILITIES = "probabilities of the classes"
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,12 @@ class Method:
     ) -> Tuple["HybridBlock", str, str]:
         """Return what of a network a graph is written of, its output's name, and what that is."""
         return net, "logits", LOGITS
+
+    def add_answer(self, model: "onnx.ModelProto", run: "Run") -> Optional[str]:
+        """Put what of its answer is not in the network behind an ONNX model of what `exported`
+        returned; return what its output then is, None where nothing is added.
+        """
+        return None
 
     def check(self, config: Mapping[str, Any], classes: Sequence[str], path: Path) -> None:
         """Raise Refused where parts of a run's config contradict each other, or its classes.

@@ -86,7 +86,7 @@ class Run:
     def open(cls, folder: Union[str, "os.PathLike[str]"]) -> "Run":
         """Return the run in a folder. Raises InputError where there is none or a file is damaged.
 
-        Whether its parts fit each other is checked by `mlr.methods.open_run`.
+        Whether its parts fit each other is checked by `mlr.methods.open_run_folder`.
         """
         run = cls._found(folder)
         run._read()
@@ -131,6 +131,11 @@ class Run:
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a committed file."""
         return self._files.sums()[name]
+
+    def verified_sha256(self, name: str) -> str:
+        """Return the SHA-256 of a committed file that is as it was committed, as `verified`."""
+        self.verified(name)
+        return self.sha256(name)
 
     def files_of(self, parameters: str) -> Dict[str, str]:
         """Return {name: SHA-256} of what a prediction by the "last" or "best" parameters is of."""

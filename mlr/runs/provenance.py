@@ -4,13 +4,14 @@ import os
 import platform
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-import mxnet as mx
 import numpy as np
 
 from mlr import __version__
+from mlr.runtime.installation import is_installed
 
 
 def environment() -> Dict[str, Any]:
@@ -22,10 +23,16 @@ def environment() -> Dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "mlr": __version__,
-            "mxnet": mx.__version__,
+            **_engine(),
             "numpy": np.__version__,
         },
     }
+
+
+def _engine() -> Dict[str, str]:
+    """Return {name: version} of MXNet, or where it is not installed of ONNX Runtime."""
+    engine = import_module("mxnet" if is_installed("mxnet") else "onnxruntime")
+    return {engine.__name__: engine.__version__}
 
 
 def _git_commit() -> Optional[str]:

@@ -61,13 +61,15 @@ def of_own_images(config: dict, evaluation: dict) -> bool:
 def stem_of(evaluation: dict, own_images: bool) -> str:
     """Return what the files of an evaluation are called after.
 
-    That is the split alone where it is the run's own result, by its last parameters.
+    That is the split alone where it is the run's own result, by its last parameters and MXNet.
     """
     parts = [evaluation["split"]]
     if evaluation["parameters"] != "last":
         parts.append(evaluation["parameters"])
     if not own_images:
         parts.append(evaluation["sha256"][:8])
+    if "engine" in evaluation:
+        parts.append(evaluation["engine"])
     return "-".join(parts)
 
 

@@ -154,22 +154,22 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     known = definitions()
     needed = {name: known[name] for name in ("data", "seed")}
     classes = {"classes": CLASSES}  # `kind` is new since 0.1.0
-    _check(config, {"options": needed, "network": classes}, path)
+    check(config, {"options": needed, "network": classes}, path)
     config = upgraded(config, path)
-    _check(config, CONFIG, path)
+    check(config, CONFIG, path)
     options = config["options"]
     for name, value in options.items():
         if name in known and not known[name].holds(value):
             raise refused(path, f"options.{name}", value, known[name].expected)
-    _check(options, {"method": known["method"]}, path, "options.")
+    check(options, {"method": known["method"]}, path, "options.")
     described = ("data", "target") if options.get("target") else ("data",)
-    _check(config, dict.fromkeys(described, DATA), path)
+    check(config, dict.fromkeys(described, DATA), path)
     for name in described:
         splits = {"splits": HASHES} if "splits" in config[name] else {}
-        _check(config[name], splits, path, f"{name}.")
+        check(config[name], splits, path, f"{name}.")
         _check_sets(config[name].get("sets"), each_of(options[name]), path, name)
     digest = {"sha256": TEXT} if "sha256" in config["pretrained"] else {}
-    _check(config["pretrained"], digest, path, "pretrained.")
+    check(config["pretrained"], digest, path, "pretrained.")
     return config
 
 
@@ -182,7 +182,7 @@ def _check_sets(sets: Any, several: Sequence[str], path: Any, name: str) -> None
         expected = f"a list with an object for each of options.{name}"
         raise refused(path, f"{name}.sets", sets, expected)
     for each in sets or ():
-        _check(each, DATA, path, f"{name}.sets.")
+        check(each, DATA, path, f"{name}.sets.")
 
 
 def upgraded(config: Dict[str, Any], path: Any) -> Dict[str, Any]:
@@ -220,8 +220,8 @@ def checked_metrics(metrics: List[Any], path: Any) -> List[Dict[str, Any]]:
     InputError otherwise.
     """
     for epoch, line in enumerate(metrics, start=1):
-        _check(line, {"epoch": one_of(epoch)}, path, f"line {epoch:d}, ")
-        _check(
+        check(line, {"epoch": one_of(epoch)}, path, f"line {epoch:d}, ")
+        check(
             line,
             {
                 name: number(-LARGEST)
@@ -240,7 +240,7 @@ def checked_progress(progress: Any, path: Any) -> Dict[str, Any]:
     """
     if isinstance(progress, dict) and "hits" in progress:  # as 0.1.0 wrote it
         progress = {"correct" if name == "hits" else name: progress[name] for name in progress}
-    _check(progress, PROGRESS, path)
+    check(progress, PROGRESS, path)
     if set(progress) != set(PROGRESS):
         raise refused(path, "it", progress, ", ".join(PROGRESS))
     return progress
@@ -250,7 +250,7 @@ def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
     """Return the numbers of the images, of so many, that a kept_<round>.json holds. Raises
     InputError otherwise.
     """
-    _check(kept, {"kept": list_of(whole(0, images - 1))}, path)
+    check(kept, {"kept": list_of(whole(0, images - 1))}, path)
     if not kept["kept"] or len(set(kept["kept"])) != len(kept["kept"]):
         raise refused(path, "kept", kept["kept"], "different numbers, at least one")
     return kept["kept"]
@@ -261,11 +261,11 @@ def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
     impossible, or what it is of. Only those of calibration and of votes may be missing.
     """
     try:
-        _check(evaluation, EVALUATION, path)
+        check(evaluation, EVALUATION, path)
         calibration = {name: rule for name, rule in CALIBRATION.items() if name in evaluation}
-        _check(evaluation, calibration, path)
+        check(evaluation, calibration, path)
         if "distribution" in evaluation:
-            _check(evaluation, {"distribution": DISTRIBUTION}, path)
+            check(evaluation, {"distribution": DISTRIBUTION}, path)
     except Refused as error:
         raise InputError(f"{error.found}; {REMEASURE}") from None
     return evaluation
@@ -276,13 +276,13 @@ def checked_temperature(fitted: Any, path: Any) -> Dict[str, Any]:
     what it is for is missing or impossible.
     """
     try:
-        _check(fitted, TEMPERATURE, path)
+        check(fitted, TEMPERATURE, path)
     except Refused as error:
         raise InputError(f"{error.found}; {REFIT}") from None
     return fitted
 
 
-def _check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:
+def check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:
     """Raise Refused where rules don't hold for an object, or it lacks what they are of."""
     if not isinstance(value, dict):
         raise refused(
@@ -293,7 +293,7 @@ def _check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:
             if name not in value or not rule.holds(value[name]):
                 raise refused(path, prefix + name, value.get(name), rule.expected)
         elif name in value:
-            _check(value[name], rule, path, f"{prefix}{name}.")
+            check(value[name], rule, path, f"{prefix}{name}.")
         else:
             raise refused(path, prefix + name, None, f"an object with {', '.join(rule)}")
 

@@ -1,7 +1,7 @@
 """From the text of --ctx to MXNet contexts."""
 
 import re
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from mlr.errors import InputError
 from mlr.runtime.installation import require_mxnet
@@ -28,17 +28,8 @@ def parse_context(text: Optional[str] = None) -> List["mx.Context"]:
         gpus = 0
     if text is None:
         return [mx.gpu(0) if gpus else mx.cpu(0)]
-    contexts = []
-    for device in str(text).replace(" ", "").split(","):
-        match = DEVICE.match(device)
-        if not match:
-            raise InputError(
-                f'unknown context "{device}" in "{text}": write cpu, gpu(0), or several as '
-                '"gpu(0),gpu(1)"'
-            )
-        context = mx.Context(match.group(1), int(match.group(2) or match.group(3) or 0))
-        if context in contexts:
-            raise InputError(f'context {context} is named twice in "{text}": name each device once')
+    contexts = [mx.Context(*device) for device in devices_in(text)]
+    for context in contexts:
         if context.device_type == "gpu" and context.device_id >= gpus:
             if gpus:
                 raise InputError(
@@ -51,5 +42,24 @@ def parse_context(text: Optional[str] = None) -> List["mx.Context"]:
                 "'mlr[modern-cu112]' (CUDA 11.2) or 'mlr[modern-cu117]' (brings CUDA 11.7); `mlr "
                 "doctor` names those that fit the GPU"
             )
-        contexts.append(context)
     return contexts
+
+
+def devices_in(text: str) -> List[Tuple[str, int]]:
+    """Return the devices that a text of --ctx names, ("cpu" or "gpu", its number) each, be they
+    there or not. Raises InputError for anything else, and for one named twice.
+    """
+    devices: List[Tuple[str, int]] = []
+    for named in str(text).replace(" ", "").split(","):
+        match = DEVICE.match(named)
+        if not match:
+            raise InputError(
+                f'unknown context "{named}" in "{text}": write cpu, gpu(0), or several as '
+                '"gpu(0),gpu(1)"'
+            )
+        device = match.group(1), int(match.group(2) or match.group(3) or 0)
+        if device in devices:
+            name = f"{device[0]}({device[1]})"
+            raise InputError(f'context {name} is named twice in "{text}": name each device once')
+        devices.append(device)
+    return devices

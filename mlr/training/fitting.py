@@ -117,7 +117,7 @@ def fit_support_vectors(training: Training, file_name: str) -> None:
     classifier, start = training.predictor.classifier, time.time()
     assert isinstance(classifier, SupportVectorClassifier)  # as the method says
     batches = GluonBatches(images, classifier.transform, EVALUATION_BATCH)
-    features = np.concatenate([classifier.outputs(batch) for batch, _ in batches])
+    features = np.concatenate([classifier.outputs(batch.asnumpy()) for batch, _ in batches])
     machine = support_vectors.fit(
         features,
         images.labels,

@@ -4,7 +4,6 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import confusion_matrix
 
 from mlr.data.labelled import distributions
 
@@ -23,7 +22,8 @@ def classification_metrics(
     accuracy of always saying the most frequent class), recall and precision by class (None without
     images, or without predictions), and confusion, a K x K list, rows true and columns predicted.
     """
-    confusion = confusion_matrix(labels, predictions, labels=range(len(classes)))
+    confusion = np.zeros((len(classes), len(classes)), int)
+    np.add.at(confusion, (np.asarray(labels), np.asarray(predictions)), 1)
     correct, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     there = true > 0
     return {

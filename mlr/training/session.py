@@ -81,7 +81,7 @@ class Training:
     @property
     def net(self) -> gluon.HybridBlock:
         """The network."""
-        return self.predictor.classifier.net
+        return self.predictor.net
 
     def write(self, contents: Mapping[str, Content]) -> None:
         """Commit further files of the run; a worker that is not the first leaves it to that one."""

@@ -4,6 +4,7 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from mxnet import autograd, nd
+from mxnet.gluon import nn
 
 from mlr.model.network import MultiLevelNet
 
@@ -19,14 +20,25 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
     maps, grams, _ = _representations(net, images)
     deepest = maps[net.backbone.levels[-1]]
     deepest.attach_grad()
+    layers = list(net.backbone.head)
+    # MKL-DNN keeps what a max-pool needs for the way back in training mode only, and the others
+    # are as in evaluation.
+    pools = [layers.pop(0)] if isinstance(layers[0], nn.MaxPool2D) else []
+    with autograd.record():
+        pooled = pools[0](deepest) if pools else deepest
+    tracked = pooled.detach()
+    tracked.attach_grad()
     with autograd.record(train_mode=False):
-        # (N,)
-        logit = nd.pick(
-            _logits(net, net.backbone.head(deepest), grams), nd.array(classes, images.context)
-        )
+        deep = tracked
+        for layer in layers:
+            deep = layer(deep)
+        logit = nd.pick(_logits(net, deep, grams), nd.array(classes, images.context))  # (N,)
     logit.backward(train_mode=False)
+    if pools:
+        pooled.backward(tracked.grad)
+    gradient = deepest.grad if pools else tracked.grad
     # (N, C, 1, 1)
-    weights = deepest.grad.mean(axis=(2, 3), keepdims=True)
+    weights = gradient.mean(axis=(2, 3), keepdims=True)
     return nd.relu((weights * deepest).sum(axis=1)).asnumpy()
 
 

@@ -20,15 +20,25 @@ def read_images_and_inputs(
     """
     from mxnet import nd
 
-    from mlr.data.images import read_image
-    from mlr.data.transforms import evaluation_transform
+    pictures, seen = read_images_and_arrays(paths, image_size)
+    return pictures, nd.array(seen, ctx)
 
-    transform, pictures, seen = evaluation_transform(image_size), [], []
+
+def read_images_and_arrays(
+    paths: Sequence[Union[str, Path]], image_size: int
+) -> Tuple[List["np.ndarray"], "np.ndarray"]:
+    """Return the same without MXNet, the second as a NumPy array (N, 3, S, S) float32."""
+    import numpy as np
+
+    from mlr.data.images import pixels_of, read_bytes
+    from mlr.data.preprocessing import Preprocessing
+
+    preprocessing, pictures, seen = Preprocessing(image_size), [], []
     for path in paths:
-        image = read_image(path)
-        pictures.append(shrunk(image.asnumpy(), LONGEST))
-        seen.append(transform(image))
-    return pictures, nd.stack(*seen).as_in_context(ctx)
+        pixels = pixels_of(read_bytes(path), path)
+        pictures.append(shrunk(pixels, LONGEST))
+        seen.append(preprocessing.network_input(pixels))
+    return pictures, np.stack(seen)
 
 
 def shrunk(pixels: "np.ndarray", longest: int) -> "np.ndarray":

@@ -5,20 +5,27 @@ the sheet of its predictions.
 import base64
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import cv2
 import jinja2
 import numpy as np
-from mxnet.gluon import HybridBlock
 from numpy.typing import ArrayLike
 
 from mlr.data.drawn.paintings import DESCRIPTION
-from mlr.model.network import MultiLevelNet
 from mlr.runs.provenance import environment
 from mlr.runtime.files import write_file
-from mlr.runtime.hashing import sha256_of
-from mlr.viz.attribution import grad_cam
 from mlr.viz.figures import (
     activation_figure,
     bins_figure,
@@ -32,19 +39,22 @@ from mlr.viz.figures import (
     reliability_figure,
     save_figure,
 )
-from mlr.viz.filters import Ascent, strongest_with_patterns
 from mlr.viz.images import read_images_and_inputs, thumbnail
 from mlr.viz.looks import Look
 from mlr.viz.style import own_settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from mxnet.gluon import HybridBlock
 
+    from mlr.model.network import MultiLevelNet
+    from mlr.runs.exported import ExportedRun
     from mlr.runs.folder import Run
+
+    AnyRun = Union[Run, ExportedRun]
 
 SHOWN = 10  # predictions, right ones and wrong ones each
 EXPLAINED = 3  # of the wrong ones, with Grad-CAM
-ASCENT = Ascent()  # to the patterns that excite filters
 JPEG_QUALITY = 90
 DEMO = (
     "The demo's pictures are drawings that a program made and sorted: nothing about people, "
@@ -176,8 +186,8 @@ def distribution_rows(measures: Mapping[str, float]) -> List[Tuple[str, str, str
 
 def save_report(  # noqa: PLR0913 - all that a page shows
     path: Union[str, Path],
-    run: "Run",
-    net: HybridBlock,
+    run: "AnyRun",
+    net: "Optional[HybridBlock]",
     split: str,
     evaluation: Mapping[str, Any],
     right: Sequence[Prediction],
@@ -186,10 +196,11 @@ def save_report(  # noqa: PLR0913 - all that a page shows
 ) -> None:
     """Write the report of a run as an HTML page; a write that fails leaves what was there.
 
-    run: a `mlr.runs.folder.Run`. net: its network; filters and Grad-CAM are shown of a
-    MultiLevelNet, on its first device. split: its name. evaluation: what evaluation_<split>.json
-    holds. right, wrong: as `most_confident` returned them. looks: as `mlr.viz.looks.looks_of`
-    returned them. Raises InputError where an image or a file of the run is missing or damaged.
+    run: a `mlr.runs.folder.Run`, or an exported one. net: its network, None of an exported one;
+    filters and Grad-CAM are shown of a MultiLevelNet, on its first device. split: its name.
+    evaluation: what evaluation_<split>.json holds. right, wrong: as `most_confident` returned them.
+    looks: as `mlr.viz.looks.looks_of` returned them. Raises InputError where an image or a file of
+    the run is missing or damaged.
     """
     page = _template().render(
         title=f"{run.folder.resolve().name}, {split}",
@@ -208,7 +219,7 @@ def save_report(  # noqa: PLR0913 - all that a page shows
             ("wrong", _predictions("wrong", wrong)),
         ],
         **_curves(run.metrics),
-        **(_filters(run, net, right, wrong) if isinstance(net, MultiLevelNet) else {}),
+        **_filters(run, net, right, wrong),
         **_options(run),
     )
     # Names of files need not be UTF-8; what isn't becomes question marks.
@@ -233,14 +244,14 @@ def _shown(value: Any) -> Any:
     return "-" if value is None else value
 
 
-def _is_of_the_demo(run: "Run", evaluation: Mapping[str, Any]) -> bool:
+def _is_of_the_demo(run: "AnyRun", evaluation: Mapping[str, Any]) -> bool:
     return (
         run.config["options"]["data"] == "demo"
         or (Path(evaluation["data"]).parent / DESCRIPTION).is_file()
     )
 
 
-def _summary(run: "Run", evaluation: Mapping[str, Any]) -> List[Tuple[str, Any]]:
+def _summary(run: "AnyRun", evaluation: Mapping[str, Any]) -> List[Tuple[str, Any]]:
     parameters = evaluation["parameters"] + ".params"
     return [
         ("accuracy", f"{evaluation['accuracy']:.3f}"),
@@ -253,7 +264,7 @@ def _summary(run: "Run", evaluation: Mapping[str, Any]) -> List[Tuple[str, Any]]
         ("fold", evaluation["fold"]),
         ("SHA-256 of the images", evaluation["sha256"]),
         ("parameters", parameters),
-        ("SHA-256 of the parameters", sha256_of(run.verified(parameters))),
+        ("SHA-256 of the parameters", run.verified_sha256(parameters)),
         ("run folder", run.folder),
     ]
 
@@ -348,12 +359,33 @@ def _predictions(name: str, predictions: Sequence[Prediction]) -> List["Shown"]:
 
 
 def _filters(
-    run: "Run", net: MultiLevelNet, right: Sequence[Prediction], wrong: Sequence[Prediction]
+    run: "AnyRun",
+    net: "Optional[HybridBlock]",
+    right: Sequence[Prediction],
+    wrong: Sequence[Prediction],
 ) -> Dict[str, "Shown"]:
+    if net is None:
+        return {}
+    from mlr.model.network import MultiLevelNet
+
+    return _of_network(run, net, right, wrong) if isinstance(net, MultiLevelNet) else {}
+
+
+def _of_network(
+    run: "AnyRun",
+    net: "MultiLevelNet",
+    right: Sequence[Prediction],
+    wrong: Sequence[Prediction],
+) -> Dict[str, "Shown"]:
+    from mlr.viz import filters
+    from mlr.viz.attribution import grad_cam
+
     ctx, size = net.fusion.output.weight.list_ctx()[0], run.config["preprocessing"]["image_size"]
     chosen, explained = [*right[:1], *wrong[:1]], wrong[:EXPLAINED]
     images, inputs = read_images_and_inputs([prediction.path for prediction in chosen], size, ctx)
-    figure = activation_figure(images, strongest_with_patterns(net, inputs, ascent=ASCENT))
+    figure = activation_figure(
+        images, filters.strongest_with_patterns(net, inputs, ascent=filters.DEFAULT_ASCENT)
+    )
     named = " and to ".join(
         f"the most confident {'right' if true == predicted else 'wrong'} one ({_file(path)})"
         for path, true, predicted, _ in chosen
@@ -386,7 +418,7 @@ def _filters(
     return shown
 
 
-def _options(run: "Run") -> Dict[str, Any]:
+def _options(run: "AnyRun") -> Dict[str, Any]:
     config, now = dict(run.config), environment()
     versions = config.pop("versions")
     both = [(name, versions.get(name), version) for name, version in now["versions"].items()] + [

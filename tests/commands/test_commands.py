@@ -21,7 +21,7 @@ import mlr.predict
 import mlr.train
 from mlr import evaluate, paper, train
 from mlr.__main__ import COMMANDS
-from mlr.data import preprocessing
+from mlr.data import transforms
 from mlr.data.loader import GluonBatches
 from mlr.formats.params import read_params
 from mlr.methods import METHODS
@@ -262,7 +262,7 @@ def test_every_option_of_the_network_survives_the_run_folder(tmp_path, monkeypat
     for module, name in (
         (fitting, "new_loss"),
         (training_run, "new_trainer"),
-        (preprocessing, "training_transform"),
+        (transforms, "training_transform"),
         (fitting, "training_batches"),
         (loop, "train"),
     ):
@@ -626,7 +626,7 @@ def test_console_command(command):
     "use",
     [
         (
-            "import mlr.__main__, sys; sys.argv = ['mlr', 'predict', '--run', 'x', 'y']; "
+            "import mlr.__main__, sys; sys.argv = ['mlr', 'export', '--out', 'y.onnx']; "
             "sys.exit(mlr.__main__.main())"
         ),
         "import mlr; mlr.MultiLevelNet",

@@ -259,6 +259,14 @@ RIGHT = {
 }
 
 
+# Without MXNet, which is all right where ONNX Runtime is.
+ONNX_WORLD = {
+    "builds": {},
+    "mxnet": {"error": "ModuleNotFoundError: No module named 'mxnet'"},
+    "packages": {"numpy": "2.1.0", "onnx": "1.19.0", "onnxruntime": "1.22.0"},
+}
+
+
 def gpu(*capabilities):
     return {
         "path": "/usr/bin/nvidia-smi",
@@ -297,6 +305,18 @@ def lacking(build, *missing):
             True,
         ),
         ({"python": {"version": "3.7.9"}}, "Python 3.7.9 is none", "make install", True),
+        (
+            {"builds": {}, **ONNX_WORLD, "python": {"version": "3.14.0"}},
+            "Python 3.14.0 is none of 3.8 to 3.13",
+            "make install",
+            True,
+        ),
+        (
+            {**ONNX_WORLD, "package": {"error": "ImportError: cv2"}},
+            "this package can't be loaded: ImportError: cv2",
+            "make install",
+            True,
+        ),
         (
             {"packages": {"numpy": "1.24.0"}},
             "NumPy 1.24.0 has no longer the names",
@@ -514,6 +534,12 @@ def test_each_problem_is_found_alone(changes, problem, remedy, broken, monkeypat
     "changes",
     [
         {},
+        {
+            **ONNX_WORLD,
+            "python": {"version": "3.13.0", "executable": "/usr/bin/python"},
+            "packages": {**RIGHT["packages"], **ONNX_WORLD["packages"]},
+            "package": {"cache": {"path": "/cache", "files": 0, "gigabytes": 0}},
+        },
         {**CU101, "gpus": gpu(7.5)},
         {**CU112, "gpus": gpu(5.0, 8.6)},
         {**CU117, "gpus": gpu(5.0, 8.9)},

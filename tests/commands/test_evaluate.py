@@ -13,9 +13,9 @@ from mlr.data.manifest import Entry, write_prepared
 from mlr.data.splits import fingerprint, manifest_sha256, read_splits
 from mlr.errors import InputError
 from mlr.evaluate import main
-from mlr.export import quantized_model
 from mlr.formats.params import write_params
-from mlr.methods import METHODS
+from mlr.methods import METHODS, method_of
+from mlr.methods.exported import quantized_model
 from mlr.model.networks import new_network
 from mlr.model.parameters import materialize, parameter_arrays
 from mlr.runs.folds import fold_folder, save_folds
@@ -303,7 +303,7 @@ def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
         patch.setattr("mlr.exporting.int8.calibration_images", calibration_images)
         for folder in (target, prepared):
             with pytest.raises(Seen):
-                quantized_model(run, None, folder)
+                quantized_model(run, method_of(run.config), None, folder)
     assert seen == [str(target / "train"), f"{prepared / 'manifest.csv'}, train of fold 1"]
 
 

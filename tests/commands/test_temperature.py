@@ -228,7 +228,7 @@ def test_a_training_at_work_keeps_its_folder(run, data, capsys):
 
 
 def test_the_softmax_by_a_temperature():
-    """Against SciPy's, and without one MXNet's to the bit; classes stay, however close the logits:
+    """Against SciPy's, and MXNet's to the bit; classes stay, however close the logits:
     here neighbours among the numbers of float32.
     """
     logits = np.random.randn(50, 8).astype(np.float32) * 10
@@ -242,4 +242,6 @@ def test_the_softmax_by_a_temperature():
         expected = softmax(logits.astype(np.float64) / classifier.temperature, axis=1)
         # the exponential of a few hundred, in float64
         assert_allclose(probabilities, expected, rtol=1e-11, atol=1e-300)
+        of_mxnet = nd.softmax(nd.array(logits, dtype="float64"), temperature=classifier.temperature)
+        assert_array_equal(probabilities, of_mxnet.asnumpy())
         assert (probabilities.argmax(axis=1) == 0).all()

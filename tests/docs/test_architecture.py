@@ -46,6 +46,31 @@ ANNOTATIONS = {("training/run.py", "methods"), ("training/session.py", "methods"
 STRANGERS = ("data", "model")  # neither knows the other
 MOST_AT_THE_TOP = 17  # modules in mlr/ itself
 
+# Who may load MXNet (and what only comes with it) when imported: training, the networks, the MXNet
+# engine, and what is exported from or drawn of these. All else is imported where there is none.
+WITH_MXNET = {
+    "training/",
+    "model/",
+    "exporting/",
+    "data/loader.py",
+    "data/pixels.py",
+    "data/transforms.py",
+    "inference/classifiers.py",
+    "inference/forward.py",
+    "inference/fused_graph.py",
+    "viz/attribution.py",
+    "viz/diagram.py",
+    "viz/filters.py",
+}
+# Of those packages, what measures and describes, and reads no network.
+WITHOUT_MXNET = {
+    "exporting/description.py",
+    "model/backbones.py",
+    "training/distributed.py",
+    "training/metrics.py",
+}
+COME_WITH_MXNET = {"mxnet", "scipy", "sklearn", "threadpoolctl"}
+
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -100,6 +125,42 @@ def test_imports_go_down(path):
         assert below or beside, f"{own} imports {imported}, which is not below it"
         assert imported not in COMMANDS, f"{own} imports the command {imported}"
         assert {own, imported} != set(STRANGERS), f"{own} imports {imported}"
+
+
+def imported_at_once(tree):
+    """Yield the full names that a file imports when it is imported itself."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        yield from imported_at_once(node)
+
+
+def may_load_mxnet(name):
+    in_package = f"{name.partition('/')[0]}/" in WITH_MXNET or name in WITH_MXNET
+    return in_package and name not in WITHOUT_MXNET
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_needs_no_mxnet_loads_none(path):
+    """Neither itself nor by what it imports."""
+    if may_load_mxnet(str(path.relative_to(PACKAGE))):
+        return
+    for name in imported_at_once(ast.parse(path.read_text(encoding="utf-8"))):
+        assert name.split(".")[0] not in COME_WITH_MXNET, name
+        parts = name.split(".")[1:3] if name.startswith("mlr.") else []
+        module = "/".join(parts) + ".py"
+        if len(parts) == 2 and (PACKAGE / module).is_file():
+            assert not may_load_mxnet(module), f"{name} loads MXNet"
+
+
+def test_what_may_load_mxnet_is_there():
+    assert all((PACKAGE / name).exists() for name in WITH_MXNET | WITHOUT_MXNET)
 
 
 def test_what_annotations_need_from_above_is_still_needed():

@@ -60,11 +60,13 @@ from mlr.exporting.arrays import npz_of
 from mlr.exporting.description import description
 from mlr.exporting.pytorch import of_the_run, save_pytorch
 from mlr.formats.npz import read_npz
-from mlr.formats.onnx import read_onnx
+from mlr.formats.onnx import SEAL_BYTES, read_onnx
+from mlr.formats.onnx import sealed as sealed_model
 from mlr.formats.params import read_params, write_params
 from mlr.inference import reading, support_vectors
 from mlr.inference.proposals import read_proposals
 from mlr.methods import METHODS, load_network, method_of, open_run, pcnn, predictor_of
+from mlr.methods.exported import onnx_of
 from mlr.model.caffe_weights import load_caffe_weights
 from mlr.model.caffenet import CaffeNet
 from mlr.model.network import MultiLevelNet
@@ -691,6 +693,26 @@ def read_for_pytorch(folder, path):
         shutil.rmtree(folder / "run", ignore_errors=True)
 
 
+def write_exported_onnx(folder):
+    write_run(folder / "run", style_width=8)
+    run = open_run(folder / "run")
+    (folder / "model.onnx").write_bytes(onnx_of(run, method_of(run.config)).content)
+    shutil.rmtree(folder / "run")
+
+
+def read_exported_onnx(folder, path):
+    """As mlr predict does."""
+    predictor = mlr.load(path, ctx="cpu")
+    answer = predictor(np.random.RandomState(0).randint(0, 256, (70, 80, 3)).astype(np.uint8))
+    assert abs(sum(answer.probabilities.values()) - 1) < 1e-6
+
+
+def read_resealed_onnx(folder, path):
+    """With a seal that fits, as somebody makes it who means harm."""
+    path.write_bytes(sealed_model(path.read_bytes()[:-SEAL_BYTES]))
+    read_exported_onnx(folder, path)
+
+
 def write_table(folder):
     write_run(folder / "l_cil-seed0", style_width=8)
     (folder / "results.csv").write_text(csv_table({"l_cil": [outcome(folder / "l_cil-seed0")] * 2}))
@@ -760,6 +782,8 @@ READERS = {
         cost=4,
         chosen=("**/config.json", "**/*.safetensors"),
     ),
+    "exported onnx": Reader(write_exported_onnx, read_exported_onnx, strict=True, cost=2),
+    "resealed onnx": Reader(write_exported_onnx, read_resealed_onnx, cost=4),
     "table of results": Reader(write_table, read_table),
     "damaged run": Reader(
         write_small_run,

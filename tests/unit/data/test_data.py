@@ -796,3 +796,15 @@ def test_a_device_without_an_end_is_left(monkeypatch):
     monkeypatch.setattr(images, "MOST_BYTES", 2**22)
     with pytest.raises(InputError, match="image /dev/zero has more than 4 MiB"):
         read_image("/dev/zero")
+
+
+def test_without_mxnet_what_only_it_decodes_as_released_is_named(tmp_path, monkeypatch, capsys):
+    pixels = np.random.randint(0, 256, (40, 60, 3)).astype(np.uint8)
+    options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440]
+    cv2.imwrite(str(tmp_path / "turned.jpg"), pixels, options)
+    cv2.imwrite(str(tmp_path / "usual.jpg"), pixels)
+    monkeypatch.setattr(images, "is_installed", lambda package: package != "mxnet")
+    for name, warned in (("turned.jpg", True), ("usual.jpg", False)):
+        data = read_bytes(tmp_path / name)
+        assert_array_equal(images.pixels_of(data, tmp_path / name), images.decode(data, name))
+        assert (f"{name} is a JPEG whose colours MXNet's" in capsys.readouterr().err) is warned

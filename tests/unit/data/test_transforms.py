@@ -8,8 +8,8 @@ from mxnet import nd
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr import paper
+from mlr.data.preprocessing import CaffePreprocessing, Preprocessing
 from mlr.data.transforms import evaluation_transform, random_crop, to_pixels, training_transform
-from mlr.data.transforms import normalized as network_input
 
 
 def picture(height, width):
@@ -77,12 +77,12 @@ def test_training_flips_half_of_the_images():
 
 
 def test_the_end_of_both_presets_and_back():
-    images = np.random.randint(0, 256, (2, 8, 8, 3))
-    result = network_input(nd.array(images, dtype="uint8"))
-    assert result.shape == (2, 3, 8, 8)
+    pixels = np.random.randint(0, 256, (8, 8, 3)).astype(np.uint8)
+    result = Preprocessing(8).normalized(pixels)
+    assert result.shape == (3, 8, 8)
     # float32 of numbers up to 3
-    assert_allclose(result.asnumpy(), [normalized(image) for image in images], atol=1e-6)
-    assert_allclose(to_pixels(result[0]).asnumpy(), images[0] / 255, atol=1e-6)
+    assert_allclose(result, normalized(pixels), atol=1e-6)
+    assert_allclose(to_pixels(nd.array(result)).asnumpy(), pixels / 255, atol=1e-6)
 
 
 def test_a_square_anywhere():
@@ -127,8 +127,22 @@ def test_crop_changes_no_colour(size, resized):
     ) > 15
 
 
-def test_normalized_is_the_end_of_the_evaluation():
-    image = picture(64, 64)
-    assert_array_equal(
-        network_input(image.expand_dims(0))[0].asnumpy(), evaluation_transform(64)(image).asnumpy()
-    )
+@pytest.mark.parametrize(
+    "kind, size",
+    [
+        (Preprocessing, 64),
+        (Preprocessing, 67),
+        (CaffePreprocessing, 227),
+        (CaffePreprocessing, 99),
+    ],
+)
+def test_what_the_network_sees_is_the_same_to_the_bit_without_mxnet(kind, size):
+    """Of odd sizes, of one pixel, and of the size that needs no resize."""
+    preprocessing, draw = kind(size), np.random.RandomState(0)
+    edge = preprocessing.cached_edge
+    for sides in ((1, 1), (1, 7), (size, size), (edge, edge), (edge, 3), (161, 333), (500, 77)):
+        pixels = draw.randint(0, 256, (*sides, 3)).astype(np.uint8)
+        expected = preprocessing.evaluation()(mx.nd.array(pixels, dtype="uint8")).asnumpy()
+        seen = preprocessing.network_input(pixels)
+        assert seen.dtype == np.float32 and seen.flags.c_contiguous
+        assert_array_equal(seen, expected, err_msg=str(sides))

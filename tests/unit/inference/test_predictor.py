@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,12 +27,12 @@ from mlr.data.images import read_image
 from mlr.data.transforms import evaluation_transform
 from mlr.errors import InputError
 from mlr.inference import predictor as predicting
-from mlr.inference import reading
 from mlr.inference.predictor import AT_ONCE, Predictor
 from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
 from mlr.predict import main
 from mlr.runs.shipped import SHIPPED_RUN
+from mlr.runtime.cpu import usable_cores
 from mlr.viz.images import read_images_and_inputs
 
 EXAMPLE = Path(__file__).parents[3] / "imgs" / "example.jpg"
@@ -130,28 +131,31 @@ def test_a_folder(predictor, tmp_path):
 
 
 def test_memory_is_bounded(predictor, monkeypatch):
+    """While the network is at 16 images, the next 16 are read, and none beyond these."""
     read, seen = predicting.read, []
     monkeypatch.setattr(predicting, "read", lambda image: seen.append(1) or read(image))
     endless = predictor.each(itertools.repeat(pictures(1)[0]))
-    for number in range(1, AT_ONCE + 2):
+    for number in range(1, 2 * AT_ONCE + 2):
         next(endless)
-        assert len(seen) == (AT_ONCE if number <= AT_ONCE else 2 * AT_ONCE)
+        assert len(seen) == AT_ONCE * (2 + (number - 1) // AT_ONCE)
 
 
-class Counted(mx.nd.NDArray):
-    """An NDArray that takes another's memory, and counts how many of it there are."""
+class Counted(np.ndarray):
+    """Pixels that count how many of them there are, as large as files have them."""
 
     alive = most = 0
 
-    def __init__(self, image):
-        super().__init__(image.handle)
-        image.handle = mx.base.NDArrayHandle()
-        Counted.alive += 1
-        Counted.most = max(Counted.most, Counted.alive)
+    @classmethod
+    def of(cls, pixels):
+        counted = pixels.view(cls)
+        cls.alive += 1
+        cls.most = max(cls.most, cls.alive)
+        weakref.finalize(counted, cls.gone)
+        return counted
 
-    def __del__(self):
-        Counted.alive -= 1
-        super().__del__()
+    @classmethod
+    def gone(cls):
+        cls.alive -= 1
 
 
 @pytest.mark.parametrize(
@@ -166,12 +170,69 @@ def test_few_images_are_in_memory_as_large_as_they_are(predictor, tmp_path, monk
     for number, pixels in enumerate(pictures(70)):
         paths.append(tmp_path / (f"{number:02d}.png"))
         cv2.imwrite(str(paths[-1]), pixels)
-    Counted.most = 0
-    for module, name in ((predicting, "read_image"), (reading, "image_of")):
-        read = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *arguments, read=read: Counted(read(*arguments)))
+    Counted.most, decode = 0, predicting.pixels_of
+    monkeypatch.setattr(predicting, "pixels_of", lambda *arguments: Counted.of(decode(*arguments)))
     assert len(ask(predictor, paths)) == 70
-    assert Counted.most in (1, 2) and Counted.alive == 0
+    assert 1 <= Counted.most <= usable_cores() + 1 and Counted.alive == 0
+
+
+class Slow:
+    """A classifier that answers with the first pixel of each image, once it is told to."""
+
+    def __init__(self):
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def seen(self, pixels, name):
+        if "refused" in name:
+            raise InputError(f"{name} has no proposals")
+        return pixels[0, 0, 0]
+
+    def probabilities(self, seen):
+        self.asked.set()
+        assert self.go_on.wait(60)
+        return np.array([[value, 1.0] for value in seen]) / 256
+
+
+def test_decoding_runs_beside_the_network_and_errors_keep_their_place(tmp_path):
+    """The network's first answer waits for images behind it to be read, and would wait for ever if
+    these were read after it.
+    """
+    paths = []
+    for number in range(3 * AT_ONCE):
+        paths.append(tmp_path / f"{number:02d}.png")
+        cv2.imwrite(str(paths[-1]), np.full((4, 4, 3), number, np.uint8))
+    paths[5].write_bytes(b"not an image")
+    paths[20] = paths[20].rename(tmp_path / "refused.png")
+    paths[33].unlink()
+    slow, decoded = Slow(), []
+    predictor = Predictor(slow, ["awe", "fear"])
+
+    def images():
+        for number, path in enumerate(paths):
+            if number == AT_ONCE + 1:
+                assert slow.asked.wait(60)  # the network is at the first 16, and we read on
+                slow.go_on.set()
+            decoded.append(number)
+            yield path
+
+    answers = list(predictor.each(images()))
+    assert decoded == list(range(len(paths)))
+    for number, answer in enumerate(answers):
+        if number in (5, 20, 33):
+            assert isinstance(answer, InputError) and paths[number].name in str(answer)
+        else:
+            assert answer.probabilities["awe"] == number / 256
+
+
+def test_an_error_of_the_network_is_every_images_of_its_part(tmp_path):
+    predictor = Predictor(Slow(), ["awe", "fear"])
+    predictor.classifier.probabilities = lambda seen: (_ for _ in ()).throw(InputError("NaN"))
+    answers = list(predictor.each([EXAMPLE, "nowhere.jpg", EXAMPLE]))
+    assert [str(answer).partition(":")[0] for answer in answers] == [
+        "NaN",
+        "can't read image nowhere.jpg",
+        "NaN",
+    ]
 
 
 def test_large_images_are_small_in_figures(tmp_path):

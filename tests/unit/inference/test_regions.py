@@ -119,7 +119,7 @@ def test_kmeans_gets_the_last_left_singular_vectors(monkeypatch):
             given["vectors"] = vectors
             return self
 
-    monkeypatch.setattr(regions, "KMeans", Clusters)
+    monkeypatch.setattr("sklearn.cluster.KMeans", Clusters)
     select_candidates(boxes, np.arange(60, 0, -1), 7, seed=3)
     assert (given["count"], given["n_init"], given["random_state"]) == (7, 10, 3)
     # As released, written out: W, L = |W| + |W|', I - D^-1/2 L D^-1/2, svd, U(:, end-6:end). What

@@ -154,7 +154,7 @@ def reported(trained, tmp_path_factory):
     """A run that was evaluated with --report, its filters sought for two steps; and its data."""
     run = shutil.copytree(trained[0], tmp_path_factory.mktemp("reported") / "run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlr.viz.report, "ASCENT", Ascent(steps=2))
+        patch.setattr(mlr.viz.filters, "DEFAULT_ASCENT", Ascent(steps=2))
         assert main(["--run", str(run), "--ctx", "cpu", "--report"]) == 0
     return run, trained[1]
 

@@ -1,0 +1,211 @@
+"""ONNX Runtime as the engine of predictions: a model of `mlr export`, without MXNet."""
+
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from mlr.data.preprocessing import Preprocessing, resized
+from mlr.errors import InputError, shown
+from mlr.formats.onnx import DEEPEST, IMAGES, LOGITS, OBJECTNESS, PROBABILITIES, REMEDY
+from mlr.inference.classifier import Classifier
+from mlr.inference.regions import Crops, RegionCrops, settings_of
+from mlr.runtime.context import devices_in
+from mlr.runtime.installation import require_package
+
+if TYPE_CHECKING:
+    from mlr.runs.exported import ExportedRun
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+PIXELS = "tensor(uint8)"  # of a model with its preprocessing in it
+ERRORS_ALONE = 3  # of what ONNX Runtime logs
+
+
+class OnnxClassifier(Classifier):
+    """The softmax of the logits of an ONNX model. Attribute: `session`, ONNX Runtime's."""
+
+    engine = "onnx"
+
+    def __init__(self, session: Any, preprocessing: Preprocessing, run: "ExportedRun") -> None:
+        super().__init__(preprocessing)
+        self.session, self.run = session, run
+        self.engine = "onnx-int8" if "int8" in run.about else "onnx"
+        self._of_pixels = session.get_inputs()[0].type == PIXELS
+
+    def seen(self, pixels: np.ndarray, name: str) -> np.ndarray:
+        """Return what the model takes for an image, (H, W, 3) uint8 RGB."""
+        if self._of_pixels:  # what the model resizes has the size by then, and stays as it is
+            return resized(pixels, self.preprocessing.steps()["resize"])
+        return super().seen(pixels, name)
+
+    def outputs(self, batch: np.ndarray) -> np.ndarray:
+        """Return what the model says of a batch, (N, K).
+
+        Raises InputError where it is no number.
+        """
+        return self.asked({IMAGES: batch})
+
+    def asked(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the model's answer (N, K). Raises InputError where it is no number."""
+        (answer,) = self.session.run(None, inputs)
+        if not np.isfinite(answer).all():
+            raise InputError(
+                f"{self.run.path} answers with NaN or infinity: its weights are damaged, or its "
+                "training diverged; restore it from a copy, or train again"
+            )
+        return answer
+
+    def grad_cam(
+        self, images: np.ndarray, classes: Optional[Sequence[int]] = None
+    ) -> Tuple[np.ndarray, List[int]]:
+        """Return the Grad-CAM maps (N, h, w) of images, (N, 3, S, S) float32, and the number of
+        each one's class; of a multi-level network.
+
+        The model is asked for its maps and all that follows them, too. Raises InputError for one in
+        8 bits, whose rounding has no gradient, and for one with its preprocessing in it.
+        """
+        import onnx
+
+        from mlr.viz.onnx_gradients import grad_cam, nodes_between
+
+        deepest = self.run.about.get(DEEPEST)
+        if deepest is None or self._of_pixels:
+            raise InputError(
+                f"{self.run.path} has no map for Grad-CAM, or takes images of any size: give the "
+                "run folder, or a model exported without --with-preprocessing"
+            )
+        nodes = nodes_between(self.run.model.graph, deepest, LOGITS)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.run.model)
+        written = list(
+            dict.fromkeys(name for node in nodes for name in (*node.input, *node.output))
+        )
+        values = {
+            tensor.name: onnx.numpy_helper.to_array(tensor)
+            for tensor in model.graph.initializer
+            if tensor.name in written
+        }
+        asked = [name for name in written if name and name not in values]
+        shown_already = {value.name for value in model.graph.output}
+        model.graph.output.extend(
+            onnx.helper.make_empty_tensor_value_info(name)
+            for name in asked
+            if name not in shown_already
+        )
+        session = session_of(model.SerializeToString(), str(self.run.path), "cpu")
+        values.update(zip(asked, session.run(asked, {IMAGES: images})))
+        if classes is None:
+            classes = values[LOGITS].argmax(axis=1).tolist()
+        return grad_cam(nodes, values, deepest, LOGITS, classes), list(classes)
+
+
+class WholeOnnxClassifier(OnnxClassifier):
+    """A model that answers with the probabilities themselves."""
+
+    def probabilities(self, seen: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
+        return self.outputs(np.stack(seen)).astype(np.float64)
+
+
+class RegionsOnnxClassifier(OnnxClassifier):
+    """A model of AR: it is asked about ten crops of an image and about its regions, and fuses what
+    it says of them. Attribute: `regions`, a `mlr.inference.regions.RegionCrops`.
+    """
+
+    def __init__(self, session: Any, preprocessing: Preprocessing, run: "ExportedRun") -> None:
+        """Raises InputError where the run's file of proposals can't be read."""
+        super().__init__(session, preprocessing, run)
+        self.regions = RegionCrops(preprocessing.size, **settings_of(run.config["options"]))
+
+    def seen(self, pixels: np.ndarray, name: str) -> Crops:  # type: ignore[override]
+        """Return the crops of an image and its regions.
+
+        Raises InputError where there are no proposals for it, or they are another image's.
+        """
+        return self.regions.crops(pixels, name)
+
+    def probabilities(self, seen: Sequence[Crops]) -> np.ndarray:
+        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
+        return np.concatenate([self._answer(crops) for crops in seen]).astype(np.float64)
+
+    def _answer(self, crops: Crops) -> np.ndarray:
+        images = map(self.preprocessing.normalized, (*crops.whole, *crops.regions))
+        objectness = crops.objectness.astype(np.float64)
+        return self.asked({IMAGES: np.stack(list(images)), OBJECTNESS: objectness})
+
+
+def onnx_classifier(
+    run: "ExportedRun", preprocessing: Preprocessing, ctx: Optional[str] = None
+) -> OnnxClassifier:
+    """Return what answers by a model. ctx: as of `session_of`.
+
+    Raises InputError where its input or output are not those of a run's model, or ONNX Runtime
+    can't run it.
+    """
+    session = session_of(run.content, str(run.path), ctx)
+    size, classes, named = preprocessing.size, len(run.classes), str(run.path)
+    inputs = {value.name: (value.type, *value.shape[1:]) for value in session.get_inputs()}
+    images = inputs.pop(IMAGES, ())
+    outputs = [(value.name, *value.shape[1:]) for value in session.get_outputs()]
+    taken = ("tensor(float)", 3, size, size), (PIXELS, "H", "W", 3)
+    if images not in taken or outputs not in ([(LOGITS, classes)], [(PROBABILITIES, classes)]):
+        raise InputError(
+            f"{named} takes {images or 'no images'} and answers with {outputs}, which is not what "
+            f"its metadata say: {REMEDY}"
+        )
+    if not inputs:
+        kind = OnnxClassifier if outputs[0][0] == LOGITS else WholeOnnxClassifier
+        return kind(session, preprocessing, run)
+    if inputs != {OBJECTNESS: ("tensor(double)",)} or images != taken[0]:
+        raise InputError(f"{named} takes {', '.join(map(shown, inputs))}, too: {REMEDY}")
+    return RegionsOnnxClassifier(session, preprocessing, run)
+
+
+def session_of(content: bytes, named: str, ctx: Optional[str] = None) -> Any:
+    """Return ONNX Runtime's session of a model, with as many threads as MXNet would have.
+
+    named: what an error calls the model. ctx: text of one device as in --ctx (default: the first
+    GPU that ONNX Runtime sees, else the CPU). Raises InputError where the device is not there, or
+    the model can't be run.
+    """
+    runtime = require_package("onnxruntime", "onnxruntime", f"answering by {named}")
+    providers, asked = providers_of(ctx, runtime)
+    options = runtime.SessionOptions()
+    options.log_severity_level = ERRORS_ALONE
+    options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
+    try:
+        session = runtime.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # its errors have no class in common but this
+        reason = shown(str(error).partition("\n")[0])
+        raise InputError(f"ONNX Runtime can't run {named} ({reason}): {REMEDY}") from None
+    if asked and CUDA not in session.get_providers():
+        raise InputError(
+            f"{ctx} can't be used: onnxruntime-gpu is there, but its CUDA provider doesn't load, "
+            "likely for want of the CUDA and cuDNN that it is built for: install these, or use "
+            "--ctx cpu"
+        )
+    return session
+
+
+def providers_of(ctx: Optional[str], runtime: ModuleType) -> Tuple[List[Any], bool]:
+    """Return the providers of ONNX Runtime for a text of --ctx, and whether it asks for a GPU.
+
+    Raises InputError for several devices, and for a GPU without onnxruntime-gpu.
+    """
+    there = CUDA in runtime.get_available_providers()
+    if ctx is None:
+        return [CUDA, CPU] if there else [CPU], False
+    devices = devices_in(ctx)
+    if len(devices) > 1:
+        raise InputError(f'ONNX Runtime answers on one device, not on "{ctx}": give one of them')
+    ((kind, number),) = devices
+    if kind == "cpu":
+        return [CPU], False
+    if not there:
+        raise InputError(
+            f"gpu({number}) is not there: this ONNX Runtime {runtime.__version__} has no CUDA "
+            "provider. Use --ctx cpu; or, if the machine has an NVIDIA GPU and its driver: pip "
+            "uninstall onnxruntime, then pip install onnxruntime-gpu"
+        )
+    return [(CUDA, {"device_id": number}), CPU], True

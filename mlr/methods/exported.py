@@ -1,0 +1,207 @@
+"""A run as an ONNX model: made of it, kept in the cache, and opened again."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+
+from mlr import __version__
+from mlr.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from mlr.methods.method import Method
+    from mlr.runs.folder import Run
+
+# Of the exporter: what it writes of the same run is another file with another number.
+EXPORTER = 1
+INPUTS = {  # with and without preprocessing in the model
+    False: "images (N, 3, S, S), float32, after the preprocessing that is described",
+    True: (
+        "images (N, H, W, 3), uint8 RGB, of any size: the preprocessing that is described is in "
+        "the model"
+    ),
+}
+OF_REGIONS = (
+    "ten crops of an image and then its R candidate regions, as AR has them, (10 + R, 3, S, S), "
+    "float32, normalised as described, and the objectness of the regions, (R,) float64"
+)
+
+
+MODEL = "model.onnx"  # in a run folder, by which it is answered where there is no MXNet
+
+
+class Exported(NamedTuple):
+    """The content of an .onnx file, and what its output is."""
+
+    content: bytes
+    output: str
+
+
+def onnx_of(
+    run: "Run",
+    method: "Method",
+    parameters: str = "last",
+    with_preprocessing: bool = False,
+    calibrate: Optional[str] = None,
+    weights_alone: bool = False,
+) -> Exported:
+    """Return a run as an ONNX model, whole: what answers like the run.
+
+    with_preprocessing: in the model, whose input are then images of any size. calibrate: for 8
+    bits, the data folder to calibrate and measure on, or what is drawn by its name. weights_alone:
+    have only weights in 8 bits, for size and not for speed. Raises InputError for what can't be had
+    together, or for data without images to measure on.
+    """
+    import mxnet as mx
+
+    from mlr.exporting.description import contract, description
+    from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
+    from mlr.methods import load_network
+
+    net = load_network(run, [mx.cpu()], parameters)
+    part, output, meaning = method.exported(net, run.config)
+    steps = method.preprocessing(run.config).steps()
+    metadata = {**description(run, steps, parameters), **contract(run, parameters)}
+    model = onnx_model(part, run.config["preprocessing"]["image_size"], output)
+    if calibrate is not None:
+        if output != "logits":
+            raise InputError(
+                f"--int8 is measured by the classes that a network tells, and of {run.folder} "
+                "features are exported: leave it out"
+            )
+        model, metadata["int8"] = quantized_model(run, method, model, calibrate, weights_alone)
+    answer = method.add_answer(model, run)
+    of_regions = len(model.graph.input) > 1
+    if with_preprocessing and of_regions:
+        raise InputError(
+            f"--with-preprocessing is not for {run.folder}, a run of AR: the regions of an image "
+            "are found before the model; leave it out"
+        )
+    metadata["input"] = OF_REGIONS if of_regions else INPUTS[with_preprocessing]
+    metadata["output"] = answer or meaning
+    if "temperature" in metadata:
+        metadata["output"] += ", once the logits are divided by the temperature"
+    if with_preprocessing:
+        add_preprocessing(model, metadata["preprocessing"])
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in metadata.items()
+    }
+    return Exported(serialized(model, texts), metadata["output"])
+
+
+def cached_onnx(run: "Run", method: "Method", parameters: str, int8: bool) -> Path:
+    """Return the .onnx file of a run in the cache, exported there the first time.
+
+    Its name has the SHA-256 of all that it is made of. int8: in 8 bits, calibrated on the images of
+    the training. Raises InputError where these are not there, or it can't be written.
+    """
+    from mlr.runtime.cache import cache_folder
+    from mlr.runtime.files import write_file
+
+    made_of = {
+        "exporter": (EXPORTER, __version__, int8),
+        "files": run.files_of(parameters),
+        "config": run.sha256("config.json"),
+        "classes": run.sha256("classes.json"),
+        "temperature": run.temperature(parameters),
+    }
+    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    path = cache_folder() / f"run-{digest}.onnx"
+    if path.exists():
+        return path
+    calibrate = _images_of_training(run) if int8 else None
+    content = onnx_of(run, method, parameters, calibrate=calibrate).content
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise InputError(
+            f"can't write the exported run {path}: {error.strerror or error}; name another folder "
+            "in MLR_CACHE"
+        ) from None
+    return path
+
+
+def ship(folder: Path, data: str) -> None:
+    """Write the model of a run into its folder, its weights in 8 bits, as that of
+    checkpoints/photos was made. data: the folder whose test images say what that costs.
+    """
+    from mlr.methods import method_of, open_run_folder
+    from mlr.runtime.files import write_file
+
+    run = open_run_folder(folder)
+    content = onnx_of(run, method_of(run.config), calibrate=data, weights_alone=True).content
+    write_file(run.folder / MODEL, content)
+
+
+def _images_of_training(run: "Run") -> str:
+    from mlr.data.drawn import DRAWN
+
+    options, folder = run.config["options"], run.config["data"]["folder"]
+    if options["data"] in DRAWN:
+        return options["data"]
+    if not Path(folder).is_dir():
+        raise InputError(
+            f"8 bits are calibrated on the images of the training, and {folder}, their folder, is "
+            "not there: export the run once, by mlr export --int8 --calibrate DIR, and give that "
+            "file as --run"
+        )
+    return folder
+
+
+def quantized_model(
+    run: "Run",
+    method: "Method",
+    model: "onnx.ModelProto",
+    data: str,
+    weights_alone: bool = False,
+) -> "Tuple[onnx.ModelProto, Dict[str, Any]]":
+    """Return the model in 8 bits and what that changed, for the metadata, which is printed, too.
+
+    data: of --calibrate. Raises InputError for data without images to measure on, or of other
+    classes.
+    """
+    from mlr.data.drawn import data_folder
+    from mlr.data.manifest import folds_of
+    from mlr.data.splits import fingerprint, read_splits
+    from mlr.data.walk import words_on
+    from mlr.exporting.int8 import calibration_images, compared, quantized, with_weights_in_8_bits
+
+    folder, trained = data_folder(data), run.config["options"]
+    splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
+    if "train" not in splits or len(splits) < 2:
+        raise InputError(
+            f"--calibrate {data} has only the split {', '.join(splits)}: int8 is calibrated on "
+            "train, and measured on test or valid"
+        )
+    measured = "test" if "test" in splits else "valid"
+    train, split = splits["train"], splits[measured]
+    transform = method.preprocessing(run.config).evaluation()
+    if split.classes != run.classes:
+        raise InputError(
+            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
+            f"on {', '.join(run.classes)}: give the folder of the same classes"
+        )
+    left_out = train.left_out + split.left_out
+    if left_out:
+        print(words_on(left_out))
+    sha256 = fingerprint({measured: split})
+    if weights_alone:
+        small, used = with_weights_in_8_bits(model), 0
+    else:
+        images = calibration_images(train, transform)
+        small, used = quantized(model, images), len(images)
+    change = compared(model, small, split, transform)
+    print(
+        f"int8: accuracy {change['accuracy_int8']:.4f}, float32 "
+        f"{change['accuracy_float32']:.4f}, the same class for {100 * change['same_class']:.2f} "
+        f"% of {change['images']:d} images of {split.source}"
+    )
+    of_maps = f"calibrated on {used:d} images of {train.source}"
+    print(
+        f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; "
+        f"{'of weights alone' if weights_alone else of_maps}"
+    )
+    return small, {"split": measured, "sha256": sha256, "calibration_images": used, **change}
