@@ -26,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
         "--host",
         default=HOST,
         metavar="ADDRESS",
-        help=f"the address to listen on; any but this machine's own lets others in (default: {HOST})",
+        help=(
+            f"the address to listen on; any but this machine's own lets others in (default: {HOST})"
+        ),
     )
     parser.add_argument(
         "--port",

@@ -29,9 +29,7 @@ class Browser:
     def ask(self, method, **parameters):
         """Send a command of the protocol, and return its result."""
         self._asked += 1
-        self._socket.send(
-            json.dumps({"id": self._asked, "method": method, "params": parameters})
-        )
+        self._socket.send(json.dumps({"id": self._asked, "method": method, "params": parameters}))
         while True:
             message = json.loads(self._socket.recv())
             if message.get("method") in (

@@ -128,9 +128,7 @@ def _body(most: int) -> Dict[str, Any]:
         "maxItems": most,
     }
     form = {"type": "object", "properties": {FIELD: files}, "required": [FIELD]}
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}
-    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
 
 
 def app_of(served: Served, version: str, host: str = "127.0.0.1") -> FastAPI:

@@ -3,6 +3,9 @@
 const AT_ONCE = 2;   // requests; as many as the server answers at once
 const ATTEMPTS = 30; // at a server that others keep busy
 
+const LEGEND = "Where the network looks for its answer, and where the strongest filter of each block " +
+  "responds: dark is low, yellow is high.";
+
 const find = id => document.getElementById(id);
 const waiting = [];
 let about = null, active = 0, asked = 0, answered = 0;
@@ -84,7 +87,7 @@ async function answer({file, item}) {
       const drawn = await ask("/views", file), views = made("div", "", "views");
       if (drawn.cause) throw new Error(drawn.cause);
       views.append(...drawn.views.map(figure));
-      item.append(views);
+      item.append(made("p", LEGEND, "legend"), views);
     }
   } catch (error) {
     wrong(item, error.message);
@@ -144,6 +147,7 @@ find("clear").addEventListener("click", () => {
 
 fetch("/about").then(response => response.json()).then(said => {
   about = said;
-  find("about").textContent = `The network ${said.run} tells ${said.classes.length} classes: ${said.classes.join(", ")}.`;
+  find("about").textContent = 
+    `The run ${said.run} knows ${said.classes.length} classes: ${said.classes.join(", ")}.`;
   work();
 }).catch(() => wrong(find("about"), "the server does not answer: is mlr serve still running?"));

@@ -115,7 +115,10 @@ async def images_of(request: Request, place: Place) -> List[BinaryIO]:
             yield part
 
     parser = InMemory(
-        request.headers, body(), max_files=MOST_IMAGES, max_fields=MOST_IMAGES  # type: ignore
+        request.headers,
+        body(),
+        max_files=MOST_IMAGES,
+        max_fields=MOST_IMAGES,
     )
     try:
         form = await asyncio.wait_for(parser.parse(), MOST_SECONDS)
@@ -152,5 +155,5 @@ def _uploads(form: Any) -> List[UploadFile]:
 async def _file(upload: UploadFile, number: int) -> BinaryIO:
     file = io.BytesIO(await upload.read())
     await upload.close()
-    file.name = upload.filename or f"image {number}"  # type: ignore[misc]
+    file.name = upload.filename or f"image {number}"
     return file

@@ -24,7 +24,9 @@ def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     upsampled = cv2.resize(
         np.asarray(values, np.float32), (width, height), interpolation=cv2.INTER_CUBIC
     )
-    grey = cv2.normalize(upsampled, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    grey = cv2.normalize(upsampled, np.empty_like(upsampled), 0, 255, cv2.NORM_MINMAX).astype(
+        np.uint8
+    )
     coloured = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
     return cv2.addWeighted(coloured, OPACITY, image, 1 - OPACITY, 0)
 
@@ -40,8 +42,10 @@ def overlays(
     """
     small = shrunk(image, LONGEST)
     label = int(net(seen).argmax(axis=1).asscalar())
-    yield "grad-cam", f"Grad-CAM for {classes[label]}", overlay(
-        small, grad_cam(net, seen, [label])[0]
+    yield (
+        "grad-cam",
+        f"Grad-CAM for {classes[label]}",
+        overlay(small, grad_cam(net, seen, [label])[0]),
     )
     for number, (block, maps) in enumerate(activation_maps(net, seen).items(), 1):
         filters, activations = strongest_filters(maps)
