@@ -1,5 +1,6 @@
 """An application on a port of this machine, until a signal ends it."""
 
+import errno
 import ipaddress
 import socket
 from typing import Any
@@ -8,6 +9,10 @@ import uvicorn
 
 from mlr.errors import InputError, RunError
 
+LIKELY = {
+    errno.EADDRINUSE: "; likely another program, such as another mlr serve, has the port",
+    errno.EACCES: "; ports below 1024 are the system's",
+}
 SECONDS_TO_END = 5  # for the requests that are being answered
 
 
@@ -34,9 +39,14 @@ def listen(host: str, port: int) -> socket.socket:
             f"there is no host {host}: give --host an address of this machine, or leave it out"
         ) from None
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(
+                f"{host} is not an address of this machine: give --host one, or leave it out"
+            ) from None
+        likely = LIKELY.get(error.errno or 0, "")
         raise RunError(
-            f"can't listen on {host}, port {port}: {error.strerror}; likely another program, such "
-            "as another mlr serve, has the port: give another --port, 0 for a free one"
+            f"can't listen on {host}, port {port}: {error.strerror}{likely}: give another --port, "
+            "0 for a free one"
         ) from None
 
 
@@ -56,6 +66,7 @@ def serve(app: Any, listening: socket.socket) -> None:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",
             access_log=False,
             proxy_headers=False,
             server_header=False,

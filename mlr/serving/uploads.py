@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 from contextlib import contextmanager
 from typing import Any, AsyncIterator, BinaryIO, Dict, Iterator, List, Optional
 
@@ -17,6 +18,9 @@ MOST_WAITING = 64  # requests
 MOST_HELD = 256 * MIB  # of the bodies of all requests
 MOST_SECONDS = 30  # for a request's body to come; one that stalls would keep its place
 RETRY_AFTER = 2  # seconds
+
+# what it warns of is in the answer, and whoever asks could fill a log with it
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class InMemory(MultiPartParser):

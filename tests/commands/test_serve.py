@@ -1,5 +1,6 @@
 """mlr serve: its process, and its page in a browser as a person uses it."""
 
+import errno
 import json
 import signal
 import socket
@@ -14,6 +15,7 @@ from browser import browsing, in_chromium
 from conftest import TINY, png_header
 from starlette.testclient import TestClient
 
+from mlr.errors import RunError
 from mlr.runs.shipped import DEMO_RUN
 from mlr.serve import main
 from mlr.serving import server
@@ -65,10 +67,27 @@ def test_a_port_in_use_is_one_line(capsys):
     assert "give another --port" in line
 
 
-def test_a_host_that_is_not_there_is_one_line(capsys):
-    assert main(["--host", "no host", "--port", "0"]) == 2
+@pytest.mark.parametrize(
+    "host, says",
+    [
+        ("no host", "there is no host no host: give --host an address of this machine"),
+        # of the addresses that are for documents alone
+        ("192.0.2.1", "192.0.2.1 is not an address of this machine: give --host one"),
+    ],
+)
+def test_a_host_that_is_not_this_machine_is_one_line(host, says, capsys):
+    assert main(["--host", host, "--port", "0"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "there is no host no host: give --host an address of this machine" in line
+    assert says in line
+
+
+def test_a_port_that_is_the_systems_is_said_so(monkeypatch):
+    def forbidden(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", forbidden)
+    with pytest.raises(RunError, match="Permission denied; ports below 1024 are the system's"):
+        server.listen("127.0.0.1", 80)
 
 
 @pytest.mark.parametrize("package", ["fastapi", "uvicorn", "python_multipart"])
