@@ -19,7 +19,7 @@ from soak import growth, is_flat, settled, state
 from mlr.runs.shipped import DEMO_RUN
 
 PHOTOS = sorted((Path(__file__).parents[1] / "imgs" / "photos").glob("*.jpg"))
-PATHS = "/predict", "/views"
+PATHS = {"/predict": 1, "/views": 10}  # of how many requests one goes there: it takes longer
 SAMPLES = 40  # of the server's memory
 
 
@@ -50,13 +50,13 @@ def ask(port, path, sent, count):
     return seconds
 
 
-def load(process, port, path, options):
+def load(process, port, path, requests, at_once):
     """Send all requests; return the seconds of each, those of all, and the server's states."""
-    sent, each = bodies(), max(1, options.requests // options.at_once // SAMPLES)
+    sent, each = bodies(), max(1, requests // at_once // SAMPLES)
     seconds, states, start = [], [], time.monotonic()
-    with ThreadPoolExecutor(options.at_once) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         for _ in range(SAMPLES):
-            asked = [pool.submit(ask, port, path, sent, each) for _ in range(options.at_once)]
+            asked = [pool.submit(ask, port, path, sent, each) for _ in range(at_once)]
             seconds += [value for one in asked for value in one.result()]
             states.append(state(process))
     return seconds, time.monotonic() - start, states
@@ -65,7 +65,9 @@ def load(process, port, path, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default=str(DEMO_RUN))
-    parser.add_argument("--requests", type=int, default=10000, help="to each path")
+    parser.add_argument(
+        "--requests", type=int, default=10000, help="to POST /predict; a tenth to /views"
+    )
     parser.add_argument("--at-once", type=int, default=4, help="connections")
     options = parser.parse_args()
     process = subprocess.Popen(
@@ -82,8 +84,10 @@ def main():
             "warm-up, MiB | at the end, MiB | last quarter less first, MiB | flat |\n| --- | --- "
             "| --- | --- | --- | --- | --- | --- | --- | --- |"
         )
-        for path in PATHS:
-            seconds, total, states = load(process.pid, port, path, options)
+        for path, share in PATHS.items():
+            seconds, total, states = load(
+                process.pid, port, path, options.requests // share, options.at_once
+            )
             middle, most = 1000 * np.percentile(seconds, (50, 99))
             kept = settled(states)[:, 0] / 1024
             print(
