@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import random
 import re
 import struct
 import threading
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import png_header
 from PIL import Image
+from reliability.mutations import mutated
 from starlette.testclient import TestClient
 
 import mlr
@@ -187,6 +189,20 @@ def test_a_truncated_form_is_an_error_of_its_image():
         headers={"Content-Type": "multipart/form-data; boundary=" + sent[2:34].decode()},
     )
     assert answer.status_code in (200, 400) and "awe" not in answer.text
+
+
+def test_damaged_forms_and_images_are_never_a_failure(serving, seed, capsys):
+    chance = random.Random(seed)
+    request = httpx.Request("POST", ADDRESS, files=form(PHOTO[:3000], png_header(8, 8)))
+    sent, kind = request.read(), request.headers["Content-Type"]
+    statuses = set()
+    for _ in range(200):
+        damaged, _ = mutated(sent, chance, [PHOTO, sent])
+        answer = serving.post("/predict", content=damaged, headers={"Content-Type": kind})
+        statuses.add(answer.status_code)
+        assert answer.json().keys() in ({"images"}, {"error", "cause"})
+    assert statuses == {200, 400}
+    assert "failed" not in capsys.readouterr().err
 
 
 def asked(application, messages, headers=()):
