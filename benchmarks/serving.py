@@ -20,7 +20,7 @@ from mlr.runs.shipped import DEMO_RUN
 
 PHOTOS = sorted((Path(__file__).parents[1] / "imgs" / "photos").glob("*.jpg"))
 PATHS = {"/predict": 1, "/views": 10}  # of how many requests one goes there: it takes longer
-SAMPLES = 40  # of the server's memory
+SAMPLES = 25  # of the server's memory
 
 
 def bodies():

@@ -26,7 +26,7 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)
 class InMemory(MultiPartParser):
     """Starlette's parser, which never writes an image to the disk."""
 
-    # the name before Starlette 0.46, and since
+    # its name in Starlette 0.44, and in 0.50
     max_file_size = spool_max_size = MOST_BYTES
 
 
