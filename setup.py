@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
 D2LZH = ["d2lzh==1.0.0", "ipython>=7.23,<8.13"]
+# mlr serve
+WEB = ["fastapi>=0.124,<1", "python-multipart>=0.0.20,<1", "uvicorn>=0.33,<1"]
 # What mxnet-cu117 links to; mlr.runtime.cuda_libraries loads it.
 CUDA_117 = [
     "nvidia-cublas-cu11==11.10.3.66",
@@ -56,6 +58,7 @@ setup(
     package_dir=SHIPPED,
     package_data={
         "mlr": ["py.typed"],
+        "mlr.serving": ["page.css", "page.html", "page.js"],
         "mlr.viz": ["report.html"],
         **{package: ["*"] for package in SHIPPED},
     },
@@ -89,6 +92,8 @@ setup(
         "safetensors": ["safetensors>=0.5,<0.9"],
         # the last of torch for Python 3.8 is 2.4
         "torch": ["safetensors>=0.5,<0.9", "torch>=2.4,<3"],
+        # the last of uvicorn for Python 3.8 is 0.33
+        "web": WEB,
         "tensorboard": ["tensorboardX>=2.6,<2.7"],
         # these three run on Python 3.10 and 3.11, and look at the same code
         "lint": [
@@ -109,6 +114,8 @@ setup(
         ],
         "test": [
             *D2LZH,
+            *WEB,
+            "httpx>=0.28,<1",
             "ipykernel>=6.29,<7",
             "nbclient>=0.8,<0.11",
             "onnx>=1.16,<1.18",
@@ -118,6 +125,7 @@ setup(
             "safetensors>=0.5,<0.9",
             "tensorboardX>=2.6,<2.7",
             "torch>=2.4,<3; python_version >= '3.10'",
+            "websocket-client>=1.8,<2",
         ],
         "notebooks": [*D2LZH, "notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },

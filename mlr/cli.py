@@ -21,6 +21,7 @@ COMMANDS = {
     "launch": "run a command as several workers on this machine, with MXNet's parameter servers",
     "evaluate": "measure a run on a split of the data",
     "predict": "tell the emotion of images",
+    "serve": "show the emotions of photographs on a page of this machine, and answer programs",
     "visualize": "draw what the filters of a run respond to, or what weighs for a class",
     "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
     "compare": "compare this package with the released network on one's own weights and images",

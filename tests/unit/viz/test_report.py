@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from browser import CHROMIUM, in_chromium
 from conftest import run_config, write_images
 from numpy.testing import assert_allclose
 
@@ -41,10 +42,6 @@ from mlr.viz.report import (
     save_sheet,
 )
 
-CHROMIUM = shutil.which("chromium")
-in_chromium = pytest.mark.skipif(
-    not CHROMIUM, reason="there is no chromium to open the page in: apt-get install chromium"
-)
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 # Put at the top of a copy of the page, the only script that its policy is made to allow; it says
