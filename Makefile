@@ -130,7 +130,7 @@ test-portable: $(PORTABLE)/installed
 
 $(PORTABLE)/installed: setup.py
 	test -x $(PORTABLE)/bin/python || $(NEWEST) -m venv $(PORTABLE)
-	$(PORTABLE)/bin/pip install --quiet --disable-pip-version-check --editable '.[onnxruntime]' 'pytest>=8,<10'
+	$(PORTABLE)/bin/pip install --quiet --disable-pip-version-check --editable '.[onnxruntime,web]' 'pytest>=8,<10'
 	touch '$@'
 
 # Commands that the tests start count too; a process that is killed leaves nothing to count.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Callable, List, Optional
 
 from mlr import cli
-from mlr.runtime.installation import require_mxnet, require_package
+from mlr.runtime.installation import require_package
 from mlr.runtime.output import warn
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ HOST, PORT = "127.0.0.1", 8000
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = cli.Parser("serve", __doc__)
-    cli.add_run(parser, shipped=True)
+    cli.add_run(parser, shipped=True, exported=True)
     parser.add_argument(
         "--host",
         default=HOST,
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"the port to listen on; 0 takes a free one (default: {PORT})",
     )
+    cli.add_engine(parser)
     cli.add_context(parser)
     return parser
 
@@ -45,49 +46,48 @@ def serve(options: argparse.Namespace) -> None:
     """Serve a run until a signal ends it."""
     for package in ("fastapi", "uvicorn", "python_multipart"):
         require_package(package, "web", "mlr serve")
-    require_mxnet()
     from mlr import __version__
-    from mlr.methods import load
+    from mlr.methods import answering, method_of, open_run
     from mlr.serving import server
     from mlr.serving.app import Served, app_of
 
     with server.listen(options.host, options.port) as listening:
-        predictor = load(options.run, options.ctx, options.parameters)
+        run = open_run(options.run)
+        predictor = answering(run, options.ctx, options.parameters, options.engine)
+        has_maps = "grad-cam" in method_of(run.config).views
+        views = views_of(predictor) if has_maps else None
         name = Path(options.run).resolve().name
-        served = Served(name, predictor.classes, predictor.each, views_of(predictor))
         if not server.is_loopback(options.host):
             warn(
                 f"--host {options.host}: whoever reaches this machine over the network can use "
                 "the server, without a password and unencrypted"
             )
         print(f"{name} is served at {server.address_of(listening)} (Ctrl-C ends it)", flush=True)
+        served = Served(name, predictor.classes, predictor.each, views)
         server.serve(app_of(served, __version__, options.host), listening)
 
 
 def views_of(predictor: "Predictor") -> "Optional[Callable[[BinaryIO], List[View]]]":
-    """Return what draws an image as the network sees it, or None of a predictor whose network has
-    no maps.
+    """Return what draws an image as a multi-level network sees it, or None where its engine can't
+    tell, as of a model in 8 bits.
     """
-    net = getattr(predictor, "net", None)
-    if net is None:  # of an engine that has the whole answer alone
-        return None
-    from mlr.model.network import MultiLevelNet
+    import numpy as np
 
-    if not isinstance(net, MultiLevelNet):
-        return None
-    from mlr.inference.predictor import on_mxnets_thread
+    from mlr.errors import InputError
     from mlr.inference.reading import name_in_messages, pixels_of, read
+    from mlr.runtime.network_thread import on_networks_thread
     from mlr.viz.overlays import overlays
 
+    classifier = predictor.classifier
+    try:
+        size = classifier.size
+        on_networks_thread(classifier.grad_cam, np.zeros((1, 3, size, size), np.float32))
+    except InputError:
+        return None
+
     def views(image: BinaryIO) -> "List[View]":
-        content = read(image)
-
-        def drawn() -> "List[View]":
-            pixels = pixels_of(content, name_in_messages(image))
-            seen = predictor.transform(pixels).expand_dims(0).as_in_context(predictor.ctx[0])
-            return list(overlays(net, pixels.asnumpy(), seen, predictor.classes))
-
-        return on_mxnets_thread(drawn)
+        pixels = pixels_of(read(image), name_in_messages(image))
+        return on_networks_thread(lambda: list(overlays(classifier, pixels, predictor.classes)))
 
     return views
 

@@ -1,14 +1,10 @@
 """Maps of an image above it, for a page: Grad-CAM, and the strongest filter of each block."""
 
-from typing import Iterator, Sequence, Tuple
+from typing import Any, Iterator, Sequence, Tuple
 
 import cv2
 import numpy as np
-from mxnet import nd
 
-from mlr.model.network import MultiLevelNet
-from mlr.viz.attribution import grad_cam
-from mlr.viz.filters import activation_maps, strongest_filters
 from mlr.viz.images import shrunk
 
 LONGEST = 512  # pixels of a side
@@ -32,25 +28,31 @@ def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def overlays(
-    net: MultiLevelNet, image: np.ndarray, seen: nd.NDArray, classes: Sequence[str]
+    classifier: Any, image: np.ndarray, classes: Sequence[str]
 ) -> Iterator[Tuple[str, str, np.ndarray]]:
     """Yield the views of an image, (view, title, (h, w, 3) uint8 RGB): grad-cam for its most
-    probable class, and filter for each block.
+    probable class and, where MXNet answers, filter for each block. The thread of networks calls
+    this.
 
-    image: (H, W, 3) uint8 RGB. seen: the same as the network sees it, (1, 3, S, S). classes: K
+    classifier: a `mlr.inference.classifier.Classifier`. image: (H, W, 3) uint8 RGB. classes: K
     names.
     """
     small = shrunk(image, LONGEST)
-    label = int(net(seen).argmax(axis=1).asscalar())
-    yield (
-        "grad-cam",
-        f"Grad-CAM for {classes[label]}",
-        overlay(small, grad_cam(net, seen, [label])[0]),
-    )
-    for number, (block, maps) in enumerate(activation_maps(net, seen).items(), 1):
-        filters, activations = strongest_filters(maps)
+    seen = classifier.preprocessing.network_input(image)[None]  # (1, 3, S, S)
+    maps, (label,) = classifier.grad_cam(seen)
+    yield "grad-cam", f"Grad-CAM for {classes[label]}", overlay(small, maps[0])
+    net = getattr(classifier, "net", None)
+    if net is None:  # ONNX Runtime has the answer alone
+        return
+    from mxnet import nd
+
+    from mlr.viz.filters import activation_maps, strongest_filters
+
+    inputs = nd.array(seen, classifier.ctx[0])
+    for number, (block, activations) in enumerate(activation_maps(net, inputs).items(), 1):
+        filters, means = strongest_filters(activations)
         yield (
             "filter",
-            f"block {number} ({block}): filter {filters[0, 0]}, mean {activations[0, 0]:.2f}",
-            overlay(small, maps[0, filters[0, 0]]),
+            f"block {number} ({block}): filter {filters[0, 0]}, mean {means[0, 0]:.2f}",
+            overlay(small, activations[0, filters[0, 0]]),
         )

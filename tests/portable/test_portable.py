@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from mlr.runs.shipped import DEMO_RUN
 from mlr.viz.onnx_gradients import grad_cam, nodes_between
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+SHIPPED_MODEL = ROOT / "checkpoints" / "photos" / "model.onnx"
 sys.path.insert(0, str(HERE))  # tests/conftest.py, which sets paths, needs MXNet
 
 from drawn import CLASSES, picture, write_data  # noqa: E402
@@ -81,6 +84,35 @@ def test_evaluate_measures_and_reports(tmp_path, capsys):
     evaluation = json.loads((tmp_path / "model-results" / written[1]).read_text())
     assert evaluation["engine"] == "onnx" and evaluation["confusion"] == [[4, 0], [0, 4]]
     assert set(evaluation["recall"]) == set(CLASSES)
+
+
+def test_serve_answers_by_the_shipped_model():
+    photo = (ROOT / "imgs" / "photos" / "flower.jpg").read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlr", "serve", "--run", str(SHIPPED_MODEL), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = process.stdout.readline().split()[4]
+        assert answer_of(address + "/predict", photo)["images"][0]["label"] == "awe"
+        (view,) = answer_of(address + "/views", photo)["views"]
+        assert view["title"] == "Grad-CAM for awe"
+    finally:
+        process.terminate()
+        assert process.wait(60) == 143
+
+
+def answer_of(address, content):
+    """Return what the server says of an image that is sent as a form."""
+    head = b'--edge\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+    request = urllib.request.Request(
+        address,
+        head + content + b"\r\n--edge--\r\n",
+        {"Content-Type": "multipart/form-data; boundary=edge"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
 
 
 def test_a_damaged_model_is_refused(tmp_path, capsys):

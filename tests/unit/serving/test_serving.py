@@ -127,12 +127,15 @@ def test_views_are_pictures_of_the_predicted_class_and_of_each_block(serving, pr
 
 
 def test_a_predictor_without_maps_has_no_views():
-    class Other:
-        net = object()
-
-    assert views_of(Other()) is None and views_of(object()) is None
     assert client().get("/about").json()["has_views"] is False
     refused(client().post("/views", files=form(PHOTO)), 404, "no views", "ask POST /predict alone")
+
+
+def test_a_model_of_onnx_has_grad_cam_alone():
+    predictor = mlr.load(ROOT / "checkpoints" / "photos" / "model.onnx")
+    (view,) = views_of(predictor)(io.BytesIO(PHOTO))
+    assert view[:2] == ("grad-cam", f"Grad-CAM for {predictor(PHOTO).label}")
+    assert views_of(mlr.load(ROOT / "tests" / "portable" / "small.onnx")) is None  # in 8 bits
 
 
 def test_views_are_of_one_image(serving):
