@@ -10,11 +10,11 @@ from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Unio
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
-from tqdm import tqdm
 
 from mlr.data.images import checked_bytes, read_image
 from mlr.data.walk import LeftOut
 from mlr.runtime.cpu import usable_cores
+from mlr.runtime.progress import progress_over
 
 
 class LabelledImages(gluon.data.Dataset):
@@ -71,13 +71,11 @@ class LabelledImages(gluon.data.Dataset):
         """
         with ThreadPoolExecutor(usable_cores()) as workers:
             return list(
-                tqdm(
+                progress_over(
                     workers.map(self.checked_sha256, range(len(self))),
-                    total=len(self),
-                    desc="checking images",
-                    unit=" files",
-                    leave=False,
-                    disable=None,
+                    "checking images",
+                    len(self),
+                    "files",
                 )
             )
 

@@ -37,6 +37,7 @@ from mlr.inference.reading import (
     pixels_of,
     read,
 )
+from mlr.runtime.progress import Bar
 
 BATCH = 64
 AT_ONCE = 16  # images that the network sees together
@@ -166,16 +167,18 @@ class Predictor:
         paths: Sequence[PathLike],
         names: Sequence[str],
     ) -> np.ndarray:
-        def of_batch(part: slice) -> np.ndarray:
-            return answer(
-                [
-                    self.classifier.seen(read_image(path), name)
-                    for path, name in zip(paths[part], names[part])
-                ]
-            )
-
         parts = [slice(start, start + BATCH) for start in range(0, len(paths), BATCH)]
-        return np.concatenate([on_mxnets_thread(of_batch, part) for part in parts])
+        with Bar("predicting", len(paths), "images") as bar:
+
+            def of_batch(part: slice) -> np.ndarray:
+                return answer(
+                    [
+                        self.classifier.seen(read_image(path), name)
+                        for path, name in bar.over(zip(paths[part], names[part]))
+                    ]
+                )
+
+            return np.concatenate([on_mxnets_thread(of_batch, part) for part in parts])
 
     def _predictions(self, images: Sequence[Image]) -> List[Union[Prediction, InputError]]:
         predictions: Dict[int, Union[Prediction, InputError]] = {}
