@@ -47,7 +47,7 @@ setup(
     package_dir=SHIPPED,
     package_data={
         "mlr": ["py.typed"],
-        "mlr.viz": ["report.html"],
+        "mlr.viz": ["*.html", "*.js"],
         **{package: ["*"] for package in SHIPPED},
     },
     python_requires=">=3.8,<3.12",
