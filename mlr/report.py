@@ -9,7 +9,7 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from mlr import cli
 from mlr.errors import InputError
@@ -75,8 +75,11 @@ def run_folders(given: Sequence[Path]) -> List[Path]:
     """
     from mlr.runs.folds import fold_folders
 
-    folders = [each for folder in given for each in fold_folders(folder) or [folder]]
-    return list({folder.resolve(): folder for folder in reversed(folders)}.values())[::-1]
+    found: Dict[Path, Path] = {}
+    for folder in given:
+        for each in fold_folders(folder) or [folder]:
+            found.setdefault(each.resolve(), each)
+    return list(found.values())
 
 
 def read_runs(folders: Sequence[Path]) -> "Tuple[List[Compared], List[str]]":

@@ -42,11 +42,17 @@ def is_comparison(path: Path) -> bool:
 
 
 def names_of(folders: Sequence[Path]) -> List[str]:
-    """Return what to call the runs in different folders: the folder's name, or where several have
-    it, the path.
+    """Return what to call the runs in different folders: the folder's name, of a fold with that of
+    the folder it is in, or where several would have the same, the path.
     """
-    counts = Counter(folder.name for folder in folders)
-    return [folder.name if counts[folder.name] == 1 else str(folder) for folder in folders]
+    names = [
+        "/".join(folder.resolve().parts[-2 if folder.name.startswith("fold-") else -1 :])
+        for folder in folders
+    ]
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else str(folder.resolve()) for name, folder in zip(names, folders)
+    ]
 
 
 def differences(runs: Sequence[Compared]) -> List[str]:
@@ -130,13 +136,13 @@ def _result(each: Compared) -> List[Any]:
     """Return a row of the table, as COLUMNS."""
     evaluation: Mapping[str, Any] = each.evaluation or {}
     metrics = each.run.metrics
-    seconds = [line.get("seconds") for line in metrics]
+    seconds = [line["seconds"] for line in metrics if "seconds" in line]
     return [
         each.name,
         *(f"{evaluation[key]:.3f}" if key in evaluation else None for key in MEASURES),
         *(evaluation.get(key) for key in ("split", "images")),
         f"{len(metrics):d}" if len(metrics) >= each.epochs else f"{len(metrics)} of {each.epochs}",
-        f"{sum(seconds):.0f}" if seconds and None not in seconds else None,
+        f"{sum(seconds):.0f}" if metrics and len(seconds) == len(metrics) else None,
     ]
 
 
