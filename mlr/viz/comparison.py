@@ -20,7 +20,6 @@ GENERATOR = "mlr report"  # by which a page of this module is known
 SCRIPT = Path(__file__).with_name("sorting.js")
 MEASURES = {**METRICS, "expected_calibration_error": "calibration error"}
 COLUMNS = ["run", *MEASURES.values(), "split", "images", "epochs", "training, s"]
-LOSS = "method", "loss", "loss_form", "gamma", "targets"  # options that a loss depends on
 LONGEST = 30  # characters of a name in a figure
 
 
@@ -154,7 +153,7 @@ def _curves(runs: Sequence[Compared]) -> List[Shown]:
         for split in ("test", "valid")  # valid, where a run has both, as after a transfer
         if _points(each.run.metrics, f"{split}_balanced_accuracy")
     }
-    kinds = {str([each.run.config["options"].get(name) for name in LOSS]) for each in runs}
+    kinds = {_loss(each) for each in runs if losses[each.name]}
     warning = "; of different losses, which don't compare" if len(kinds) > 1 else ""
     figures = []
     for label, curves, caption in (
@@ -171,6 +170,13 @@ def _curves(runs: Sequence[Compared]) -> List[Shown]:
             plot_runs(there, label, axes)
             figures.append(Shown(png_uri(figure), f"Curves: {label} by epoch", caption))
     return figures
+
+
+def _loss(each: Compared) -> Tuple[Any, ...]:
+    """Return the options that the loss depends on."""
+    options = each.run.config["options"]
+    weighted = ("loss_form", "gamma") if options.get("loss") == "class_imbalance" else ()
+    return tuple(options.get(name) for name in ("loss", "targets", *weighted))
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> List[Tuple[float, float]]:
