@@ -16,10 +16,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const first = numbers ? "descending" : "ascending";
       const second = numbers ? "ascending" : "descending";
       const order = heading.getAttribute("aria-sort") === first ? second : first;
-      there.sort((one, other) => numbers
+      const compared = (one, other) => numbers
         ? text(one) - text(other)
-        : text(one).localeCompare(text(other), undefined, {numeric: true}));
-      if (order === "descending") there.reverse();
+        : text(one).localeCompare(text(other), undefined, {numeric: true});
+      there.sort((one, other) => order === "ascending" ? compared(one, other) : compared(other, one));
       for (const each of headings) each.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", order);
       body.append(...there, ...missing);
