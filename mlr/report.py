@@ -49,11 +49,12 @@ def report(options: argparse.Namespace) -> None:
 
     if not is_comparison(options.out):
         cli.refuse_existing(options.out)
-    runs, notes = read_runs(run_folders(options.runs))
+    # the page itself may be among runs/*
+    given = [each for each in options.runs if each.resolve() != options.out.resolve()]
+    runs, notes = read_runs(run_folders(given))
     if not runs:
         raise InputError(
-            f"none of the {len(options.runs):d} folders holds a run that can be read: "
-            f"{'; '.join(notes)}"
+            f"none of the {len(given):d} folders holds a run that can be read: {'; '.join(notes)}"
         )
     notes += differences(runs)
     for note in notes:

@@ -184,7 +184,7 @@ def _evaluated(
     shown = progress_over(
         evaluation.batches,
         f"epoch {progress.epoch + 1}, {evaluation.split}",
-        length_hint(evaluation.batches),
+        length_hint(evaluation.batches) or None,
         "batches",
         learner.workers.first,
     )

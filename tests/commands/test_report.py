@@ -168,6 +168,13 @@ def test_each_fold_is_a_run_and_each_run_is_there_once(made, tmp_path):
     assert names == [f"{cross}/fold-1", f"{tmp_path}/b/cross/fold-1"]
 
 
+def test_the_page_may_lie_beside_the_runs(made, tmp_path, capsys):
+    made("one")
+    for _ in range(2):
+        page_of(*sorted((tmp_path / "runs").iterdir()), out="runs/report.html")
+    assert capsys.readouterr().err == ""
+
+
 def test_an_evaluation_on_valid_stands_in(made):
     run = made("one")
     evaluation = json.loads((run / "evaluation_test.json").read_text())
