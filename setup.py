@@ -59,7 +59,7 @@ setup(
     package_data={
         "mlr": ["py.typed"],
         "mlr.serving": ["page.css", "page.html", "page.js"],
-        "mlr.viz": ["report.html"],
+        "mlr.viz": ["*.html", "*.js"],
         **{package: ["*"] for package in SHIPPED},
     },
     python_requires=">=3.8,<3.14",

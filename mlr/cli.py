@@ -29,6 +29,7 @@ COMMANDS = {
         "write a run's network for programs without this package: ONNX, PyTorch, MXNet's symbol, "
         "NumPy's arrays"
     ),
+    "report": "compare runs side by side on one page: options, curves, results",
     "weights": "list, fetch and check the backbones' ImageNet weights",
     "reproduce": "train every system of the results table, and write the table",
     "doctor": (

@@ -13,6 +13,8 @@ It compares
       numpy.save("logits.npy", numpy.concatenate([net(X.as_in_context(ctx[0])).asnumpy() for X, _ in
       valid_iter]))
 
+To compare runs with each other, see mlr report.
+
 Exits with 0 where all is within its bound, 1 where not, 2 where a file can't be used.
 """
 

@@ -9,14 +9,14 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, NamedTuple, Tuple
+from typing import Dict, Iterator, NamedTuple, Sequence, Tuple
 
 import cv2
-from tqdm import tqdm
 
 from mlr.data.images import decode, read_bytes
 from mlr.errors import InputError
 from mlr.runtime.cpu import usable_cores
+from mlr.runtime.progress import progress_over
 
 CHUNK = 256  # images at once, so that memory does not grow with their number
 SIDE = re.compile("[0-9]{1,9}")
@@ -63,7 +63,7 @@ def pixels_sha256(path: Path) -> str:
     return hashlib.sha256(decode(read_bytes(path), path).tobytes()).hexdigest()
 
 
-def examine_images(root: Path, names: Iterable[str], journal: Path) -> Iterator[Examined]:
+def examine_images(root: Path, names: Sequence[str], journal: Path) -> Iterator[Examined]:
     """Yield an Examined for each image, in order, on all cores.
 
     names: paths below `root`. journal: a file to which every result is added, so that after an
@@ -71,13 +71,13 @@ def examine_images(root: Path, names: Iterable[str], journal: Path) -> Iterator[
     are the same.
     """
     known = _read_journal(journal)
-    names = iter(tqdm(names, desc="reading images", unit=" images", leave=False, disable=None))
+    left = progress_over(names, "reading images", len(names), "images")
     with ThreadPoolExecutor(usable_cores()) as pool, open(
         journal, "a", newline="", encoding="utf-8", errors="surrogateescape"
     ) as file:
         writer = csv.writer(file, lineterminator="\n")
         while True:
-            chunk = [(name, root / name, _stamp(root / name)) for name in islice(names, CHUNK)]
+            chunk = [(name, root / name, _stamp(root / name)) for name in islice(left, CHUNK)]
             if not chunk:
                 return
             new = [(name, path, stamp) for name, path, stamp in chunk if (name, stamp) not in known]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from tqdm import tqdm
 
 from mlr.data.images import checked_bytes, read_image
 from mlr.data.walk import LeftOut
 from mlr.runtime.cpu import usable_cores
+from mlr.runtime.progress import progress_over
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -72,13 +72,11 @@ class LabelledImages:
         """
         with ThreadPoolExecutor(usable_cores()) as workers:
             return list(
-                tqdm(
+                progress_over(
                     workers.map(self.checked_sha256, range(len(self))),
-                    total=len(self),
-                    desc="checking images",
-                    unit=" files",
-                    leave=False,
-                    disable=None,
+                    "checking images",
+                    len(self),
+                    "files",
                 )
             )
 

@@ -19,7 +19,6 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 from mxnet.gluon.data.vision import transforms
-from tqdm import tqdm
 
 from mlr.data.images import decode, is_for_mxnet, read_bytes, read_image
 from mlr.data.labelled import LabelledImages
@@ -28,6 +27,7 @@ from mlr.runtime.cache import cache_folder
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.files import sync
 from mlr.runtime.output import warn
+from mlr.runtime.progress import Bar
 
 AT_ONCE = 64  # images decoded before they are written
 ABANDONED = 3600  # seconds after which nobody writes a partial file any more
@@ -165,14 +165,14 @@ class CachedImages(gluon.data.Dataset):
         def resized(path: Path) -> np.ndarray:
             return resize(read_image(path)).asnumpy()
 
-        with ThreadPoolExecutor(usable_cores()) as workers, tqdm(
-            total=len(split), desc="caching pixels", unit=" images", leave=False, disable=None
-        ) as progress:
+        with ThreadPoolExecutor(usable_cores()) as workers, Bar(
+            "caching pixels", len(split), "images"
+        ) as bar:
             for start in range(0, len(split), AT_ONCE):
                 for image in workers.map(resized, split.paths[start : start + AT_ONCE]):
                     file.write(image.data)
                     checksums.append(zlib.crc32(image.data))
-                    progress.update()
+                    bar.update()
         return np.array(checksums, "<u4")
 
     def _refuse_full_disk(self, split: LabelledImages) -> None:

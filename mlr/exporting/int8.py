@@ -22,6 +22,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mlr.data.labelled import LabelledImages
 from mlr.formats.onnx import IMAGES
+from mlr.runtime.progress import progress_over
 
 Transform = Callable[[mx.nd.NDArray], mx.nd.NDArray]
 
@@ -38,7 +39,8 @@ class Reader(CalibrationDataReader):
     """Hands out images (N, 3, S, S) in batches of about the same size."""
 
     def __init__(self, images: np.ndarray) -> None:
-        self._batches = iter(np.array_split(images, -(-len(images) // BATCH)))
+        parts = np.array_split(images, -(-len(images) // BATCH))
+        self._batches = progress_over(parts, "calibrating", len(parts), "batches")
 
     def get_next(self) -> Optional[Dict[str, np.ndarray]]:
         """Return the next batch by the name of the input, None after the last."""
@@ -129,7 +131,8 @@ def compared(
         for one in (full, model)
     ]
     predicted = []
-    for start in range(0, len(split), BATCH):
+    starts = range(0, len(split), BATCH)
+    for start in progress_over(starts, "comparing", len(starts), "batches"):
         images = prepared(split, range(start, min(start + BATCH, len(split))), transform)
         predicted.append(
             [session.run(None, {IMAGES: images})[0].argmax(axis=1) for session in sessions]
@@ -147,9 +150,9 @@ def calibration_images(split: LabelledImages, transform: Transform) -> np.ndarra
     """Return some images of a split, drawn by a seed of its own, as the network takes them: (N, 3,
     S, S) float32 NumPy array, N up to 256.
     """
-    return prepared(
-        split, np.random.RandomState(0).permutation(len(split))[:IMAGES_TO_CALIBRATE], transform
-    )
+    chosen = np.random.RandomState(0).permutation(len(split))[:IMAGES_TO_CALIBRATE]
+    shown = progress_over(chosen, "reading images to calibrate on", len(chosen), "images")
+    return prepared(split, shown, transform)
 
 
 def prepared(split: LabelledImages, indices: Iterable[int], transform: Transform) -> np.ndarray:

@@ -36,6 +36,7 @@ from mlr.inference.reading import (
 )
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.network_thread import begun_on_networks_thread
+from mlr.runtime.progress import Bar
 
 BATCH = 64
 AT_ONCE = 16  # images that the network sees together
@@ -165,10 +166,11 @@ class Predictor:
                 yield read_bytes(path), str(path), name
 
         answers = []
-        for one in self._answered(given(), answer, BATCH):
-            if isinstance(one, InputError):
-                raise one
-            answers.append(one)
+        with Bar("predicting", len(paths), "images") as bar:
+            for one in self._answered(bar.over(given()), answer, BATCH):
+                if isinstance(one, InputError):
+                    raise one
+                answers.append(one)
         return np.stack(answers)
 
     def _answered(

@@ -96,6 +96,18 @@ def own_evaluation(run: Run, split: str = "test") -> dict:
     return evaluation
 
 
+def latest_evaluation(run: Run) -> Optional[dict]:
+    """Return the run's own evaluation on test, where there is no file of that the one on valid, and
+    where there is neither, None.
+
+    Raises InputError as `own_evaluation`.
+    """
+    for split in ("test", "valid"):
+        if (run.folder / f"evaluation_{split}.json").exists():
+            return own_evaluation(run, split)
+    return None
+
+
 def outcome(folder: Union[str, Path], split: str = "test") -> Outcome:
     """Return what a finished and evaluated run says of itself, a dict of plain values. Raises
     InputError where a file of it is missing or damaged.

@@ -4,12 +4,14 @@ import os
 import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Callable, List, Sequence, Set, Tuple
 
 from mlr.errors import RunError
+from mlr.runtime.progress import Bar
 
+REDRAWN = 1.0  # seconds between two states of the bar
 Run = Tuple[Path, List[str]]  # a run folder, and the arguments of mlr train
 
 
@@ -34,13 +36,20 @@ class Runner:
         """Do `work(runner, folder, arguments)` for all runs. Where one fails, or at Ctrl-C, the
         others are interrupted, too.
         """
-        with ThreadPoolExecutor(self._jobs) as pool:
+        with ThreadPoolExecutor(self._jobs) as pool, Bar(
+            "training", self._total, "runs", self._done
+        ) as bar:
             futures = {pool.submit(work, self, *run): run[0] for run in runs}
+            left = set(futures)
             try:
-                for future in as_completed(futures):
-                    future.result()
-                    self._done += 1
-                    print(f"[{self._done:d}/{self._total:d}] {futures[future].name}", flush=True)
+                while left:
+                    done, left = wait(left, REDRAWN, FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                        self._done += 1
+                        bar.update()
+                        bar.print(f"[{self._done:d}/{self._total:d}] {futures[future].name}")
+                    bar.refresh()
             except BaseException:
                 self._stopped = True
                 for process in list(self._running):

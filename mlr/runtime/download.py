@@ -8,9 +8,8 @@ from typing import Any, Iterator
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tqdm import tqdm
-
 from mlr.errors import InputError, shown
+from mlr.runtime.progress import Bar
 
 TIMEOUT = 30.0  # seconds
 LEAST_RATE = 1000  # bytes a second, over that time; what is slower counts as stalled
@@ -45,19 +44,13 @@ def download(url: str, path: Path, timeout: float = TIMEOUT) -> None:
         there = there if resumed else 0
         length = getattr(answer, "length", None)  # None of what is no HTTP, too
         total = None if length is None else there + length
-        with open(path, "ab" if resumed else "wb") as file, tqdm(
-            desc=path.name,
-            total=total,
-            initial=there,
-            unit="B",
-            unit_scale=True,
-            leave=False,
-            disable=None,
-        ) as progress:
+        with open(path, "ab" if resumed else "wb") as file, Bar(
+            path.name, total, "B", there
+        ) as bar:
             for block in _blocks(answer, timeout):
                 file.write(block)
                 there += len(block)
-                progress.update(len(block))
+                bar.update(len(block))
                 if there > MOST_BYTES:
                     raise DownloadError(f"it sends more than {MOST_BYTES / 2**30:g} GiB")
     if total is not None and there < total:

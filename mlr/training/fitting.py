@@ -16,6 +16,7 @@ from mlr.inference import support_vectors
 from mlr.inference.classifiers import SupportVectorClassifier
 from mlr.options.training import TrainingOptions, learning_rate_at
 from mlr.runs.schema import checked_kept
+from mlr.runtime.progress import progress_over
 from mlr.runtime.signals import NAMES, Postponed
 from mlr.training import loop
 from mlr.training.batches import EVALUATION_BATCH, evaluation_batches, training_batches
@@ -117,7 +118,8 @@ def fit_support_vectors(training: Training, file_name: str) -> None:
     classifier, start = training.predictor.classifier, time.time()
     assert isinstance(classifier, SupportVectorClassifier)  # as the method says
     batches = GluonBatches(images, classifier.transform, EVALUATION_BATCH)
-    features = np.concatenate([classifier.outputs(batch.asnumpy()) for batch, _ in batches])
+    shown = progress_over(batches, "features", len(batches), "batches")
+    features = np.concatenate([classifier.outputs(batch.asnumpy()) for batch, _ in shown])
     machine = support_vectors.fit(
         features,
         images.labels,

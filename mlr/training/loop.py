@@ -6,16 +6,17 @@ import random
 import time
 import zlib
 from dataclasses import dataclass, field
+from operator import length_hint
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon, nd
-from tqdm import tqdm
 
 from mlr.data.loader import Batches
 from mlr.errors import RunError
 from mlr.inference.forward import predict, split_batch
+from mlr.runtime.progress import Bar, progress_over, time_left
 from mlr.training.distributed import Workers
 from mlr.training.metrics import classification_metrics
 from mlr.training.optimizer import set_learning_rate
@@ -115,12 +116,21 @@ def train(
     steps before it ran just now (and, with several workers, from the worker's rank).
     Raises RunError where a loss, a gradient or a logit is no longer a finite number.
     """
-    for epoch in schedule.epochs:
+    began, epochs = time.monotonic(), schedule.epochs
+    for epoch in epochs:
+        title = f"epoch {epoch + 1}/{epochs.stop}"
+        if epoch > epochs.start:
+            left = time_left(began, epoch - epochs.start, epochs.stop - epoch)
+            title += f" (training: {left})"
         if not progress or progress.epoch != epoch:
             progress = Progress(epoch)
         set_learning_rate(learner.trainer, schedule.learning_rate_at(epoch), learner.workers)
         seed_generators(schedule.seed, epoch)
-        mean_loss, accuracy, images = _one_epoch(learner, batches, schedule, checkpoints, progress)
+        first = learner.workers.first
+        with Bar(title, len(batches), "batches", progress.step, first) as bar:
+            mean_loss, accuracy, images = _one_epoch(
+                learner, batches, schedule, checkpoints, progress, bar
+            )
         result = _evaluated(learner, evaluation, checkpoints, progress)
         speed = images / progress.seconds
         metrics = {
@@ -149,19 +159,12 @@ def _one_epoch(
     schedule: Schedule,
     checkpoints: Optional[Saves],
     progress: Progress,
+    bar: Bar,
 ) -> Tuple[float, float, int]:
     """Return as `train_epoch`. Raises RunError, which names the images, for what is not finite."""
-    shown = tqdm(
-        _seeded(batches.epoch(progress.step), schedule.seed, progress, learner.workers.rank),
-        f"epoch {progress.epoch + 1}/{schedule.epochs.stop}",
-        len(batches),
-        initial=progress.step,
-        unit=" batches",
-        leave=False,
-        disable=None if learner.workers.first else True,
-    )
+    seeded = _seeded(batches.epoch(progress.step), schedule.seed, progress, learner.workers.rank)
     try:
-        return train_epoch(learner, shown, progress, checkpoints, batches.size)
+        return train_epoch(learner, bar.over(seeded), progress, checkpoints, batches.size)
     except NotFinite as error:
         raise RunError(
             f"{error.what} in epoch {progress.epoch + 1}, step {error.step + 1} of "
@@ -178,7 +181,14 @@ def _evaluated(
     progress: Progress,
 ) -> Dict[str, Any]:
     """Return the metrics of the evaluation, over all workers."""
-    watched = _watched(evaluation.batches, checkpoints, progress)
+    shown = progress_over(
+        evaluation.batches,
+        f"epoch {progress.epoch + 1}, {evaluation.split}",
+        length_hint(evaluation.batches) or None,
+        "batches",
+        learner.workers.first,
+    )
+    watched = _watched(shown, checkpoints, progress)
     logits, labels = (
         np.concatenate(learner.workers.gather(part))
         for part in predict(learner.net, watched, learner.ctx)

@@ -31,6 +31,8 @@ Metrics = Sequence[Mapping[str, Any]]
 CAPTION = 11  # points: readable in a figure ten inches wide that is shown 600 pixels wide
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+COLOURS = BLUE, ORANGE, GREEN, VERMILION, "#56B4E9", "#CC79A7", "#000000"
+DASHES = "-", "--", ":", "-."
 
 
 @own_settings()
@@ -71,6 +73,25 @@ def plot_accuracy(metrics: Metrics, axes: Axes) -> Axes:
     axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right")
+    return axes
+
+
+@own_settings()
+def plot_runs(curves: Mapping[str, Sequence[Tuple[float, float]]], ylabel: str, axes: Axes) -> Axes:
+    """Draw curves of several runs by epoch over one another, told apart by colour, then by dashes.
+    curves: {name: (epoch, value) of each epoch}.
+    """
+    for number, (name, points) in enumerate(curves.items()):
+        axes.plot(
+            *zip(*points),
+            DASHES[number // len(COLOURS) % len(DASHES)],
+            color=COLOURS[number % len(COLOURS)],
+            marker=".",
+            label=printable(name),
+        )
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
     return axes
 
 

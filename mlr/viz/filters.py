@@ -20,6 +20,7 @@ from mlr import paper
 from mlr.model.backbone import Backbone
 from mlr.model.network import MultiLevelNet
 from mlr.model.parameters import infer_shapes
+from mlr.runtime.progress import progress_over
 
 MEASURES: Dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max}
 SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its large filters there
@@ -133,7 +134,8 @@ def maximising_patterns(
     images = inside(random.normal(0, ascent.noise, (len(filters), 3, size, size)))
     backbone = frozen(net.backbone)
     start = _activations(backbone, block, filters, images, measure)
-    for number in range(ascent.steps):
+    steps = range(ascent.steps)
+    for number in progress_over(steps, f"patterns of {block}", len(steps), "steps"):
         shift = random.randint(-ascent.jitter, ascent.jitter + 1, 2)
         images = np.roll(images, shift, axis=(2, 3))
         gradient = _gradient(backbone, block, filters, images, measure)

@@ -11,10 +11,10 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mlr.data.labelled import LabelledImages
 from mlr.runtime.cpu import usable_cores
+from mlr.runtime.progress import progress_over
 from mlr.viz.images import thumbnail
 
 LONGEST = 256  # pixels
@@ -96,13 +96,8 @@ def looks_of(split: LabelledImages, right: Sequence[bool]) -> List[Look]:
             looks.append(Look(f"{name} of the manifest", found, by_level(levels, rights)))
     with ThreadPoolExecutor(usable_cores()) as workers:
         values = list(
-            tqdm(
-                workers.map(_measured, split.paths),
-                total=len(split),
-                desc="measuring looks",
-                unit=" images",
-                leave=False,
-                disable=None,
+            progress_over(
+                workers.map(_measured, split.paths), "measuring looks", len(split), "images"
             )
         )
     for (measure, definition), column in zip(MEASURES.items(), np.transpose(values)):

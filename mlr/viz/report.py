@@ -202,7 +202,7 @@ def save_report(  # noqa: PLR0913 - all that a page shows
     looks: as `mlr.viz.looks.looks_of` returned them. Raises InputError where an image or a file of
     the run is missing or damaged.
     """
-    page = _template().render(
+    page = template("report.html").render(
         title=f"{run.folder.resolve().name}, {split}",
         policy=POLICY,
         note=DEMO if _is_of_the_demo(run, evaluation) else None,
@@ -226,8 +226,8 @@ def save_report(  # noqa: PLR0913 - all that a page shows
     write_file(path, page.encode("utf-8", "replace"))
 
 
-def _template() -> jinja2.Template:
-    """Return report.html, which escapes all that it is given."""
+def template(name: str) -> jinja2.Template:
+    """Return a template of this folder, which escapes all that it is given."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -235,7 +235,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _shown(value: Any) -> Any:
@@ -291,7 +291,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     ):
         figure, axes = new_figure(5, 3.5)
         plot(metrics, axes)
-        figures.append(Shown(_png(figure), "Curve: " + name, f"{name}, {found}"))
+        figures.append(Shown(png_uri(figure), "Curve: " + name, f"{name}, {found}"))
     return {"curves": figures}
 
 
@@ -308,7 +308,7 @@ def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> "Shown"
         else "none"
     )
     return Shown(
-        _png(figure),
+        png_uri(figure),
         "Confusion matrix, the true classes as rows",
         "counts, and below them the part of the row; most often mistaken: " + most,
     )
@@ -316,7 +316,7 @@ def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> "Shown"
 
 def _calibration(evaluation: Mapping[str, Any]) -> "Shown":
     return Shown(
-        _png(reliability_figure(evaluation["reliability"])),
+        png_uri(reliability_figure(evaluation["reliability"])),
         "Reliability diagram: accuracy by confidence, and the number of images",
         calibration_line(evaluation),
         "Confidence is the probability of the predicted class; bars below the dashed line are of "
@@ -330,7 +330,7 @@ def _look(look: Look, accuracy: float) -> "Shown":
         chosen(rated, key=lambda each: each.accuracy or 0.0) for chosen in (min, max)
     )
     return Shown(
-        _png(bins_figure(look.bins, accuracy, look.name)),
+        png_uri(bins_figure(look.bins, accuracy, look.name)),
         f"Accuracy by {look.name}, and the number of images",
         f"{look.name}, {look.definition}",
         f"accuracy from {lowest.accuracy:.3f} at {lowest.name} to {highest.accuracy:.3f} at "
@@ -392,7 +392,7 @@ def _of_network(
     )
     shown = {
         "filters": Shown(
-            _png(figure),
+            png_uri(figure),
             "Input images, activation maps of their strongest filters, and patterns that excite "
             "these filters",
             f"The filter of each block that responds most to {named}: its map, dark is low and "
@@ -410,7 +410,7 @@ def _of_network(
             for path, true, predicted, _ in explained
         )
         shown["explained"] = Shown(
-            _png(grad_cam_figure(images, maps, names)),
+            png_uri(grad_cam_figure(images, maps, names)),
             "Images beside their Grad-CAM maps",
             "What of the most confident wrong ones speaks for the predicted class, yellow "
             f"most: {mistaken}.",
@@ -444,7 +444,8 @@ def _file(path: Path) -> str:
     return "/".join(path.parts[-2:])
 
 
-def _png(figure: "Figure") -> str:
+def png_uri(figure: "Figure") -> str:
+    """Return a figure as the URI of a picture that is in the page."""
     return _data_uri("image/png", figure_bytes(figure))
 
 

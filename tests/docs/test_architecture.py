@@ -19,6 +19,7 @@ COMMANDS = (
     "reproduce",
     "benchmark",
     "compare",
+    "report",
     "export",
     "weights",
     "doctor",
@@ -46,7 +47,7 @@ FLOORS = (
 # training is handed its method, and says what it calls of it.
 ANNOTATIONS = {("training/run.py", "methods"), ("training/session.py", "methods")}
 STRANGERS = ("data", "model")  # neither knows the other
-MOST_AT_THE_TOP = 18  # modules in mlr/ itself
+MOST_AT_THE_TOP = 19  # modules in mlr/ itself
 
 # Who may load MXNet (and what only comes with it) when imported: training, the networks, the MXNet
 # engine, and what is exported from or drawn of these. All else is imported where there is none.

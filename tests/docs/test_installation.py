@@ -83,8 +83,9 @@ def test_the_wheel_has_the_package_and_the_shipped_runs_alone(built):
     for run in ("photos", "demo"):
         shipped = {path.name for path in (CHECKOUT / "checkpoints" / run).iterdir()}
         assert {f"mlr/shipped/{run}/{name}" for name in shipped} <= set(names)
-    assert "mlr/viz/report.html" in names
     assert {f"mlr/serving/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
+    for name in ("page.html", "parts.html", "report.html", "comparison.html", "sorting.js"):
+        assert f"mlr/viz/{name}" in names
     assert {name.partition("/")[0] for name in names} == {
         "mlr",
         next(name.partition("/")[0] for name in names if ".dist-info/" in name),

@@ -26,13 +26,13 @@ from typing import Any, Callable, Iterable, Mapping, Tuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mlr.data.emotions import MIKELS
 from mlr.data.walk import is_hidden
 from mlr.errors import InputError
 from mlr.formats.json import read_json
 from mlr.paper import FI_COUNTS
+from mlr.runtime.progress import progress_over
 
 SIZE = 96  # pixels
 JPEG_QUALITY = 90
@@ -133,7 +133,7 @@ def draw(
         ].tobytes()
 
     _refuse_others(folder, marker, paintings, painting)
-    for path in tqdm(paintings, desc="drawing", unit=" paintings", leave=False, disable=None):
+    for path in progress_over(paintings, "drawing", len(paintings), "paintings"):
         content = painting(path)
         if not path.is_file() or path.read_bytes() != content:
             _write(path, content)

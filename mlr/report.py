@@ -1,0 +1,127 @@
+"""python -m mlr.report: compare runs side by side on one page.
+
+The page has the options that differ, the learning curves over one another, a table of results that
+sorts by a click, and the confusion matrices. It opens in a browser, without network. Results are
+those of mlr evaluate. To compare the package with the authors' weights, see mlr compare.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+
+from mlr import cli
+from mlr.errors import InputError
+from mlr.runtime.installation import require_mxnet
+from mlr.runtime.output import warn
+
+if TYPE_CHECKING:
+    from mlr.viz.comparison import Compared
+
+
+def parser() -> cli.Parser:
+    """Return the parser of this command's options."""
+    parser = cli.Parser("report", __doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="run folders, such as runs/*; of a training with --folds all, each fold",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE.html",
+        help="the page; only a page of this command is replaced (default: report.html)",
+    )
+    return parser
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write the page, and warn of all that is wrong with the runs."""
+    check_page(options.out)
+    require_mxnet()
+    from mlr.viz.comparison import differences, is_comparison, save_comparison
+
+    if not is_comparison(options.out):
+        cli.refuse_existing(options.out)
+    # the page itself may be among runs/*
+    given = [each for each in options.runs if each.resolve() != options.out.resolve()]
+    runs, notes = read_runs(run_folders(given))
+    if not runs:
+        raise InputError(
+            f"none of the {len(given):d} folders holds a run that can be read: {'; '.join(notes)}"
+        )
+    notes += differences(runs)
+    for note in notes:
+        warn(note)
+    save_comparison(options.out, runs, notes)
+    print(f"{len(runs):d} runs side by side: {options.out}")
+
+
+def check_page(path: Path) -> None:
+    """Raise InputError, before any work, where the page can't be written there."""
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        raise InputError(f"--out {path}: the page needs the name of a file that ends with .html")
+    cli.refuse_unwritable("--out", path)
+
+
+def run_folders(given: Sequence[Path]) -> List[Path]:
+    """Return the run folders that are given, each once, and those of folds in place of the folder
+    that they are in.
+    """
+    from mlr.runs.folds import fold_folders
+
+    found: Dict[Path, Path] = {}
+    for folder in given:
+        for each in fold_folders(folder) or [folder]:
+            found.setdefault(each.resolve(), each)
+    return list(found.values())
+
+
+def read_runs(folders: Sequence[Path]) -> "Tuple[List[Compared], List[str]]":
+    """Return the runs that can be read, and sentences on what is wrong with any of the folders."""
+    from mlr.methods import method_of, open_run_folder
+    from mlr.options.training import options_of
+    from mlr.runs.results import latest_evaluation
+    from mlr.viz.comparison import Compared, names_of
+
+    runs, notes = [], []
+    for folder, name in zip(folders, names_of(folders)):
+        try:
+            run = open_run_folder(folder)
+        except InputError as error:
+            notes.append(f"left out: {error}")
+            continue
+        epochs = method_of(run.config).stages(options_of(run.config))[-1].stop
+        evaluation, is_finished = None, len(run.metrics) >= epochs
+        if not is_finished:
+            notes.append(
+                f"{folder} is not finished, with {len(run.metrics)} of {epochs} epochs: mlr train "
+                f"--resume --out {shlex.quote(str(folder))} goes on"
+            )
+        try:
+            if run.metrics:
+                run.verified("last.params")
+            evaluation = latest_evaluation(run)
+            if is_finished and evaluation is None:
+                notes.append(
+                    f"{folder} has no results yet: mlr evaluate --run {shlex.quote(str(folder))}"
+                )
+        except InputError as error:
+            notes.append(f"without results: {error}")
+        runs.append(Compared(name, run, epochs, evaluation))
+    return runs, notes
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command and return its exit code."""
+    return cli.run(parser(), report, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.leave_if_stopped(main()))
