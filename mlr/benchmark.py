@@ -289,7 +289,7 @@ def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
 
     import mlr
     from mlr.exporting.pytorch import save_pytorch, training_settings
-    from mlr.methods import METHODS
+    from mlr.methods.multilevel import METHOD
     from mlr.model.parameters import materialize
 
     rng = np.random.RandomState(0)
@@ -320,9 +320,8 @@ def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
         },
     )
     mlr.save_original_parameters(net, folder / "released.params")
-    method = METHODS["l_cil"]
-    training = training_settings(method.released, [1 / CLASSES] * CLASSES, {}, net)
-    about = {"network": method.network(method.released, CLASSES), "training": training}
+    training = training_settings(METHOD.released, [1 / CLASSES] * CLASSES, {}, net)
+    about = {"network": METHOD.network(METHOD.released, CLASSES), "training": training}
     save_pytorch(net, about, folder / "pytorch")
     if "inference" in tasks:
         from mlr.exporting.onnx import onnx_model

@@ -468,8 +468,8 @@ def print_result(evaluation: Dict[str, Any], own: bool) -> None:
         print(distribution_line(evaluation["distribution"]))
     if not own:
         print(
-            f"these are not the images that were {evaluation['split']} in the training: what is "
-            "said of them is kept apart"
+            f"these are not exactly the images that were {evaluation['split']} in the training, so "
+            "the results have names of their own"
         )
 
 

@@ -23,7 +23,8 @@ def classification_metrics(
     images, or without predictions), and confusion, a K x K list, rows true and columns predicted.
     """
     confusion = np.zeros((len(classes), len(classes)), int)
-    np.add.at(confusion, (np.asarray(labels), np.asarray(predictions)), 1)
+    # whole numbers in float32, where several workers have exchanged them
+    np.add.at(confusion, (np.asarray(labels, int), np.asarray(predictions, int)), 1)
     correct, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     there = true > 0
     return {

@@ -136,7 +136,7 @@ def test_a_run_of_two_sets(two, tmp_path, capsys):
 
     assert evaluate(run) == 0
     out = capsys.readouterr().out
-    assert "these are not the images" not in out
+    assert "these are not exactly the images" not in out
     together = json.loads((run / "evaluation_test.json").read_text())
     apart = [json.loads(path.read_text()) for path in run.glob("evaluation_test-*.json")]
     assert together["images"] == 6 and [each["images"] for each in apart] == [3, 3]
