@@ -70,6 +70,7 @@ NAMED = {
     "PyTorch": Contestant("pytorch.py", "torch"),
     "PyTorch, compiled": Contestant("pytorch.py", "torch", ("--compile",)),
     "ONNX Runtime": Contestant("onnx_runtime.py", "torch"),
+    "ONNX Runtime, int8": Contestant("onnx_runtime.py", "torch", ("--int8",)),
     "MXNet int8, this build": Contestant("low_precision.py"),
     "MXNet int8, mxnet 1.9.1": Contestant("low_precision.py", "mxnet-1.9.1"),
     "released loader": Contestant("package.py", flags=("--released",)),
@@ -119,10 +120,12 @@ def comparisons(batch: int) -> List[Comparison]:
         ),
         Comparison(answer, "inference", batch, speed, "PyTorch, compiled", 1.2),
         Comparison(answer, "inference", batch, speed, "ONNX Runtime", 1.2),
+        Comparison(answer, "inference", batch, speed, "ONNX Runtime, int8", None),
         Comparison(answer, "inference", batch, speed, "MXNet int8, this build", None),
         Comparison(answer, "inference", batch, speed, "MXNet int8, mxnet 1.9.1", None),
         Comparison(answer + ", one image", "inference", 1, "seconds", "PyTorch, compiled", 0.75),
         Comparison(answer + ", one image", "inference", 1, "seconds", "ONNX Runtime", None),
+        Comparison(answer + ", one image", "inference", 1, "seconds", "ONNX Runtime, int8", None),
         Comparison("input pipeline, one core", "pipeline", batch, speed, "released loader", 10),
     ]
 
@@ -324,9 +327,12 @@ def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
     about = {"network": METHOD.network(METHOD.released, CLASSES), "training": training}
     save_pytorch(net, about, folder / "pytorch")
     if "inference" in tasks:
+        from mlr.exporting.int8 import quantized
         from mlr.exporting.onnx import onnx_model
 
-        (folder / "model.onnx").write_bytes(onnx_model(net, options.image_size).SerializeToString())
+        model = onnx_model(net, options.image_size)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        (folder / "model-int8.onnx").write_bytes(quantized(model, images).SerializeToString())
 
 
 def interpreter(contestant: Contestant, builds: Path) -> Union[str, Path]:

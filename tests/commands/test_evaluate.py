@@ -113,7 +113,8 @@ def test_the_runs_own_evaluation_stays(data, tmp_path, capsys):
     other = write_images(tmp_path / "other", test=1)
     assert evaluate("--run", run.folder, "--parameters", "best") == 0
     assert evaluate("--run", run.folder, "--data", other) == 0
-    assert "these are not exactly the images that were test in the training" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "these are not exactly the images that were test in the training" in said
     stem = f"test-{fingerprint({'test': read_splits(other)['test']})[:8]}"
     for name in KINDS:
         assert (run.folder / (name % "test")).read_bytes() == own[name]
