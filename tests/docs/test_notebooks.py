@@ -15,6 +15,9 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PHOTOGRAPHS = FOLDER.parent / "imgs" / "photos"
 PIXELS = ("image/png", "image/jpeg")
+PROGRESS = re.compile(
+    r"([^\n:]+: \d+ of \d+ [^\n]* left\n)+"
+)  # a line a minute, where it takes long
 STANDS = {"02_visualization": "../imgs/photos"}  # in DATA, as stored; else "demo"
 
 
@@ -40,12 +43,13 @@ def python(cell):
 
 
 def complaints(cells):
-    """What went wrong in cells that ran: errors, and what was written to stderr."""
+    """What went wrong in cells that ran: errors, and what but progress was written to stderr."""
     return [
         output
         for cell in cells
         for output in cell.outputs
-        if output.output_type == "error" or output.get("name") == "stderr"
+        if output.output_type == "error"
+        or (output.get("name") == "stderr" and not PROGRESS.fullmatch(output.text))
     ]
 
 
