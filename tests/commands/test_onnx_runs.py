@@ -24,6 +24,7 @@ from mlr.formats.params import read_params, write_params
 from mlr.inference import onnx_engine, support_vectors
 from mlr.methods import METHODS, exported, open_run
 from mlr.runs.exported import ExportedRun
+from mlr.runs.shipped import DEMO_RUN
 
 WITHIN = 1e-4  # of probabilities: float32, sums in another order; 1e-6 are seen
 CLASSES = ("awe", "fear", "joy")
@@ -382,6 +383,19 @@ def test_8_bits_need_the_images_of_the_training(tmp_path):
     run_of(METHODS["alexnet"].demo, run, CLASSES, data=nowhere)
     with pytest.raises(InputError, match="8 bits are calibrated on the images of the training"):
         mlr.load(run, engine="onnx-int8")
+
+
+@pytest.mark.slow
+def test_8_bits_answer_as_the_run(tmp_path, monkeypatch):
+    """Calibrated on the paintings of the demo's training, which are drawn where they are not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLR_CACHE", str(tmp_path / "cache"))
+    small = mlr.load(DEMO_RUN, engine="onnx-int8", ctx="cpu")
+    assert small.classifier.engine == "onnx-int8"
+    paintings = sorted((tmp_path / "data" / "demo" / "test").glob("*/000?.jpg"))
+    labels = [[said.label for said in each(paintings)] for each in (small, mlr.load(DEMO_RUN))]
+    same = np.mean([one == other for one, other in zip(*labels)])
+    assert len(paintings) == 80 and same >= 0.95  # 99.6 % of all 480
 
 
 def test_a_gpu_whose_provider_does_not_load(model, monkeypatch):
