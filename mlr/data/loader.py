@@ -103,7 +103,7 @@ class GluonBatches(Batches):
             result.wait_to_read()
             return result
 
-        self._transformed = _Transformed(images, transformed)
+        self._transformed = gluon.data.SimpleDataset(images).transform_first(transformed)
 
     def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
         chosen = [
@@ -117,20 +117,6 @@ class GluonBatches(Batches):
             if isinstance(self._images, DecodedImages):
                 self._images.expect(indices)
             yield indices
-
-
-class _Transformed:
-    """The items of a data set, their images transformed."""
-
-    def __init__(self, images: Any, transform: Callable[[mx.nd.NDArray], mx.nd.NDArray]) -> None:
-        self._images, self._transform = images, transform
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Tuple[mx.nd.NDArray, Any]:
-        image, label = self._images[index]
-        return self._transform(image), label
 
 
 class CachedBatches(Batches):
