@@ -6,6 +6,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 import numpy as np
 
 from mlr.data.preprocessing import Preprocessing
+from mlr.errors import InputError
 
 
 class Classifier:
@@ -74,3 +75,13 @@ class Classifier:
         Raises InputError where it is no number.
         """
         raise NotImplementedError
+
+
+def finite(answer: np.ndarray, named: str) -> np.ndarray:
+    """Return the answer of what is called so. Raises InputError where it is no number."""
+    if not np.isfinite(answer).all():
+        raise InputError(
+            f"{named} answers with NaN or infinity: its weights are damaged, or its training "
+            "diverged; restore it from a copy, or train again"
+        )
+    return answer

@@ -8,8 +8,7 @@ from mxnet import nd
 from mxnet.gluon import HybridBlock
 
 from mlr.data.preprocessing import Preprocessing
-from mlr.errors import InputError
-from mlr.inference.classifier import Classifier
+from mlr.inference.classifier import Classifier, finite
 from mlr.inference.forward import predict
 from mlr.inference.fused_graph import fused
 from mlr.inference.regions import AffectiveRegions, Crops, settings_of
@@ -45,12 +44,7 @@ class SoftmaxClassifier(Classifier):
             self._network, self._is_to_be_fused = fused(self._network), False
         images = nd.array(batch, mx.cpu(), np.float32)
         outputs = predict(self._network, [(images, nd.zeros(len(images)))], self.ctx)[0]
-        if not np.isfinite(outputs).all():
-            raise InputError(
-                f"{self._named} answers with NaN or infinity: its weights are damaged, or its "
-                "training diverged; restore it from a copy, or train again"
-            )
-        return outputs
+        return finite(outputs, self._named)
 
     def grad_cam(
         self, images: np.ndarray, classes: Optional[Sequence[int]] = None

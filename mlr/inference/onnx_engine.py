@@ -1,15 +1,16 @@
 """ONNX Runtime as the engine of predictions: a model of `mlr export`, without MXNet."""
 
 import os
+from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from mlr.data.preprocessing import Preprocessing, resized
 from mlr.errors import InputError, shown
 from mlr.formats.onnx import DEEPEST, IMAGES, LOGITS, OBJECTNESS, PROBABILITIES, REMEDY
-from mlr.inference.classifier import Classifier
+from mlr.inference.classifier import Classifier, finite
 from mlr.inference.regions import Crops, RegionCrops, settings_of
 from mlr.runtime.context import devices_in
 from mlr.runtime.installation import require_package
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PIXELS = "tensor(uint8)"  # of a model with its preprocessing in it
 ERRORS_ALONE = 3  # of what ONNX Runtime logs
+
+
+class Head(NamedTuple):
+    """What Grad-CAM needs of a model: the nodes from the deepest map to the logits, their
+    constants, the names of what else they read and write, and a session that answers these.
+    """
+
+    nodes: List[Any]
+    constants: Dict[str, np.ndarray]
+    asked: List[str]
+    session: Any
 
 
 class OnnxClassifier(Classifier):
@@ -49,12 +61,7 @@ class OnnxClassifier(Classifier):
     def asked(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the model's answer (N, K). Raises InputError where it is no number."""
         (answer,) = self.session.run(None, inputs)
-        if not np.isfinite(answer).all():
-            raise InputError(
-                f"{self.run.path} answers with NaN or infinity: its weights are damaged, or its "
-                "training diverged; restore it from a copy, or train again"
-            )
-        return answer
+        return finite(answer, str(self.run.path))
 
     def grad_cam(
         self, images: np.ndarray, classes: Optional[Sequence[int]] = None
@@ -62,12 +69,23 @@ class OnnxClassifier(Classifier):
         """Return the Grad-CAM maps (N, h, w) of images, (N, 3, S, S) float32, and the number of
         each one's class; of a multi-level network.
 
-        The model is asked for its maps and all that follows them, too. Raises InputError for one in
-        8 bits, whose rounding has no gradient, and for one with its preprocessing in it.
+        Raises InputError for one in 8 bits, whose rounding has no gradient, and for one with its
+        preprocessing in it.
         """
+        from mlr.viz.onnx_gradients import grad_cam
+
+        nodes, constants, asked, session = self._head
+        values = {**constants, **dict(zip(asked, session.run(asked, {IMAGES: images})))}
+        if classes is None:
+            classes = values[LOGITS].argmax(axis=1).tolist()
+        return grad_cam(nodes, values, self.run.about[DEEPEST], LOGITS, classes), list(classes)
+
+    @cached_property
+    def _head(self) -> Head:
+        """The model again, which is asked for the deepest map and all that follows it, too."""
         import onnx
 
-        from mlr.viz.onnx_gradients import grad_cam, nodes_between
+        from mlr.viz.onnx_gradients import nodes_between
 
         deepest = self.run.about.get(DEEPEST)
         if deepest is None or self._of_pixels:
@@ -81,12 +99,12 @@ class OnnxClassifier(Classifier):
         written = list(
             dict.fromkeys(name for node in nodes for name in (*node.input, *node.output))
         )
-        values = {
+        constants = {
             tensor.name: onnx.numpy_helper.to_array(tensor)
             for tensor in model.graph.initializer
             if tensor.name in written
         }
-        asked = [name for name in written if name and name not in values]
+        asked = [name for name in written if name and name not in constants]
         shown_already = {value.name for value in model.graph.output}
         model.graph.output.extend(
             onnx.helper.make_empty_tensor_value_info(name)
@@ -94,10 +112,7 @@ class OnnxClassifier(Classifier):
             if name not in shown_already
         )
         session = session_of(model.SerializeToString(), str(self.run.path), "cpu")
-        values.update(zip(asked, session.run(asked, {IMAGES: images})))
-        if classes is None:
-            classes = values[LOGITS].argmax(axis=1).tolist()
-        return grad_cam(nodes, values, deepest, LOGITS, classes), list(classes)
+        return Head(nodes, constants, asked, session)
 
 
 class WholeOnnxClassifier(OnnxClassifier):
