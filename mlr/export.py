@@ -87,7 +87,7 @@ def export(options: argparse.Namespace) -> None:
     import mxnet as mx
 
     from mlr.exporting.arrays import npz_of
-    from mlr.exporting.description import description
+    from mlr.exporting.description import description, output_of
     from mlr.exporting.symbol import save_symbol
     from mlr.methods import load_network, method_of, open_run_folder
     from mlr.methods.exported import onnx_of
@@ -103,9 +103,7 @@ def export(options: argparse.Namespace) -> None:
     part, _, meaning = method.exported(net, run.config)
     steps = method.preprocessing(run.config).steps()
     about = description(run, steps, parameters)
-    if "temperature" in about:
-        meaning += ", once the logits are divided by the temperature"
-    about["output"] = meaning
+    about["output"] = meaning = output_of(meaning, about)
     if options.format == "npz":
         save(out, npz_of(net, run.config, about))
     elif options.format == "torch":

@@ -85,8 +85,7 @@ def run_folders(given: Sequence[Path]) -> List[Path]:
 
 def read_runs(folders: Sequence[Path]) -> "Tuple[List[Compared], List[str]]":
     """Return the runs that can be read, and sentences on what is wrong with any of the folders."""
-    from mlr.methods import method_of, open_run_folder
-    from mlr.options.training import options_of
+    from mlr.methods import epochs_of, open_run_folder
     from mlr.runs.results import latest_evaluation
     from mlr.viz.comparison import Compared, names_of
 
@@ -97,7 +96,7 @@ def read_runs(folders: Sequence[Path]) -> "Tuple[List[Compared], List[str]]":
         except InputError as error:
             notes.append(f"left out: {error}")
             continue
-        epochs = method_of(run.config).stages(options_of(run.config))[-1].stop
+        epochs = epochs_of(run)
         evaluation, is_finished = None, len(run.metrics) >= epochs
         if not is_finished:
             notes.append(

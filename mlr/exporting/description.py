@@ -31,6 +31,12 @@ def description(
     }
 
 
+def output_of(meaning: str, about: Mapping[str, Any]) -> str:
+    """Return what an output is, which means that, with the temperature that a description has."""
+    divided = ", once the logits are divided by the temperature"
+    return meaning + (divided if "temperature" in about else "")
+
+
 def contract(run: Run, parameters: str = "last") -> Dict[str, Any]:
     """Return what `mlr.runs.exported` reads beside the description, of an ONNX model."""
     return {

@@ -70,10 +70,14 @@ def method_of(config: Mapping[str, Any], path: "PathLike" = "config.json") -> Me
     return METHODS[name]
 
 
+def epochs_of(run: "Run") -> int:
+    """Return the number of epochs of a run that is finished."""
+    return method_of(run.config).stages(options_of(run.config))[-1].stop
+
+
 def finished(run: "Run") -> bool:
     """Tell whether all epochs of a run are done."""
-    stages = method_of(run.config).stages(options_of(run.config))
-    return len(run.metrics) >= stages[-1].stop
+    return len(run.metrics) >= epochs_of(run)
 
 
 def open_run(path: "PathLike") -> "Union[Run, ExportedRun]":
@@ -82,6 +86,10 @@ def open_run(path: "PathLike") -> "Union[Run, ExportedRun]":
     """
     if os.path.isdir(path) or not str(path).endswith(ONNX):
         return open_run_folder(path)
+    return _open_model(path)
+
+
+def _open_model(path: "PathLike") -> "ExportedRun":
     from mlr.formats.onnx import REMEDY
     from mlr.runs.exported import ExportedRun
 
@@ -175,23 +183,29 @@ def answering(
         method, int8 = method_of(run.config), engine == "onnx-int8"
         exported = on_networks_thread(cached_onnx, run, method, parameters, int8)
         return _predictor_of_model(ExportedRun(exported), ctx, parameters, tempered)
-    beside = run.folder / MODEL
-    if engine is None and not is_installed("mxnet") and beside.is_file():
-        model = open_run(beside)
-        assert isinstance(model, ExportedRun)
-        if model.files_of(parameters) != run.files_of(parameters):
-            raise InputError(
-                f"{beside} is of other parameters than {run.folder} has now: export the run again"
-            )
-        return _predictor_of_model(model, ctx, parameters, tempered)
     if engine is None and not is_installed("mxnet"):
+        return _predictor_of_model(_model_beside(run, parameters), ctx, parameters, tempered)
+    require_mxnet()
+    return on_networks_thread(lambda: predictor_of(run, parse_context(ctx), parameters, tempered))
+
+
+def _model_beside(run: "Run", parameters: str) -> "ExportedRun":
+    """Return the model in a run folder, by which it is answered without MXNet. Raises InputError
+    where that is of other parameters, RunError where there is none.
+    """
+    beside = run.folder / MODEL
+    if not beside.is_file():
         raise RunError(
             f"{run.folder} needs MXNet, which is not installed: export it where MXNet is, by mlr "
             f"export --run {run.folder} --out {beside}, which is then what answers here; or pip "
             f"install one of {EXTRAS}"
         )
-    require_mxnet()
-    return on_networks_thread(lambda: predictor_of(run, parse_context(ctx), parameters, tempered))
+    model = _open_model(beside)
+    if model.files_of(parameters) != run.files_of(parameters):
+        raise InputError(
+            f"{beside} is of other parameters than {run.folder} has now: export the run again"
+        )
+    return model
 
 
 def _predictor_of_model(

@@ -56,7 +56,7 @@ def onnx_of(
     """
     import mxnet as mx
 
-    from mlr.exporting.description import contract, description
+    from mlr.exporting.description import contract, description, output_of
     from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
     from mlr.methods import load_network
 
@@ -80,9 +80,7 @@ def onnx_of(
             "are found before the model; leave it out"
         )
     metadata["input"] = OF_REGIONS if of_regions else INPUTS[with_preprocessing]
-    metadata["output"] = answer or meaning
-    if "temperature" in metadata:
-        metadata["output"] += ", once the logits are divided by the temperature"
+    metadata["output"] = output_of(answer or meaning, metadata)
     if with_preprocessing:
         add_preprocessing(model, metadata["preprocessing"])
     texts = {
