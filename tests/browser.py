@@ -1,11 +1,13 @@
 """Debian's Chromium, driven as its developer tools do, by the DevTools protocol."""
 
 import json
+import re
 import shutil
 import subprocess
 import time
 import urllib.request
 from contextlib import contextmanager
+from html import unescape
 
 import pytest
 from websocket import create_connection
@@ -13,6 +15,16 @@ from websocket import create_connection
 CHROMIUM = shutil.which("chromium")
 in_chromium = pytest.mark.skipif(
     not CHROMIUM, reason="there is no chromium to open the page in: apt-get install chromium"
+)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 )
 SECONDS = 60  # until something that is waited for must have come
 
@@ -74,6 +86,29 @@ class Browser:
             self.ask("Input.dispatchDragEvent", type=kind, x=100, y=100, data=data)
 
 
+def probed(page, *flags):
+    """Open a file, 600 pixels wide; return the JSON that a script of its own leaves in an element
+    `probe`, and the lines of the browser's own console.
+    """
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={page.parent / 'profile'}",
+            "--window-size=600,800",
+            *flags,
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    answer = re.search('<pre id="probe">(.*?)</pre>', done.stdout)
+    assert answer, f"Chromium did not load the page:\n{done.stderr}"
+    return json.loads(unescape(answer.group(1))), done.stderr
+
+
 @contextmanager
 def browsing(folder):
     """Return a context with a Browser, whose profile is below a folder."""
@@ -81,13 +116,7 @@ def browsing(folder):
     process = subprocess.Popen(
         [
             CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
+            *FLAGS,
             f"--user-data-dir={profile}",
             "--window-size=1200,900",
             "--remote-debugging-port=0",

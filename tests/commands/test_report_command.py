@@ -3,14 +3,13 @@
 import json
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, in_chromium
+from browser import in_chromium, probed
 from conftest import evaluation_of, run_config
 
 from mlr.methods import METHODS
@@ -252,23 +251,7 @@ def test_a_click_on_a_heading_sorts_the_table(made, tmp_path):
     html = page_of(*runs).replace("script-src ", "script-src 'nonce-probe' ", 1)
     assert html.count("script-src 'nonce-probe' 'sha256-") == 1
     (tmp_path / "probed.html").write_text(html.replace("<title>", PROBE + "<title>"))
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=600,800",
-            "--dump-dom",
-            (tmp_path / "probed.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    answer = re.search('<pre id="probe">(.*?)</pre>', done.stdout)
-    assert answer, f"Chromium did not load the page:\n{done.stderr}"
-    seen = json.loads(unescape(answer.group(1)))
+    seen, _ = probed(tmp_path / "probed.html")
     assert seen["orders"] == [
         "run10 none run9 run8",
         "run9 run10 run8 none descending",  # accuracy; what has none stays at the end

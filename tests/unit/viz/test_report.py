@@ -4,15 +4,13 @@ import base64
 import json
 import re
 import shutil
-import subprocess
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from browser import CHROMIUM, in_chromium
+from browser import in_chromium, probed
 from conftest import run_config, write_images
 from numpy.testing import assert_allclose
 
@@ -89,33 +87,8 @@ def opened(html, folder):
             '<meta name="viewport"', PROBE + '<meta name="viewport"'
         )
     )
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            f"--user-data-dir={folder / 'profile'}",
-            "--window-size=600,800",
-            "--enable-logging=stderr",
-            "--dump-dom",
-            copy.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    answer = re.search('<pre id="probe">(.*?)</pre>', done.stdout)
-    assert answer, f"Chromium did not load the page:\n{done.stderr}"
-    return {
-        **json.loads(unescape(answer.group(1))),
-        "console": [line for line in done.stderr.splitlines() if "CONSOLE" in line],
-    }
+    seen, said = probed(copy, "--enable-logging=stderr")
+    return {**seen, "console": [line for line in said.splitlines() if "CONSOLE" in line]}
 
 
 def whole(seen, images):
