@@ -15,5 +15,5 @@ def cache_folder() -> Path:
         )
     except (RuntimeError, KeyError):  # of Python 3.8
         raise InputError(
-            "there is no home folder for the pixel cache: name a folder in MLR_CACHE"
+            "there is no home folder for the cache: name a folder in MLR_CACHE"
         ) from None
