@@ -2,12 +2,14 @@
 
 import errno
 import ipaddress
+import signal
 import socket
-from typing import Any
+from typing import Any, List
 
 import uvicorn
 
 from mlr.errors import InputError, RunError
+from mlr.runtime.signals import Handled
 
 LIKELY = {
     errno.EADDRINUSE: "; likely another program, such as another mlr serve, has the port",
@@ -57,8 +59,11 @@ def address_of(listening: socket.socket) -> str:
 
 
 def serve(app: Any, listening: socket.socket) -> None:
-    """Answer until a signal comes, which then has the effect that it had outside."""
-    uvicorn.Server(
+    """Answer until a signal comes, which then has the effect that it had outside.
+
+    The requests that are being answered get their answers first.
+    """
+    server = uvicorn.Server(
         uvicorn.Config(
             app,
             loop="asyncio",
@@ -72,4 +77,16 @@ def serve(app: Any, listening: socket.socket) -> None:
             server_header=False,
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
-    ).run(sockets=[listening])
+    )
+    hung_up: List[int] = []
+
+    def end(number: int, _: Any) -> None:
+        hung_up.append(number)
+        server.should_exit = True
+
+    # uvicorn handles SIGINT and SIGTERM alone; an exception of another handler, raised while a
+    # request is answered, would end that request and not the server.
+    with Handled(end, [signal.SIGHUP]):
+        server.run(sockets=[listening])
+    for number in hung_up[:1]:
+        signal.raise_signal(number)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from browser import browsing, in_chromium
 from conftest import TINY, png_header
 from starlette.testclient import TestClient
 
-from mlr.errors import RunError
+from mlr.errors import Interrupted, RunError
 from mlr.runs.shipped import DEMO_RUN
+from mlr.runtime.signals import NAMES, SIGNALS, Handled
 from mlr.serve import main
 from mlr.serving import server
 
@@ -56,6 +58,26 @@ def test_it_answers_until_a_signal_ends_it(number, word):
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (128 + number, "", f"mlr serve: error: {word}\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_within_a_request_ends_the_server_after_the_answer(number):
+    async def app(scope, receive, send):
+        # As at any moment of a request, but always the same one.
+        signal.raise_signal(number)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    def outside(received, _):
+        raise Interrupted(NAMES[received], received)
+
+    with ThreadPoolExecutor(1) as pool, Handled(outside):
+        with server.listen("127.0.0.1", 0) as listening:
+            address = server.address_of(listening)
+            answer = pool.submit(lambda: urllib.request.urlopen(address, timeout=60).read())
+            with pytest.raises(Interrupted, match=NAMES[number]):
+                server.serve(app, listening)
+            assert answer.result() == b"whole"
 
 
 def test_a_port_in_use_is_one_line(capsys):
