@@ -64,10 +64,11 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--calibrate",
+        action="append",
         metavar="DIR|demo",
         help=(
-            "a data folder as of mlr train: up to 256 training images tell the ranges of maps, "
-            "and test images (or valid ones) what int8 costs"
+            "a data folder as of mlr train --data, again for each further one: up to 256 training "
+            "images tell the ranges of maps, and test images (or valid ones) what int8 costs"
         ),
     )
     return parser
@@ -86,6 +87,7 @@ def export(options: argparse.Namespace) -> None:
         require_package("onnxruntime", "onnx")
     import mxnet as mx
 
+    from mlr.data.drawn import data_folder
     from mlr.exporting.arrays import npz_of
     from mlr.exporting.description import description, output_of
     from mlr.exporting.symbol import save_symbol
@@ -95,7 +97,8 @@ def export(options: argparse.Namespace) -> None:
     run, parameters = open_run_folder(options.run), options.parameters
     method = method_of(run.config)
     if options.format == "onnx":
-        model = onnx_of(run, method, parameters, options.with_preprocessing, options.calibrate)
+        folders = [data_folder(each) for each in options.calibrate or ()]
+        model = onnx_of(run, method, parameters, options.with_preprocessing, folders)
         save(out, model.content)
         print(f"{FORMATS['onnx'].partition(',')[0]}: {out}\noutput: {model.output}")
         return

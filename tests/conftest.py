@@ -124,9 +124,11 @@ def run_config(options, classes, seed=0, **others):
     from mlr.methods import METHODS
 
     method = METHODS[options.method]
+    sets = others.get("data", {}).get("sets")
+    folders = [each["folder"] for each in sets] if sets else "data"
     return {
         "format": 2,
-        "options": method.plain(replace(options, data="data", seed=seed)),
+        "options": method.plain(replace(options, data=folders, seed=seed)),
         "network": method.network(options, classes),
         "preprocessing": {"image_size": options.image_size},
         "data": {"folder": "data", "sha256": "d" * 64, "manifest": None, "counts": {}},

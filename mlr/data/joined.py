@@ -69,6 +69,15 @@ def read_sets(
     return sets
 
 
+def read_together(
+    folders: Sequence[Path], labels: str = "emotion", fold: Optional[int] = None
+) -> Splits:
+    """Return the splits of one data set, or of several joined; arguments as of `read_sets`."""
+    if len(folders) == 1:
+        return read_splits(folders[0], labels, fold)
+    return join(read_sets(folders, labels, fold))
+
+
 def _rename(sets: Sequence[Splits], folders: Sequence[Path], labels: str) -> None:
     """Call the classes of all data sets by their emotions, in alphabetical order."""
     emotions = [

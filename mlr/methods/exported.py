@@ -3,10 +3,11 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from mlr import __version__
 from mlr.errors import InputError
+from mlr.options.option import in_words
 
 if TYPE_CHECKING:
     import onnx
@@ -44,15 +45,15 @@ def onnx_of(
     method: "Method",
     parameters: str = "last",
     with_preprocessing: bool = False,
-    calibrate: Optional[str] = None,
+    calibrate: Sequence[Path] = (),
     weights_alone: bool = False,
 ) -> Exported:
     """Return a run as an ONNX model, whole: what answers like the run.
 
-    with_preprocessing: in the model, whose input are then images of any size. calibrate: for 8
-    bits, the data folder to calibrate and measure on, or what is drawn by its name. weights_alone:
-    have only weights in 8 bits, for size and not for speed. Raises InputError for what can't be had
-    together, or for data without images to measure on.
+    with_preprocessing: in the model, whose input are then images of any size. calibrate: the
+    data folders to calibrate and measure an 8-bit model on; none for a model in float32.
+    weights_alone: have only the weights in 8 bits, which saves size and not time. Raises InputError
+    for options that exclude one another, and for data without images to measure on.
     """
     import mxnet as mx
 
@@ -65,7 +66,7 @@ def onnx_of(
     steps = method.preprocessing(run.config).steps()
     metadata = {**description(run, steps, parameters), **contract(run, parameters)}
     model = onnx_model(part, run.config["preprocessing"]["image_size"], output)
-    if calibrate is not None:
+    if calibrate:
         if output != "logits":
             raise InputError(
                 f"--int8 is measured by the classes that a network tells, and of {run.folder} "
@@ -110,7 +111,7 @@ def cached_onnx(run: "Run", method: "Method", parameters: str, int8: bool) -> Pa
     path = cache_folder() / f"run-{digest}.onnx"
     if path.exists():
         return path
-    calibrate = _images_of_training(run) if int8 else None
+    calibrate = _calibration_folders(run) if int8 else ()
     content = onnx_of(run, method, parameters, calibrate=calibrate).content
     try:
         write_file(path, content)
@@ -126,53 +127,54 @@ def ship(folder: Path, data: str) -> None:
     """Write the model of a run into its folder, its weights in 8 bits, as that of
     checkpoints/photos was made. data: the folder whose test images say what that costs.
     """
+    from mlr.data.drawn import data_folder
     from mlr.methods import method_of, open_run_folder
     from mlr.runtime.files import write_file
 
-    run = open_run_folder(folder)
-    content = onnx_of(run, method_of(run.config), calibrate=data, weights_alone=True).content
+    run, calibrate = open_run_folder(folder), [data_folder(data)]
+    content = onnx_of(run, method_of(run.config), calibrate=calibrate, weights_alone=True).content
     write_file(run.folder / MODEL, content)
 
 
-def _images_of_training(run: "Run") -> str:
-    from mlr.data.drawn import DRAWN
+def _calibration_folders(run: "Run") -> List[Path]:
+    from mlr.runs.measured_images import training_folders
 
-    options, folder = run.config["options"], run.config["data"]["folder"]
-    if options["data"] in DRAWN:
-        return options["data"]
-    if not Path(folder).is_dir():
-        raise InputError(
-            f"8 bits are calibrated on the images of the training, and {folder}, their folder, is "
-            "not there: export the run once, by mlr export --int8 --calibrate DIR, and give that "
-            "file as --run"
-        )
-    return folder
+    folders = training_folders(run.config, "data")
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}, the folder of the training's images, is not there, and an 8-bit model "
+                "is calibrated on these images: export the run once, by mlr export --int8 "
+                "--calibrate DIR, and give that file as --run"
+            )
+    return folders
 
 
 def quantized_model(
     run: "Run",
     method: "Method",
     model: "onnx.ModelProto",
-    data: str,
+    folders: Sequence[Path],
     weights_alone: bool = False,
 ) -> "Tuple[onnx.ModelProto, Dict[str, Any]]":
-    """Return the model in 8 bits and what that changed, for the metadata, which is printed, too.
+    """Return the model in 8 bits and, for its metadata, what that changed; print the change, too.
 
-    data: of --calibrate. Raises InputError for data without images to measure on, or of other
-    classes.
+    folders: of the data. Raises InputError for data without images to measure on, or with other
+    classes than the run's.
     """
-    from mlr.data.drawn import data_folder
+    from mlr.data.joined import read_together
     from mlr.data.manifest import folds_of
-    from mlr.data.splits import fingerprint, read_splits
+    from mlr.data.splits import fingerprint
     from mlr.data.walk import words_on
     from mlr.exporting.int8 import calibration_images, compared, quantized, with_weights_in_8_bits
 
-    folder, trained = data_folder(data), run.config["options"]
-    splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
+    trained = run.config["options"]
+    fold = trained["fold"] if any(map(folds_of, folders)) else None
+    splits = read_together(folders, trained["labels"], fold)
     if "train" not in splits or len(splits) < 2:
         raise InputError(
-            f"--calibrate {data} has only the split {', '.join(splits)}: int8 is calibrated on "
-            "train, and measured on test or valid"
+            f"{in_words(folders)} has only the split {', '.join(splits)}: int8 is calibrated "
+            "on train, and measured on test or valid"
         )
     measured = "test" if "test" in splits else "valid"
     train, split = splits["train"], splits[measured]

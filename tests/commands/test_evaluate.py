@@ -304,7 +304,7 @@ def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
         patch.setattr("mlr.exporting.int8.calibration_images", calibration_images)
         for folder in (target, prepared):
             with pytest.raises(Seen):
-                quantized_model(run, method_of(run.config), None, folder)
+                quantized_model(run, method_of(run.config), None, [folder])
     assert seen == [str(target / "train"), f"{prepared / 'manifest.csv'}, train of fold 1"]
 
 

@@ -381,7 +381,7 @@ def test_what_a_model_can_not_be_asked(model, options, message):
 def test_8_bits_need_the_images_of_the_training(tmp_path):
     run, nowhere = tmp_path / "run", {"folder": "nowhere", "sha256": "d" * 64, "manifest": None}
     run_of(METHODS["alexnet"].demo, run, CLASSES, data=nowhere)
-    with pytest.raises(InputError, match="8 bits are calibrated on the images of the training"):
+    with pytest.raises(InputError, match="8-bit model is calibrated on these images"):
         mlr.load(run, engine="onnx-int8")
 
 

@@ -55,7 +55,6 @@ from mlr.data.preparation import SplitRule, prepare_images
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.data.transforms import caffe_transform, preprocessing
 from mlr.errors import InputError, RunError
-from mlr.evaluate import images_of
 from mlr.exporting.arrays import npz_of
 from mlr.exporting.description import description
 from mlr.exporting.pytorch import of_the_run, save_pytorch
@@ -76,6 +75,7 @@ from mlr.model.released_weights import load_original_parameters, save_original_p
 from mlr.model.torch_names import in_pytorchs_names
 from mlr.options.training import TrainingOptions, definitions, options_of
 from mlr.runs.folder import SUMS
+from mlr.runs.measured_images import read_images
 from mlr.runs.provenance import environment
 from mlr.runs.results import (
     csv_table,
@@ -628,8 +628,7 @@ def read_run_of_sets(folder, path):
     places.
     """
     run = sealed(folder, path)
-    options = SimpleNamespace(data=None, split="test")
-    assert all(len(images.split) for images in images_of(run, options, None))
+    assert all(len(images.split) for images in read_images(run, None, "test"))
     resumed, places = RunWriter.resumed(folder), folders_of(run.config["data"])
     sets = [{"folder": str(place.resolve())} for place in places]
     resumed.move({"data": {"folder": "elsewhere", "sets": sets}})
