@@ -12,7 +12,7 @@ from mxnet.gluon.data.vision import transforms
 
 from mlr import paper
 from mlr.data.augmentation import AUGMENTATIONS
-from mlr.data.preprocessing import caffe_resize, training_resize
+from mlr.data.resizing import caffe_resize, training_resize
 from mlr.errors import InputError
 
 

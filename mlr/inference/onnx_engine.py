@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 
-from mlr.data.preprocessing import Preprocessing, resized
+from mlr.data.preprocessing import Preprocessing
+from mlr.data.resizing import resized
 from mlr.errors import InputError, shown
 from mlr.formats.onnx import DEEPEST, IMAGES, LOGITS, OBJECTNESS, PROBABILITIES, REMEDY
 from mlr.inference.classifier import Classifier, finite

@@ -12,6 +12,7 @@ from mlr.options.option import in_words
 if TYPE_CHECKING:
     import onnx
 
+    from mlr.data.splits import Splits
     from mlr.methods.method import Method
     from mlr.runs.folder import Run
 
@@ -162,46 +163,51 @@ def quantized_model(
     folders: of the data. Raises InputError for data without images to measure on, or with other
     classes than the run's.
     """
-    from mlr.data.joined import read_together
-    from mlr.data.manifest import folds_of
     from mlr.data.splits import fingerprint
-    from mlr.data.walk import words_on
     from mlr.exporting.int8 import calibration_images, compared, quantized, with_weights_in_8_bits
 
-    trained = run.config["options"]
-    fold = trained["fold"] if any(map(folds_of, folders)) else None
-    splits = read_together(folders, trained["labels"], fold)
-    if "train" not in splits or len(splits) < 2:
-        raise InputError(
-            f"{in_words(folders)} has only the split {', '.join(splits)}: int8 is calibrated "
-            "on train, and measured on test or valid"
-        )
-    measured = "test" if "test" in splits else "valid"
-    train, split = splits["train"], splits[measured]
+    splits = _calibration_splits(run, folders)
+    train, (measured, split) = splits["train"], list(splits.items())[-1]
     transform = method.preprocessing(run.config).evaluation()
-    if split.classes != run.classes:
-        raise InputError(
-            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
-            f"on {', '.join(run.classes)}: give the folder of the same classes"
-        )
-    left_out = train.left_out + split.left_out
-    if left_out:
-        print(words_on(left_out))
     sha256 = fingerprint({measured: split})
     if weights_alone:
-        small, used = with_weights_in_8_bits(model), 0
+        (small, used), of = (with_weights_in_8_bits(model), 0), "of weights alone"
     else:
         images = calibration_images(train, transform)
         small, used = quantized(model, images), len(images)
+        of = f"calibrated on {used:d} images of {train.source}"
     change = compared(model, small, split, transform)
     print(
         f"int8: accuracy {change['accuracy_int8']:.4f}, float32 "
         f"{change['accuracy_float32']:.4f}, the same class for {100 * change['same_class']:.2f} "
         f"% of {change['images']:d} images of {split.source}"
     )
-    of_maps = f"calibrated on {used:d} images of {train.source}"
-    print(
-        f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; "
-        f"{'of weights alone' if weights_alone else of_maps}"
-    )
+    print(f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; {of}")
     return small, {"split": measured, "sha256": sha256, "calibration_images": used, **change}
+
+
+def _calibration_splits(run: "Run", folders: Sequence[Path]) -> "Splits":
+    """Return train, to calibrate on, and the split to measure on: test or, without one, valid."""
+    from mlr.data.joined import read_together
+    from mlr.data.manifest import folds_of
+    from mlr.data.walk import words_on
+
+    trained = run.config["options"]
+    fold = trained["fold"] if any(map(folds_of, folders)) else None
+    found = read_together(folders, trained["labels"], fold)
+    if "train" not in found or len(found) < 2:
+        raise InputError(
+            f"{in_words(folders)} has only the split {', '.join(found)}: int8 is calibrated "
+            "on train, and measured on test or valid"
+        )
+    splits = {name: found[name] for name in ("train", "test" if "test" in found else "valid")}
+    for split in splits.values():
+        if split.classes != run.classes:
+            raise InputError(
+                f"{split.source} has the classes {', '.join(split.classes)}, but the run was "
+                f"trained on {', '.join(run.classes)}: give the folder of the same classes"
+            )
+    left_out = [row for split in splits.values() for row in split.left_out]
+    if left_out:
+        print(words_on(left_out))
+    return splits

@@ -23,8 +23,9 @@ from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages, DecodedImages, NoRoom, cache_folder, resized_images
 from mlr.data.preprocessing import preprocessing_of
+from mlr.data.resizing import training_resize
 from mlr.data.splits import read_splits
-from mlr.data.transforms import caffe_transform, evaluation_transform, training_resize
+from mlr.data.transforms import caffe_transform, evaluation_transform
 from mlr.errors import InputError
 from mlr.methods import METHODS
 from mlr.train import main as train_command
