@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 import cv2
 import numpy as np
 from mxnet import autograd, nd
-from mxnet.gluon import nn
+from mxnet.gluon import Block, nn
 
 from mlr import paper
 from mlr.model.backbone import Backbone
@@ -162,13 +162,11 @@ def maximising_patterns(
 
 
 def frozen(backbone: Backbone) -> Backbone:
-    """Return a copy of a Backbone that computes in training mode what it does in evaluation, for
-    gradients by its input.
+    """Return a copy of a Backbone for gradients by its input alone, through `_chosen`.
 
-    MKL-DNN keeps what its max-pool needs for the way back in training mode only: in evaluation mode
-    gradients are wrong, and others each time. In training mode it is batch norm that has to be told
-    to keep to its running statistics, which MKL-DNN's, of mxnet-mkl 1.5.1, does wrongly on the way
-    back; MXNet's own does it, which takes over for any axis but 1: here -3, the same one.
+    Levels with a max-pool have to run in training mode, so there batch norm must be told to keep
+    its running statistics. MKL-DNN's batch norm of mxnet-mkl 1.5.1 has a wrong gradient then;
+    MXNet's own, which takes over for any axis but 1, has the right one: -3 is the same axis.
     """
     copy = Backbone(backbone.name_in_zoo, backbone.image_size or paper.IMAGE_SIZE)
     copy.initialize(ctx=next(iter(backbone.structural_parameters.values())).list_ctx()[0])
@@ -177,15 +175,23 @@ def frozen(backbone: Backbone) -> Backbone:
         source = backbone.structural_parameters[name]
         parameter.cast(source.dtype)
         parameter.set_data(source.list_data()[0])
-    copy.apply(
-        lambda block: (
-            block._kwargs.update(axis=-3, use_global_stats=True)
-            if isinstance(block, nn.BatchNorm)
-            else None
-        )
-    )
+        parameter.grad_req = "null"
+    for level in filter(_has_max_pool, (getattr(copy, name) for name in copy.levels)):
+        for norm in _layers(level, nn.BatchNorm):
+            norm._kwargs.update(axis=-3, use_global_stats=True)
     copy.hybridize()
     return copy
+
+
+def _layers(block: Block, kind: type) -> List[Block]:
+    """The layers of a kind within a block, which may be one itself."""
+    found: List[Block] = []
+    block.apply(lambda each: found.append(each) if isinstance(each, kind) else None)
+    return found
+
+
+def _has_max_pool(level: Block) -> bool:
+    return bool(_layers(level, nn.MaxPool2D))
 
 
 def _as_input(backbone: Backbone, images: np.ndarray) -> nd.NDArray:
@@ -202,10 +208,14 @@ def _size(gradient: np.ndarray) -> np.ndarray:
 def _chosen(
     backbone: Backbone, block: str, filters: Sequence[int], images: nd.NDArray, measure: str
 ) -> nd.NDArray:
-    """The activation of each image's own filter, (K,)."""
+    """The activation of each image's own filter, (K,). backbone: a frozen one."""
     maps = images
-    for level in backbone.levels[: 1 + backbone.levels.index(block)]:
-        maps = getattr(backbone, level)(maps)  # (K, C, H, W)
+    for name in backbone.levels[: 1 + backbone.levels.index(block)]:
+        level = getattr(backbone, name)
+        # MKL-DNN keeps what the gradient of a max-pool needs in training mode alone: in evaluation
+        # mode that gradient is wrong, and differs each time. The rest is faster in evaluation mode.
+        with autograd.train_mode() if _has_max_pool(level) else autograd.predict_mode():
+            maps = level(maps)  # (K, C, H, W)
     scores = getattr(nd, measure)(maps, axis=(2, 3))  # (K, C)
     return nd.pick(scores, nd.array(filters, images.context))
 
@@ -223,7 +233,7 @@ def _gradient(
     tracked.attach_grad()
     with autograd.record():
         activation = _chosen(backbone, block, filters, tracked, measure)
-    activation.backward()
+    activation.backward(train_mode=False)
     return tracked.grad.asnumpy().astype(np.float64)
 
 
