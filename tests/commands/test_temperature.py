@@ -189,7 +189,7 @@ def test_damage_is_named_and_a_fit_mends_it(run, data, capsys):
         ('{"temperature": 1e9, "files": {}}', "temperature is 1000000000.0"),
         ('{"temperature": 2}', "files is None"),
         ("[]", r"it is \[\]"),
-        ('{"temperature": NaN, "files": {}}', "is no JSON, or damaged"),
+        ('{"temperature": NaN, "files": {}}', "is not JSON, or is damaged"),
     ],
 )
 def test_what_no_fit_writes_is_refused(run, content, found):
