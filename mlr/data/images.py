@@ -121,8 +121,7 @@ def read_bytes(path: Name) -> bytes:
     except OSError as error:
         why = error.strerror
         if os.path.islink(path) and not os.path.exists(path):
-            why = "it is a link to a file that does not exist: restore that file, or remove "
-            "the link"
+            why = "it is a link to a missing file: restore the file, or remove the link"
         raise InputError(f"can't read image {path}: {why}") from None
     return checked_content(data, path)
 
@@ -170,8 +169,7 @@ def checked_content(data: bytes, name: Name) -> bytes:
     if pixels > MOST_PIXELS:
         raise InputError(
             f"image {name} claims more than {MOST_PIXELS // 10**6:d} million pixels, likely "
-            "because "
-            "its header is damaged or it was made to do harm: remove it"
+            "because its header is damaged or it was made to do harm: remove it"
         )
     if pixels * work > MOST_WORK:
         raise InputError(
@@ -501,9 +499,8 @@ def _all_pixels_are_there(data: bytes, found: _Jpeg) -> bool:
 @lru_cache(maxsize=4096)
 def _say_that_the_end_is_missing(name: str) -> None:
     warn(
-        f"image {name} has no end marker, but has all its pixels, so it is used: to repair "
-        "it, save "
-        "it again"
+        f"image {name} has no end marker, but has all its pixels, so it is used: to repair it, "
+        "save it again"
     )
 
 

@@ -117,9 +117,8 @@ def refuse_one_class(rows: Sequence[Row], root: Path) -> None:
     labels = {_label(row) for row in rows}
     if len(labels) == 1:
         raise InputError(
-            f"all {len(rows):d} images below {root} have the same class, {labels.pop()}, so "
-            "there is "
-            "nothing to learn: add the folder or the rows of another class"
+            f"all {len(rows):d} images below {root} have the same class, {labels.pop()}, so there "
+            "is nothing to learn: add the folder or the rows of another class"
         )
 
 

@@ -291,7 +291,6 @@ def _split_of(entry: Entry, fold: Optional[int], folder: Path) -> str:
     if fold is None:
         raise InputError(
             f"{folder} is divided into folds: choose the fold to test on with --fold, or use "
-            "--folds "
-            "all"
+            "--folds all"
         )
     return "test" if int(entry.split) == fold else "train"

@@ -171,9 +171,8 @@ def onnx_classifier(
     taken = ("tensor(float)", 3, size, size), (PIXELS, "H", "W", 3)
     if images not in taken or outputs not in ([(LOGITS, classes)], [(PROBABILITIES, classes)]):
         raise InputError(
-            f"{named} takes {images or 'no images'} and returns {outputs}, which does not "
-            "match its "
-            f"metadata: {REMEDY}"
+            f"{named} takes {images or 'no images'} and returns {outputs}, which does not match "
+            f"its metadata: {REMEDY}"
         )
     if not inputs:
         kind = OnnxClassifier if outputs[0][0] == LOGITS else WholeOnnxClassifier

@@ -337,7 +337,7 @@ def _best_first(boxes: np.ndarray, scores: np.ndarray, count: int) -> Boxes:
 
 def _windows(shape: Tuple[int, ...], ratio: np.ndarray) -> np.ndarray:
     """Return the windows of the grid on the scaled image, (M, 4) int: x1, y1, x2, y2, where x2 and
-    y2 are one pixel behind the window.
+    y2 are one pixel past its end.
 
     shape: (height, width, 3) of the scaled image. ratio: (2,), the horizontal and the vertical
     scale of the scaled image.

@@ -51,9 +51,8 @@ def fit(
     features, labels = _checked_features(features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise InputError(
-            f"{len(features):d} feature vectors need the same number of labels, but the "
-            "labels have "
-            f"the shape {labels.shape}"
+            f"{len(features):d} feature vectors need the same number of labels, but the labels "
+            f"have the shape {labels.shape}"
         )
     classes = np.unique(labels)
     if len(classes) < 2 or not np.array_equal(classes, np.arange(len(classes))):
@@ -242,9 +241,8 @@ def _checked_features(features: "ArrayLike", width: Optional[int] = None) -> np.
     features = np.asarray(features, dtype=float)
     if features.ndim != 2 or not features.size or width not in (None, features.shape[1]):
         raise InputError(
-            f"features have the shape {features.shape}, not (N, {width or 'D'}): take them "
-            "from the "
-            "network with whose features the machine was trained"
+            f"features have the shape {features.shape}, not (N, {width or 'D'}): take them from "
+            "the network with whose features the machine was trained"
         )
     if not np.isfinite(features).all():
         raise InputError(

@@ -234,8 +234,7 @@ class RunWriter(Run):
         if not self.has(PREVIOUS[0]) or set(PREVIOUS) & set(damaged):
             raise InputError(
                 f"{names}: missing, damaged or changed (SHA-256), and there is no intact "
-                "checkpoint "
-                "of the epoch before: restore it from a copy, or train again"
+                "checkpoint of the epoch before: restore it from a copy, or train again"
             )
         metrics = metrics_in(self.verified(PREVIOUS[0]))
         warn(

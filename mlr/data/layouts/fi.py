@@ -4,14 +4,17 @@ eight emotions.
 
 Copies of it have many layouts. The first of these that is found is read:
 
-- fi_{train,val,test}img_label.txt, lines `<path> <number>`, with the emotions in alphabetical order
-(inferred); if there are only the binary lists fi_{train,val,test}img_label_c2.txt, 0 is negative
-and 1 positive - Images/<name> and {Train,Val,Test}Images.txt, lines `<label>/<name>` -
-{train,val,test}/<emotion>/<image>, emotions also by the short names amuse, content, excit, sad -
-<emotion>/<image>, the release of its authors; the folders may also be in emotion_dataset/, or in
-image/ beside annotation/ as in EmoSet - label.csv with rows `id,label`, as in the released code -
-CSV files with rows `name,emotion,sentiment` without a header; if their names contain a split, each
-file is that split
+- fi_{train,val,test}img_label.txt, lines `<path> <number>`, with the emotions in alphabetical
+  order (inferred); if there are only the binary lists fi_{train,val,test}img_label_c2.txt, 0 is
+  negative and 1 positive
+- Images/<name> and {Train,Val,Test}Images.txt, lines `<label>/<name>`
+- {train,val,test}/<emotion>/<image>; the emotions may have the short names amuse, content, excit,
+  sad
+- <emotion>/<image>, the release of its authors; the folders may also be in emotion_dataset/, or in
+  image/ beside annotation/ as in EmoSet
+- label.csv with rows `id,label`, as in the released code
+- CSV files with rows `name,emotion,sentiment` without a header; if the names of the files contain a
+  split, each file is that split
 
 A number for an emotion is its place in alphabetical order, from 0 (inferred).
 """

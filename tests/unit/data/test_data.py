@@ -198,7 +198,7 @@ def test_a_link_that_leads_nowhere(tmp_path):
     (tmp_path / "a.jpg").symlink_to("nowhere.jpg")
     with pytest.raises(
         InputError,
-        match="a.jpg: it is a link to a file that does not exist: restore that file",
+        match="a.jpg: it is a link to a missing file: restore the file",
     ):
         read_bytes(tmp_path / "a.jpg")
 
@@ -316,12 +316,10 @@ def test_what_is_left_out_is_said_by_kind(data):
     assert train.counts == [6, 6]
     assert words_on(train.left_out) == (
         f"left out: 3 images in subfolders, such as {data}/train/fear/2019/0.jpg; 1 image in no "
-        f"class folder, such as {data}/train/beside.jpg; "
-        f"1 pipe or device, such as {data}/train/awe/pipe.jpg; 1 file that is not an image, "
-        "such as "
-        f"{data}/train/fear/notes.txt; "
-        f"1 raw file of a camera, such as {data}/train/fear/photo.NEF; 1 folder that is not a "
-        f"split, such as {data}/unlabelled"
+        f"class folder, such as {data}/train/beside.jpg; 1 pipe or device, such as "
+        f"{data}/train/awe/pipe.jpg; 1 file that is not an image, such as "
+        f"{data}/train/fear/notes.txt; 1 raw file of a camera, such as "
+        f"{data}/train/fear/photo.NEF; 1 folder that is not a split, such as {data}/unlabelled"
     )
 
 

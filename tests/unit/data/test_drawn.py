@@ -229,9 +229,8 @@ def test_a_file_of_the_user_under_a_drawings_name_stays(tmp_path, few):
     with pytest.raises(
         InputError,
         match=(
-            "is not a demo data set, not even part of one: .*0001.jpg does not belong to it; "
-            "give another "
-            "folder"
+            "is not a demo data set, not even part of one: .*0001.jpg does not belong to it; give "
+            "another folder"
         ),
     ):
         draw_objects(tmp_path)

@@ -173,9 +173,8 @@ def odd(data, tmp_path_factory):
             errno.EPIPE,
             141,
             (
-                "the program that reads its output has ended; what was saved before is kept; "
-                "to go on: mlr "
-                "train --resume --out "
+                "the program that reads its output has ended; what was saved before is kept; to go "
+                "on: mlr train --resume --out "
             ),
         ),
         (errno.ENOSPC, 1, "the output of the command can't be written: No space left on device"),
