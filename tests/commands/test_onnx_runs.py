@@ -295,7 +295,7 @@ def other_output(proto):
         (foreign_operators, "ONNX 17, com.microsoft 1, not of ONNX 17"),
         (loop, "has the operator Loop"),
         (other_classes, "list of classes|answers with"),
-        (other_output, "answers with .*scores', 3"),
+        (other_output, "returns .*scores', 3"),
         (metadata(contract="2"), "has version 2 of the format .* this mlr reads version 1"),
         (metadata(run="{"), "run of its metadata, is not JSON"),
         (metadata(run="{}"), "run.config is None"),

@@ -438,7 +438,7 @@ def test_a_data_folder_that_is_not_there(tmp_path, capsys, option):
 def test_emotions_of_one_sentiment(tmp_path):
     data = write_images(tmp_path / "data", classes=("anger", "fear"))
     with pytest.raises(
-        InputError, match="have the same class, negative: .*, or use --labels emotion"
+        InputError, match="have the same class, negative, .*, or use --labels emotion"
     ):
         read_training_splits(data, "sentiment")
     assert read_training_splits(data)[0]["train"].classes == ["anger", "fear"]
