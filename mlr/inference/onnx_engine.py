@@ -124,7 +124,7 @@ class WholeOnnxClassifier(OnnxClassifier):
     """A model that answers with the probabilities themselves."""
 
     def probabilities(self, seen: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
+        """Return the class probabilities (N, K), float64, for the values that `seen` returned."""
         return self.outputs(np.stack(seen)).astype(np.float64)
 
 
@@ -146,7 +146,7 @@ class RegionsOnnxClassifier(OnnxClassifier):
         return self.regions.crops(pixels, name)
 
     def probabilities(self, seen: Sequence[Crops]) -> np.ndarray:
-        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
+        """Return the class probabilities (N, K), float64, for the values that `seen` returned."""
         return np.concatenate([self._answer(crops) for crops in seen]).astype(np.float64)
 
     def _answer(self, crops: Crops) -> np.ndarray:

@@ -99,7 +99,7 @@ def select_candidates(
     laplacian = np.eye(len(boxes)) - root[:, None] * affinity * root
     # Optional: no other method needs these packages, and they are larger than all others together.
     linalg, cluster, threads = (
-        require_package(name, "regions", "an answer of AR, by affective regions,")
+        require_package(name, "regions", "a prediction with AR (affective regions)")
         for name in ("scipy.linalg", "sklearn.cluster", "threadpoolctl")
     )
     # with so few boxes threads cost more time than they save, several times more on busy cores

@@ -88,5 +88,5 @@ def _metadata(model: "onnx.ModelProto", path: Path) -> Dict[str, Any]:
         raise InputError(f"{path} has no {missing[0]} in its metadata: {REMEDY}")
     for name in (*JSON, "temperature"):
         if name in about:
-            about[name] = parse_json(about[name], f"{path}, {name} of its metadata,", REMEDY)
+            about[name] = parse_json(about[name], f"the metadata entry {name} of {path}", REMEDY)
     return about

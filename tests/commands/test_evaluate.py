@@ -146,7 +146,7 @@ def test_images_that_changed_in_their_folder_are_others(data, tmp_path, capsys):
     with pytest.raises(
         InputError,
         match=(
-            "run has no evaluation_test.json, .* if these images have changed since, restore them"
+            "run has no evaluation_test.json: .* if these images have changed since, restore them"
         ),
     ):
         outcome(run.folder)

@@ -297,7 +297,7 @@ def other_output(proto):
         (other_classes, "list of classes|answers with"),
         (other_output, "returns .*scores', 3"),
         (metadata(contract="2"), "has version 2 of the format .* this mlr reads version 1"),
-        (metadata(run="{"), "run of its metadata, is not JSON"),
+        (metadata(run="{"), "metadata entry run of .* is not JSON"),
         (metadata(run="{}"), "run.config is None"),
         (metadata(temperature="-1"), "temperature is -1"),
         (metadata(preprocessing='{"image_size": 9}'), "preprocessing.image_size"),

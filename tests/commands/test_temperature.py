@@ -25,7 +25,7 @@ from mlr.runs.shipped import DEMO_RUN
 from mlr.runs.writing import RunWriter
 
 FILE = "last.temperature.json"
-STALE = "is of other parameters than last.params holds now"
+STALE = "was fitted to other parameters than last.params holds now"
 
 
 def command(module, *arguments):

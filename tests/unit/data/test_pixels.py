@@ -122,7 +122,7 @@ def test_pixels_that_changed_are_found_when_they_are_first_used(cache, split):
         with pytest.raises(
             InputError,
             match=(
-                "pixel cache .* has changed .* pixels of fear/01.jpg, .*: it has been removed. "
+                "pixel cache .* has changed .* pixels of fear/01.jpg, .*; it has been removed. "
                 "Start the command again"
             ),
         ):
