@@ -734,7 +734,7 @@ def test_wrong_proposals_are_found_before_training(data, tmp_path, command):
         "--proposals",
         tmp_path / "boxes.npz",
     )
-    assert done.returncode == 2 and "boxes.npz is no .npz file" in done.stderr
+    assert done.returncode == 2 and "boxes.npz is not a .npz file" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

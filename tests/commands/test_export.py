@@ -211,7 +211,7 @@ def test_int8(trained, exported, tmp_path, photograph):
         f"the same class for 100.00 % of 4 images of {data}/test" in said
         and "calibrated on 12 images" in said
     )
-    assert f"left out: 1 file that is no image, such as {data}/test/notes.txt" in said
+    assert f"left out: 1 file that is not an image, such as {data}/test/notes.txt" in said
     change = json.loads(metadata(tmp_path / "model.onnx")["int8"])
     assert (
         change["split"],
@@ -293,7 +293,7 @@ def test_mxnet_alone_loads_a_symbol(trained, exported, tmp_path):
 def test_an_interrupted_export_is_not_taken_for_one(trained, exported, tmp_path, format):
     (tmp_path / "model.new").mkdir()
     said = exported("--run", trained[0], "--format", format, "--out", tmp_path / "model", code=2)
-    assert "model.new exists already, likely the rest of" in said
+    assert "model.new exists already, likely left by" in said
     assert not (tmp_path / "model").exists()
 
 
@@ -363,7 +363,7 @@ HOSTILE = {
         lambda arrays: {**arrays, "config": np.arange(3)},
         "its `config` is missing or damaged",
     ),
-    "config is no JSON": (
+    "config is not JSON": (
         lambda arrays: {**arrays, "config": "{"},
         "its `config` is missing or damaged",
     ),
@@ -428,7 +428,7 @@ HOSTILE = {
     ),
     "objects": (
         lambda arrays: {**arrays, "fusion.output.bias": np.array([{}, {}, {}])},
-        "no .npz file of plain arrays",
+        "not a .npz file of plain arrays",
     ),
 }
 
@@ -457,7 +457,7 @@ def test_damaged_npz(arrays, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(
             InputError,
-            match=f"damaged-{number:d}.npz is no .npz file of plain arrays, or a damaged one",
+            match=f"damaged-{number:d}.npz is not a .npz file of plain arrays, or is damaged",
         ):
             mlr.import_npz(path)
     with pytest.raises(InputError, match="missing.npz does not exist"):

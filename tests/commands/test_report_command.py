@@ -121,7 +121,8 @@ def test_what_is_wrong_is_said_on_the_page_and_on_the_standard_error(made, tmp_p
             f"{begun} is not finished, with 1 of 2 epochs: mlr train --resume --out {begun} goes",
             f"{unmeasured} has no results yet: mlr evaluate --run '{unmeasured}'",
             f"{never} is not finished, with 0 of 2 epochs",
-            f"without results: {stale}/evaluation_test.json is of parameters that the run no long",
+            f"without results: {stale}/evaluation_test.json was measured with parameters that "
+            "the run no long",
             f"without results: {damaged}/last.params is missing, damaged or changed",
             f"left out: {broken}/config.json is missing, damaged or changed",
             f"left out: {tmp_path}/file is not a run folder",

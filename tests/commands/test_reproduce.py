@@ -373,20 +373,25 @@ def test_only_what_is_missing_is_done(tmp_path, state, expected):
 OTHERS = {
     "of the best epoch": (
         {"parameters": "best"},
-        "is of other images or parameters than the run's own: measure the run again",
+        "was measured on other images or with other parameters than the run's own: measure "
+        "the run again",
     ),
     "of other images": (
         {"sha256": "f" * 64},
-        "is of other images or parameters than the run's own",
+        "was measured on other images or with other parameters than the run's own",
     ),
     "of a relabelled manifest": (
         {"manifest": "f" * 64},
-        "is of other images or parameters than the run's own",
+        "was measured on other images or with other parameters than the run's own",
     ),
-    "of another split": ({"split": "valid"}, "is of other images or parameters than the run's own"),
+    "of another split": (
+        {"split": "valid"},
+        "was measured on other images or with other parameters than the run's own",
+    ),
     "before the training went on": (
         {"files": {"last.params": "f" * 64}},
-        "is of parameters that the run no longer has, likely as its training went on",
+        "was measured with parameters that the run no longer has, likely because its training "
+        "continued",
     ),
     "from before it said so": (
         {"files": None},
@@ -417,7 +422,7 @@ def test_a_damaged_evaluation_is_made_again(tmp_path):
     with pytest.raises(
         InputError,
         match=(
-            "evaluation_test.json is no JSON, or damaged .*: measure the run again, with mlr "
+            "evaluation_test.json is not JSON, or is damaged .*: measure the run again, with mlr "
             "evaluate"
         ),
     ):
@@ -515,12 +520,13 @@ def test_the_error_of_a_command_is_told_and_no_other_line(tmp_path, monkeypatch)
     }
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     for (_name, script), (code, line) in zip(
-        said.items(), ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it said nothing"))
+        said.items(),
+        ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it printed nothing")),
     ):
         (tmp_path / "python").write_text("#!/bin/sh\n[ $PYTHONUNBUFFERED ] || exit 0\n" + script)
         (tmp_path / "python").chmod(0o755)
         with pytest.raises(
-            RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(all of it"
+            RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(the whole output"
         ):
             Runner(tmp_path / "logs", 1, 1, 1).command(tmp_path / "run", "train")
 

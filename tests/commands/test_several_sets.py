@@ -75,7 +75,9 @@ def test_classes_that_do_not_agree(two, tmp_path):
     train = join(read_sets([two[0], six], "sentiment"))["train"]
     assert train.classes == ["negative", "positive"] and train.counts == [4, 6]
     three = other_images(tmp_path / "three", ("negative", "neutral", "positive"))
-    with pytest.raises(InputError, match="need the same ones$"):  # neutral has no sentiment
+    with pytest.raises(
+        InputError, match="give those with the same classes$"
+    ):  # neutral has no sentiment
         read_sets([two[0], three])
     nameless = other_images(tmp_path / "nameless", ("cat", "dog"))
     assert join(read_sets([nameless, nameless]))["train"].classes == ["cat", "dog"]
@@ -279,7 +281,7 @@ def test_sets_of_a_damaged_config(two, tmp_path):
         with pytest.raises(Refused, match="config.json: data.sets"):
             checked_config(config, "config.json")
     config["options"]["data"] = str(two[0])
-    with pytest.raises(Refused, match="data.sets is .* expected none, as options.data is one"):
+    with pytest.raises(Refused, match="data.sets is .* expected none, because options.data is one"):
         checked_config(config, "config.json")
 
 

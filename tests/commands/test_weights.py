@@ -198,10 +198,10 @@ def test_check_lists_every_name_that_does_not_fit(zoos_file, tmp_path, capsys):
     [
         ("none", "parameter file none does not exist"),
         ("zoo", "parameter file zoo does not exist"),
-        ("a.safetensors", "a.safetensors is no .safetensors file"),
-        ("a.npz", "a.npz is no .npz file"),
-        ("a.onnx", "a.onnx is no ONNX file"),
-        ("a.params", "a.params is no MXNet parameter file"),
+        ("a.safetensors", "a.safetensors is not a .safetensors file"),
+        ("a.npz", "a.npz is not a .npz file"),
+        ("a.onnx", "a.onnx is not an ONNX file"),
+        ("a.params", "a.params is not an MXNet parameter file"),
     ],
 )
 def test_check_of_what_is_no_file_of_weights(name, message, tmp_path, capsys, monkeypatch):

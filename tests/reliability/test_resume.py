@@ -138,11 +138,11 @@ def test_a_disk_without_room_for_the_pixel_cache_before_or_after_a_stop(
     code, _, error = train(
         ("--data", images, "--out", run, *ARGUMENTS), FULL_DISK * (full == "before") + stop
     )
-    assert code == 130 and ("until then images are decoded" in error) == (full == "before"), error
+    assert code == 130 and ("decode all images again" in error) == (full == "before"), error
     monkeypatch.setenv("MLR_CACHE", str(tmp_path / "after"))
     resumed = ("--resume", "--out", run, "--ctx", "cpu", "--pipeline", "cached")
     code, _, error = train(resumed, FULL_DISK * (full == "after"))
-    assert code == 0 and ("until then images are decoded" in error) == (full == "after"), error
+    assert code == 0 and ("decode all images again" in error) == (full == "after"), error
     assert result(run) == uninterrupted[1]
 
 
@@ -399,7 +399,7 @@ def test_a_damaged_step_is_left_for_the_epoch_before(stopped, uninterrupted, tmp
     flip_a_bit(run / name)
     _, error = resume(run)
     assert (
-        f"warning: {run / name}: missing, damaged or changed (SHA-256); going on from the "
+        f"warning: {run / name}: missing, damaged or changed (SHA-256); continuing from the "
         "checkpoint before, after the last epoch"
     ) in error
     assert result(run) == uninterrupted[1]
@@ -414,7 +414,7 @@ def test_a_damaged_epoch_is_left_for_the_one_before(uninterrupted, tmp_path, nam
     flip_a_bit(run / name)
     out, error = resume(run)
     assert (
-        f"warning: {run / name}: missing, damaged or changed (SHA-256); going on from the "
+        f"warning: {run / name}: missing, damaged or changed (SHA-256); continuing from the "
         "checkpoint before, after epoch 1"
     ) in error
     assert [line.split(",")[0] for line in out.splitlines() if line.startswith("epoch")] == [
@@ -433,7 +433,7 @@ def test_without_a_whole_checkpoint_the_damage_is_named(uninterrupted, tmp_path)
     assert (
         code == 2
         and (
-            "there is no whole checkpoint of the epoch before: restore it from a copy, or train "
+            "there is no intact checkpoint of the epoch before: restore it from a copy, or train "
             "again"
         )
         in error
@@ -475,7 +475,7 @@ def test_a_second_training_into_a_folder_is_refused(images, uninterrupted, tmp_p
     assert code == 2
     assert error == (
         f"mlr train: error: another training (process {first.pid:d} on "
-        f"{os.uname().nodename}) is at work in {run}: wait until it ends, or stop it\n"
+        f"{os.uname().nodename}) is running in {run}: wait until it ends, or stop it\n"
     )
     code, _, error = train(("--data", images, "--out", run, *ARGUMENTS))
     assert code == 2 and "exists already" in error
@@ -722,9 +722,7 @@ def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
     )
     assert resumed(run, "--target", tmp_path / "new target") == 2
     assert (
-        f"there is no folder {root}: restore it, or prepare the data set again, from where "
-        "they "
-        "are now, for --data"
+        f"there is no folder {root}: restore that folder, or run mlr prepare again"
     ) in capsys.readouterr().err
     assert (
         resumed(

@@ -387,7 +387,7 @@ def test_preprocessing_with_a_mean_image(tmp_path, size, resize):
         ),
         (np.full((3, 256, 256), np.nan), "expected finite numbers"),
         (np.array([{}]), "pickled objects, which are not read"),
-        (b"\x93NUMPY damaged", "no .npy file, a damaged one"),
+        (b"\x93NUMPY damaged", "not a .npy file, is damaged"),
     ],
 )
 def test_no_mean_image(tmp_path, content, message):
@@ -627,8 +627,8 @@ def test_a_pickle_is_refused_and_its_error_converts_it(tmp_path, older):
     "content, name, message",
     [
         (None, "a.npz", "a.npz does not exist"),
-        (b"text", "a.npz", "a.npz is no .npz file of plain arrays, or a damaged one"),
-        ("truncated", "a.npz", "a.npz is no .npz file"),
+        (b"text", "a.npz", "a.npz is not a .npz file of plain arrays, or is damaged"),
+        ("truncated", "a.npz", "a.npz is not a .npz file"),
         ("object", "a.npz", "Object arrays cannot be loaded"),
         (
             b"",

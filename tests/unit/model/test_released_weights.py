@@ -185,7 +185,7 @@ def test_a_truncated_file(small):
         with pytest.raises(
             InputError,
             match=(
-                "small.params is no MXNet parameter file, or a damaged one: it ends [0-9]+ bytes "
+                "small.params is not an MXNet parameter file, or is damaged: it ends [0-9]+ bytes "
                 "too early"
             ),
         ):
@@ -216,7 +216,7 @@ def test_a_flipped_bit_without_a_checksum(small):
     content = path.read_bytes()
     for offset, message in (
         (content.rindex(b"output.1.bias"), "1 missing .output.1.bias.; 1 unexpected"),
-        (24 + 12, "is no MXNet parameter file, or a damaged one"),
+        (24 + 12, "is not an MXNet parameter file, or is damaged"),
     ):
         flipped = bytearray(content)
         flipped[offset] ^= 1
