@@ -426,7 +426,7 @@ def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
     absent = error and not builds
     if absent and not _has_onnx_runtime(facts):
         yield Problem(
-            f"neither MXNet ({error}) nor ONNX Runtime is installed",
+            f"MXNet is not installed ({error}), and neither is ONNX Runtime",
             f"pip install one of {EXTRAS}; or, to use only exported runs, 'mlr[onnxruntime]'",
             True,
         )

@@ -167,7 +167,7 @@ def save(out: Path, content: Content) -> None:
         write_file(out, content)
     except OSError as error:
         raise RunError(
-            f"{out} can't be written ({error.strerror or error}), likely as the disk is full: "
+            f"{out} can't be written, likely as the disk is full ({error.strerror or error}): "
             "free some space, or give another --out"
         ) from None
 

@@ -187,7 +187,7 @@ def wanted_methods(options: argparse.Namespace) -> Dict[str, Method]:
         if options.methods:
             raise InputError("--rows and --methods mean the same: give only --methods")
         print(
-            ("mlr reproduce: --rows is now called --methods; 0.2.0 will remove --rows"),
+            "mlr reproduce: --rows is now called --methods; 0.2.0 will remove --rows",
             file=sys.stderr,
         )
         options.methods, options.rows = options.rows, None
@@ -212,7 +212,7 @@ def refuse_without_effect(
         ("proposals", options.proposals, asking, "the method ar"),
     ):
         if value and not fits:
-            raise InputError(f"--{name} has no effect here, it is only for {what}: leave it out")
+            raise InputError(f"--{name} has no effect, it is only for {what}: leave it out")
     if reading and not demo and not options.caffenet:
         raise InputError(
             f"the method {reading[0]} needs --caffenet FILE, weights of DeepSentiBank (.npz) or "
@@ -408,9 +408,9 @@ def write_results(
         "",
         f"`{command_of(options)}`",
         "",
-        f"{first['images']} test images; the most frequent class has a share of "
-        f"{first['majority_rate']:.3f}. Mean and standard deviation of {options.seeds} seeds. "
-        f"MXNet {first['versions']['mxnet']}, {first['threads']} threads a training.",
+        f"{first['images']} test images; always predicting the most frequent class is right for "
+        f"{first['majority_rate']:.3f} of them. Mean and standard deviation of {options.seeds} "
+        f"seeds. MXNet {first['versions']['mxnet']}, {first['threads']} threads a training.",
     ]
     published = {method.title: method.published for method in PUBLISHED.values()}
     tables = {

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         nargs="+",
         metavar="FILE",
-        help=("one or more images, one row of the figure for each"),
+        help="one or more images, one row of the figure for each",
     )
     parser.add_argument(
         "--out",

@@ -29,7 +29,7 @@ def parser() -> cli.Parser:
     get = actions.add_parser("get", help="download a backbone's file into MXNet's cache")
     get.add_argument("name", metavar="NAME", help="the backbone")
     check = actions.add_parser(
-        "check", help=("check whether a file fits: exit code 0 if it does, else 2")
+        "check", help="check whether a file fits: exit code 0 if it does, else 2"
     )
     check.add_argument(
         "file",

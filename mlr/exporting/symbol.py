@@ -30,6 +30,7 @@ def save_symbol(
         except mx.MXNetError as error:
             reason = str(error).partition("\n")[0]
             raise RunError(
-                f"{folder} can't be written, likely for want of room: {reason}"
+                f"{folder} can't be written, likely as the disk is full ({reason}): free some "
+                "space, or give another --out"
             ) from None
         (staged / (MODEL + ".json")).write_text(json.dumps(about, indent=2) + "\n")

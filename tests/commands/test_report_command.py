@@ -118,8 +118,9 @@ def test_what_is_wrong_is_said_on_the_page_and_on_the_standard_error(made, tmp_p
     for line, expected in zip(
         said,
         (
-            f"{begun} is not finished, with 1 of 2 epochs: mlr train --resume --out {begun} goes",
-            f"{unmeasured} has no results yet: mlr evaluate --run '{unmeasured}'",
+            f"{begun} is not finished, with 1 of 2 epochs: continue it with mlr train --resume "
+            f"--out {begun}",
+            f"{unmeasured} has no results yet: measure them with mlr evaluate --run '{unmeasured}'",
             f"{never} is not finished, with 0 of 2 epochs",
             f"without results: {stale}/evaluation_test.json is of parameters that the run no long",
             f"without results: {damaged}/last.params is missing, damaged or changed",
@@ -212,9 +213,9 @@ def test_only_a_page_of_its_own_is_replaced(made, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     for out, message in (
         ("mine.html", "mine.html exists already: give another --out, or remove it"),
-        ("folder.html", "the page needs the name of a file that ends with .html"),
-        ("page.png", "the page needs the name of a file that ends with .html"),
-        ("file/a.html", "is no folder, or not one that you may write to"),
+        ("folder.html", "the name of the page must end with .html"),
+        ("page.png", "the name of the page must end with .html"),
+        ("file/a.html", "is not a folder, or you may not write to it"),
     ):
         assert main([str(run), "--out", out]) == 2
         assert message in capsys.readouterr().err

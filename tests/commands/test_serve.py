@@ -128,7 +128,9 @@ def test_another_host_is_warned_of(host, warns, monkeypatch, capsys):
     assert main(["--run", str(DEMO_RUN), "--ctx", "cpu", "--host", host, "--port", "0"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"demo is served at http://{host}:")
-    assert ("whoever reaches this machine over the network can use the server" in err) == warns
+    assert (
+        "everyone who can reach this machine over the network can use the server" in err
+    ) == warns
 
 
 @pytest.mark.parametrize(

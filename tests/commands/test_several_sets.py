@@ -155,7 +155,7 @@ def test_two_sets_that_moved(two, tmp_path, capsys):
     assert f"{two[0]}, the folder of the images of the training, is not there" in error
     resume = ["--resume", "--out", str(run), "--ctx", "cpu"]
     assert mlr.train.main([*resume, "--data", str(moved[0])]) == 2
-    assert "say for each where it is now, in the same order" in capsys.readouterr().err
+    assert "give as many folders, in the same order" in capsys.readouterr().err
     swapped = [word for folder in moved[::-1] for word in ("--data", str(folder))]
     assert mlr.train.main([*resume, *swapped]) == 2
     assert "are not those that" in capsys.readouterr().err

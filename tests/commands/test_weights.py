@@ -111,7 +111,8 @@ def test_what_is_here_is_told_by_its_hash(zoos_file, cache, capsys):
     lines = listed(capsys)[1][NETWORK]
     assert "  damaged  " in lines[0]
     assert (
-        lines[-1].split() == f"{NETWORK}-{other}.params - here, of another version of MXNet".split()
+        lines[-1].split()
+        == f"{NETWORK}-{other}.params - here, from another version of MXNet".split()
     )
 
 

@@ -594,8 +594,8 @@ def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
     files = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     assert resumed(run) == 2
     assert capsys.readouterr().err == (
-        f"mlr train: error: {tmp_path / 'gone'}, the folder of the images that {run.folder} was "
-        "trained on, is not there: give --data, the folder where they are now\n"
+        f"mlr train: error: {tmp_path / 'gone'}, with the images that {run.folder} was trained "
+        "on, does not exist: give their present folder with --data\n"
     )
     other = write_images(tmp_path / "other", train=5)
     assert resumed(run, "--data", other) == 2
@@ -620,8 +620,8 @@ def test_the_other_options_stay(moved, tmp_path, capsys):
     for name, kept, other in (("--seed", 0, 1), ("--epochs", 1, 3)):
         assert resumed(run, "--data", data, name, other) == 2
         assert capsys.readouterr().err == (
-            f"mlr train: error: {name} {other}: {run.folder} was begun with {name} {kept}, and a "
-            "resumed run keeps its options: leave it out, or start a new run\n"
+            f"mlr train: error: {name} {other}: {run.folder} was started with {name} {kept}, and "
+            "a resumed run keeps its options: leave it out, or start a new run\n"
         )
     assert resumed(run, "--data", data, "--seed", 0, "--epochs", 1) == 0
     assert resumed(run, "--data", data, "--target", data) == 2

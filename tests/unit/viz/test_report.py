@@ -471,7 +471,7 @@ def test_parameters_that_are_damaged_after_the_evaluation(measured, tmp_path):
             ("--report", "page.html", "--folds", "all"),
             "each fold gets its own: give --report alone",
         ),
-        (("--report", "file/new/page.html"), "file is no folder, or not one that you may write to"),
+        (("--report", "file/new/page.html"), "file is not a folder, or you may not write to it"),
     ],
 )
 def test_where_no_report_can_be_written(trained, tmp_path, monkeypatch, capsys, arguments, message):
