@@ -693,7 +693,7 @@ def test_proposals_from_a_file(data, tmp_path, command):
         ),
         (
             ("--method", "vgg16", "--backbone", "vgg16_slim", "--pretrained", "zoo"),
-            "the Gluon zoo has no ImageNet weights of vgg16_slim",
+            "no zoo has ImageNet weights for vgg16_slim",
         ),
         (
             (

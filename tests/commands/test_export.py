@@ -587,5 +587,5 @@ def test_the_network_of_a_method_is_exported_whole(tmp_path):
     assert METHODS["vgg16"].exported(net, run.config) == (
         net,
         "logits",
-        "logits of the classes; their softmax are the probabilities",
+        "logits of the classes; their softmax gives the probabilities",
     )

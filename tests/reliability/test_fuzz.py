@@ -1224,7 +1224,7 @@ def files_below(folder):
         ),
         (
             lambda config: config["network"].update(style_width=60000),
-            "network.style_width is 60000, expected 8, by its options",
+            "network.style_width is 60000, expected 8, as its options imply",
         ),
         (
             lambda config: config["network"].update(kind="os.system"),

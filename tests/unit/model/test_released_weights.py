@@ -226,7 +226,7 @@ def test_a_flipped_bit_without_a_checksum(small):
     weight = net.fusion.output.weight.data().asnumpy().tobytes()
     path.write_bytes(content.replace(weight, np.float32(np.inf).tobytes() + weight[4:]))
     with pytest.raises(
-        InputError, match=r"1 with values that are no numbers \(output.1.weight NaN or infinite\)"
+        InputError, match=r"1 not finite floating-point numbers \(output.1.weight NaN or infinite\)"
     ):
         mlr.load_original_parameters(net, path)
 
@@ -238,8 +238,8 @@ def test_a_flipped_bit_without_a_checksum(small):
         (
             lambda: mlr.MultiLevelNet(classes=8, taps=("stem", "stage1", "stage2")),
             (
-                "the released code reads the maps stem, pool, stage1 and can't load a network that "
-                "reads stem, stage1, stage2"
+                "the released code can only load a network with the taps stem, pool, stage1, but "
+                "this one has stem, stage1, stage2"
             ),
         ),
     ],

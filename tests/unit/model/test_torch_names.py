@@ -126,13 +126,13 @@ BOTTLENECKS = resnet((3, 4, 6, 3), convolutions=3)
 @pytest.mark.parametrize(
     "names, network, message",
     [
-        (BOTTLENECKS, "resnet50_v1", "halve the map in their 3 x 3 convolution .v1.5."),
-        (BOTTLENECKS, "resnet50_v2", "its v2 has batch norm first"),
+        (BOTTLENECKS, "resnet50_v1", "halves maps in the 3 x 3 convolution .v1.5."),
+        (BOTTLENECKS, "resnet50_v2", "Gluon's v2 has batch norm first"),
         (NAMES["both", "resnet18_v1"], "resnet18_v2", "are v1: resnet18_v2 has batch norm before"),
         (
             ["stem.conv.weight", "stages.0.blocks.0.conv1.weight", "head.fc.weight"],
             "resnet50_v2",
-            "timm's resnetv2, which is another network than Gluon's ResNet v2",
+            "timm's resnetv2, which differs from Gluon's ResNet v2",
         ),
     ],
     ids=["v1.5 for v1", "v1.5 for v2", "v1 for v2", "timm's v2"],
