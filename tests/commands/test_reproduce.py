@@ -492,7 +492,7 @@ def test_a_failure_interrupts_the_others(tmp_path):
     with pytest.raises(
         RunError,
         match=(
-            "mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg "
+            "mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg: "
             ".*logs/failing.log"
         ),
     ):

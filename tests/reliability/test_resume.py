@@ -165,11 +165,11 @@ def test_a_signal_lets_the_step_end_and_writes_a_checkpoint(
     assert done[0] == code
     epoch, in_epoch = divmod(step - 1, STEPS)
     assert done[2].splitlines()[-2:] == [
-        "stopping at the end of this step, with a checkpoint; once more, and it stops at once",
+        "stopping at the end of this step, with a checkpoint; send the signal again to stop at "
+        "once",
         (
-            f"mlr train: error: {word} in epoch {epoch + 1:d}, after step {in_epoch + 1:d} of 3, "
-            "and "
-            f"saved; to go on: mlr train --resume --out '{run}'"
+            f"mlr train: error: {word} in epoch {epoch + 1:d}, after step {in_epoch + 1:d} of 3; "
+            f"a checkpoint is saved; to go on: mlr train --resume --out '{run}'"
         ),
     ]
     assert json.loads((run / "step.json").read_text())["step"] == in_epoch + 1
@@ -657,9 +657,8 @@ def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
     write_prepared(tmp_path / "folds", {"root": str(data), "dataset": "csv"}, entries, [])
     assert resumed(run, "--data", tmp_path / "folds") == 2
     assert (
-        f"are not those that {run.folder} was trained on, which were not in folds: restore "
-        "them, "
-        "or start a new run"
+        f"are not those that {run.folder} was trained on, which were not split into folds: "
+        "restore them, or start a new run"
     ) in capsys.readouterr().err
 
 

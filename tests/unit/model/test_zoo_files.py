@@ -107,9 +107,9 @@ def test_a_host_that_is_not_there_is_left_for_the_other(servers, cache, monkeypa
             zipped(b"another"),
             (f"the answer is not {GLUON_NAME}, .*: its hash is not SHA-1 {SHA1}, but "),
         ),
-        (zipped(PARAMS, "other.params"), f"it sends no .zip file with {GLUON_NAME}"),
-        (b"<html>log in first</html>", f"it sends no .zip file with {GLUON_NAME}"),
-        (zipped(PARAMS).replace(PARAMS[:50], b"!" * 50), "it sends no .zip file"),
+        (zipped(PARAMS, "other.params"), f"the answer is not a .zip file with {GLUON_NAME}"),
+        (b"<html>log in first</html>", f"the answer is not a .zip file with {GLUON_NAME}"),
+        (zipped(PARAMS).replace(PARAMS[:50], b"!" * 50), "the answer is not a .zip file"),
     ],
     ids=["another", "of another name", "a page", "damaged"],
 )
@@ -125,7 +125,7 @@ def test_a_file_that_is_not_what_it_should_be_gets_no_name(servers, cache, sent,
 def test_an_archive_of_too_much_is_not_unpacked(servers, cache, monkeypatch):
     monkeypatch.setattr(zoo, "MOST_BYTES", len(PARAMS) - 1)
     servers[1].files = {}
-    with pytest.raises(InputError, match="it sends no .zip file"):
+    with pytest.raises(InputError, match="the answer is not a .zip file"):
         zoo_file(NETWORK, LATE)
     assert names(cache) == []
 

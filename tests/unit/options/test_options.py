@@ -460,13 +460,13 @@ def test_the_same_command_line_again(trained, resumed):
     "arguments, message",
     [
         (("--epochs", 2), "--epochs 2: {run} was started with --epochs 1, and a resumed run keeps"),
-        (("--seed", 1), "--seed 1: {run} was begun with --seed 0"),
-        (("--method", "vgg16"), "--method vgg16: {run} was begun with --method l_cil"),
-        (("--row", "vgg16"), "--method vgg16: {run} was begun with --method l_cil"),
-        (("--learning-rate", "0.011"), "--learning-rate 0.011: {run} was begun with "),
-        (("--pretrained", "zoo"), "--pretrained zoo: {run} was begun with --pretrained none"),
-        (("--labels", "sentiment"), "--labels sentiment: {run} was begun with --labels emotion"),
-        (("--fold", 1), "--fold 1: {run} was begun with --fold None"),
+        (("--seed", 1), "--seed 1: {run} was started with --seed 0"),
+        (("--method", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
+        (("--row", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
+        (("--learning-rate", "0.011"), "--learning-rate 0.011: {run} was started with "),
+        (("--pretrained", "zoo"), "--pretrained zoo: {run} was started with --pretrained none"),
+        (("--labels", "sentiment"), "--labels sentiment: {run} was started with --labels emotion"),
+        (("--fold", 1), "--fold 1: {run} was started with --fold None"),
     ],
 )
 def test_another_value_is_refused(resumed, tmp_path, arguments, message):
@@ -494,4 +494,4 @@ def test_a_file_named_from_here_is_the_one_that_the_run_knows(
     assert train.main([*again, "--resume"]) == 0
     capsys.readouterr()
     assert train.main(["--resume", "--out", "run", "--pretrained", "other.params"]) == 2
-    assert "--pretrained other.params: run was begun with " in capsys.readouterr().err
+    assert "--pretrained other.params: run was started with " in capsys.readouterr().err
