@@ -1,4 +1,4 @@
-"""What of a method's answer is not in its network, as ONNX's nodes behind the network's."""
+"""Adds the steps between a network's output and its method's answer to an ONNX model."""
 
 from typing import Mapping, Tuple
 
@@ -16,12 +16,12 @@ def add_support_vectors(
     arrays: Mapping[str, np.ndarray],
     pairs: Tuple[np.ndarray, np.ndarray],
 ) -> None:
-    """Put a support vector machine behind a model whose output are features (N, D); the output is
-    then the probabilities (N, K).
+    """Add a support vector machine to a model whose output is features (N, D); the new output is
+    the probabilities (N, K).
 
-    arrays: what `mlr.inference.support_vectors.SupportVectorMachine.arrays` returns. pairs: which
-    class the first and the second of each pair is, (P, K) each, 1 or 0. It counts in float64, as
-    the machine does.
+    arrays: what `mlr.inference.support_vectors.SupportVectorMachine.arrays` returns. pairs: two
+    arrays (P, K) of 0 and 1, which mark the first and the second class of each pair. The new nodes
+    compute in float64, as the machine does.
     """
     graph = Graph()
 
@@ -59,7 +59,8 @@ def add_support_vectors(
         scores = add("Concat", "scores", decisions, add("Neg", "against", decisions), axis=1)
     else:
         sums = add("MatMul", "sums", decisions, constant("sides", firsts - seconds))
-        # A vote for the first of a pair, or else for the second: (d >= 0) (first - second) + second
+        # each pair votes for its first class if d >= 0, else for its second: (d >= 0) (first -
+        # second) + second
         sides = add("GreaterOrEqual", "sides_taken", decisions, constant("threshold", np.zeros(())))
         taken = add("Cast", "taken", sides, to=TensorProto.DOUBLE)
         moved = add("MatMul", "moved", taken, "svm_sides")
@@ -76,11 +77,12 @@ def add_support_vectors(
 
 
 def add_fusion(model: onnx.ModelProto, classes: int) -> None:
-    """Put AR's arithmetic behind a model whose output are logits (10 + R, K); the output is then
-    the probabilities (1, K) of one image.
+    """Add AR's fusion to a model whose output is logits (10 + R, K); the new output is the
+    probabilities (1, K) of one image.
 
-    Its images are ten crops of the image and then R regions, R > 0; a second input is the
-    objectness of these, (R,) float64. The same as `mlr.inference.regions.fuse`.
+    The model's input is then ten crops of the image, followed by R regions, R > 0; a second input
+    is the objectness of the regions, (R,) float64. Computes the same as
+    `mlr.inference.regions.fuse`.
     """
     graph = Graph()
 
@@ -91,7 +93,7 @@ def add_fusion(model: onnx.ModelProto, classes: int) -> None:
         return graph.add(operator, inputs, "ar_" + name, **attributes)
 
     def scaled(name: str, scores: str) -> str:
-        """Scores (R,) scaled to [0, 1]; all 0 where all are equal."""
+        """Return scores (R,) scaled to [0, 1]; all 0 if all are equal."""
         lowest = add("ReduceMin", name + "_lowest", scores, axes=[0], keepdims=1)
         highest = add("ReduceMax", name + "_highest", scores, axes=[0], keepdims=1)
         extent = add("Max", name + "_extent", add("Sub", name + "_between", highest, lowest), least)

@@ -243,9 +243,7 @@ def describe_data(folders: Sequence[Path], source: Source) -> Dict[str, Any]:
 
 
 def describe(folder: Path, source: Source) -> Dict[str, Any]:
-    """Return the description of a data set for config.json, after reading every image for its
-    fingerprint.
-    """
+    """Return the description of a data set for config.json, after checking every image."""
     return {
         "folder": str(folder.resolve()),
         "sha256": fingerprint(source.splits),

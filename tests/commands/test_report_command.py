@@ -92,13 +92,13 @@ def test_runs_side_by_side(made, capsys):
     assert options["fusion"][2] == "-" and options["gamma"][:2] == ["1.0", "2.0"]
     assert not {"labels", "image_size", "epochs"} & set(options)
     # two curves, three confusion matrices, and losses that are not the same
-    assert html.count("<img ") == 5 and "losses, which don't compare" in unescape(html)
+    assert html.count("<img ") == 5 and "losses, whose values can't be compared" in unescape(html)
 
 
 def test_equal_options_are_not_listed(made):
     html = unescape(page_of(made("one"), made("two")))
     assert rows(html, "Options that differ") == [] and "All options are the same" in html
-    assert "training loss by epoch" in html and "which don't compare" not in html
+    assert "training loss by epoch" in html and "whose values can't be compared" not in html
 
 
 def test_what_is_wrong_is_said_on_the_page_and_on_the_standard_error(made, tmp_path, capsys):
@@ -142,9 +142,9 @@ def test_runs_of_other_images_or_classes_are_told(made, capsys):
     page_of(made("a"), made("b", data="f"), made("c", (0, 0, 1, 1, 2, 2), classes=[*CLASSES, "x"]))
     said = capsys.readouterr().err
     for part in (
-        "were trained on different images, so their results don't compare: a, c: data (SHA-256 "
-        "dddddddd); b: data (SHA-256 ffffffff)",
-        "were measured on different images, so their results don't compare: a, c: test of data",
+        "were trained on different images, so their results can't be compared: a, c: data "
+        "(SHA-256 dddddddd); b: data (SHA-256 ffffffff)",
+        "were measured on different images, so their results can't be compared: a, c: test of data",
         "have different classes, so their results don't compare: a, b: awe, fear; c: awe, fear, x",
     ):
         assert f"warning: the runs {part}" in said

@@ -108,7 +108,9 @@ def test_a_port_that_is_the_systems_is_said_so(monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(socket, "create_server", forbidden)
-    with pytest.raises(RunError, match="Permission denied; ports below 1024 are the system's"):
+    with pytest.raises(
+        RunError, match=("Permission denied; ports below 1024 are reserved for the system")
+    ):
         server.listen("127.0.0.1", 80)
 
 
