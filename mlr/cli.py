@@ -35,7 +35,7 @@ COMMANDS = {
         "NumPy's arrays"
     ),
     "report": "compare runs side by side on one page: options, curves, results",
-    "weights": "list, fetch and check the backbones' ImageNet weights",
+    "weights": "list, download and check the backbones' ImageNet weights",
     "reproduce": "train every system of the results table, and write the table",
     "doctor": "check this machine and this installation, and tell how to mend each problem",
 }

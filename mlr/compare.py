@@ -7,8 +7,8 @@ The command compares
 - the logits: the released network written out operator by operator, which reads the file by Gluon's
   own load_parameters, against mlr.MultiLevelNet with mlr.load_original_parameters, hybridized;
 - with --logits, also the logits of the authors' own code on the same images. To save these, add the
-  following line at the end of the released train.py; replace net, ctx and valid_iter by the names
-  of its network, list of devices and evaluation loader:
+  following at the end of the released train.py; replace net, ctx and valid_iter by the names of its
+  network, list of devices and evaluation loader:
 
       numpy.save("logits.npy", numpy.concatenate([net(X.as_in_context(ctx[0])).asnumpy() for X, _ in
       valid_iter]))

@@ -22,11 +22,12 @@ FORMATS = {
     ),
     "symbol": "a folder with MXNet's graph and parameters, for gluon.SymbolBlock.imports",
     "npz": (
-        "NumPy arrays under the parameters' names; mlr.import_npz makes the network from them again"
+        "NumPy arrays under the parameters' names, from which mlr.import_npz makes the network "
+        "again"
     ),
     "torch": (
         "a folder for PyTorch, with weights, settings and a module that can continue the "
-        "training; mlr.import_torch makes a run from it again"
+        "training, from which mlr.import_torch makes a run again"
     ),
 }
 ENDINGS = {"onnx": ".onnx", "npz": ".npz"}

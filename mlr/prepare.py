@@ -83,10 +83,10 @@ def add_split_options(parser: cli.Parser) -> None:
         "--rule",
         choices=("stratified", "released"),
         help=(
-            "how to split a data set without its own lists; stratified: draw train, valid and "
-            "test, or five folds, from each class in the fractions below; released, only for "
-            f"{', '.join(BY_RELEASED_RULE)}: the same number of images from each class to train, "
-            "together 80 %%, and the rest to valid (default: stratified)"
+            "for data without own lists: stratified draws train, valid and test, or five folds, "
+            "from each class, in the fractions listed below; released, only for "
+            f"{', '.join(BY_RELEASED_RULE)}, puts the same number of images of each class into "
+            "train, together 80 %%, and the rest into valid (default: stratified)"
         ),
     )
     parser.add_argument(

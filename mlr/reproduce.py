@@ -1,5 +1,5 @@
 """python -m mlr.reproduce: train every method of the results table with several seeds, and write
-the results table.
+the table.
 """
 
 import argparse

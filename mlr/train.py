@@ -37,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
     groups["data"].add_argument(
         "--folds",
         choices=("all",),
-        help="all: every fold in turn, <out>/fold-K each; mean and standard deviation",
+        help=(
+            "all: train every fold in turn, each in <out>/fold-K; prints mean and standard "
+            "deviation"
+        ),
     )
     groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.2.0
     add_run_options(groups["run"])
