@@ -121,7 +121,7 @@ REFUSALS: Dict[Union[int, str], Dict[str, Any]] = {
     500: {"model": Refused, "description": "the prediction failed"},
     503: {
         "model": Refused,
-        "description": ("too many requests are waiting; Retry-After says when to send it again"),
+        "description": "too many requests are waiting; Retry-After says when to send it again",
     },
 }
 
@@ -218,7 +218,7 @@ def _pictures(served: Served, images: List[BinaryIO]) -> Union[Pictures, Unread]
         raise refusal(404, "no views", f"{served.run} has no maps to draw: use only POST /predict")
     if len(images) > 1:
         raise refusal(
-            400, "too many images", ("POST /views takes one image: send each in its own request")
+            400, "too many images", "POST /views takes one image: send each in its own request"
         )
     (image,) = images
     try:

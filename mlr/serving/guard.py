@@ -77,7 +77,7 @@ class Guard:
             )
         if origin and origin.partition("://")[2] != host:
             return _error(
-                403, "other site", ("pages of other web sites may not send requests to this server")
+                403, "other site", "pages of other web sites may not send requests to this server"
             )
         return None
 

@@ -159,9 +159,7 @@ def _curves(runs: Sequence[Compared]) -> List[Shown]:
     }
     kinds = {_loss(each) for each in runs if losses[each.name]}
     warning = (
-        ("; the runs have different losses, whose values can't be compared")
-        if len(kinds) > 1
-        else ""
+        "; the runs have different losses, whose values can't be compared" if len(kinds) > 1 else ""
     )
     figures = []
     for label, curves, caption in (
