@@ -506,7 +506,7 @@ def test_a_link_to_nowhere_is_kept(trained, exported, tmp_path):
             ("--int8", "--calibrate", "nowhere", "--out", "model.onnx"),
             ("nowhere/train does not exist",),
         ),
-        (("--out", "file/model.onnx"), ("file is no folder",)),
+        (("--out", "file/model.onnx"), ("file is not a folder",)),
         (("--run", "nowhere", "--out", "model.onnx"), ("nowhere is not a run folder",)),
     ],
 )

@@ -178,7 +178,7 @@ def test_a_usage_error_of_the_workers_is_one_of_the_job(run):
     code, _, errors = run(sys.executable, "-m", "mlr", "train", "--epochs", "none")
     assert code == 2
     assert re.match(
-        r"mlr launch: error: worker [01] ended with exit code 2, "
+        r"mlr launch: error: worker [01] ended with exit code 2; "
         r".*its own message stands above",
         errors[0],
     )
@@ -245,7 +245,7 @@ def test_a_signal_lets_worker_0_save(start, tmp_path, number, code):
     ]
     job.send_signal(number)
     if number == signal.SIGHUP:
-        assert "SIGHUP passed on to worker 0" in job.stderr.readline()
+        assert "SIGHUP was passed on to worker 0" in job.stderr.readline()
         # as the kernel does after the shell
         job.send_signal(number)
     returned, out, errors = finish(job, tmp_path)
