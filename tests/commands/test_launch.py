@@ -114,11 +114,7 @@ def wait_until(condition):
         ),
         (
             ["-n", "2", "--", "", "-x"],
-            (
-                "COMMAND is empty, likely a variable of the shell that is not set: give the "
-                "program "
-                "to run"
-            ),
+            ("COMMAND is empty, likely as a shell variable is not set: give the program to run"),
         ),
         (["-n", "2", "--", "/"], "/ can't be started: Permission denied"),
         (["-n", "2", "echo", "--rate", "1"], "unrecognized arguments: --rate"),
@@ -208,8 +204,7 @@ def test_one_worker_killed_ends_the_job(monkeypatch, capfd, tmp_path):
         == 1
     )
     assert (
-        "was killed by signal 9 (SIGKILL), and as no other can go on without it, all have been "
-        "ended"
+        "was killed by signal 9 (SIGKILL); the others can't go on without it and were ended"
     ) in capfd.readouterr().err
     wait_until(lambda: not marked(tmp_path))  # init takes its time to see the sleep's end
 

@@ -145,7 +145,8 @@ def test_runs_of_other_images_or_classes_are_told(made, capsys):
         "were trained on different images, so their results can't be compared: a, c: data "
         "(SHA-256 dddddddd); b: data (SHA-256 ffffffff)",
         "were measured on different images, so their results can't be compared: a, c: test of data",
-        "have different classes, so their results can't be compared: a, b: awe, fear; c: awe, fear, x",
+        "have different classes, so their results can't be compared: a, b: awe, fear; "
+        "c: awe, fear, x",
     ):
         assert f"warning: the runs {part}" in said
 

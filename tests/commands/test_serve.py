@@ -94,7 +94,7 @@ def test_a_port_in_use_is_one_line(capsys):
     [
         ("no host", "there is no host no host: give --host an address of this machine"),
         # of the addresses that are for documents alone
-        ("192.0.2.1", "192.0.2.1 is not an address of this machine: give --host one"),
+        ("192.0.2.1", "192.0.2.1 is not an address of this machine: give --host an address"),
     ],
 )
 def test_a_host_that_is_not_this_machine_is_one_line(host, says, capsys):
@@ -109,7 +109,7 @@ def test_a_port_that_is_the_systems_is_said_so(monkeypatch):
 
     monkeypatch.setattr(socket, "create_server", forbidden)
     with pytest.raises(
-        RunError, match=("Permission denied; ports below 1024 are reserved for the system")
+        RunError, match="Permission denied; ports below 1024 are reserved for the system"
     ):
         server.listen("127.0.0.1", 80)
 

@@ -179,7 +179,7 @@ def test_options_of_several_sets(two, tmp_path, capsys):
     assert mlr.train.main(["--data", first, "--data", second, *boxes]) == 2
     assert "is not for several data sets" in capsys.readouterr().err
     assert mlr.train.main(["--data", first, "--data", second, "--folds", "all"]) == 2
-    assert "is not in folds: leave out --folds" in capsys.readouterr().err
+    assert "is not split into folds: leave out --folds" in capsys.readouterr().err
     for wrong in ("[]", f"[{first}, {first}]", f"[{first}, 3]", f"[[{first}], {second}]"):
         (tmp_path / "options.yaml").write_text(f"data: {wrong}\n")
         with pytest.raises(InputError, match="data is .* or a list of several"):

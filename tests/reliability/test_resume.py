@@ -195,7 +195,10 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
             "signal.SIGINT) or batch for batch in made(*arguments))"
         ),
     )
-    assert code == 130 and "interrupted in epoch 1, after step 3 of 3, and saved" in error
+    assert (
+        code == 130
+        and ("interrupted in epoch 1, after step 3 of 3; a checkpoint is saved") in error
+    )
     code, _, error = train(
         ("--resume", "--out", run, "--ctx", "cpu"),
         (

@@ -140,7 +140,7 @@ def test_a_model_of_onnx_has_grad_cam_alone():
 
 def test_views_are_of_one_image(serving):
     answer = serving.post("/views", files=form(PHOTO, PHOTO))
-    refused(answer, 400, "too many images", "send one")
+    refused(answer, 400, "too many images", "send each in its own request")
 
 
 @pytest.mark.parametrize(
