@@ -1,4 +1,4 @@
-"""The part of a method's answer that is computed behind its network, as ONNX's nodes."""
+"""Adds the steps between a network's output and its method's answer to an ONNX model."""
 
 from typing import Mapping, Tuple
 
@@ -36,12 +36,12 @@ def add_support_vectors(
     arrays: Mapping[str, np.ndarray],
     pairs: Tuple[np.ndarray, np.ndarray],
 ) -> None:
-    """Put a support vector machine behind a model that returns features (N, D); the model then
-    returns the probabilities (N, K).
+    """Add a support vector machine to a model whose output is features (N, D); the new output is
+    the probabilities (N, K).
 
-    arrays: what `mlr.inference.support_vectors.SupportVectorMachine.arrays` returns. pairs: which
-    class the first and the second of each pair is, (P, K) each, 1 or 0. The nodes compute in
-    float64, as the machine does.
+    arrays: what `mlr.inference.support_vectors.SupportVectorMachine.arrays` returns. pairs: two
+    arrays (P, K) of 0 and 1, which mark the first and the second class of each pair. The new nodes
+    compute in float64, as the machine does.
     """
     svm = Arithmetic("svm_")
     features = svm.add("Cast", "features", model.graph.output[0].name, to=TensorProto.DOUBLE)
@@ -77,7 +77,8 @@ def _scores(svm: Arithmetic, decisions: str, firsts: np.ndarray, seconds: np.nda
     if firsts.shape[1] == 2:
         return svm.add("Concat", "scores", decisions, svm.add("Neg", "against", decisions), axis=1)
     sums = svm.add("MatMul", "sums", decisions, svm.constant("sides", firsts - seconds))
-    # A vote for the first of a pair, or else for the second: (d >= 0) (first - second) + second
+    # Each pair votes for its first class if d >= 0, else for its second:
+    # (d >= 0) (first - second) + second
     threshold = svm.constant("threshold", np.zeros(()))
     sides = svm.add("GreaterOrEqual", "sides_taken", decisions, threshold)
     taken = svm.add("Cast", "taken", sides, to=TensorProto.DOUBLE)
@@ -89,11 +90,11 @@ def _scores(svm: Arithmetic, decisions: str, firsts: np.ndarray, seconds: np.nda
 
 
 def add_fusion(model: onnx.ModelProto, classes: int) -> None:
-    """Put AR's arithmetic behind a model that returns logits (10 + R, K); the model then returns
-    the probabilities (1, K) of one image.
+    """Add AR's fusion to a model whose output is logits (10 + R, K); the new output is the
+    probabilities (1, K) of one image.
 
-    The model's images are ten crops of the image and then R regions, R > 0. It gets a second
-    input, the objectness of the regions, (R,) float64. The arithmetic is that of
+    The model's input is then ten crops of the image, followed by R regions, R > 0; a second input
+    is the objectness of the regions, (R,) float64. Computes the same as
     `mlr.inference.regions.fuse`.
     """
     ar = Arithmetic("ar_")
@@ -127,7 +128,7 @@ def _region_scores(ar: Arithmetic, regions: str) -> str:
     least = ar.constant("least", np.finfo(np.float64).tiny)
 
     def scaled(name: str, scores: str) -> str:
-        """Scores (R,) scaled to [0, 1]; all 0 where all are equal."""
+        """Return scores (R,) scaled to [0, 1]; all 0 if all are equal."""
         lowest = ar.add("ReduceMin", name + "_lowest", scores, axes=[0], keepdims=1)
         highest = ar.add("ReduceMax", name + "_highest", scores, axes=[0], keepdims=1)
         between = ar.add("Sub", name + "_between", highest, lowest)

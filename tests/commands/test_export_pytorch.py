@@ -202,7 +202,7 @@ def test_other_networks_are_refused(exported, tmp_path, method, options, what):
     features = {"features": "fc7"} if method == "deepsentibank" else {}
     run_of(replace(METHODS[method].demo, **options), tmp_path / "run", **features)
     said = exported(tmp_path / "run", code=2)
-    assert f"has the network {what}, which --format torch is not written for" in said
+    assert f"has the network {what}, but --format torch only has the backbones of" in said
     assert said.count("\n") == 1 and not (tmp_path / "exported").exists()
 
 
@@ -330,8 +330,8 @@ def no_numbers(folder):
             "model.safetensors does not exist",
         ),
         (lambda folder: (folder / "config.json").unlink(), "can't read .*config.json"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "does not say of which run"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "does not say of which run"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "does not describe the run"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "does not describe the run"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
         (
             lambda folder: changed(

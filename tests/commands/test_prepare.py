@@ -351,7 +351,7 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
         (("--dataset", "csv", "--out", "x"), "needs --root"),
         (
             ("--dataset", "csv", "--out", "x", "--root", "nowhere"),
-            "--root nowhere does not exist or is no folder",
+            "--root nowhere does not exist or is not a folder",
         ),
         (("--dataset", "csv", "--out", "mine", "--root", "mine"), "--out mine exists already"),
         (

@@ -159,7 +159,7 @@ def test_two_sets_that_moved(two, tmp_path, capsys):
     assert f"{two[0]}, the folder of the images of the training, is not there" in error
     resume = ["--resume", "--out", str(run), "--ctx", "cpu"]
     assert mlr.train.main([*resume, "--data", str(moved[0])]) == 2
-    assert "say for each where it is now, in the same order" in capsys.readouterr().err
+    assert "give as many folders, in the same order" in capsys.readouterr().err
     swapped = [word for folder in moved[::-1] for word in ("--data", str(folder))]
     assert mlr.train.main([*resume, *swapped]) == 2
     assert "are not those that" in capsys.readouterr().err
@@ -183,7 +183,7 @@ def test_options_of_several_sets(two, tmp_path, capsys):
     assert mlr.train.main(["--data", first, "--data", second, *boxes]) == 2
     assert "is not for several data sets" in capsys.readouterr().err
     assert mlr.train.main(["--data", first, "--data", second, "--folds", "all"]) == 2
-    assert "is not in folds: leave out --folds" in capsys.readouterr().err
+    assert "is not split into folds: leave out --folds" in capsys.readouterr().err
     for wrong in ("[]", f"[{first}, {first}]", f"[{first}, 3]", f"[[{first}], {second}]"):
         (tmp_path / "options.yaml").write_text(f"data: {wrong}\n")
         with pytest.raises(InputError, match="data is .* or a list of several"):

@@ -117,7 +117,7 @@ def test_an_exported_network_tells_it(fitted, tmp_path):
     assert about["tempered"] == {
         **about["plain"],
         "temperature": evaluation["temperature"],
-        "output": about["plain"]["output"] + ", once the logits are divided by the temperature",
+        "output": about["plain"]["output"] + ", after the logits are divided by the temperature",
     }
     mlr.import_npz(tmp_path / "tempered.npz", mx.cpu())
 

@@ -111,7 +111,8 @@ def test_what_is_here_is_told_by_its_hash(zoos_file, cache, capsys):
     lines = listed(capsys)[1][NETWORK]
     assert "  damaged  " in lines[0]
     assert (
-        lines[-1].split() == f"{NETWORK}-{other}.params - here, of another version of MXNet".split()
+        lines[-1].split()
+        == f"{NETWORK}-{other}.params - here, from another version of MXNet".split()
     )
 
 
@@ -135,7 +136,7 @@ def test_get_fetches_what_pretrained_zoo_takes(zoo, zoos_file, cache, capsys, mo
     [
         ("resnet50_v2", "resnet50_v2 can't be downloaded .*Connection refused.*resnet50-v2-7.onnx"),
         ("resnet50", "unknown backbone resnet50: choose one of resnet18_v2, "),
-        ("resnet18_v2_slim", "no ImageNet weights of resnet18_v2_slim"),
+        ("resnet18_v2_slim", "no zoo has ImageNet weights for resnet18_v2_slim"),
         ("", "it is empty"),
     ],
 )

@@ -152,7 +152,7 @@ def test_what_needs_mxnet_says_so(capsys, tmp_path):
 def test_doctor_says_what_can_be_done(capsys):
     doctor.main([])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("can ") and "exported runs (.onnx), by ONNX Runtime" in lines[0]
+    assert lines[0].startswith("can ") and "exported runs (.onnx), with ONNX Runtime" in lines[0]
     assert "train" not in lines[0]
 
 

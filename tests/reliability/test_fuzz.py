@@ -1224,25 +1224,25 @@ def files_below(folder):
         ),
         (
             lambda config: config["network"].update(style_width=60000),
-            "network.style_width is 60000, expected 8, by its options",
+            "network.style_width is 60000, expected 8, as its options imply",
         ),
         (
             lambda config: config["network"].update(kind="os.system"),
-            "network.kind is 'os.system', expected multi_level, by its options",
+            "network.kind is 'os.system', expected multi_level, as its options imply",
         ),
         (
             lambda config: config["network"].update(prefix="x"),
-            "network.prefix is 'x', expected None, by its options",
+            "network.prefix is 'x', expected None, as its options imply",
         ),
         # as in runs from before there was a choice
         (lambda config: [config.pop("format"), config["network"].pop("widths")], None),
         (
             lambda config: config["network"].pop("widths"),
-            r"network.widths is None, expected \(64, 256, 512\), by its options",
+            r"network.widths is None, expected \(64, 256, 512\), as its options imply",
         ),
         (
             lambda config: config["network"].pop("backbone"),
-            "network.backbone is None, expected resnet18_v2_slim, by its options",
+            "network.backbone is None, expected resnet18_v2_slim, as its options imply",
         ),
         (
             lambda config: config["options"].update(backbone="pcnn_small"),

@@ -165,11 +165,11 @@ def test_a_signal_lets_the_step_end_and_writes_a_checkpoint(
     assert done[0] == code
     epoch, in_epoch = divmod(step - 1, STEPS)
     assert done[2].splitlines()[-2:] == [
-        "stopping at the end of this step, with a checkpoint; once more, and it stops at once",
+        "stopping at the end of this step, with a checkpoint; send the signal again to stop at "
+        "once",
         (
-            f"mlr train: error: {word} in epoch {epoch + 1:d}, after step {in_epoch + 1:d} of 3, "
-            "and "
-            f"saved; to go on: mlr train --resume --out '{run}'"
+            f"mlr train: error: {word} in epoch {epoch + 1:d}, after step {in_epoch + 1:d} of 3; "
+            f"a checkpoint is saved; to go on: mlr train --resume --out '{run}'"
         ),
     ]
     assert json.loads((run / "step.json").read_text())["step"] == in_epoch + 1
@@ -195,7 +195,10 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
             "signal.SIGINT) or batch for batch in made(*arguments))"
         ),
     )
-    assert code == 130 and "interrupted in epoch 1, after step 3 of 3, and saved" in error
+    assert (
+        code == 130
+        and ("interrupted in epoch 1, after step 3 of 3; a checkpoint is saved") in error
+    )
     code, _, error = train(
         ("--resume", "--out", run, "--ctx", "cpu"),
         (
@@ -594,8 +597,8 @@ def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
     files = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     assert resumed(run) == 2
     assert capsys.readouterr().err == (
-        f"mlr train: error: {tmp_path / 'gone'}, the folder of the images that {run.folder} was "
-        "trained on, is not there: give --data, the folder where they are now\n"
+        f"mlr train: error: {tmp_path / 'gone'}, with the images that {run.folder} was trained "
+        "on, does not exist: give their present folder with --data\n"
     )
     other = write_images(tmp_path / "other", train=5)
     assert resumed(run, "--data", other) == 2
@@ -620,8 +623,8 @@ def test_the_other_options_stay(moved, tmp_path, capsys):
     for name, kept, other in (("--seed", 0, 1), ("--epochs", 1, 3)):
         assert resumed(run, "--data", data, name, other) == 2
         assert capsys.readouterr().err == (
-            f"mlr train: error: {name} {other}: {run.folder} was begun with {name} {kept}, and a "
-            "resumed run keeps its options: leave it out, or start a new run\n"
+            f"mlr train: error: {name} {other}: {run.folder} was started with {name} {kept}, and "
+            "a resumed run keeps its options: leave it out, or start a new run\n"
         )
     assert resumed(run, "--data", data, "--seed", 0, "--epochs", 1) == 0
     assert resumed(run, "--data", data, "--target", data) == 2
@@ -657,9 +660,8 @@ def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
     write_prepared(tmp_path / "folds", {"root": str(data), "dataset": "csv"}, entries, [])
     assert resumed(run, "--data", tmp_path / "folds") == 2
     assert (
-        f"are not those that {run.folder} was trained on, which were not in folds: restore "
-        "them, "
-        "or start a new run"
+        f"are not those that {run.folder} was trained on, which were not split into folds: "
+        "restore them, or start a new run"
     ) in capsys.readouterr().err
 
 

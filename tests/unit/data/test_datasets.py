@@ -540,8 +540,8 @@ def test_pictures_are_counted_by_their_pixels(tmp_path, capsys):
     out = capsys.readouterr().out
     # 24 of the folders, and 3, 2 and 1 copies
     assert (
-        "30 images show 27 different pictures, by their pixels, 1 of them with several classes, "
-        "such as emotion_dataset/awe/copy.bmp and emotion_dataset/awe/copy.png and "
+        "30 images show 27 different pictures (compared by their pixels), 1 of them with several "
+        "classes, such as emotion_dataset/awe/copy.bmp and emotion_dataset/awe/copy.png and "
         "emotion_dataset/fear/copy.bmp\n"
     ) in out
     assert "found 30 of the 23308 published images: amusement 3 of 4942, anger 6 of 1266," in out

@@ -328,8 +328,8 @@ def test_folders_without_images(predictor, tmp_path):
     "options, message",
     [
         ({"run": "nowhere"}, "nowhere is not a run folder"),
-        ({"run": None}, "a run is the path of its folder, not a NoneType"),
-        ({"parameters": "first"}, 'parameters are "last" or "best", not \'first\''),
+        ({"run": None}, "give a run as the path of its folder or .onnx file, not as a NoneType"),
+        ({"parameters": "first"}, 'parameters must be "last" or "best", not \'first\''),
         ({"parameters": "best"}, "has no best.params"),
         ({"ctx": "tpu"}, 'unknown context "tpu"'),
         ({"ctx": mx.gpu(99)}, r"gpu\(99\) is not there"),

@@ -582,7 +582,7 @@ def test_square_layers_tell_nothing(tmp_path):
     arrays = random_arrays(net)
     write_npz(path, {name: array for name, array in arrays.items() if not name.startswith("fc8")})
     with pytest.raises(
-        InputError, match="dense layers of .*a.npz are square, so that it can't be told whether"
+        InputError, match="dense layers of .*a.npz are square, so their layout may be"
     ):
         load_caffe_weights(net, path)
     # fc8 is not: (5, 512)
@@ -634,9 +634,8 @@ def test_a_pickle_is_refused_and_its_error_converts_it(tmp_path, older):
             b"",
             "a.caffemodel",
             (
-                "a.caffemodel: weights are read from .npz, .onnx or .params files; a .caffemodel "
-                "has "
-                "to be converted"
+                "a.caffemodel: weights are read from .npz, .onnx or .params files. To convert a "
+                ".caffemodel"
             ),
         ),
     ],

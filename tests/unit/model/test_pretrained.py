@@ -375,7 +375,7 @@ def test_faults_are_listed_and_nothing_is_changed():
 def test_what_is_no_number_is_refused(value, what):
     block, parameters = dense()
     with pytest.raises(
-        InputError, match=f"1 with values that are no numbers \\(bias {what}\\)"
+        InputError, match=f"1 not finite floating-point numbers \\(bias {what}\\)"
     ) as raised:
         set_parameters(
             parameters, {"weight": np.zeros((2, 3)), "bias": np.array([1, value])}, "f.params"

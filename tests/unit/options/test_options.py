@@ -413,7 +413,7 @@ def test_a_method_that_there_is_not(tmp_path, capsys):
 def test_a_fold_of_a_file_and_all_folds(tmp_path, capsys):
     (tmp_path / "options.yaml").write_text("fold: 2\n")
     arguments = ("--config", tmp_path / "options.yaml", "--folds", "all", "--print-config")
-    assert "--fold and --folds: give one of them" in printed(capsys, *arguments, code=2)
+    assert "--fold trains one fold and --folds all of them" in printed(capsys, *arguments, code=2)
     (tmp_path / "options.yaml").write_text("fold: null\n")
     printed(capsys, *arguments)
 
@@ -424,12 +424,14 @@ def test_a_fold_of_a_file_and_all_folds(tmp_path, capsys):
 def test_a_row_says_that_it_goes(capsys):
     assert train.main(["--row", "vgg16", "--print-config"]) == 0
     said = capsys.readouterr()
-    assert said.err == "mlr train: --row is now called --method, and goes with 0.2.0\n"
+    assert said.err == "mlr train: --row is now called --method; 0.2.0 will remove --row\n"
     assert yaml.safe_load(said.out) == METHODS["vgg16"].plain(METHODS["vgg16"].demo)
     assert train.main(["--row", "vgg16", "--method", "vgg16", "--print-config"]) == 0
     assert "--row is now called --method" in capsys.readouterr().err
     said = printed(capsys, "--row", "vgg16", "--method", "ar", code=2)
-    assert said == "mlr train: error: --row vgg16 and --method ar: give --method\n"
+    assert said == (
+        "mlr train: error: --row vgg16 and --method ar mean the same: give only --method\n"
+    )
 
 
 def test_help_speaks_of_methods_alone():
@@ -464,14 +466,14 @@ def test_the_same_command_line_again(trained, resumed):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--epochs", 2), "--epochs 2: {run} was begun with --epochs 1, and a resumed run keeps"),
-        (("--seed", 1), "--seed 1: {run} was begun with --seed 0"),
-        (("--method", "vgg16"), "--method vgg16: {run} was begun with --method l_cil"),
-        (("--row", "vgg16"), "--method vgg16: {run} was begun with --method l_cil"),
-        (("--learning-rate", "0.011"), "--learning-rate 0.011: {run} was begun with "),
-        (("--pretrained", "zoo"), "--pretrained zoo: {run} was begun with --pretrained none"),
-        (("--labels", "sentiment"), "--labels sentiment: {run} was begun with --labels emotion"),
-        (("--fold", 1), "--fold 1: {run} was begun with --fold None"),
+        (("--epochs", 2), "--epochs 2: {run} was started with --epochs 1, and a resumed run keeps"),
+        (("--seed", 1), "--seed 1: {run} was started with --seed 0"),
+        (("--method", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
+        (("--row", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
+        (("--learning-rate", "0.011"), "--learning-rate 0.011: {run} was started with "),
+        (("--pretrained", "zoo"), "--pretrained zoo: {run} was started with --pretrained none"),
+        (("--labels", "sentiment"), "--labels sentiment: {run} was started with --labels emotion"),
+        (("--fold", 1), "--fold 1: {run} was started with --fold None"),
     ],
 )
 def test_another_value_is_refused(resumed, tmp_path, arguments, message):
@@ -499,4 +501,4 @@ def test_a_file_named_from_here_is_the_one_that_the_run_knows(
     assert train.main([*again, "--resume"]) == 0
     capsys.readouterr()
     assert train.main(["--resume", "--out", "run", "--pretrained", "other.params"]) == 2
-    assert "--pretrained other.params: run was begun with " in capsys.readouterr().err
+    assert "--pretrained other.params: run was started with " in capsys.readouterr().err
