@@ -175,7 +175,7 @@ def wanted_methods(options: argparse.Namespace) -> Dict[str, Method]:
     if options.rows:
         if options.methods:
             raise InputError("--rows and --methods: give --methods")
-        print("mlr reproduce: --rows is now called --methods, and goes with 0.2.0", file=sys.stderr)
+        print("mlr reproduce: --rows is now called --methods, and goes with 0.3.0", file=sys.stderr)
         options.methods, options.rows = options.rows, None
     options.tables = [MAIN_TABLE if name == "rows" else name for name in options.tables]
     names = options.methods or ["all"]

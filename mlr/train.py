@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("all",),
         help="all: every fold in turn, <out>/fold-K each; mean and standard deviation",
     )
-    groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.2.0
+    groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.3.0
     add_run_options(groups["run"])
     add_machine_options(groups["machine"])
     parser.epilog = f"Other methods have other defaults: {other_defaults()}."
@@ -141,7 +141,7 @@ def given_options(options: argparse.Namespace) -> Dict[str, Any]:
     if options.row is not None:
         if options.method not in (None, options.row):
             raise InputError(f"--row {options.row} and --method {options.method}: give --method")
-        print("mlr train: --row is now called --method, and goes with 0.2.0", file=sys.stderr)
+        print("mlr train: --row is now called --method, and goes with 0.3.0", file=sys.stderr)
         options.method = options.row
     typed = {name: getattr(options, name) for name in definitions()}
     typed = {name: value for name, value in typed.items() if value is not None}
