@@ -12,6 +12,7 @@
 # make lint     ruff's rules and format, mypy's types, proselint's prose, hadolint's rules for docker/;  make coverage: what the quick tests run of the code, at least 92 % of its lines
 # make mutants  faults put into model, loss, metrics, methods, augmentation and splits, and which the tests find; an hour or more, goes on where it was
 # make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
+# make release  checks, builds and tags a release; RELEASE=--no-tag rehearses it
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112|modern-cu117 the MXNet build instead of cpu.
 # modern-cu117 brings CUDA's libraries, 2.0 GB to download, 3.5 GB installed: the machine needs NVIDIA's driver alone.
@@ -22,7 +23,7 @@ EXTRA ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
-STAMPS := $(VENV)/installed-$(EXTRA) $(addprefix $(VENV)/installed-$(EXTRA)$(COMMA),test notebooks lint docs test$(COMMA)coverage test$(COMMA)mutants)
+STAMPS := $(VENV)/installed-$(EXTRA) $(addprefix $(VENV)/installed-$(EXTRA)$(COMMA),test notebooks lint docs release test$(COMMA)coverage test$(COMMA)mutants)
 SHELL := bash
 START := $(shell date +%s)
 # The first demo run is runs/demo; later ones get the time in their name, as nothing is ever overwritten.
@@ -42,7 +43,7 @@ NEWEST ?= $(shell for p in python3.13 $(HOME)/.pyenv/versions/3.13.*/bin/python 
 	$(PYTHON); do $$p -c 'import venv' 2>/dev/null && echo $$p && break; done)
 PORTABLE := .venv-portable
 
-.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run docs lint test test-all test-portable coverage mutants fuzz test-builds fidelity
+.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run docs lint release test test-all test-portable coverage mutants fuzz test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -117,6 +118,10 @@ lint: $(VENV)/installed-$(EXTRA),lint
 # Reads the code, and imports nothing of it. What fails: a link, an anchor, a page that the navigation has not, a fetch from another host.
 docs: $(VENV)/installed-$(EXTRA),docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would silence the warnings, and let them pass
+
+# Builds from a clone of the commit. With RELEASE='--no-tag --quick' the tests of the sdist are those of tests/unit.
+release: $(VENV)/installed-$(EXTRA),test $(VENV)/installed-$(EXTRA),lint $(VENV)/installed-$(EXTRA),release
+	$(BIN)/python .ci/release.py $(RELEASE)
 
 test: $(VENV)/installed-$(EXTRA),test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal  # a process a core is faster than threads

@@ -5,6 +5,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 # d2lzh's figures call set_matplotlib_formats, which IPython 8.13 warns of and 9 has removed
 D2LZH = ["d2lzh==1.0.0", "ipython>=7.23,<8.13"]
+# To export runs: the last of onnxruntime for Python 3.8.
+ONNX = ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"]
 # mlr serve
 WEB = ["fastapi>=0.124,<1", "python-multipart>=0.0.20,<1", "uvicorn>=0.33,<1"]
 # What mxnet-cu117 links to; mlr.runtime.cuda_libraries loads it.
@@ -32,7 +34,7 @@ SHIPPED = {f"mlr.shipped.{name}": f"checkpoints/{name}" for name in ("photos", "
 
 setup(
     name="mlr",
-    version="0.1.0",
+    version="0.2.0",
     description=(
         "Multi-level representations for affective image recognition, reproduced in MXNet Gluon"
     ),
@@ -86,8 +88,7 @@ setup(
         "onnxruntime": ["onnx>=1.16,<2", "onnxruntime>=1.19,<2"],
         # and those of AR, which look for regions
         "regions": ["scikit-learn>=1.3,<2", "scipy>=1.7,<2", "threadpoolctl>=2,<4"],
-        # to export runs: the last of onnxruntime for Python 3.8
-        "onnx": ["onnx>=1.16,<1.18", "onnxruntime>=1.19,<1.20"],
+        "onnx": ONNX,
         # constraints.txt has the last ones for Python 3.8
         "safetensors": ["safetensors>=0.5,<0.9"],
         # the last of torch for Python 3.8 is 2.4
@@ -102,6 +103,10 @@ setup(
             "proselint>=0.16,<0.17; python_version >= '3.10'",
             "ruff>=0.17,<0.18",
         ],
+        "release": [
+            "build>=1.2,<2; python_version >= '3.10'",
+            "twine>=6,<7; python_version >= '3.10'",
+        ],
         "coverage": ["coverage>=7.17,<7.18; python_version >= '3.10'"],
         "mutants": ["mutmut>=3.8,<3.9; python_version >= '3.10'"],
         # of Python 3.11 and later; ruff formats the signatures in the API reference
@@ -114,12 +119,11 @@ setup(
         ],
         "test": [
             *D2LZH,
+            *ONNX,
             *WEB,
             "httpx>=0.28,<1",
             "ipykernel>=6.29,<7",
             "nbclient>=0.8,<0.11",
-            "onnx>=1.16,<1.18",
-            "onnxruntime>=1.19,<1.20",
             "pytest>=8,<9",
             "pytest-xdist>=3.6,<4",
             "safetensors>=0.5,<0.9",
@@ -127,7 +131,7 @@ setup(
             "torch>=2.4,<3; python_version >= '3.10'",
             "websocket-client>=1.8,<2",
         ],
-        "notebooks": [*D2LZH, "notebook>=7,<8", "nbclient>=0.8,<0.11"],
+        "notebooks": [*D2LZH, *ONNX, "notebook>=7,<8", "nbclient>=0.8,<0.11"],
     },
     entry_points={"console_scripts": ["mlr = mlr.__main__:main"]},
 )

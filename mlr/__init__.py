@@ -12,7 +12,7 @@ from typing import Any, List
 from mlr.runtime.cpu import prepare_for_mxnet
 from mlr.runtime.cuda_libraries import load_cuda_libraries
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 prepare_for_mxnet()
 load_cuda_libraries()

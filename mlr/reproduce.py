@@ -187,7 +187,7 @@ def wanted_methods(options: argparse.Namespace) -> Dict[str, Method]:
         if options.methods:
             raise InputError("--rows and --methods mean the same: give only --methods")
         print(
-            "mlr reproduce: --rows is now called --methods; 0.2.0 will remove --rows",
+            "mlr reproduce: --rows is now called --methods; 0.3.0 will remove --rows",
             file=sys.stderr,
         )
         options.methods, options.rows = options.rows, None

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
             "deviation"
         ),
     )
-    groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.2.0
+    groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.3.0
     add_run_options(groups["run"])
     add_machine_options(groups["machine"])
     parser.epilog = f"Other methods have other defaults: {other_defaults()}."
@@ -158,7 +158,7 @@ def given_options(options: argparse.Namespace) -> Dict[str, Any]:
                 f"--row {options.row} and --method {options.method} mean the same: give only "
                 "--method"
             )
-        print("mlr train: --row is now called --method; 0.2.0 will remove --row", file=sys.stderr)
+        print("mlr train: --row is now called --method; 0.3.0 will remove --row", file=sys.stderr)
         options.method = options.row
     typed = {name: getattr(options, name) for name in definitions()}
     typed = {name: value for name, value in typed.items() if value is not None}

@@ -616,7 +616,7 @@ def test_what_launch_starts_may_have_empty_arguments():
 def test_console_command(command):
     done = command("--help")
     assert done.returncode == 0 and "evaluate" in done.stdout
-    assert command("--version").stdout == "mlr 0.1.0\n"
+    assert command("--version").stdout == "mlr 0.2.0\n"
     refused(command("dance"), "unknown command dance: choose one of prepare, train")
 
 

@@ -461,10 +461,10 @@ def test_a_run_of_0_1_0_has_the_same_options(tmp_path):
         refuse_other_options(folder, [*ARGUMENTS[:-1], "2"])
 
 
-def test_rows_are_methods_until_0_2_0(capsys):
+def test_rows_are_methods_until_0_3_0(capsys):
     chosen = options("--rows", "ar", "vgg16", "--tables", "rows")
     assert list(wanted_methods(chosen)) == ["vgg16", "ar"]
-    assert "--rows is now called --methods; 0.2.0 will remove --rows" in capsys.readouterr().err
+    assert "--rows is now called --methods; 0.3.0 will remove --rows" in capsys.readouterr().err
     assert command_of(chosen) == "mlr reproduce --methods ar vgg16 --tables methods"
     with pytest.raises(InputError, match="--rows and --methods mean the same"):
         wanted_methods(options("--rows", "ar", "--methods", "vgg16"))

@@ -70,6 +70,7 @@ def test_the_sdist_has_what_a_packager_needs(built):
         "SECURITY.md",
         "mkdocs.yml",
         "proselint.json",
+        ".ci/release.py",
         "tests/conftest.py",
         "checkpoints/demo/last.params",
         "checkpoints/photos/last.params",

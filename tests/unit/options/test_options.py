@@ -418,13 +418,13 @@ def test_a_fold_of_a_file_and_all_folds(tmp_path, capsys):
     printed(capsys, *arguments)
 
 
-# --row, until 0.2.0
+# --row, until 0.3.0
 
 
 def test_a_row_says_that_it_goes(capsys):
     assert train.main(["--row", "vgg16", "--print-config"]) == 0
     said = capsys.readouterr()
-    assert said.err == "mlr train: --row is now called --method; 0.2.0 will remove --row\n"
+    assert said.err == "mlr train: --row is now called --method; 0.3.0 will remove --row\n"
     assert yaml.safe_load(said.out) == METHODS["vgg16"].plain(METHODS["vgg16"].demo)
     assert train.main(["--row", "vgg16", "--method", "vgg16", "--print-config"]) == 0
     assert "--row is now called --method" in capsys.readouterr().err
