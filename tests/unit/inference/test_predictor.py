@@ -290,7 +290,7 @@ def test_the_orientation_of_a_pil_image_is_ignored(predictor, tmp_path):
         (b"text", "<bytes> can't be decoded"),
         (io.BytesIO(), "image <BytesIO> is empty"),
         (io.StringIO("text"), 'opened as text: open it with mode "rb"'),
-        (Image.new("F", (4, 4)), "PIL image is 4 x 4 of the mode F, .*: convert it to RGB"),
+        (Image.new("F", (4, 4)), "PIL image is 4 x 4 pixels of the mode F, .*: convert it to RGB"),
         (None, "not a NoneType"),
         (3, "not a int"),
         ([[EXAMPLE]], "not a list"),
