@@ -424,7 +424,7 @@ HOSTILE = {
     ),
     "not a number": (
         lambda arrays: {**arrays, "fusion.output.bias": np.full(3, np.nan, np.float32)},
-        "no numbers",
+        "not finite floating-point numbers",
     ),
     "objects": (
         lambda arrays: {**arrays, "fusion.output.bias": np.array([{}, {}, {}])},

@@ -114,7 +114,7 @@ def wait_until(condition):
         ),
         (
             ["-n", "2", "--", "", "-x"],
-            ("COMMAND is empty, likely as a shell variable is not set: give the program to run"),
+            "COMMAND is empty, likely as a shell variable is not set: give the program to run",
         ),
         (["-n", "2", "--", "/"], "/ can't be started: Permission denied"),
         (["-n", "2", "echo", "--rate", "1"], "unrecognized arguments: --rate"),

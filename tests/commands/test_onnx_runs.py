@@ -367,7 +367,7 @@ def test_a_damaged_model(model, tmp_path, capsys, change, message, photographs):
         ({"engine": "mxnet"}, "is a model for ONNX Runtime: leave out --engine mxnet"),
         ({"engine": "onnx-int8"}, "leave out --engine onnx-int8"),
         ({"engine": "torch"}, "there is no engine torch: choose one of mxnet, onnx, onnx-int8"),
-        ({"parameters": "best"}, "has the last parameters of its run"),
+        ({"parameters": "best"}, "has only the last parameters of its run"),
         ({"ctx": "gpu(0)"}, "no CUDA provider.*pip install onnxruntime-gpu"),
         ({"ctx": "cpu,gpu(0)"}, "predicts on one device"),
         ({"ctx": "tpu"}, 'unknown context "tpu"'),

@@ -322,12 +322,11 @@ def test_what_is_left_out_is_listed(tmp_path, command):
         (
             b"",
             (
-                "no image of csv is below .*11 rows and files left out: 11 no row in label.csv, "
-                "such "
-                "as images/00.jpg"
+                "mine holds no image of csv .*11 rows and files left out: 11 no row in label.csv, "
+                "such as images/00.jpg"
             ),
         ),
-        (b"id,label\n", "no image of csv is below .*12 rows and files left out"),
+        (b"id,label\n", "mine holds no image of csv .*12 rows and files left out"),
     ],
 )
 def test_label_files_that_do_not_fit(tmp_path, capsys, content, message):

@@ -196,8 +196,7 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
         ),
     )
     assert (
-        code == 130
-        and ("interrupted in epoch 1, after step 3 of 3; a checkpoint is saved") in error
+        code == 130 and "interrupted in epoch 1, after step 3 of 3; a checkpoint is saved" in error
     )
     code, _, error = train(
         ("--resume", "--out", run, "--ctx", "cpu"),
@@ -719,8 +718,7 @@ def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
     root.rename(tmp_path / "new root")
     target.rename(tmp_path / "new target")
     assert (
-        resumed(run) == 2
-        and "give --target, the folder where they are now" in capsys.readouterr().err
+        resumed(run) == 2 and "give their present folder with --target" in capsys.readouterr().err
     )
     assert resumed(run, "--target", tmp_path / "new target") == 2
     assert (

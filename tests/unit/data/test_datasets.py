@@ -558,8 +558,8 @@ def test_two_classes_are_counted_across_splits_too(tmp_path, capsys):
     assert prepare("fi", tmp_path / "root", tmp_path / "out") == 0
     assert len(entries(tmp_path / "out")) == 49
     assert (
-        "50 images show 49 different pictures, by their pixels, 1 of them with several classes, "
-        "such as FI/test/awe/copy.jpg and FI/train/fear/copy.jpg"
+        "50 images show 49 different pictures (compared by their pixels), 1 of them with several "
+        "classes, such as FI/test/awe/copy.jpg and FI/train/fear/copy.jpg"
     ) in capsys.readouterr().out
 
 

@@ -538,7 +538,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_set(tmp_path):
     message = (
         r"a.npz don't fit the network: 1 missing \(conv2.bias\); 1 unexpected \(conv6_weights\); "
         r"1 wrongly shaped \(conv3.weight \(4, 4, 3, 3\) instead of \(48, 32, 3, 3\)\); "
-        r"1 with .* \(fc7.bias NaN"
+        r"1 not finite .* \(fc7.bias NaN"
     )
     with pytest.raises(ParametersError, match=message):
         load_caffe_weights(net, path)
