@@ -18,6 +18,13 @@ import numpy as np
 AGREEMENT = 1e-4  # of logits, relative to the largest: float32, summed in another order
 WARM_UP = 2  # steps: the first compiles or plans, the second allocates
 
+# The side of square matrices, and convolutions of ResNet-50 on images of 224 px: channels in, side
+# of the map, channels out, side of the kernel. Winograd's algorithm, which would need fewer
+# operations, is in none of the libraries' choices here.
+SQUARE = 4096
+CONVOLUTIONS = ((64, 56, 64, 3), (256, 56, 64, 1), (512, 28, 128, 1), (1024, 14, 256, 1))
+CONVOLUTIONS += ((256, 14, 256, 3), (512, 7, 2048, 1))
+
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, DROPOUT, CLASS_WEIGHT = 1e-4, 0.9, 1e-4, 0.8, 0.125
 SGD = {"learning_rate": LEARNING_RATE, "momentum": MOMENTUM, "wd": WEIGHT_DECAY}  # in MXNet's words
 
@@ -41,7 +48,8 @@ def main(versions, options=(), agreement=AGREEMENT, **tasks):
     its logits, None to only tell.
     tasks: {name: a function of what is given and the flags that returns a function that does one
     whole step, finished when it returns}. A step of "inference" returns the logits (N, K), a NumPy
-    array; of "gemm" its number of operations; of "pipeline" its number of images.
+    array; of "pipeline" its number of images. For "roof" the function returns {way: (a function,
+    the number of its operations)} instead.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=sorted(tasks))
@@ -55,6 +63,10 @@ def main(versions, options=(), agreement=AGREEMENT, **tasks):
     chosen = parser.parse_args()
     given = read(chosen.given, chosen.batch)
     step = tasks[chosen.task](given, chosen)
+    versions = {"python": sys.version.split()[0], **versions}
+    if chosen.task == "roof":
+        print(json.dumps({**highest_rate(step, chosen.steps), "versions": versions}))
+        return
     made, figures = step(), {"difference": None, "same_label": None}
     if chosen.task == "inference":
         figures = compared(made, given.logits)
@@ -62,20 +74,15 @@ def main(versions, options=(), agreement=AGREEMENT, **tasks):
             sys.exit(
                 f"the logits differ by {figures['difference']:.1e}, so this is another network"
             )
-    seconds = timed(step, chosen.steps)
-    if chosen.task == "gemm":
-        figures["flop_per_second"] = made / seconds
-    else:
-        figures["images_per_second"] = (
-            made if chosen.task == "pipeline" else chosen.batch
-        ) / seconds
+    seconds = statistics.median(timed(step, chosen.steps))
+    figures["images_per_second"] = (made if chosen.task == "pipeline" else chosen.batch) / seconds
     print(
         json.dumps(
             {
                 "seconds": seconds,
                 **figures,
                 "peak_mib": peak(),
-                "versions": {"python": sys.version.split()[0], **versions},
+                "versions": versions,
             }
         )
     )
@@ -115,7 +122,7 @@ def read(folder, batch):
 
 
 def timed(step, steps):
-    """Return the median of the seconds that a step takes, after warm-up."""
+    """Return the seconds that each of some steps takes, after warm-up."""
     for _ in range(WARM_UP):
         step()
     seconds = []
@@ -123,4 +130,13 @@ def timed(step, steps):
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return seconds
+
+
+def highest_rate(ways, steps):
+    """Return the highest rate of operations and its way. ways: {way: (a function, the number of its
+    operations)}.
+    """
+    rates = {way: flop / min(timed(step, steps)) for way, (step, flop) in ways.items()}
+    best = max(rates, key=rates.get)
+    return {"flop_per_second": rates[best], "way": best, "ways": rates}

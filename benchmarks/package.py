@@ -1,5 +1,6 @@
 """The package itself, as `mlr train` and `mlr predict` run it. A contestant of `mlr benchmark`."""
 
+import functools
 import os
 
 import mlr  # before MXNet, whose threads it sets
@@ -22,8 +23,6 @@ from mlr.inference.fused_graph import fused
 from mlr.model.parameters import infer_shapes, set_parameters
 from mlr.training import loop
 from mlr.training.optimizer import new_trainer
-
-GEMM = 4096
 
 
 def network(given):
@@ -81,22 +80,31 @@ def pipeline(given, options):
     return step
 
 
-def gemm(given, options):
-    """The faster product of two square float32 matrices, NumPy's or MXNet's: the roof over
-    everything above.
-    """
-    matrix = np.random.RandomState(0).normal(size=(GEMM, GEMM)).astype("float32")
+def roof(given, options):
+    """Products by NumPy and MXNet, and MXNet's convolutions: the roof over everything above."""
+    side = contestant.SQUARE
+    matrix = np.random.RandomState(0).normal(size=(side, side)).astype("float32")
     array = nd.array(matrix)
+    ways = {
+        "NumPy's product": (lambda: matrix @ matrix, 2 * side**3),
+        "MXNet's product": (lambda: nd.dot(array, array).wait_to_read(), 2 * side**3),
+    }
+    for channels, size, filters, kernel in contestant.CONVOLUTIONS:
+        maps = nd.random.normal(shape=(len(given.images), channels, size, size))
+        weight = nd.random.normal(shape=(filters, channels, kernel, kernel))
+        ways[f"MXNet's convolution, {channels} to {filters} of {kernel} x {kernel}"] = (
+            functools.partial(convolve, maps, weight),
+            2 * len(maps) * size**2 * weight.size,
+        )
+    return ways
 
-    def by_numpy():
-        matrix @ matrix
-        return 2 * GEMM**3
 
-    def by_mxnet():
-        nd.dot(array, array).wait_to_read()
-        return 2 * GEMM**3
-
-    return min((by_numpy, by_mxnet), key=lambda product: contestant.timed(product, 1))
+def convolve(maps, weight):
+    kernel = weight.shape[2:]
+    pad = [side // 2 for side in kernel]
+    nd.Convolution(
+        maps, weight, num_filter=len(weight), kernel=kernel, pad=pad, no_bias=True
+    ).wait_to_read()
 
 
 if __name__ == "__main__":
@@ -106,5 +114,5 @@ if __name__ == "__main__":
         training=training,
         inference=inference,
         pipeline=pipeline,
-        gemm=gemm,
+        roof=roof,
     )

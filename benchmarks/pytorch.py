@@ -2,6 +2,7 @@
 contestant of `mlr benchmark`, which takes the folder that `mlr export --format torch` would write.
 """
 
+import functools
 import sys
 
 import contestant
@@ -52,10 +53,31 @@ def inference(given, options):
     return step
 
 
+def roof(given, options):
+    """Products and convolutions by oneDNN and MKL, as PyTorch has them."""
+    side = contestant.SQUARE
+    matrix = torch.randn(side, side)
+    ways = {"PyTorch's product": (lambda: matrix @ matrix, 2 * side**3)}
+    for channels, size, filters, kernel in contestant.CONVOLUTIONS:
+        maps, weight = (
+            torch.randn(*shape).to(memory_format=torch.channels_last)
+            for shape in (
+                (len(given.images), channels, size, size),
+                (filters, channels, kernel, kernel),
+            )
+        )
+        ways[f"PyTorch's convolution, {channels} to {filters} of {kernel} x {kernel}"] = (
+            functools.partial(torch.nn.functional.conv2d, maps, weight, padding=kernel // 2),
+            2 * len(maps) * size**2 * weight.numel(),
+        )
+    return ways
+
+
 if __name__ == "__main__":
     contestant.main(
         {"torch": torch.__version__, "threads": torch.get_num_threads()},
         ["compile"],
         training=training,
         inference=inference,
+        roof=roof,
     )

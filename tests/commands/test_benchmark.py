@@ -3,13 +3,17 @@ import json
 import re
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from mlr import benchmark
-from mlr.benchmark import Comparison, comparisons, judged, line, table
+from mlr.benchmarking import busy, contestants
+from mlr.benchmarking.changes import changes, read_benchmark
+from mlr.benchmarking.comparisons import Comparison, comparisons, judged, line, table
+from mlr.benchmarking.roofline import roof_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,9 +83,91 @@ def test_a_row_has_the_medians_and_the_median_of_the_rounds_ratios():
 
 
 def test_every_contestant_is_there():
-    for contestant in benchmark.NAMED.values():
-        assert (benchmark.CONTESTANTS / contestant.script).is_file()
-    assert {row.peer for row in comparisons(16)} | {"mlr"} == set(benchmark.NAMED)
+    for contestant in contestants.NAMED.values():
+        assert (contestants.CONTESTANTS / contestant.script).is_file()
+    assert {row.peer for row in comparisons(16)} | {"mlr"} == set(contestants.NAMED)
+
+
+def benchmark_of(ratios, processor="A", lower_is_better=False):
+    return {
+        "version": "0.2.0",
+        "date": "2026-11-26",
+        "machine": {"processor": processor},
+        "ratios": {
+            name: {"rounds": rounds, "lower_is_better": lower_is_better}
+            for name, rounds in ratios.items()
+        },
+    }
+
+
+def test_a_change_is_beyond_the_spread_of_the_rounds(tmp_path):
+    before = benchmark_of({"a": [1, 1.2, 1.1], "b": [2, 2.2, 2.1], "c": [3], "gone": [1]})
+    now = benchmark_of({"a": [1.15, 1.3, 1.4], "b": [2.3, 2.4, 2.5], "c": [2.9], "new": [1]})
+    first, *lines = changes(before, now, tmp_path / "old.json")
+    assert first.endswith(
+        "old.json (mlr 0.2.0, 2026-11-26): 2 of 3 ratios changed beyond the spread of the rounds"
+    )
+    assert lines == [
+        "better: b: 2.10 (2.00 to 2.20) before, 2.40 (2.30 to 2.50) now",
+        "worse: c: 3.00 (3.00 to 3.00) before, 2.90 (2.90 to 2.90) now",
+    ]
+    seconds = [benchmark_of({"a": [value]}, "AB"[value - 1], True) for value in (1, 2)]
+    assert changes(*seconds, tmp_path)[1:] == [
+        "it is from another processor, A: expect other ratios",
+        "worse: a: 1.00 (1.00 to 1.00) before, 2.00 (2.00 to 2.00) now",
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda found: found.pop("ratios"), "has no ratios: .* before version 0.2.0"),
+        (lambda found: found.update(ratios=[]), "has no ratios"),
+        (lambda found: found["ratios"]["a"].update(rounds=[]), "is damaged: give a file"),
+        (lambda found: found["ratios"]["a"].update(rounds=["x"]), "is damaged"),
+        (lambda found: found["ratios"]["a"].pop("lower_is_better"), "is damaged"),
+        (lambda found: found.pop("machine"), "is damaged"),
+    ],
+)
+def test_what_is_no_benchmark_is_refused_before_hours_of_work(damage, message, tmp_path, capsys):
+    found, path = benchmark_of({"a": [1]}), tmp_path / "old.json"
+    path.write_text(json.dumps(found))
+    assert read_benchmark(path) == found
+    damage(found)
+    path.write_text(json.dumps(found))
+    assert benchmark.main(["--compare", str(path), "--out", str(tmp_path / "b.json")]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_the_highest_rate_of_all_is_the_roof(monkeypatch):
+    roofs = [{"flop_per_second": rate * 1e9, "way": f"at {rate}"} for rate in (100, 246, 200)]
+    results = {("training", 16, "mlr"): [figures(images_per_second=speed) for speed in (4, 5, 9)]}
+    options = Namespace(batch_size=16, image_size=224)
+    assert roof_line(results, roofs, options)[1:] == [
+        *("at 246", "123 GFLOP/s", "246 GFLOP/s", "0.50", "at least 0.6", "no")
+    ]
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import contestant
+
+    ways = {"slow": (lambda: time.sleep(0.02), 100), "fast": (lambda: None, 100)}
+    found = contestant.highest_rate(ways, 1)
+    assert found["way"] == "fast" and found["flop_per_second"] == max(found["ways"].values())
+
+
+def test_the_fair_share_beside_other_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(busy, "usable_cores", lambda: 2)
+    monkeypatch.setattr(busy, "commands", lambda folder, stem: {"it": ["predict", "--help"]})
+    found = busy.busy_times(tmp_path, 1)
+    assert list(found) == ["it"] and {load: len(each) for load, each in found["it"].items()} == {
+        **{0: 1, 1: 1, 2: 1}
+    }
+    # alone 10 s: fair are 15 s beside one process, 20 s beside two
+    assert busy.busy_lines({"it": {0: [10, 9, 12], 1: [15], 2: [40]}}) == [
+        ["it, part of its fair share", "1 busy process", "10.0 s alone", "15.0 s"]
+        + ["1.00", "at least 0.7", "yes"],
+        ["it, part of its fair share", "2 busy processes", "10.0 s alone", "40.0 s"]
+        + ["0.50", "at least 0.7", "no"],
+    ]
 
 
 def test_a_table_is_markdown():
@@ -114,7 +200,7 @@ def test_options_without_effect_are_refused(tmp_path, capsys, option, value):
 def test_a_network_that_is_another_fails(tmp_path):
     """A contestant whose logits are not the given ones says so instead of a time."""
     (tmp_path / "one.py").write_text(
-        f"import sys; sys.path.insert(0, {str(benchmark.CONTESTANTS)!r})\nimport "
+        f"import sys; sys.path.insert(0, {str(contestants.CONTESTANTS)!r})\nimport "
         f"contestant\ncontestant.main({{}}, inference=lambda given, options: lambda: "
         "given.logits * 1.001)\n"
     )
@@ -171,8 +257,8 @@ def test_the_package_is_imported_before_mxnet():
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="the test extra has no PyTorch before 3.10")
 @pytest.mark.parametrize("task", ["inference", "training"])
 def test_pytorch_takes_what_is_exported(tmp_path, task):
-    benchmark.give(tmp_path, Namespace(batch_size=2, image_size=64), {task})
-    found = benchmark.run(benchmark.NAMED["PyTorch"], sys.executable, task, 2, tmp_path)
+    contestants.give(tmp_path, Namespace(batch_size=2, image_size=64), {task})
+    found = contestants.run(contestants.NAMED["PyTorch"], sys.executable, task, 2, tmp_path)
     assert found["images_per_second"] > 0
 
 
@@ -187,6 +273,10 @@ def test_pytorch_trains_in_mixed_precision(monkeypatch):
     net = pytorch_device.multilevel.MultiLevelNet(8, backbone="resnet18_v2_slim")
     settings = {"channels last": True, "mixed precision": True, "torch.compile": False}
     assert pytorch_device.images_per_second(net, torch.device("cpu"), 4, 1, settings) > 0
+
+
+def rate(measured):
+    return measured["flop_per_second"]
 
 
 @pytest.mark.slow
@@ -217,3 +307,10 @@ def test_the_command_runs_on_tiny_sizes(tmp_path, command):
         assert re.fullmatch(r"\d+\.\d\d", cells[row][4])
         assert f"| {' | '.join(cells[row])} |" in done.stdout
     assert cells["mlr predict, first answer", ""][2].endswith(" s")
+    share = cells["training, share of the processor's rate", max(written["roof"], key=rate)["way"]]
+    assert "counted for 224 px only" in share
+    again = command(
+        *("benchmark", "--quick", "--only", "pipeline", "--batch-size", 2, "--image-size", 64),
+        *("--rounds", 1, "--compare", out, "--out", tmp_path / "again.json"),
+    )
+    assert again.returncode == 0 and f"against {out} (mlr " in again.stdout

@@ -28,6 +28,7 @@ COMMANDS = (
 # no command imports another.
 FLOORS = (
     (*COMMANDS, "cli", "__main__", "__init__"),
+    ("benchmarking",),
     ("methods",),
     ("training",),
     ("inference",),
