@@ -16,7 +16,8 @@ from mlr.data.augmentation import Augmentation
 from mlr.data.labelled import LabelledImages
 from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages
-from mlr.data.transforms import training_resize, training_transform
+from mlr.data.resizing import training_resize
+from mlr.data.transforms import training_transform
 from mlr.inference.fused_graph import fused
 from mlr.model.parameters import infer_shapes, set_parameters
 from mlr.training import loop

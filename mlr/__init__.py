@@ -1,9 +1,9 @@
 """mlr: the network of "Learning Multi-level Representations for Affective Image Recognition", in
 MXNet Gluon.
 
-Importing it tells MXNet of the CPU, before MXNet loads, and, with the extra modern-cu117, loads
-CUDA's libraries. It loads nothing else that is heavy: each public name is imported at its first
-use.
+Importing mlr sets the environment that MXNet reads when it loads (threads, type of CPU) and, with
+the extra modern-cu117, loads CUDA's libraries. It loads nothing else that is slow: each public name
+is imported at its first use.
 """
 
 from importlib import import_module
@@ -37,7 +37,7 @@ __all__ = sorted(_MODULES)
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'mlr' has no attribute '{name}'")
-    if name != "load":  # which says itself what it needs, as ONNX Runtime may do
+    if name != "load":  # load checks itself what it needs: for an .onnx file ONNX Runtime is enough
         from mlr.runtime.installation import require_mxnet
 
         require_mxnet()

@@ -17,7 +17,7 @@ def main() -> int:
 
 
 def answer(name: Optional[str]) -> None:
-    """Answer to what is no command."""
+    """Print the version or the help, or raise InputError for an unknown command."""
     if name == "--version":
         from mlr import __version__
 

@@ -1,5 +1,5 @@
-"""python -m mlr.benchmark: measure the package against what one would take instead, as ratios, in
-one run.
+"""python -m mlr.benchmark: compare the speed and memory of this package with the released code,
+PyTorch and ONNX Runtime, as ratios measured in one run.
 """
 
 import itertools
@@ -35,28 +35,30 @@ from mlr.runtime.installation import require_mxnet
 
 CHECKOUT = Path(__file__).parents[1]
 CONTESTANTS = CHECKOUT / "benchmarks"
-# of one image of 224 px: three times the convolutions and dense layers of a prediction
+# for one image of 224 px: three times the operations of a prediction's convolutions and dense
+# layers
 TRAINING_GFLOP = 24.6
 WHAT = ("training", "inference", "pipeline", "start")
 STEPS = {"training": 2, "inference": 8, "pipeline": 3, "gemm": 3}
 CLASSES = len(paper.FI_CLASS_WEIGHTS)
-PHOTOS = 256  # for the loaders: scikit-learn's two, 640 x 427, each shifted a little
+# shifted copies of scikit-learn's two photographs, 640 x 427, to measure the loaders on
+PHOTOS = 256
 
 
 Key = Tuple[str, int, str]  # task, batch, contestant
-Results = Dict[Key, List[Dict[str, Any]]]  # a dict a round
+Results = Dict[Key, List[Dict[str, Any]]]  # one dict for each round
 LeftOut = Dict[Key, str]  # why
 
 
 class Contestant(NamedTuple):
-    """A program in benchmarks/. build: the folder in .builds whose Python runs it, None for the
-    package's own.
+    """A program in benchmarks/. build: the folder in .builds whose Python runs the program; None:
+    the Python that runs this command.
     """
 
     script: str
     build: Optional[str] = None
     flags: Tuple[str, ...] = ()
-    own_threads: bool = False  # as MXNet sets them by itself, half of the cores
+    own_threads: bool = False  # MXNet's own default, half of the cores
 
 
 RELEASED = "released.py"
@@ -78,8 +80,8 @@ NAMED = {
 
 
 class Comparison(NamedTuple):
-    """A row of the table. figure: of the contestants' JSON. target: of the ratio to the peer, as
-    `better` is counted.
+    """A row of the table. figure: the key in the contestants' JSON. target: what the ratio to the
+    peer should reach, at least, or at most if lower is better.
     """
 
     what: str
@@ -91,12 +93,14 @@ class Comparison(NamedTuple):
 
     @property
     def lower_is_better(self) -> bool:
-        """Tell whether less of the figure is better, as of seconds and memory."""
+        """Tell whether a lower figure is better, as for seconds and memory."""
         return self.figure != "images_per_second"
 
 
 def comparisons(batch: int) -> List[Comparison]:
-    """Return what the table compares, in its order. batch: of all but single images."""
+    """Return the rows of the table, in order. batch: the batch size of all rows but those of a
+    single image.
+    """
     speed, training, answer = "images_per_second", "training step", "prediction"
     return [
         Comparison(training, "training", batch, speed, "released style, mxnet 1.5.1", 8),
@@ -154,8 +158,8 @@ def parser() -> cli.Parser:
         default=3,
         metavar="N",
         help=(
-            "in each, every contestant once, in a fresh process; the table has the medians "
-            "(default: %(default)s)"
+            "in each round every contestant runs once, in a fresh process; the table shows the "
+            "medians (default: %(default)s)"
         ),
     )
     parser.add_argument(
@@ -164,8 +168,8 @@ def parser() -> cli.Parser:
         default=CHECKOUT / ".builds",
         metavar="DIR",
         help=(
-            "the environments of the others, which make benchmark makes; one that is not there "
-            "is left out (default: .builds)"
+            "the folder of the contestants' environments, which make benchmark installs; a "
+            "contestant whose environment is missing is left out (default: .builds)"
         ),
     )
     parser.add_argument(
@@ -173,7 +177,7 @@ def parser() -> cli.Parser:
         type=Path,
         default=Path("benchmark.json"),
         metavar="FILE",
-        help="every figure (default: %(default)s)",
+        help="the file to write every figure to (default: %(default)s)",
     )
     return parser
 
@@ -181,8 +185,8 @@ def parser() -> cli.Parser:
 def benchmark(options: Namespace) -> None:
     """Measure, write every figure to --out and print the table.
 
-    Raises InputError where this is no checkout or --out exists, RunError where the package's own
-    part fails.
+    Raises InputError if this is no checkout or --out exists, RunError if the package's own part
+    fails.
     """
     require_mxnet()
     if not CONTESTANTS.is_dir():
@@ -237,15 +241,15 @@ def _refuse_without_effect(options: Namespace) -> None:
 
 
 def _with_text_keys(figures: Mapping[Key, Any]) -> Dict[str, Any]:
-    """Return the same under keys as JSON has them: task / batch / contestant."""
+    """Return the same values under text keys, "task / batch / contestant", as JSON needs them."""
     return {" / ".join(map(str, key)): value for key, value in figures.items()}
 
 
 def measure(
     compared: Sequence[Comparison], folder: Path, options: Namespace
 ) -> Tuple[Results, LeftOut]:
-    """Return {(task, batch, contestant): its figures, one dict a round} and {the same key: why it
-    was left out}.
+    """Return {(task, batch, contestant): its figures, one dict for each round} and {the same key:
+    why it was left out}.
     """
     tasks = sorted({(row.task, row.batch) for row in compared})
     give(folder, options, {task for task, _ in tasks})
@@ -267,7 +271,7 @@ def measure(
             try:
                 python = interpreter(NAMED[name], options.builds)
                 if task == "training" and not number:
-                    # which compares the logits
+                    # inference also compares the logits with those of mlr
                     run(NAMED[name], python, "inference", batch, folder)
                 results.setdefault(key, []).append(run(NAMED[name], python, task, batch, folder))
             except RunError as error:
@@ -284,8 +288,8 @@ def measure(
 
 
 def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
-    """Write what the contestants share: parameters, images and logits, in each one's format; and
-    photographs for the loaders.
+    """Write what all contestants use: parameters, images and logits, in the format of each
+    contestant; and photographs for the loaders.
     """
     import mxnet as mx
     import numpy as np
@@ -304,7 +308,7 @@ def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
         photos = load_sample_images().images
         for number in range(PHOTOS):
             photo = np.roll(photos[number % len(photos)], 3 * number, axis=1)
-            cv2.imwrite(str(folder / "photos" / (f"{number:03d}.jpg")), photo[:, :, ::-1])
+            cv2.imwrite(str(folder / "photos" / f"{number:03d}.jpg"), photo[:, :, ::-1])
     net = mlr.MultiLevelNet(classes=CLASSES)
     mx.random.seed(0)
     materialize(net, mx.cpu(), mx.init.Xavier())
@@ -336,15 +340,13 @@ def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
 
 
 def interpreter(contestant: Contestant, builds: Path) -> Union[str, Path]:
-    """Return the Python that runs a contestant. Raises RunError where its environment is not
-    there.
-    """
+    """Return the Python that runs a contestant. Raises RunError if its environment is missing."""
     if contestant.build is None:
         return sys.executable
     python = builds / contestant.build / "bin" / "python"
     if not python.exists():
         raise RunError(
-            f"not run: there is no {builds / contestant.build} (make benchmark makes it)"
+            f"not run: there is no {builds / contestant.build} (make benchmark installs it)"
         )
     return python
 
@@ -352,7 +354,7 @@ def interpreter(contestant: Contestant, builds: Path) -> Union[str, Path]:
 def run(
     contestant: Contestant, python: Union[str, Path], task: str, batch: int, folder: Path
 ) -> Dict[str, Any]:
-    """Return what a contestant says of itself. Raises RunError where it fails."""
+    """Run a contestant and return the figures that it prints. Raises RunError if it fails."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(usable_cores()),
@@ -381,7 +383,7 @@ def run(
     if done.returncode:
         raise RunError(
             f"{contestant.script} failed: "
-            f"{(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}"
+            f"{(done.stderr.strip().splitlines() or ['it printed no error'])[-1]}"
         )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -392,7 +394,7 @@ def median(results: Results, key: Key, figure: str) -> float:
 
 
 def line(row: Comparison, results: Results, left_out: LeftOut) -> List[str]:
-    """Return the cells of a comparison."""
+    """Return the cells of a row of the table."""
     if (row.task, row.batch, row.peer) in left_out:
         return [row.what, row.peer, left_out[row.task, row.batch, row.peer], "", "", "", ""]
     keys = [(row.task, row.batch, name) for name in ("mlr", row.peer)]
@@ -425,7 +427,7 @@ def judged(ratio: float, target: Optional[float], lower_is_better: bool) -> List
 
 
 def roofline(results: Results, options: Namespace) -> List[str]:
-    """Return the cells of the fraction of the CPU's GEMM rate that training reaches."""
+    """Return the cells of the row that gives training's share of the CPU's GEMM rate."""
     key = options.batch_size, "mlr"
     roof = median(results, ("gemm", *key), "flop_per_second") / 1e9
     if options.image_size != paper.IMAGE_SIZE:
@@ -449,8 +451,8 @@ def roofline(results: Results, options: Namespace) -> List[str]:
 
 
 def start_times(rounds: int) -> Dict[str, float]:
-    """Return the seconds from start to first answer of `mlr predict` on the shipped run, and to the
-    end of each command's --help.
+    """Return the median seconds from the start of `mlr predict` to its first answer with the
+    shipped run, and the seconds that each command's --help takes.
     """
     photo = str(CHECKOUT / "imgs" / "example.jpg")
     timed = {
@@ -473,7 +475,9 @@ def start_times(rounds: int) -> Dict[str, float]:
 
 
 def start_lines(start: Mapping[str, float]) -> List[List[str]]:
-    """Return the cells of the first answer and of the slowest --help. start: of `start_times`."""
+    """Return the cells of the first answer and of the slowest --help. start: what `start_times`
+    returned.
+    """
     if not start:
         return []
     predict, slowest = (
@@ -502,7 +506,7 @@ def table(lines: Iterable[Sequence[str]]) -> str:
 
 
 def this_machine() -> Dict[str, Any]:
-    """Return what the figures depend on: CPU, threads, Python, and settings of the environment."""
+    """Return what the figures depend on: CPU, threads, Python, and environment variables."""
     return {
         "processor": cpu_name(),
         "threads": usable_cores(),
@@ -514,7 +518,7 @@ def this_machine() -> Dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """Return the CPU's name, as the kernel has it."""
+    """Return the CPU's name as /proc/cpuinfo gives it, or else as Python's platform does."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

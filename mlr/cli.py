@@ -20,26 +20,29 @@ COMMANDS = {
     "train": "train the network on a data folder",
     "launch": "run a command as several workers on this machine, with MXNet's parameter servers",
     "evaluate": "measure a run on a split of the data",
-    "predict": "tell the emotion of images",
-    "serve": "show the emotions of photographs on a page of this machine, and answer programs",
-    "visualize": "draw what the filters of a run respond to, or what weighs for a class",
-    "benchmark": "measure the speed against the released style, PyTorch and ONNX Runtime",
-    "compare": "compare this package with the released network on one's own weights and images",
+    "predict": "predict the emotion that images evoke",
+    "serve": "predict emotions on a web page of this machine, and for programs over HTTP",
+    "visualize": (
+        "draw what the filters of a trained network respond to, or which evidence it uses for a "
+        "class"
+    ),
+    "benchmark": "compare the speed with the released code's style, PyTorch and ONNX Runtime",
+    "compare": (
+        "check on your weights and images that this package computes what the released network does"
+    ),
     "export": (
         "write a run's network for programs without this package: ONNX, PyTorch, MXNet's symbol, "
         "NumPy's arrays"
     ),
     "report": "compare runs side by side on one page: options, curves, results",
-    "weights": "list, fetch and check the backbones' ImageNet weights",
+    "weights": "list, download and check the backbones' ImageNet weights",
     "reproduce": "train every system of the results table, and write the table",
-    "doctor": (
-        "look at this machine and this installation, and say what to do about what is not right"
-    ),
+    "doctor": "check this machine and this installation, and tell how to mend each problem",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and which takes no empty argument."""
+    """An argument parser that prints errors in one line and refuses empty arguments."""
 
     def __init__(self, command: str, description: Optional[str]) -> None:
         super().__init__(prog="mlr " + command, description=description, allow_abbrev=False)
@@ -56,21 +59,21 @@ def run(
     work: Callable[[argparse.Namespace], Any],
     argv: Optional[Sequence[str]] = None,
 ) -> int:
-    """Parse `argv`, do `work(options)` and return the exit code, as `ended`."""
+    """Parse `argv`, do `work(options)` and return the exit code, as `ended` does."""
     return ended(parser.prog, lambda: work(parser.parse_args(argv)))
 
 
 def ended(program: str, work: Callable[[], Any]) -> int:
     """Do `work()` and return the exit code: 0 done, 2 wrong usage or input, 1 failed, 129, 130 and
-    143 stopped by SIGHUP, Ctrl-C and SIGTERM, 141 (as if by SIGPIPE) because nobody reads the
-    output any more. What `work` and this print goes through `mlr.runtime.output`.
+    143 stopped by SIGHUP, Ctrl-C and SIGTERM, 141 (as if by SIGPIPE) because the reader of the
+    output, such as `head`, has gone. All output of `work` goes through `mlr.runtime.output`.
     """
     with guarded_streams():
         try:
             with terminable():
                 try:
                     work()
-                except SystemExit:  # of --help, or of wrong usage
+                except SystemExit:  # raised by --help, or for wrong usage
                     sys.stdout.flush()
                     raise
                 sys.stdout.flush()
@@ -86,8 +89,8 @@ def ended(program: str, work: Callable[[], Any]) -> int:
                 1,
             )
         except Exception as error:
-            # MXNet's own, as of a device without memory; it is not imported here, as --help needs
-            # to answer without it.
+            # MXNet's own error, such as for a device without free memory. It is compared by name,
+            # as --help must not import MXNet.
             if type(error).__name__ != "MXNetError":
                 raise
             return _fail(
@@ -103,8 +106,8 @@ def ended(program: str, work: Callable[[], Any]) -> int:
 
 
 def leave_if_stopped(code: int) -> int:
-    """Return an exit code; after a signal end the process instead: a thread may be at what never
-    comes, as a pipe that is read as an image.
+    """Return an exit code; after a signal end the process instead: a thread may still wait for
+    input that never comes, such as a pipe that is read as an image.
     """
     if code > 128:
         leave(code)
@@ -114,8 +117,8 @@ def leave_if_stopped(code: int) -> int:
 def number(
     kind: Type[Number], lowest: float, highest: float = math.inf, above: bool = False
 ) -> Callable[[str], Number]:
-    """Return an option type: an int or float from `lowest`, or above it, to `highest`; no infinity,
-    no NaN.
+    """Return an option type: an int or float from `lowest` (or above it, if `above`) to `highest`;
+    infinity and NaN are refused.
     """
 
     def parse(text: str) -> Number:
@@ -137,28 +140,26 @@ def number(
 
 
 def refuse_existing(out: Union[str, Path]) -> None:
-    """Raise InputError where there is something at the path of --out already, be it a link to
-    nothing.
-    """
+    """Raise InputError if anything exists at the path of --out, even a broken link."""
     if os.path.lexists(out):
         raise InputError(f"{out} exists already: give another --out, or remove it")
 
 
 def refuse_unwritable(option: str, path: Path) -> None:
-    """Raise InputError, before any work, where no file can be made at the path of an option, such
-    as --out.
+    """Raise InputError, before any work, if no file can be created at the path of an option such as
+    --out.
     """
     above = next(folder for folder in path.resolve().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(
-            f"{option} {path} can't be written: {above} is no folder, or not one that you may "
-            "write to"
+            f"{option} {path} can't be written: {above} is not a folder, or you may not write to "
+            "it: give another path"
         )
 
 
 def add_run(parser: argparse.ArgumentParser, shipped: bool = False, exported: bool = False) -> None:
-    """Add --run and --parameters. shipped: the run in checkpoints/ is the default. exported: it may
-    be a file of `mlr export`.
+    """Add --run and --parameters. shipped: the run in checkpoints/ is the default. exported: --run
+    also takes a file of `mlr export`.
     """
     parser.add_argument(
         "--run",
@@ -166,7 +167,7 @@ def add_run(parser: argparse.ArgumentParser, shipped: bool = False, exported: bo
         default=SHIPPED_RUN if shipped else None,
         metavar="DIR",
         help=(
-            "the run folder, the --out of a training"
+            "the run folder, which mlr train wrote to its --out"
             + (", or an .onnx file of mlr export" if exported else "")
             + (" (default: checkpoints/photos, trained on photographs)" if shipped else "")
         ),
@@ -176,21 +177,21 @@ def add_run(parser: argparse.ArgumentParser, shipped: bool = False, exported: bo
         choices=("last", "best"),
         default="last",
         help=(
-            "those after the last epoch, as in the released code, or of the best balanced "
-            "accuracy on valid (default: last)"
+            "last: the parameters after the last epoch, as in the released code; best: those of "
+            "the epoch with the best balanced accuracy on valid (default: last)"
         ),
     )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add --engine, what the network is run by."""
+    """Add --engine, the library that runs the network."""
     parser.add_argument(
         "--engine",
         choices=("mxnet", "onnx", "onnx-int8"),
         help=(
-            "what runs the network: MXNet, or ONNX Runtime, for which the run is exported once "
-            "into the cache, in 8 bits with the images of its training (default: MXNet for a run "
-            "folder; an .onnx file has ONNX Runtime)"
+            "the library that runs the network: MXNet, or ONNX Runtime, for which the run is "
+            "exported once into the cache; onnx-int8 is quantized to 8 bits and needs the "
+            "training's images (default: mxnet for a run folder, onnx for an .onnx file)"
         ),
     )
 
@@ -201,8 +202,8 @@ def add_context(parser: argparse.ArgumentParser) -> None:
         "--ctx",
         metavar="DEVICES",
         help=(
-            'cpu, "gpu(0)", or several as "gpu(0),gpu(1)" (default: the first GPU that MXNet '
-            "sees, or ONNX Runtime, which takes one, else the CPU)"
+            'cpu, "gpu(0)", or several, such as "gpu(0),gpu(1)"; ONNX Runtime takes one device '
+            "(default: the first GPU that MXNet or ONNX Runtime sees, else the CPU)"
         ),
     )
 
@@ -214,16 +215,16 @@ def add_folds(parser: argparse.ArgumentParser) -> None:
         "--fold",
         type=number(int, 1),
         metavar="K",
-        help="of data in folds: test on fold K, train on the others",
+        help="for data in folds: test on fold K, train on the others",
     )
     one_or_all.add_argument(
         "--folds",
         choices=("all",),
-        help="all: every fold in turn, <run>/fold-K each; mean and standard deviation",
+        help="all: every fold in turn, each in <run>/fold-K; prints mean and standard deviation",
     )
 
 
 def _fail(program: str, error: object, code: int) -> int:
-    flush()  # or what was printed would come behind it in a file that takes both
+    flush()  # so that in a file of both streams the error comes after the output
     print(f"{program}: error: {error}", file=sys.stderr)
     return code

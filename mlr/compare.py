@@ -1,21 +1,22 @@
-"""python -m mlr.compare: compare this package with the released network on one's own weights and
-images.
+"""python -m mlr.compare: check on your own weights and images that this package computes what the
+released network does.
 
-It compares
+The command compares
 
 - the batches: gluon's ImageFolderDataset and the released evaluation transform, against mlr's;
 - the logits: the released network written out operator by operator, which reads the file by Gluon's
   own load_parameters, against mlr.MultiLevelNet with mlr.load_original_parameters, hybridized;
-- where --logits is given, the logits of the authors' own code on the same images, too. To have
-  these saved, add at the end of the released train.py, with its network, list of devices and
-  evaluation loader in place of net, ctx and valid_iter,
+- with --logits, also the logits of the authors' own code on the same images. To save these, add the
+  following at the end of the released train.py; replace net, ctx and valid_iter by the names of its
+  network, list of devices and evaluation loader:
 
       numpy.save("logits.npy", numpy.concatenate([net(X.as_in_context(ctx[0])).asnumpy() for X, _ in
       valid_iter]))
 
 To compare runs with each other, see mlr report.
 
-Exits with 0 where all is within its bound, 1 where not, 2 where a file can't be used.
+The exit code is 0 if every difference is within its bound, 1 if one is not, and 2 if a file can't
+be used.
 """
 
 import argparse
@@ -37,12 +38,13 @@ if TYPE_CHECKING:
 
 BATCH = 16
 PIXEL_BOUND = 0
-# relative to the largest logit: float32 through 50 layers, in other orders of addition
+# relative to the largest logit: rounding of float32 through 50 layers, as the two networks add in
+# different orders
 LOGIT_BOUND = 1e-5
 
 
 class Difference(NamedTuple):
-    """A line of the comparison: of what, the largest difference seen, and its bound."""
+    """A line of the comparison: what is compared, the largest difference seen, and its bound."""
 
     what: str
     seen: float
@@ -53,21 +55,25 @@ def parser() -> cli.Parser:
     """Return the parser of this command's options."""
     parser = cli.Parser("compare", __doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("params", metavar="FILE.params", help="what the released code saved")
     parser.add_argument(
-        "images", metavar="FOLDER", help="with <class>/<image>, as the released valid/"
+        "params", metavar="FILE.params", help="the parameters that the released code saved"
+    )
+    parser.add_argument(
+        "images",
+        metavar="FOLDER",
+        help="the images, as <class>/<image>, like valid/ of the released code",
     )
     parser.add_argument(
         "--logits",
         metavar="FILE.npy",
-        help="(images, classes), in the order of the folder, from the authors' code",
+        help="logits of the authors' code, (images, classes), in the order of the folder",
     )
     cli.add_context(parser)
     return parser
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Print the comparison. Raises RunError where a difference is above its bound."""
+    """Print the comparison. Raises RunError if a difference is above its bound."""
     mxnet = require_mxnet()
     import numpy as np
 
@@ -97,19 +103,22 @@ def compare(options: argparse.Namespace) -> None:
             print(f"accuracy, {name:<38} {accuracy:12.4f}")
     above = [line.what for line in lines if not line.seen <= line.bound]
     if above:
-        raise RunError(f"above its bound: {'; '.join(above)}")
+        raise RunError(f"the difference is above its bound for {'; '.join(above)}")
 
 
 def both_networks(params: str, ctx: "mx.Context") -> tuple:
-    """Return this package's network, hybridized, and one as the released, both with the parameters
-    of a file of the released code. Raises InputError where it is none.
+    """Return this package's network, hybridized, and one in the released style, both with the
+    parameters of a file of the released code. Raises InputError for any other file.
     """
     from mlr.formats.params import read_params
     from mlr.model.released_style import ReleasedStyleNet
 
     arrays = read_params(params)
     if "output.1.bias" not in arrays:
-        raise InputError(f"{params} has no output.1.bias: it is no file of the released code")
+        raise InputError(
+            f"{params} has no output.1.bias, so it is not a parameter file of the released code: "
+            "give one that its train.py saved"
+        )
     classes = arrays["output.1.bias"].size
     ours = mlr.MultiLevelNet(classes=classes)
     mlr.load_original_parameters(ours, params, ctx)
@@ -122,10 +131,10 @@ def both_networks(params: str, ctx: "mx.Context") -> tuple:
 def answers_of(
     folder: "ImageFolder", path: str, networks: tuple, ctx: "mx.Context"
 ) -> "Tuple[float, np.ndarray, np.ndarray]":
-    """Return the largest difference of the batches' pixels, and the logits (N, K) of either
-    network, each from its own batches.
+    """Return the largest difference between the pixels of both packages' batches, and the logits
+    (N, K) of both networks; each network gets the batches of its own package.
 
-    folder: the one at `path`.
+    folder: the images at `path`.
     """
     import numpy as np
 
@@ -163,8 +172,8 @@ def released_batches(folder: str) -> "gluon.data.DataLoader":
 
 
 def read_logits(path: str, shape: Tuple[int, ...]) -> "np.ndarray":
-    """Return the logits of the authors' code that numpy.save wrote. Raises InputError where they
-    can't be read, or are of another shape than (N, K).
+    """Return the logits (N, K) of the authors' code, from a file of numpy.save. Raises InputError
+    if the file can't be read, or if its shape is not `shape`.
     """
     import numpy as np
 
@@ -174,14 +183,16 @@ def read_logits(path: str, shape: Tuple[int, ...]) -> "np.ndarray":
         raise InputError(f"{path} can't be read as logits saved by numpy.save: {error}") from None
     if logits.shape != shape:
         raise InputError(
-            f"the logits of the authors' code have the shape {logits.shape}, not {shape}: they are "
-            "of other images"
+            f"{path}: the logits have the shape {logits.shape}, not {shape}, likely as they are "
+            "for other images: save those of the folder that you compare"
         )
     return logits
 
 
 def differences(name: str, ours: "np.ndarray", logits: "np.ndarray") -> List[Difference]:
-    """Return what two arrays of logits (N, K) differ by: in numbers, and in predictions."""
+    """Return the largest difference of two arrays of logits (N, K), and how many predictions
+    differ.
+    """
     differ = ours.argmax(axis=1) != logits.argmax(axis=1)
     return [
         Difference(f"logits, {name}", abs(ours - logits).max(), LOGIT_BOUND * abs(logits).max()),

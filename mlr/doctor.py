@@ -1,5 +1,5 @@
-"""python -m mlr.doctor: look at this machine and this installation, and say what to do about what
-is not right.
+"""python -m mlr.doctor: check this machine and this installation, and tell how to mend each
+problem.
 """
 
 import argparse
@@ -30,18 +30,18 @@ FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
 OPTIONAL = "onnx", "onnxruntime", "safetensors", "tensorboardX", "d2lzh"  # of the extras
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
 
-# Distribution without a trailing mkl: this package's extra, with what it needs, and the lowest and
-# highest compute capability that it can run on. CUDA 10.1 knows nothing newer than Turing. The
-# wheels of 1.9.1 carry machine code for 5.0 to 8.6 and no PTX (read off them); by NVIDIA's rule
-# code for 8.6 runs on 8.9, too, and not on 9.0.
+# {distribution, without a trailing mkl: (the extra of this package that installs it, the lowest and
+# the highest compute capability that it runs on)}. CUDA 10.1 knows nothing newer than Turing. The
+# wheels of 1.9.1 contain machine code for 5.0 to 8.6 and no PTX (checked in the wheels). By
+# NVIDIA's rule code for 8.6 also runs on 8.9, but not on 9.0.
 GPU_BUILDS = {
     "mxnet-cu101": ("'mlr[cu101]' (on a machine with CUDA 10.1)", 0, 7.5),
     "mxnet-cu117": ("'mlr[modern-cu117]' (which brings CUDA)", 5.0, 8.9),
     "mxnet-cu112": ("'mlr[modern-cu112]' (on a machine with CUDA 11.2)", 5.0, 8.9),
 }
 NO_WHEEL = (
-    "train on the CPU, or on a GPU of compute capability 8.9 or less; for predictions on this one "
-    "take ONNX Runtime, with what `mlr export` writes"
+    "train on the CPU, or on a GPU of compute capability 8.9 or less; to predict on this GPU, use "
+    "ONNX Runtime with a file of `mlr export`"
 )
 
 PROBE = (
@@ -56,7 +56,7 @@ Facts = Mapping[str, Any]  # what `examine` returns, or a part of it
 
 
 class Problem(NamedTuple):
-    """What is not right, what to do about it, and whether nothing works until it is done."""
+    """A problem, its remedy, and whether nothing works until the problem is solved."""
 
     problem: str
     remedy: str
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def doctor(options: argparse.Namespace) -> None:
-    """Print what is here and what is wrong with it. Raises RunError where nothing can work."""
+    """Print what is installed and what is wrong with it. Raises RunError if nothing can work."""
     facts = examine()
     problems = find_problems(facts)
     broken = [found.problem for found in problems if found.broken]
@@ -92,12 +92,12 @@ def doctor(options: argparse.Namespace) -> None:
             or "\nnothing is wrong"
         )
     if broken:
-        raise RunError(f"this can't work: {'; '.join(broken)}")
+        raise RunError(f"mlr can't work here: {'; '.join(broken)}")
 
 
 def examine() -> Dict[str, Any]:
-    """Return what is here, a dict as it goes into JSON. MXNet is loaded in another process only,
-    and may be absent.
+    """Return what is installed, as a dict for JSON. MXNet is only loaded in another process, and
+    may be absent.
     """
     mxnet, package = ask_mxnet()
     if "error" in mxnet:
@@ -129,7 +129,7 @@ def examine() -> Dict[str, Any]:
 
 
 def find_problems(facts: Facts) -> List[Problem]:
-    """Return the list of Problem in what `examine` returned, those that break everything first."""
+    """Return the problems in what `examine` returned, first those that make every command fail."""
     found = [
         *_problems_of_python(facts),
         *_problems_of_mxnet(facts),
@@ -140,7 +140,7 @@ def find_problems(facts: Facts) -> List[Problem]:
         found.append(
             Problem(
                 facts["package"]["checkpoint_error"],
-                "in a clone: git checkout checkpoints; elsewhere name your own run with --run",
+                "in a clone: git checkout checkpoints; otherwise give your own run with --run",
                 False,
             )
         )
@@ -151,7 +151,8 @@ def find_problems(facts: Facts) -> List[Problem]:
             found.append(
                 Problem(
                     f"{path} has {free / 1e9:.1f} GB left",
-                    "make room; --out takes runs elsewhere, MLR_CACHE the pixel cache",
+                    "free some space, or use another disk: --out for runs, MLR_CACHE for the "
+                    "pixel cache",
                     False,
                 )
             )
@@ -159,8 +160,11 @@ def find_problems(facts: Facts) -> List[Problem]:
 
 
 def described(facts: Facts) -> Iterator[Tuple[str, str]]:
-    """Yield the lines of the text, (name, what is here), of what `examine` returned."""
-    yield "can", "; ".join(_engines(facts)) or "nothing: neither MXNet nor ONNX Runtime is there"
+    """Yield the lines of the text, (name, what is installed), from what `examine` returned."""
+    yield (
+        "can",
+        "; ".join(_engines(facts)) or "nothing: neither MXNet nor ONNX Runtime is installed",
+    )
     yield "Python", f"{facts['python']['version']}, {facts['python']['executable']}"
     yield from _described_mxnet(facts)
     packages = {name: version or "not installed" for name, version in facts["packages"].items()}
@@ -180,11 +184,11 @@ def described(facts: Facts) -> Iterator[Tuple[str, str]]:
 
 
 def _engines(facts: Facts) -> Iterator[str]:
-    """Yield what can be done by each engine that is there."""
+    """Yield what each installed engine can do."""
     if "error" not in facts["mxnet"]:
-        yield "train and all else, by MXNet"
+        yield "train and everything else, with MXNet"
     if _has_onnx_runtime(facts):
-        yield "predict, evaluate and draw Grad-CAM by exported runs (.onnx), by ONNX Runtime"
+        yield "predict, evaluate and draw Grad-CAM with exported runs (.onnx), with ONNX Runtime"
 
 
 def _has_onnx_runtime(facts: Facts) -> bool:
@@ -193,7 +197,7 @@ def _has_onnx_runtime(facts: Facts) -> bool:
 
 def _described_mxnet(facts: Facts) -> Iterator[Tuple[str, str]]:
     mxnet = facts["mxnet"]
-    builds = ", ".join(map(" ".join, facts["builds"].items())) or "no distribution of it"
+    builds = ", ".join(map(" ".join, facts["builds"].items())) or "no package of it"
     absent = "error" in mxnet and not facts["builds"]
     version = "not installed" if absent else mxnet.get("version", NOT_LOADED)
     yield "MXNet", version if absent else f"{version}; installed: {builds}"
@@ -207,7 +211,9 @@ def _described_mxnet(facts: Facts) -> Iterator[Tuple[str, str]]:
 
 
 def _described_gpus(mxnet: Facts, smi: Facts) -> str:
-    seen = f"sees {', '.join(map(_gpu, smi['seen'])) or 'none'}" if smi["path"] else "is not there"
+    seen = (
+        f"sees {', '.join(map(_gpu, smi['seen'])) or 'none'}" if smi["path"] else "is not installed"
+    )
     return f"MXNet sees {mxnet.get('gpus', 'unknown')}; nvidia-smi {smi['error'] or seen}"
 
 
@@ -225,16 +231,16 @@ def _described_files(package: Facts) -> Iterator[Tuple[str, str]]:
     )
     if models:
         yield "pretrained", f"{models['path']}: {', '.join(models['files']) or 'none'}"
-    whole = f"{package.get('checkpoint')}, whole"
+    whole = f"{package.get('checkpoint')}, undamaged"
     yield "checkpoint", package.get("checkpoint_error") or whole
 
 
 def ask_mxnet() -> List[Dict[str, Any]]:
-    """Return what MXNet says of itself, and what this package finds with it; {"error": text} where
-    they can't be loaded.
+    """Return two dicts: what MXNet reports about itself, and what this package reports; {"error":
+    text} for one that can't be loaded.
 
-    In a process of its own: a build that does not fit the machine may end its process, and this one
-    needs to go on.
+    This runs in a process of its own: a build that does not fit the machine may end its process,
+    and the doctor must go on.
     """
     try:
         done = subprocess.run(
@@ -244,17 +250,19 @@ def ask_mxnet() -> List[Dict[str, Any]]:
             timeout=PROBE_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return [{"error": f"it has not loaded after {PROBE_SECONDS:g} seconds"}] * 2
+        return [{"error": f"it did not load within {PROBE_SECONDS:g} seconds"}] * 2
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode < 0:
-        error = f"its process dies of {signal.Signals(-done.returncode).name}"
+        error = f"signal {signal.Signals(-done.returncode).name} ended its process"
     else:
-        error = (done.stderr.strip().splitlines() or ["no error is told"])[-1]
+        error = (done.stderr.strip().splitlines() or ["it printed no error"])[-1]
     return answers + [{"error": error}] * (2 - len(answers))
 
 
 def probe() -> None:
-    """Print two lines of JSON for `ask_mxnet`: of MXNet, and of what this package finds with it."""
+    """Print two lines of JSON for `ask_mxnet`: what MXNet reports about itself, and what this
+    package reports.
+    """
     package: Dict[str, Any] = {}
     try:
         import mxnet as mx
@@ -286,7 +294,7 @@ def probe() -> None:
 
 
 def _build(mx: Any) -> Dict[str, Any]:
-    """Return what MXNet says of itself."""
+    """Return what MXNet reports about itself."""
     from mxnet.runtime import Features
 
     features = Features()
@@ -296,16 +304,16 @@ def _build(mx: Any) -> Dict[str, Any]:
     }
     try:
         build["gpus"] = mx.context.num_gpus()
-    except mx.MXNetError as error:  # a CUDA build without a driver that fits
+    except mx.MXNetError as error:  # raised by a CUDA build without a matching driver
         build.update(gpus=0, gpu_error=str(error).splitlines()[0])
     return build
 
 
 def ask_nvidia_smi() -> Dict[str, Any]:
-    """Return the GPUs that the driver's nvidia-smi sees: {"path": None without it, "error", "seen":
-    [{"name", "driver", "capability"}]}.
+    """Return the GPUs that the driver's nvidia-smi sees: {"path": None if it is not installed,
+    "error", "seen": [{"name", "driver", "capability"}]}.
 
-    capability is the compute capability, a number, None where the driver is too old to tell it.
+    capability: the compute capability, a number; None if the driver is too old to report it.
     """
     path = shutil.which("nvidia-smi")
     answer: Dict[str, Any] = {"path": path, "error": None, "seen": []}
@@ -331,8 +339,8 @@ def ask_nvidia_smi() -> Dict[str, Any]:
 
 
 def _gpus_in(lines: List[str], fields: int) -> List[Dict[str, Any]]:
-    """Return the GPUs in lines of nvidia-smi, of a name, which may hold commas, and so many more
-    fields.
+    """Return the GPUs in lines of nvidia-smi. A line has a name, which may contain commas, and then
+    `fields` other fields.
     """
     gpus = []
     for line in lines:
@@ -344,8 +352,8 @@ def _gpus_in(lines: List[str], fields: int) -> List[Dict[str, Any]]:
 
 
 def required_packages(with_mxnet: bool) -> List[str]:
-    """Return the names of the packages that this one requires, with MXNet those, too, that its
-    extras require for it; [] where it is not installed but in a folder.
+    """Return the names of the packages that this one requires, with MXNet also those of the extra
+    cpu; [] if this package is not installed but runs from its folder.
     """
     try:
         lines = metadata.requires("mlr") or []
@@ -361,8 +369,8 @@ def required_packages(with_mxnet: bool) -> List[str]:
 
 
 def mxnet_before_mlr() -> bool:
-    """Tell whether something imported MXNet before this package, whose number of threads then came
-    too late.
+    """Tell whether MXNet was imported before this package, which then set the number of threads too
+    late.
     """
     order = list(sys.modules)
     return "mxnet" in order and order.index("mxnet") < order.index("mlr")
@@ -373,24 +381,24 @@ def _problems_of_python(facts: Facts) -> Iterator[Problem]:
     if not lowest <= version_numbers(facts["python"]["version"]) <= highest:
         yield Problem(
             (
-                f"Python {facts['python']['version']} is none of 3.8 to {highest[0]}.{highest[1]}, "
-                f"which {'MXNet runs on' if facts['builds'] else 'this package is made for'}"
+                f"Python {facts['python']['version']} is not in 3.8 to {highest[0]}.{highest[1]}, "
+                f"the versions that {'MXNet' if facts['builds'] else 'this package'} runs on"
             ),
-            "install it in one of them: make install PYTHON=python3.11",
+            "install this package with one of these: make install PYTHON=python3.11",
             True,
         )
     numpy = facts["packages"].get("numpy")
     if facts["builds"] and numpy and version_numbers(numpy) >= TOO_NEW_NUMPY:
         yield Problem(
-            f"NumPy {numpy} has no longer the names that MXNet uses, since 1.24",
+            f"NumPy {numpy} lacks names that MXNet uses, which 1.24 removed",
             "pip install 'numpy<1.24'",
             True,
         )
     if not facts["mlr"]:
         yield Problem(
             (
-                "this package is not installed, but run from its folder, so what it requires is "
-                "not known"
+                "this package is not installed, but runs from its folder, so its required "
+                "packages are not known"
             ),
             "make install",
             False,
@@ -408,8 +416,8 @@ def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
     if len(builds) > 1:
         yield Problem(
             (
-                f"{' and '.join(map(' '.join, builds.items()))} are installed, "
-                "into one and the same folder, so what is there is a mixture"
+                f"{' and '.join(map(' '.join, builds.items()))} are installed, into the same "
+                "folder, so their files are mixed"
             ),
             f"pip uninstall --yes {' '.join(builds)}, then pip install one of {EXTRAS}",
             True,
@@ -418,8 +426,8 @@ def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
     absent = error and not builds
     if absent and not _has_onnx_runtime(facts):
         yield Problem(
-            f"MXNet is not installed ({error}), and no ONNX Runtime",
-            f"pip install one of {EXTRAS}; or, for exported runs alone, 'mlr[onnxruntime]'",
+            f"MXNet is not installed ({error}), and neither is ONNX Runtime",
+            f"pip install one of {EXTRAS}; or, to use only exported runs, 'mlr[onnxruntime]'",
             True,
         )
     elif error and builds:
@@ -427,35 +435,40 @@ def _problems_of_mxnet(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             f"MXNet is installed but can't be loaded: {error}"
             + (f"; missing: {', '.join(missing)}" if missing else ""),
-            "; ".join([*_sources(missing, builds), f"otherwise {_another_build(seen, builds)}"]),
+            "; ".join(
+                [
+                    *_sources(missing, builds),
+                    f"or install another build: {_another_build(seen, builds)}",
+                ]
+            ),
             True,
         )
     elif "error" in facts["package"]:
         yield Problem(
             f"this package can't be loaded: {facts['package']['error']}",
-            "install what it requires anew: make install",
+            "install its required packages again: make install",
             True,
         )
 
 
 def _sources(missing: List[str], builds: Facts) -> Iterator[str]:
-    """Yield where to get the shared libraries that MXNet needs and that are missing."""
+    """Yield where to get the missing shared libraries that MXNet needs."""
     cuda = [name for name in missing if name != DRIVER and re.match("lib(cu|nccl|nv)", name)]
     system = [name for name in missing if name != DRIVER and name not in cuda]
     if DRIVER in missing:
-        yield f"{DRIVER} comes with NVIDIA's driver, which a CUDA build does not load without"
+        yield f"{DRIVER} comes with NVIDIA's driver; a CUDA build does not load without it"
     if cuda and "mxnet-cu117" in builds and set(cuda) <= set(CUDA_LIBRARIES):
         yield "pip install 'mlr[modern-cu117]' brings CUDA's libraries"
     elif cuda:
-        yield "a CUDA build needs that CUDA on the machine"
+        yield "a CUDA build needs its version of CUDA on the machine"
     if system:
-        # Debian's rule for the names of packages of libraries
+        # Debian names a library's package after its file: libNAME.so.1 is in libNAME1
         packages = " ".join(name.replace(".so.", "") for name in system)
         yield f"on Debian and Ubuntu: apt-get install {packages}"
 
 
 def _another_build(seen: List[Facts], builds: Facts) -> str:
-    """Return how to put another build in place of one that can't be loaded."""
+    """Return how to replace a build that can't be loaded by another one."""
     removal = f"pip uninstall --yes {' '.join(builds)}, then pip install"
     if not seen:
         return f"{removal} one of {EXTRAS}"
@@ -478,14 +491,14 @@ def _problems_of_threads(threads: Facts) -> Iterator[Problem]:
     elif number > cores:
         yield Problem(
             f"OMP_NUM_THREADS is {wanted}, but this process may use {cores:d} core(s): threads "
-            "then wait for each other",
+            "wait for each other",
             right,
             False,
         )
     if threads["mxnet_before_mlr"]:
         yield Problem(
             (
-                "mxnet was imported before mlr, so it has its own number of threads, half of the "
+                "mxnet was imported before mlr, so it uses its own number of threads, half of the "
                 "cores, unless OMP_NUM_THREADS was set before"
             ),
             f"import mlr first, or export OMP_NUM_THREADS={cores:d} before Python starts",
@@ -497,8 +510,8 @@ def _problems_of_gpus(facts: Facts) -> Iterator[Problem]:
     mxnet, smi = facts["mxnet"], facts["gpus"]
     if smi["error"]:
         yield Problem(
-            f"nvidia-smi is there, but {smi['error']}",
-            "install the NVIDIA driver anew, or use --ctx cpu",
+            f"nvidia-smi is installed, but {smi['error']}",
+            "install the NVIDIA driver again, or use --ctx cpu",
             False,
         )
     if not smi["seen"] or "error" in mxnet:
@@ -510,9 +523,9 @@ def _problems_of_gpus(facts: Facts) -> Iterator[Problem]:
     if not mxnet["gpus"]:
         why = f": {mxnet['gpu_error']}" if "gpu_error" in mxnet else ""
         yield Problem(
-            f"nvidia-smi sees {', '.join(map(_gpu, smi['seen']))}, but MXNet no GPU{why}",
+            f"nvidia-smi sees {', '.join(map(_gpu, smi['seen']))}, but MXNet sees no GPU{why}",
             (
-                "likely the driver is older than CUDA of this build: update it; or unset "
+                "likely the driver is too old for this build's CUDA: update it; or unset "
                 "CUDA_VISIBLE_DEVICES"
             ),
             False,
@@ -524,24 +537,24 @@ def _cpu_build_beside_gpu(seen: List[Facts], builds: Facts) -> Problem:
     replacement = _replacement(seen, builds)
     if replacement:
         return Problem(
-            f"there is a GPU, {names}, but this MXNet is built for CPUs", replacement, False
+            f"this machine has a GPU, {names}, but this MXNet is built for CPUs", replacement, False
         )
-    return Problem(f"no MXNet wheel carries code for the GPU {names}", NO_WHEEL, False)
+    return Problem(f"no MXNet wheel contains code for the GPU {names}", NO_WHEEL, False)
 
 
 def _foreign_gpus(seen: List[Facts], builds: Facts) -> Iterator[Problem]:
-    """Yield a problem for each installed build that has no code for some of the GPUs."""
+    """Yield a problem for each installed build that lacks code for some of the GPUs."""
     for name, (_, low, high) in GPU_BUILDS.items():
         foreign = [gpu for gpu in seen if not _within(gpu, low, high)]
         if not foreign or name not in {re.sub("mkl$", "", build) for build in builds}:
             continue
         if len(foreign) < len(seen):
-            remedy = "use the others, with --ctx"
+            remedy = "use the other GPUs, with --ctx"
         else:
             remedy = f"{_replacement(seen, builds) or NO_WHEEL}; --ctx cpu works"
         yield Problem(
             (
-                f"{name} carries no code for the GPU {', '.join(map(_gpu, foreign))}, only for "
+                f"{name} contains no code for the GPU {', '.join(map(_gpu, foreign))}, only for "
                 f"compute capabilities up to {high}"
             ),
             remedy,
@@ -550,8 +563,8 @@ def _foreign_gpus(seen: List[Facts], builds: Facts) -> Iterator[Problem]:
 
 
 def _replacement(seen: List[Facts], builds: Facts) -> Optional[str]:
-    """Return how to put another build in place of what is installed, None where none is for any of
-    the GPUs.
+    """Return how to replace the installed build by one that has code for a GPU here; None if there
+    is no such build.
     """
     fitting = [
         extra
@@ -575,7 +588,9 @@ def _gpu(gpu: Facts) -> str:
 
 
 def _cache_parent(package: Facts) -> Iterator[Path]:
-    """Yield the folder that the pixel cache is in or will be made in, where it is known."""
+    """Yield the pixel cache's folder, or the nearest existing one above it, if its path is
+    known.
+    """
     if "cache" in package:
         path = Path(package["cache"]["path"])
         yield next(parent for parent in (path, *path.parents) if parent.exists())

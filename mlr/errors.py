@@ -1,4 +1,4 @@
-"""The ways in which a command ends early, told apart by its exit code."""
+"""The ways in which a command ends early; each has its own exit code."""
 
 from signal import SIGINT
 
@@ -16,8 +16,8 @@ class RunError(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or another `signal`, exit code 128 and its number: the message says what was saved and
-    how to go on.
+    """Ctrl-C or another `signal`, exit code 128 plus the signal's number: the message says what was
+    saved and how to go on.
     """
 
     def __init__(self, message: str = "interrupted", signal: int = SIGINT) -> None:
@@ -26,8 +26,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def shown(text: str, longest: int = 200) -> str:
-    """Return a text from somebody's file as one line for an error's message: what can't be printed
-    escaped, and cut off where it is long.
+    """Return text from a file of unknown origin as one line for an error message: cut off after
+    `longest` characters, and with unprintable characters escaped.
     """
     text = text if len(text) <= longest else text[:longest] + "..."
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -6,11 +6,10 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
 from mlr import cli
 from mlr.errors import InputError
-from mlr.options.option import each_of, in_words
 from mlr.runs.folds import save_folds
 from mlr.runtime.files import write_file
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from mlr.inference.predictor import Predictor
     from mlr.runs.exported import ExportedRun
     from mlr.runs.folder import Run
+    from mlr.runs.measured_images import Images
 
     AnyRun = Union[Run, ExportedRun]
 
@@ -129,10 +129,11 @@ def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespac
     """
     from mlr.data.manifest import folds_of
     from mlr.methods import finished, open_run_folder
+    from mlr.runs.measured_images import measured_folders
 
     runs = [open_run_folder(folder) for folder in folders]
     done = {found.config["options"]["fold"]: finished(found) for found in runs}
-    of_data = images_folders(runs[0].config, options)
+    of_data = measured_folders(runs[0].config, options.data)
     folds = {*done, *(fold for folder in of_data for fold in folds_of(folder))}
     left = [str(fold) for fold in sorted(folds) if not done.get(fold)]
     if left:
@@ -140,29 +141,6 @@ def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespac
             f"the training of {run} is not at its end, fold {', '.join(left)} is missing: go on, "
             f"by mlr train --resume --out {shlex.quote(str(run))}, or choose a fold with --fold"
         )
-
-
-def images_folders(config: Dict[str, Any], options: argparse.Namespace) -> List[Path]:
-    """Return the folder of the images to measure a run on, --data, or those of its training."""
-    from mlr.data.drawn import DRAWN, data_folder
-    from mlr.runs.results import folders_of, measured_on
-
-    if options.data:
-        return [data_folder(options.data)]
-    name = measured_on(config)
-    recorded, folders = folders_of(config[name]), []
-    for text, folder in zip(each_of(config["options"][name]), recorded):
-        folders.append(data_folder(text) if text in DRAWN else folder)
-        if not folders[-1].is_dir():
-            remedy = (
-                "give --data, the folder where they are now"
-                if len(recorded) == 1
-                else "say for each data set where it is now, by mlr train --resume and --data"
-            )
-            raise InputError(
-                f"{folder}, the folder of the images of the training, is not there: {remedy}"
-            )
-    return folders
 
 
 def evaluate_run(
@@ -176,9 +154,10 @@ def evaluate_run(
     """
     from mlr.methods import answering, open_run
     from mlr.runs.exported import ExportedRun
+    from mlr.runs.measured_images import read_images
 
     run = open_run(folder)
-    images, *apart = images_of(run, options, fold)
+    images, *apart = read_images(run, options.data, options.split, fold)
     if images.mapped and (options.fit_temperature or options.report is not None):
         raise InputError(
             f"--fit-temperature and --report are for the run's own classes, and {options.data} has "
@@ -254,125 +233,10 @@ def evaluate_images(
     return evaluation, own
 
 
-class Images(NamedTuple):
-    """Images to measure a run on. described: what the evaluation says of them. mapped: {class of
-    the run: sentiment}, where they have sentiments alone, else {}.
-    """
-
-    split: "LabelledImages"
-    described: Dict[str, Any]
-    mapped: Dict[str, str]
-
-    @property
-    def classes(self) -> List[str]:
-        """The names of their classes."""
-        return self.split.classes
-
-
-def images_of(run: "AnyRun", options: argparse.Namespace, fold: Optional[int]) -> List[Images]:
-    """Return the images to measure a run on; where it has several data sets, these together, and
-    then each.
-
-    Raises InputError where their classes are not the run's, and can't be made of them.
-    """
-    from mlr.data.joined import join, read_sets
-    from mlr.data.manifest import folds_of
-    from mlr.data.splits import labels_in, read_split
-
-    trained, folders = run.config["options"], images_folders(run.config, options)
-    fold = fold or (trained["fold"] if any(map(folds_of, folders)) else None)
-    if len(folders) > 1:
-        sets = read_sets(folders, trained["labels"], fold)
-        together = join(sets)
-        if options.split not in together:
-            raise InputError(f"none of {in_words(folders)} has a split {options.split}")
-        apart = [
-            described_images(run, splits[options.split], folder, options, fold)
-            for folder, splits in zip(folders, sets)
-            if options.split in splits
-        ]
-        of_all = described_images(run, together[options.split], None, options, fold)
-        of_all.described["folder"] = run.config["data"]["folder"]
-        print_left_out(of_all)
-        return [of_all, *apart]
-    labels = labels_in(folders[0], trained["labels"])
-    split = read_split(folders[0], options.split, labels, fold)
-    images = described_images(run, split, folders[0], options, fold)
-    print_left_out(images)
-    return [images]
-
-
-def described_images(
-    run: "AnyRun",
-    split: "LabelledImages",
-    folder: Optional[Path],
-    options: argparse.Namespace,
-    fold: Optional[int],
-) -> Images:
-    """Return a split as images to measure a run on. folder: None of several data sets together."""
-    from mlr.data.splits import fingerprint, manifest_sha256
-
-    mapped = fitted_classes(run.classes, split)
-    if mapped:
-        sums = "; ".join(
-            f"{name} of {', '.join(each for each in mapped if mapped[each] == name)}"
-            for name in split.classes
-        )
-        print(
-            f"{split.source} has the classes {in_words(split.classes)} alone: the probabilities of "
-            f"the run's {len(run.classes)} are summed, {sums}"
-        )
-    described = {
-        "data": split.source,
-        "folder": str(folder.resolve()) if folder else "",
-        "split": options.split,
-        "sha256": fingerprint({options.split: split}),
-        "manifest": manifest_sha256(folder) if folder else None,
-        "fold": fold,
-    }
-    if mapped:
-        described["mapped"] = mapped
-    return Images(split, described, mapped)
-
-
-def print_left_out(images: Images) -> None:
-    """Print what is left out of images, if anything is."""
-    from mlr.data.walk import words_on
-
-    if images.split.left_out:
-        print(words_on(images.split.left_out))
-
-
-def fitted_classes(classes: List[str], split: "LabelledImages") -> Dict[str, str]:
-    """Give the classes of a split the names and the order of a run's; return {class: sentiment}
-    where the split has sentiments, and each class of the run one.
-
-    classes: of the run. Raises InputError where neither can be.
-    """
-    from mlr.data.emotions import SENTIMENTS, emotion_named, sentiment_of
-
-    if split.classes == classes:
-        return {}
-    names = {emotion_named(name) or name: name for name in classes}
-    own = [names.get(emotion_named(name) or name, "") for name in split.classes]
-    if sorted(own) == sorted(classes) == classes:
-        split.rename(own)
-        return {}
-    sentiments = ["" if emotion_named(name) else sentiment_of(name) for name in split.classes]
-    mapped = {name: sentiment_of(name) for name in classes}
-    if sorted(sentiments) != list(SENTIMENTS) or set(mapped.values()) != set(SENTIMENTS):
-        raise InputError(
-            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
-            f"on {', '.join(classes)}: give the folder of the same classes"
-        )
-    split.rename(sentiments)
-    return mapped
-
-
 def measured(
     run: "AnyRun",
     predictor: "Predictor",
-    images: Images,
+    images: "Images",
     options: argparse.Namespace,
     fit: bool,
 ) -> "Tuple[Dict[str, Any], np.ndarray]":

@@ -21,10 +21,13 @@ FORMATS = {
         "in its metadata"
     ),
     "symbol": "a folder with MXNet's graph and parameters, for gluon.SymbolBlock.imports",
-    "npz": "NumPy arrays by the parameters' names, which mlr.import_npz makes the network of again",
+    "npz": (
+        "NumPy arrays under the parameters' names, from which mlr.import_npz makes the network "
+        "again"
+    ),
     "torch": (
-        "a folder for PyTorch, with weights, settings and a module to train on with; "
-        "mlr.import_torch makes a run of it again"
+        "a folder for PyTorch, with weights, settings and a module that can continue the "
+        "training, from which mlr.import_torch makes a run again"
     ),
 }
 ENDINGS = {"onnx": ".onnx", "npz": ".npz"}
@@ -50,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         "--with-preprocessing",
         action="store_true",
         help=(
-            "of onnx: have resizing and normalisation in the model, whose input are then images "
+            "for onnx: include resizing and normalisation in the model; its input is then images "
             "(N, H, W, 3), uint8 RGB, of any size"
         ),
     )
@@ -58,23 +61,25 @@ def parser() -> argparse.ArgumentParser:
         "--int8",
         action="store_true",
         help=(
-            "of onnx: quantize to 8 bits, a quarter of the size, for processors with VNNI "
+            "for onnx: quantize to 8 bits, a quarter of the size, for processors with VNNI "
             "instructions; needs --calibrate"
         ),
     )
     parser.add_argument(
         "--calibrate",
+        action="append",
         metavar="DIR|demo",
         help=(
-            "a data folder as of mlr train: up to 256 training images tell the ranges of maps, "
-            "and test images (or valid ones) what int8 costs"
+            "a data folder, as for mlr train; repeat the option for each further one: up to 256 "
+            "training images give the ranges of the maps, and test (else valid) images measure the "
+            "loss of accuracy from int8"
         ),
     )
     return parser
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write the network of a run in the format that is asked for."""
+    """Write a run's network in the requested format."""
     out = Path(options.out)
     check(options, out)
     require_mxnet()
@@ -86,6 +91,7 @@ def export(options: argparse.Namespace) -> None:
         require_package("onnxruntime", "onnx")
     import mxnet as mx
 
+    from mlr.data.drawn import data_folder
     from mlr.exporting.arrays import npz_of
     from mlr.exporting.description import description, output_of
     from mlr.exporting.symbol import save_symbol
@@ -95,7 +101,8 @@ def export(options: argparse.Namespace) -> None:
     run, parameters = open_run_folder(options.run), options.parameters
     method = method_of(run.config)
     if options.format == "onnx":
-        model = onnx_of(run, method, parameters, options.with_preprocessing, options.calibrate)
+        folders = [data_folder(each) for each in options.calibrate or ()]
+        model = onnx_of(run, method, parameters, options.with_preprocessing, folders)
         save(out, model.content)
         print(f"{FORMATS['onnx'].partition(',')[0]}: {out}\noutput: {model.output}")
         return
@@ -115,7 +122,7 @@ def export(options: argparse.Namespace) -> None:
 
 def save_for_pytorch(out: Path, run: "Run", net: "HybridBlock", about: Mapping[str, Any]) -> None:
     """Write the folder for PyTorch. about: the description. Raises InputError for a network that
-    has no counterpart there.
+    multilevel.py can't build in PyTorch.
     """
     from mlr.exporting.pytorch import (
         of_the_run,
@@ -138,18 +145,16 @@ def save_for_pytorch(out: Path, run: "Run", net: "HybridBlock", about: Mapping[s
 
 
 def check(options: argparse.Namespace, out: Path) -> None:
-    """Raise InputError, before any work, where options don't go together or the file can't be
-    written.
-    """
+    """Raise InputError, before any work, if options conflict or the file can't be written."""
     if options.with_preprocessing and options.format != "onnx":
         raise InputError(
-            "--with-preprocessing is of --format onnx: the others hold the network as MXNet has "
-            "it; leave it out"
+            "--with-preprocessing is only for --format onnx, the other formats hold the network "
+            "alone: leave it out"
         )
     if options.int8 and options.format != "onnx":
-        raise InputError("--int8 is of --format onnx: leave it out")
+        raise InputError("--int8 is only for --format onnx: leave it out")
     if options.int8 != bool(options.calibrate):
-        raise InputError("--int8 and --calibrate go together: give both, or none")
+        raise InputError("--int8 and --calibrate need each other: give both, or neither")
     ending = ENDINGS.get(options.format)
     if ending and out.suffix != ending:
         raise InputError(
@@ -160,14 +165,15 @@ def check(options: argparse.Namespace, out: Path) -> None:
 
 
 def save(out: Path, content: Content) -> None:
-    """Write a file, whole or not at all; content as in `mlr.runtime.files.write_file`. Raises
-    RunError, naming it, where that fails.
+    """Write a file, whole or not at all; content as for `mlr.runtime.files.write_file`. Raises
+    RunError, which names the file, if that fails.
     """
     try:
         write_file(out, content)
     except OSError as error:
         raise RunError(
-            f"{out} can't be written, likely for want of room: {error.strerror or error}"
+            f"{out} can't be written, likely as the disk is full ({error.strerror or error}): "
+            "free some space, or give another --out"
         ) from None
 
 

@@ -20,16 +20,17 @@ from mlr.runtime.signals import CODES, Handled
 from mlr.training.distributed import HEARTBEAT
 
 LOOPBACK = "127.0.0.1"
-FIRST = "worker 0"  # the one that writes the run folder
+FIRST = "worker 0"  # the worker that writes the run folder
 LOOK_SECONDS = 0.1
-# from SIGTERM to SIGKILL, and for servers and scheduler to end after the last worker
+# between SIGTERM and SIGKILL, and how long servers and scheduler may take to end after the last
+# worker
 GRACE_SECONDS = 5
 
-# or the scheduler, as DMLC_ROLE says
+# Runs the scheduler instead if DMLC_ROLE says so.
 SERVER = "from mlr.training.distributed import serve; serve()"
 
-# Reads process groups, one a line, until launch has gone, however that came about, and kills what
-# is left of them.
+# Reads process groups, one on each line, until the launching process ends for any reason, and then
+# kills what is left of them.
 GUARD = """
 import os, signal, sys
 for group in list(sys.stdin):
@@ -49,7 +50,7 @@ def parser() -> cli.Parser:
         type=cli.number(int, 1),
         required=True,
         metavar="WORKERS",
-        help=("how many processes run the command, each as a machine of its own would"),
+        help="how many processes run the command, each like a separate machine",
     )
     parser.add_argument(
         "-s",
@@ -57,7 +58,7 @@ def parser() -> cli.Parser:
         type=cli.number(int, 1),
         default=1,
         metavar="SERVERS",
-        help=("how many parameter servers share the parameters (default: 1)"),
+        help="how many parameter servers share the parameters (default: 1)",
     )
     parser.add_argument(
         "command",
@@ -65,8 +66,8 @@ def parser() -> cli.Parser:
         nargs="+",
         metavar="COMMAND",
         help=(
-            "what a worker runs, behind --, as in: mlr launch -n 2 -s 1 -- mlr train --kvstore "
-            "dist_sync --out runs/two"
+            "what each worker runs, after --, for example: mlr launch -n 2 -s 1 -- mlr train "
+            "--kvstore dist_sync --out runs/two"
         ),
     )
     return parser
@@ -75,7 +76,7 @@ def parser() -> cli.Parser:
 def launch(options: Namespace) -> None:
     """Run the command as workers, with servers and a scheduler beside them, until all have ended.
 
-    Raises as `supervise`, and InputError for a command that can't be started.
+    Raises what `supervise` raises, and InputError for a command that can't be started.
     """
     ports = free_ports(1 + options.servers + options.workers)
     threads = (
@@ -96,8 +97,7 @@ def launch(options: Namespace) -> None:
     }
     with Job() as job:
         for number in range(options.workers):
-            # MXNet numbers the nodes of a host by their ports, so that these make worker 0 the one
-            # of rank 0.
+            # MXNet ranks the nodes of a host by their ports: ascending ports give worker 0 rank 0.
             job.start(
                 f"worker {number:d}",
                 options.command,
@@ -118,8 +118,8 @@ def launch(options: Namespace) -> None:
 
 
 def supervise(job: "Job") -> None:
-    """Wait until all of the job has ended. Raises Interrupted where a signal ended it, RunError or
-    InputError where a node failed.
+    """Wait until the whole job has ended. Raises Interrupted if a signal ended it, RunError or
+    InputError if a process failed.
     """
     passed_on: Optional[int] = None
     workers_ended: Optional[float] = None
@@ -130,7 +130,7 @@ def supervise(job: "Job") -> None:
         first = codes[FIRST]
         if first is not None and (first in CODES or passed_on and first == -passed_on):
             raise Interrupted(
-                f"{FIRST} has stopped, and all others with it", CODES.get(first, -first)
+                f"{FIRST} was stopped, and so were all others", CODES.get(first, -first)
             )
         for name, code in codes.items():
             if code and not (passed_on and code in CODES):
@@ -141,9 +141,9 @@ def supervise(job: "Job") -> None:
             workers_ended = workers_ended or time.monotonic()
             if time.monotonic() - workers_ended > GRACE_SECONDS:
                 print(
-                    "mlr launch: the workers ended without having joined the parameter servers, "
-                    "each on its own: a command joins them by "
-                    "an MXNet kvstore of a kind dist_..., mlr train by --kvstore",
+                    "mlr launch: the workers never joined the parameter servers, so each one ran "
+                    "on its own: create an MXNet kvstore of a kind dist_... in the command, or "
+                    "give mlr train --kvstore",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -151,20 +151,20 @@ def supervise(job: "Job") -> None:
 
 
 def _pass_signal_on(job: "Job", passed_on: Optional[int]) -> Optional[int]:
-    """Pass the first signal that came on to the first worker, and return it. passed_on: what this
-    returned before. Raises Interrupted at the second signal.
+    """Pass the first signal that this process got to the first worker, and return it. passed_on:
+    what this function returned before. Raises Interrupted at the second signal.
     """
     if len(job.signals) > 1:
         raise Interrupted(
-            "ended at once by a second signal; the last checkpoint is what there is",
+            "ended at once by a second signal; only the last checkpoint is left",
             job.signals[-1],
         )
     if passed_on or not job.signals:
         return passed_on
     job.send(job.signals[0], FIRST)
     print(
-        f"mlr launch: {signal.Signals(job.signals[0]).name} passed on to {FIRST}, which may save "
-        "first; once more ends everything at once",
+        f"mlr launch: {signal.Signals(job.signals[0]).name} was passed on to {FIRST}, which may "
+        "save first; send it again to end everything at once",
         file=sys.stderr,
         flush=True,
     )
@@ -172,19 +172,21 @@ def _pass_signal_on(job: "Job", passed_on: Optional[int]) -> Optional[int]:
 
 
 def _fail(job: "Job", name: str, code: int) -> NoReturn:
-    """End a job of which a process has failed; raise InputError or RunError, by its exit code."""
+    """End a job after one of its processes has failed; raise InputError or RunError, by its exit
+    code.
+    """
     job.end(GRACE_SECONDS)
-    ended = f"{name} {ending(code)}, and as no other can go on without it, all have been ended"
+    ended = f"{name} {ending(code)}; the others can't go on without it and were ended"
     if code == 2:
-        raise InputError(f"{ended}; what was wrong it has said above")
+        raise InputError(f"{ended}; its own message stands above")
     raise RunError(
-        f"{ended}. Where the command writes checkpoints, start it again from the last "
-        "one, mlr train with --resume"
+        f"{ended}. If the command writes checkpoints, start it again from the last one: for mlr "
+        "train with --resume"
     )
 
 
 def ending(code: int) -> str:
-    """Tell in words how a process ended, by subprocess's returncode."""
+    """Return in words how a process ended, from subprocess's returncode."""
     return (
         f"was killed by signal {-code:d} ({signal.Signals(-code).name})"
         if code < 0
@@ -193,7 +195,7 @@ def ending(code: int) -> str:
 
 
 def free_ports(number: int) -> List[int]:
-    """Return as many ports of the loopback device that nobody listens on now, in ascending
+    """Return `number` ports of the loopback device on which no program listens now, in ascending
     order.
     """
     sockets = [socket.socket() for _ in range(number)]
@@ -207,12 +209,12 @@ def free_ports(number: int) -> List[int]:
 
 
 class Job:
-    """Processes that end together, whatever happens: also where this one is killed. Their lines of
-    output get their name in front.
+    """Processes that end together, even if this process is killed. Each line of their output is
+    printed after the name of its process.
 
-    Each leads a session of its own, and with it a process group, so that a signal also reaches what
-    it has started in turn, and Ctrl-C in the terminal reaches this process alone. `signals`: the
-    numbers of those of SIGNALS that came.
+    Each process leads its own session and process group, so that a signal also reaches the
+    processes that it has started, and Ctrl-C in the terminal reaches only this process. `signals`:
+    the numbers of the signals that this process got.
     """
 
     def __init__(self) -> None:
@@ -240,17 +242,15 @@ class Job:
             self._handled.__exit__()
 
     def _note(self, number: int, _: Any) -> None:
-        if number != signal.SIGHUP or not self.signals:  # a terminal that closes sends it twice
+        # closed terminals send SIGHUP twice
+        if number != signal.SIGHUP or not self.signals:
             self.signals.append(number)
 
     def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process. Raises InputError where there is no such program, or one that can't be
-        run.
-        """
+        """Start a process. Raises InputError if the program does not exist or can't be run."""
         if not arguments[0]:
             raise InputError(
-                "COMMAND is empty, likely a variable of the shell that is not set: give the "
-                "program to run"
+                "COMMAND is empty, likely as a shell variable is not set: give the program to run"
             )
         try:
             process = subprocess.Popen(
@@ -277,20 +277,20 @@ class Job:
             self._outputs.register(pipe, selectors.EVENT_READ, data)
 
     def exit_codes(self) -> Dict[str, Optional[int]]:
-        """Return {name: exit code, minus the signal that killed it, None while it runs}."""
+        """Return {name: exit code}; the code is None while the process runs, and minus the signal's
+        number if a signal killed it.
+        """
         return {name: process.poll() for name, process in self._processes.items()}
 
     def send(self, number: int, name: str) -> None:
-        """Send a signal to a process and to what it has started, if there is anything left of
-        them.
-        """
+        """Send a signal to a process and to those that it has started, if any still runs."""
         try:
             os.killpg(self._processes[name].pid, number)
         except ProcessLookupError:
             pass
 
     def pass_output_on(self, seconds: float) -> None:
-        """Write the lines that come within some seconds; return sooner where some came."""
+        """Print the output of the processes, after waiting up to `seconds` for some."""
         for key, _ in self._outputs.select(seconds):
             prefix, pipe, target = key.data
             content = os.read(key.fd, 1 << 16)
@@ -306,8 +306,8 @@ class Job:
             target.flush()
 
     def end(self, grace: float = 0) -> None:
-        """End what is left of all processes: by SIGTERM, and by SIGKILL after some seconds, or at
-        once; write the rest of their output.
+        """End all processes that still run: by SIGTERM and, after `grace` seconds, by SIGKILL; at
+        once by SIGKILL if `grace` is 0. Print the rest of their output.
         """
         for name in self._processes if grace else ():
             self.send(signal.SIGTERM, name)
@@ -315,7 +315,7 @@ class Job:
         for name, process in self._processes.items():
             self.send(signal.SIGKILL, name)
             process.wait()
-        # not longer: what has left its session may hold a pipe open
+        # for 1 second only, as a process that has left its session may hold a pipe open
         self._wait(1, self._outputs.get_map)
 
     def _wait(self, seconds: float, going_on: Callable[[], Any]) -> None:

@@ -1,4 +1,4 @@
-"""python -m mlr.predict: tell the emotion of images."""
+"""python -m mlr.predict: predict the emotion that images evoke."""
 
 import argparse
 import json
@@ -26,12 +26,12 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="IMAGE_OR_DIR",
         help=(
-            "image files, pipes with one, or folders that are searched for them; - reads one "
-            "image from the standard input"
+            "image files, pipes that carry an image, or folders, which are searched for images; - "
+            "reads one image from the standard input"
         ),
     )
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object a line instead of text"
+        "--json", action="store_true", help="print one line of JSON for each image instead of text"
     )
     cli.add_engine(parser)
     cli.add_context(parser)
@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Print what a run says of images: as they come, those that can't be read at the end."""
+    """Print a run's predictions for images, one by one; at the end raise InputError if some can't
+    be read.
+    """
     from mlr.data.walk import words_on
     from mlr.methods import load
 
@@ -62,10 +64,10 @@ def predict(options: argparse.Namespace) -> None:
 
 
 def images_of(arguments: List[str]) -> "Tuple[List[Union[str, Path]], List[LeftOut]]":
-    """Return the images that the arguments name, "-" for the standard input, and what else is in
-    the folders among them.
+    """Return the images that the arguments name, "-" for the standard input, and the files in the
+    given folders that are left out.
 
-    Raises InputError where one is not there, or the standard input can't be read.
+    Raises InputError if a path does not exist, or the standard input can't be read.
     """
     from mlr.inference.reading import find_images
 
@@ -85,7 +87,7 @@ def images_of(arguments: List[str]) -> "Tuple[List[Union[str, Path]], List[LeftO
         if argument == STANDARD_INPUT:
             paths.append(argument)
         elif not Path(argument).exists():
-            raise InputError(f"there is no image or folder {argument}")
+            raise InputError(f"there is no image or folder {argument}: check its path")
         else:
             is_folder = Path(argument).is_dir()
             paths += find_images(argument, left_out) if is_folder else [Path(argument)]

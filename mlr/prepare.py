@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from mlr.data.manifest import Entry
     from mlr.data.preparation import Prepared
 
-# Each once: data sets of the same form share theirs.
+# Each option once: data sets with the same layout share options.
 OWN_OPTIONS = list(
     dict.fromkeys(option for data_set in DATASETS.values() for option in data_set.options)
 )
 BY_RELEASED_RULE = [name for name, data_set in DATASETS.items() if data_set.has_released_rule]
-SHEET_SPLITS = ("test", "valid")  # the first that is drawn
-SHEET_IMAGES = 10  # of each class
-SHEET_SCALE = 0.65  # inches an image
-NAME_WIDTH = 14  # of the data sets in --help
+SHEET_SPLITS = ("test", "valid")  # the first of these that was drawn goes on the contact sheet
+SHEET_IMAGES = 10  # for each class
+SHEET_SCALE = 0.65  # inches for each image
+NAME_WIDTH = 14  # columns for the names of the data sets in --help
 
 
 def parser() -> cli.Parser:
@@ -42,14 +42,14 @@ def parser() -> cli.Parser:
         required=True,
         choices=(*DRAWN, *DATASETS),
         help=(
-            "demo: draw the demo paintings; demo-objects: draw another task, to pretrain on; the "
-            "others are listed below"
+            "demo: draw the demo paintings; demo-objects: draw objects to pretrain on; the others "
+            "are listed below"
         ),
     )
     parser.add_argument(
         "--root",
         metavar="DIR",
-        help="the folder of the data set, which is only read; not for what is drawn",
+        help="the folder of the data set, which stays unchanged; not for demo and demo-objects",
     )
     parser.add_argument(
         "--out",
@@ -69,36 +69,36 @@ def parser() -> cli.Parser:
         "--strict",
         action="store_true",
         default=None,
-        help="end with an error where anything would be left out",
+        help="end with an error if any image would be left out",
     )
     parser.add_argument(
-        "--sheet", metavar="FILE.png", help="draw a contact sheet of the drawn images, too"
+        "--sheet", metavar="FILE.png", help="also draw a contact sheet of the demo's images"
     )
     return parser
 
 
 def add_split_options(parser: cli.Parser) -> None:
-    """Add the options of how a data set is split."""
+    """Add the options that say how a data set is split."""
     parser.add_argument(
         "--rule",
         choices=("stratified", "released"),
         help=(
-            "how to split where the data set has no lists of its own: the fractions below of each "
-            "class to train, valid and test, or five folds, drawn; or, for "
-            f"{', '.join(BY_RELEASED_RULE)}, as released: the same number of each class to train, "
-            "together 80 %%, and the rest to valid (default: stratified)"
+            "for data without own lists: stratified draws train, valid and test, or five folds, "
+            "from each class, in the fractions listed below; released, only for "
+            f"{', '.join(BY_RELEASED_RULE)}, puts the same number of images of each class into "
+            "train, together 80 %%, and the rest into valid (default: stratified)"
         ),
     )
     parser.add_argument(
         "--seed",
         type=definitions()["seed"].parse,
         metavar="N",
-        help="of the drawing (default: 7) or the split (default: 0)",
+        help="random seed of the demo's drawing (default: 7) or of the split (default: 0)",
     )
 
 
 def in_words(data_set: DataSet) -> str:
-    """Return the lines on a data set for --help: its layout, split and source."""
+    """Return the lines of --help for a data set: its layout, split and source."""
     source = f" ({data_set.source})" if data_set.source else ""
     return textwrap.fill(
         f"{data_set.title}: {data_set.layout}; {data_set.split}{source}",
@@ -111,7 +111,7 @@ def in_words(data_set: DataSet) -> str:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Draw the demo's data, or prepare a data set."""
     data_set = DATASETS.get(options.dataset)
     refuse_options_of_others(options, data_set)
     if data_set is None:
@@ -123,9 +123,9 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def refuse_options_of_others(options: argparse.Namespace, data_set: Optional[DataSet]) -> None:
-    """Raise InputError for an option that is given and is not for this data set.
+    """Raise InputError for a given option that this data set does not have.
 
-    data_set: None of what is drawn.
+    data_set: None for the demo's data, which are drawn.
     """
     fits = {
         "root": data_set is not None,
@@ -164,7 +164,7 @@ def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
 
     root, out = Path(options.root), Path(options.out)
     if not root.is_dir():
-        raise InputError(f"--root {root} does not exist or is no folder")
+        raise InputError(f"--root {root} does not exist or is not a folder")
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {JOURNAL}):
         raise InputError(f"--out {out} exists already: give another folder, or remove it")
     own = {option.name: getattr(options, option.name) for option in data_set.options}
@@ -173,9 +173,8 @@ def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
         print(note)
     if not listing.rows:
         raise InputError(
-            f"no image of {data_set.name} is below {root} ({len(listing.left_out):d} rows and "
-            "files left "
-            f"out{': ' * bool(listing.left_out) + '; '.join(by_kind(listing.left_out))})"
+            f"{root} holds no image of {data_set.name} ({len(listing.left_out):d} rows and files "
+            f"left out{': ' * bool(listing.left_out) + '; '.join(by_kind(listing.left_out))})"
         )
     prepared = prepare_images(
         listing,
@@ -220,17 +219,17 @@ def print_counts(entries: "Sequence[Entry]") -> None:
 
 
 def print_pictures(prepared: "Prepared") -> None:
-    """Print how many of the images are different ones, whatever files hold them."""
+    """Print how many different pictures there are: files with the same pixels count once."""
     files, several = sum(map(len, prepared.pictures)), prepared.contradictory
     example = ", such as " + " and ".join(row.path for row in several[0]) if several else ""
     print(
-        f"{files:d} images show {len(prepared.pictures):d} different pictures, by their pixels, "
-        f"{len(several):d} of them with several classes{in_a_line(example)}"
+        f"{files:d} images show {len(prepared.pictures):d} different pictures (compared by their "
+        f"pixels), {len(several):d} of them with several classes{in_a_line(example)}"
     )
 
 
 def in_proportion(data_set: DataSet, entries: "Sequence[Entry]") -> str:
-    """Return the line that compares the numbers of images with those that were published."""
+    """Return the line that compares the numbers of images with the published ones."""
     counts = Counter(entry.emotion or entry.sentiment for entry in entries)
     by_class = ", ".join(
         f"{label} {counts[label]:d} of {published:d}"

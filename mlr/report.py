@@ -1,8 +1,8 @@
 """python -m mlr.report: compare runs side by side on one page.
 
-The page has the options that differ, the learning curves over one another, a table of results that
-sorts by a click, and the confusion matrices. It opens in a browser, without network. Results are
-those of mlr evaluate. To compare the package with the authors' weights, see mlr compare.
+The page shows the options that differ, the learning curves in one figure, a table of results that a
+click sorts, and the confusion matrices. It opens in a browser without a network connection. The
+results come from mlr evaluate. To compare this package with the authors' weights, see mlr compare.
 """
 
 import argparse
@@ -29,20 +29,26 @@ def parser() -> cli.Parser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="run folders, such as runs/*; of a training with --folds all, each fold",
+        help=(
+            "run folders, such as runs/*; a training with --folds all counts as one run for each "
+            "fold"
+        ),
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("report.html"),
         metavar="FILE.html",
-        help="the page; only a page of this command is replaced (default: report.html)",
+        help=(
+            "the page; an existing file is replaced only if this command wrote it (default: "
+            "report.html)"
+        ),
     )
     return parser
 
 
 def report(options: argparse.Namespace) -> None:
-    """Write the page, and warn of all that is wrong with the runs."""
+    """Write the page, and warn about everything that is wrong with the runs."""
     check_page(options.out)
     require_mxnet()
     from mlr.viz.comparison import differences, is_comparison, save_comparison
@@ -64,16 +70,14 @@ def report(options: argparse.Namespace) -> None:
 
 
 def check_page(path: Path) -> None:
-    """Raise InputError, before any work, where the page can't be written there."""
+    """Raise InputError, before any work, if the page can't be written to this path."""
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise InputError(f"--out {path}: the page needs the name of a file that ends with .html")
+        raise InputError(f"--out {path}: the name of the page must end with .html")
     cli.refuse_unwritable("--out", path)
 
 
 def run_folders(given: Sequence[Path]) -> List[Path]:
-    """Return the run folders that are given, each once, and those of folds in place of the folder
-    that they are in.
-    """
+    """Return the given run folders, each once; a folder of folds is replaced by its folds."""
     from mlr.runs.folds import fold_folders
 
     found: Dict[Path, Path] = {}
@@ -84,7 +88,9 @@ def run_folders(given: Sequence[Path]) -> List[Path]:
 
 
 def read_runs(folders: Sequence[Path]) -> "Tuple[List[Compared], List[str]]":
-    """Return the runs that can be read, and sentences on what is wrong with any of the folders."""
+    """Return the runs that can be read, and a sentence for everything that is wrong with the
+    folders.
+    """
     from mlr.methods import epochs_of, open_run_folder
     from mlr.runs.results import latest_evaluation
     from mlr.viz.comparison import Compared, names_of
@@ -100,8 +106,8 @@ def read_runs(folders: Sequence[Path]) -> "Tuple[List[Compared], List[str]]":
         evaluation, is_finished = None, len(run.metrics) >= epochs
         if not is_finished:
             notes.append(
-                f"{folder} is not finished, with {len(run.metrics)} of {epochs} epochs: mlr train "
-                f"--resume --out {shlex.quote(str(folder))} goes on"
+                f"{folder} is not finished, with {len(run.metrics)} of {epochs} epochs: continue "
+                f"it with mlr train --resume --out {shlex.quote(str(folder))}"
             )
         try:
             if run.metrics:
@@ -109,7 +115,8 @@ def read_runs(folders: Sequence[Path]) -> "Tuple[List[Compared], List[str]]":
             evaluation = latest_evaluation(run)
             if is_finished and evaluation is None:
                 notes.append(
-                    f"{folder} has no results yet: mlr evaluate --run {shlex.quote(str(folder))}"
+                    f"{folder} has no results yet: measure them with mlr evaluate --run "
+                    f"{shlex.quote(str(folder))}"
                 )
         except InputError as error:
             notes.append(f"without results: {error}")

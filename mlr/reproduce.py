@@ -22,18 +22,21 @@ from mlr.runtime.files import STAGED, write_file
 from mlr.runtime.installation import require_mxnet
 from mlr.runtime.output import ReaderGone
 
-SUMS, TRAINED = "SHA256SUMS", "confusion.png"  # files of a run, in the order in which they appear
+# files of a run: training writes the first at its start, and the second at its end
+SUMS, TRAINED = "SHA256SUMS", "confusion.png"
 PUBLISHED = {name: method for name, method in METHODS.items() if method.published is not None}
-# How much of the demo is done: epochs of pretraining on drawn objects (0: none), and of a method.
+# For the demo: epochs of pretraining on drawn objects (0: none), and epochs of each method's
+# training.
 SIZES = {"small": (12, 5), "tiny": (0, 1)}
 MAIN_TABLE = "methods"
-OWN_OPTIONS = ("data", "labels", "method", "fold", "seed")  # of mlr train, given to each training
+# options of mlr train that reproduce sets itself
+OWN_OPTIONS = ("data", "labels", "method", "fold", "seed")
 
 Tables = Dict[str, Tuple[str, Dict[str, str]]]  # {name: (title, {system: its run's name})}
 
 
 def tables_of(methods: Dict[str, Method], demo: bool) -> Dict[str, Tuple[str, List[Experiment]]]:
-    """Return the tables, {name: (title, experiments)}, of the methods that are wanted."""
+    """Return the tables of the given methods, {name: (title, experiments)}."""
     systems = [Experiment(method.title, {"method": name}) for name, method in methods.items()]
     tables = {MAIN_TABLE: ("The methods of the results table", systems)}
     for method in methods.values():
@@ -42,7 +45,7 @@ def tables_of(methods: Dict[str, Method], demo: bool) -> Dict[str, Tuple[str, Li
 
 
 TABLES = tuple(tables_of(PUBLISHED, False))
-USUAL_TABLES = tuple(tables_of(PUBLISHED, True))  # those of the demo; others are to be asked for
+USUAL_TABLES = tuple(tables_of(PUBLISHED, True))  # the demo's; others only with --tables
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         default="demo",
         metavar="DIR|demo",
         help=(
-            "data with a split test, as for mlr train (default: demo, small versions of all "
+            "data with a test split, as for mlr train (default: demo, with small versions of all "
             "systems, pretrained on drawn objects)"
         ),
     )
@@ -62,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         metavar="DIR",
         help=(
-            "folder of the runs and the table; what is finished there is not done again, what "
-            "was interrupted goes on (default: runs/reproduce-<data>)"
+            "folder of the runs and the table; the same command again keeps finished trainings "
+            "and continues interrupted ones (default: runs/reproduce-<data>)"
         ),
     )
     add_training_options(parser)
@@ -72,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
         type=cli.number(int, 1),
         metavar="N",
         help=(
-            "trainings at once, which share the cores (default: for the demo one a core, else 1)"
+            "number of trainings that run at the same time and share the cores (default: for the "
+            "demo one per core, else 1)"
         ),
     )
     cli.add_context(parser)
@@ -80,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-    """Add what says which trainings are wanted."""
+    """Add the options that choose the trainings."""
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -93,38 +97,45 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         "--tables",
         nargs="+",
         default=USUAL_TABLES,
-        choices=(*TABLES, "rows"),  # what 0.1.0 called the main one
+        choices=(*TABLES, "rows"),  # 0.1.0's name of the main table
         metavar="TABLE",
-        help=f"some of {', '.join(TABLES)}; all but {MAIN_TABLE} are of one method, and left out "
-        f"without it (default: {', '.join(USUAL_TABLES)})",
+        help=(
+            f"some of {', '.join(TABLES)}; every table but {MAIN_TABLE} belongs to one method, "
+            f"and is left out if --methods leaves that out (default: {', '.join(USUAL_TABLES)})"
+        ),
     )
     parser.add_argument(
         "--seeds",
         type=cli.number(int, 1),
         default=3,
         metavar="N",
-        help="trainings of each system, seeds 0 to N - 1 (default: 3)",
+        help="number of trainings of each system, with seeds 0 to N - 1 (default: 3)",
     )
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of all trainings, and those of some methods."""
+    """Add the options for all trainings, and those for some methods."""
     parser.add_argument(
         "--labels",
         choices=("emotion", "sentiment"),
-        help="default: emotion for demo, else sentiment, as the paper's table (inferred)",
+        help="default: emotion for demo, else sentiment, as in the paper's table (inferred)",
     )
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="options of all trainings, YAML or JSON, as for mlr train: backbone, epochs, ...; "
-        "the options that a table compares keep the values of the table",
+        help=(
+            "file of options for all trainings, YAML or JSON, as for mlr train: backbone, epochs, "
+            "...; does not change the options that a table compares"
+        ),
     )
     parser.add_argument(
         "--size",
         choices=SIZES,
         default="small",
-        help="of the demo's trainings; tiny: one epoch, to try all of it (default: small)",
+        help=(
+            "length of the demo's trainings; tiny: one epoch each, for a quick trial (default: "
+            "small)"
+        ),
     )
     parser.add_argument(
         "--caffenet",
@@ -134,12 +145,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proposals",
         metavar="FILE",
-        help="boxes for the method ar, as for mlr train (default: the package's own)",
+        help="boxes for the method ar, as for mlr train (default: computed by this package)",
     )
 
 
 def reproduce(options: argparse.Namespace) -> None:
-    """Train and measure what is wanted, and write the tables."""
+    """Train and measure the chosen systems, and write the tables."""
     methods = wanted_methods(options)
     demo = options.data == "demo"
     refuse_without_effect(options, methods, demo)
@@ -149,8 +160,8 @@ def reproduce(options: argparse.Namespace) -> None:
     wanted, runs = plan(methods, options, out)
     if not runs:
         raise InputError(
-            f"--tables {' '.join(options.tables)} are of methods that --methods leaves out: add "
-            f"them, or take the table {MAIN_TABLE}"
+            f"--tables {' '.join(options.tables)}: --methods leaves out the methods of these "
+            f"tables: add the methods, or give the table {MAIN_TABLE}"
         )
     first = pretrainings(methods, options, out) if demo else []
     trainings = seeded(runs, options, out)
@@ -163,7 +174,7 @@ def reproduce(options: argparse.Namespace) -> None:
         runner.run_all(train, first)
         runner.run_all(train_and_evaluate, trainings)
     except ReaderGone as gone:
-        raise Interrupted(f"{gone}, in {out}; the same command goes on", gone.signal) from None
+        raise Interrupted(f"{gone}, in {out}; the same command continues", gone.signal) from None
     folders = {
         name: [run_folder(out, name, seed) for seed in range(options.seeds)] for name in runs
     }
@@ -171,11 +182,14 @@ def reproduce(options: argparse.Namespace) -> None:
 
 
 def wanted_methods(options: argparse.Namespace) -> Dict[str, Method]:
-    """Return the methods that are wanted, in the order of the results table."""
+    """Return the chosen methods, in the order of the results table."""
     if options.rows:
         if options.methods:
-            raise InputError("--rows and --methods: give --methods")
-        print("mlr reproduce: --rows is now called --methods, and goes with 0.3.0", file=sys.stderr)
+            raise InputError("--rows and --methods mean the same: give only --methods")
+        print(
+            "mlr reproduce: --rows is now called --methods; 0.3.0 will remove --rows",
+            file=sys.stderr,
+        )
         options.methods, options.rows = options.rows, None
     options.tables = [MAIN_TABLE if name == "rows" else name for name in options.tables]
     names = options.methods or ["all"]
@@ -185,11 +199,13 @@ def wanted_methods(options: argparse.Namespace) -> Dict[str, Method]:
 def refuse_without_effect(
     options: argparse.Namespace, methods: Dict[str, Method], demo: bool
 ) -> None:
-    """Raise InputError for options that have no effect, or that are missing."""
+    """Raise InputError for options that have no effect, and for missing ones."""
     reading = [name for name, method in methods.items() if method.needs_weights]
     asking = [name for name, method in methods.items() if "proposals" in method.options]
     if demo and options.caffenet:
-        raise InputError("--caffenet is not for demo, which draws what it pretrains on")
+        raise InputError(
+            "--caffenet is not for demo, which pretrains on drawn objects: leave it out"
+        )
     for name, value, fits, what in (
         ("size", options.size != "small", demo, "--data demo"),
         ("caffenet", options.caffenet, reading, "the method deepsentibank"),
@@ -199,16 +215,18 @@ def refuse_without_effect(
             raise InputError(f"--{name} has no effect, it is only for {what}: leave it out")
     if reading and not demo and not options.caffenet:
         raise InputError(
-            f"the method {reading[0]} needs --caffenet FILE, weights of DeepSentiBank (.npz) or of "
-            "ImageNet's CaffeNet (.onnx); or give --caffenet none, for features of random weights, "
-            "or leave the method out of --methods"
+            f"the method {reading[0]} needs --caffenet FILE, weights of DeepSentiBank (.npz) or "
+            "of ImageNet's CaffeNet (.onnx): give it, or --caffenet none for features of random "
+            "weights, or leave the method out of --methods"
         )
 
 
 def plan(
     methods: Dict[str, Method], options: argparse.Namespace, out: Path
 ) -> Tuple[Tables, Dict[str, List[str]]]:
-    """Return the tables, and the runs, {name: arguments of mlr train}; equal systems share one."""
+    """Return the tables, and the runs, {name: arguments of mlr train}; equal systems share one
+    run.
+    """
     demo = options.data == "demo"
     given = common_settings(options.config) if options.config else {}
     wanted: Tables = {}
@@ -222,8 +240,8 @@ def plan(
             settings = settings_of(method, options, out, given)
             if settings.get("backbone", method.released.backbone) not in method.backbones:
                 raise InputError(
-                    f"--config {options.config}: the backbone {settings['backbone']} is not for "
-                    f"the method {method.name}: leave the method out of --methods"
+                    f"--config {options.config}: the method {method.name} can't use the backbone "
+                    f"{settings['backbone']}: leave the method out of --methods"
                 )
             name, arguments = experiment.run(method, demo, settings)
             runs[name], systems[experiment.title] = arguments, name
@@ -234,9 +252,9 @@ def plan(
 def settings_of(
     method: Method, options: argparse.Namespace, out: Path, given: Mapping[str, Any] = {}
 ) -> Dict[str, Any]:
-    """Return the options of mlr train that a method has beside its defaults.
+    """Return the options of mlr train in which a method's trainings differ from its defaults.
 
-    given: those in --config.
+    given: the options in --config.
     """
     settings = {name: value for name, value in given.items() if name in method.options}
     if options.proposals and "proposals" in method.options:
@@ -252,19 +270,19 @@ def settings_of(
 
 
 def common_settings(path: str) -> Dict[str, Any]:
-    """Return the options in --config. Raises InputError for those that reproduce gives itself."""
+    """Return the options in --config. Raises InputError for those that reproduce sets itself."""
     given = read_options(Path(path))
     own = sorted(set(given) & set(OWN_OPTIONS))
     if own:
         raise InputError(
-            f"--config {path} has {', '.join(own)}, which mlr reproduce gives to each training: "
-            "leave it out, and give --data and --labels on the command line"
+            f"--config {path} has {', '.join(own)}, which mlr reproduce sets for each training: "
+            "remove it there, and give --data and --labels on the command line"
         )
     return given
 
 
 def pretrained_folder(out: Path, name: str) -> Path:
-    """Return the run folder of a network that methods start from on the demo."""
+    """Return the run folder of a pretrained network for the demo."""
     return out / f"pretrained-{name}"
 
 
@@ -283,7 +301,9 @@ def pretrainings(methods: Dict[str, Method], options: argparse.Namespace, out: P
 
 
 def seeded(runs: Dict[str, List[str]], options: argparse.Namespace, out: Path) -> List[Run]:
-    """Return the trainings of all seeds, the longest first, so that no core waits at the end."""
+    """Return the trainings of all seeds, the longest first, so that the last ones end at about the
+    same time.
+    """
     common = ["--data", options.data, "--labels", labels_of(options), *device(options)]
     costs = {name: METHODS[arguments[1]].cost for name, arguments in runs.items()}
     trainings = [
@@ -296,22 +316,22 @@ def seeded(runs: Dict[str, List[str]], options: argparse.Namespace, out: Path) -
 
 
 def run_folder(out: Path, name: str, seed: int) -> Path:
-    """Return the run folder of a run's seed."""
+    """Return the run folder for one seed of a run."""
     return out / f"{name}-seed{seed}"
 
 
 def labels_of(options: argparse.Namespace) -> str:
-    """Return the labels: by default the demo's emotions, and else the paper's two sentiments."""
+    """Return --labels; by default emotion for the demo, else the paper's two sentiments."""
     return options.labels or ("emotion" if options.data == "demo" else "sentiment")
 
 
 def device(options: argparse.Namespace) -> List[str]:
-    """Return what the commands are given of devices."""
+    """Return the device arguments of the commands."""
     return ["--ctx", options.ctx] if options.ctx else []
 
 
 def draw_data(names: Tuple[str, ...]) -> None:
-    """Draw the demo's data before trainings that run at once would."""
+    """Draw the demo's data now, so that trainings at the same time do not all draw them."""
     from mlr.data.drawn import data_folder
 
     for name in names:
@@ -319,7 +339,7 @@ def draw_data(names: Tuple[str, ...]) -> None:
 
 
 def refuse_other_options(folder: Path, arguments: List[str]) -> None:
-    """Raise InputError where a run's folder holds one that was made by other options."""
+    """Raise InputError if the folder holds a run that was trained with other options."""
     from mlr.runs.folder import Run as RunFolder
 
     if (folder / SUMS).is_file():
@@ -327,57 +347,60 @@ def refuse_other_options(folder: Path, arguments: List[str]) -> None:
         in_todays_words = ["--method" if word == "--row" else word for word in made_by]
         if in_todays_words != ["train", *arguments]:
             raise InputError(
-                f"{folder} was made by other options (mlr {' '.join(made_by)}): give another "
+                f"{folder} was trained with other options (mlr {' '.join(made_by)}): give another "
                 "--out, or remove it"
             )
 
 
 def train(runner: Runner, folder: Path, arguments: List[str]) -> None:
-    """Train a run, unless it is finished; go on where it was interrupted."""
+    """Train a run; continue it if it was interrupted, do nothing if it is finished."""
     if (folder / SUMS).is_file():
         if not (folder / TRAINED).is_file():
             runner.command(folder, "train", "--resume", "--out", str(folder), *device_of(arguments))
     else:
         if folder.is_dir() and all(path.name.endswith(STAGED) for path in folder.iterdir()):
-            shutil.rmtree(folder)  # of a training that was stopped before its first file was whole
+            # left by a training that was stopped while it wrote its first file
+            shutil.rmtree(folder)
         runner.command(folder, "train", *arguments, "--out", str(folder))
 
 
 def train_and_evaluate(runner: Runner, folder: Path, arguments: List[str]) -> None:
-    """Train a run and measure it on test, unless that is done, and of the run as it is now."""
+    """Train a run and measure it on test, unless the folder already has this run's results."""
     train(runner, folder, arguments)
     if not measured(folder):
         runner.command(folder, "evaluate", "--run", str(folder), *device_of(arguments))
 
 
 def measured(folder: Path) -> bool:
-    """Tell whether a run folder holds the run's own evaluation on test."""
+    """Tell whether a run folder holds an evaluation on test of the run as it is now."""
     from mlr.methods import open_run_folder
     from mlr.runs.results import own_evaluation
 
     try:
         return bool(own_evaluation(open_run_folder(folder)))
-    except InputError:  # of a run that is damaged, mlr evaluate says more
+    except InputError:  # the run is damaged; mlr evaluate will say how
         return False
 
 
 def device_of(arguments: List[str]) -> List[str]:
-    """Return the --ctx in the arguments of a command, if there is one."""
+    """Return --ctx and its value from the arguments of a command, [] without it."""
     return arguments[arguments.index("--ctx") :][:2] if "--ctx" in arguments else []
 
 
 def write_results(
     out: Path, options: argparse.Namespace, wanted: Tables, folders: Dict[str, List[Path]]
 ) -> None:
-    """Write RESULTS.md, results.csv and results.png. folders: {run's name: those of its seeds}."""
+    """Write RESULTS.md, results.csv and results.png. folders: {name of a run: the run folders of
+    its seeds}.
+    """
     from mlr.runs.results import csv_table, markdown, of_the_papers_data, outcome
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
     of_all = [result for results in outcomes.values() for result in results]
     if len({(result["data_sha256"], result["evaluated_sha256"]) for result in of_all}) > 1:
         raise InputError(
-            f"the runs in {out} are of different images, likely as {options.data} has changed "
-            "between them: give another --out"
+            f"the runs in {out} were trained or measured on different images, likely as "
+            f"{options.data} changed in between: give another --out"
         )
     first = of_all[0]
     heading = [
@@ -385,9 +408,9 @@ def write_results(
         "",
         f"`{command_of(options)}`",
         "",
-        f"{first['images']} test images; always saying the most frequent class is right in "
+        f"{first['images']} test images; always predicting the most frequent class is right for "
         f"{first['majority_rate']:.3f} of them. Mean and standard deviation of {options.seeds} "
-        f"seeds. MXNet {first['versions']['mxnet']}, {first['threads']} threads a training.",
+        f"seeds. MXNet {first['versions']['mxnet']}, {first['threads']} threads per training.",
     ]
     published = {method.title: method.published for method in PUBLISHED.values()}
     tables = {
@@ -403,7 +426,7 @@ def write_results(
 
 
 def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path: Path) -> None:
-    """Draw a panel of bars for each table into a file."""
+    """Draw a bar chart of each table into a file."""
     from mlr.runs.results import summary
     from mlr.viz.figures import new_figure, plot_results, save_figure
     from mlr.viz.style import own_settings
@@ -422,7 +445,7 @@ def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path
 
 
 def command_of(options: argparse.Namespace) -> str:
-    """Return the command that has these options."""
+    """Return the command line that gives these options."""
     words = ["mlr", "reproduce"]
     for name, value in vars(options).items():
         if value not in (None, parser().get_default(name)):

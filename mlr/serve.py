@@ -1,5 +1,5 @@
-"""python -m mlr.serve: a page on this machine that tells the emotion of photographs, and POST
-/predict for programs.
+"""python -m mlr.serve: a web page on this machine that predicts the emotions of photographs, and
+POST /predict for programs.
 """
 
 import argparse
@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         default=HOST,
         metavar="ADDRESS",
         help=(
-            f"the address to listen on; any but this machine's own lets others in (default: {HOST})"
+            "the address to listen on; an address other than a loopback one lets other machines "
+            f"connect (default: {HOST})"
         ),
     )
     parser.add_argument(
@@ -59,8 +60,8 @@ def serve(options: argparse.Namespace) -> None:
         name = Path(options.run).resolve().name
         if not server.is_loopback(options.host):
             warn(
-                f"--host {options.host}: whoever reaches this machine over the network can use "
-                "the server, without a password and unencrypted"
+                f"--host {options.host}: everyone who can reach this machine over the network can "
+                "use the server, without a password and unencrypted"
             )
         print(f"{name} is served at {server.address_of(listening)} (Ctrl-C ends it)", flush=True)
         served = Served(name, predictor.classes, predictor.each, views)
@@ -68,8 +69,8 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def views_of(predictor: "Predictor") -> "Optional[Callable[[BinaryIO], List[View]]]":
-    """Return what draws an image as a multi-level network sees it, or None where its engine can't
-    tell, as of a model in 8 bits.
+    """Return the function that draws what a multi-level network sees in an image, or None if its
+    engine has no Grad-CAM, as for a model in 8 bits.
     """
     import numpy as np
 

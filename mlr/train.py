@@ -24,7 +24,7 @@ from mlr.runtime.installation import require_mxnet
 from mlr.runtime.signals import leave
 from mlr.training.distributed import KINDS, Workers, in_a_job, serve
 
-MOVED = ("data", "target")  # what a resumed run may find in another folder than before
+MOVED = ("data", "target")  # the images of a resumed run may have moved
 CUDA_GRAPHS = "MXNET_ENABLE_CUDA_GRAPHS"
 WITH_CUDA_GRAPHS = 1, 8
 
@@ -37,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
     groups["data"].add_argument(
         "--folds",
         choices=("all",),
-        help="all: every fold in turn, <out>/fold-K each; mean and standard deviation",
+        help=(
+            "all: train every fold in turn, each in <out>/fold-K; prints mean and standard "
+            "deviation"
+        ),
     )
     groups["network"].add_argument("--row", help=argparse.SUPPRESS)  # --method, until 0.3.0
     add_run_options(groups["run"])
@@ -47,45 +50,54 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_run_options(run: Any) -> None:
-    """Add what says where a run's options come from and where it goes, to a group of a parser."""
+    """Add the options that say where a run's options come from and where it is written."""
     run.add_argument(
         "--config",
         metavar="FILE",
-        help="options in YAML or JSON, also a run's config.json; the command line goes before them",
+        help=(
+            "file of options, YAML or JSON, or a run's config.json; options on the command line "
+            "override it"
+        ),
     )
     run.add_argument(
         "--print-config",
         action="store_true",
-        help="print the options that a training would have, as a file for --config, and end",
+        help="print the options that the training would have, as a file for --config, and exit",
     )
     run.add_argument(
         "--out",
         metavar="DIR",
-        help="run folder, must not exist yet (default: runs/<data>-<date>-<time>)",
+        help="run folder, which must not exist yet (default: runs/<data>-<date>-<time>)",
     )
     run.add_argument(
         "--resume",
         action="store_true",
-        help="continue the run in --out; options that are given must be the run's, but for --data "
-        "and --target, which may say where the same images are now",
+        help=(
+            "continue the run in --out; options on the command line must equal the run's, except "
+            "--data and --target, which may say where the same images are now"
+        ),
     )
     run.add_argument(
         "--checkpoint-every",
         type=cli.number(int, 1),
         metavar="N",
-        help="write a checkpoint every N steps, too, so that a crash loses less than an epoch "
-        "(default: after each epoch, and when stopped by Ctrl-C, SIGTERM or SIGHUP)",
+        help=(
+            "also write a checkpoint every N steps, so that a crash loses less than an epoch "
+            "(default: after each epoch, and when Ctrl-C, SIGTERM or SIGHUP stops the training)"
+        ),
     )
     run.add_argument(
         "--tensorboard",
         action="store_true",
-        help="write the metrics for TensorBoard, too, into the run folder's tensorboard/ (a run "
-        "that has it keeps it with --resume)",
+        help=(
+            "also write the metrics for TensorBoard into the run folder's tensorboard/ (--resume "
+            "continues them)"
+        ),
     )
 
 
 def add_machine_options(machine: Any) -> None:
-    """Add what says where a training runs, to a group of a parser."""
+    """Add the options that say where a training runs."""
     cli.add_context(machine)
     machine.add_argument(
         "--kvstore",
@@ -96,13 +108,15 @@ def add_machine_options(machine: Any) -> None:
     machine.add_argument(
         "--cuda-graphs",
         action="store_true",
-        help=f"on a GPU launch each step as one CUDA graph: sets {CUDA_GRAPHS}=1, which MXNet "
-        "knows from 1.8 on; not run here, for lack of a GPU",
+        help=(
+            f"on a GPU launch each step as one CUDA graph: sets {CUDA_GRAPHS}=1, for MXNet from "
+            "1.8 on; not tested, as no GPU was available"
+        ),
     )
 
 
 def defaults_of(name: str) -> str:
-    """Return what the help of an option says of its defaults, and of the methods that have it."""
+    """Return the part of an option's help that gives its defaults and the methods that have it."""
     having = [method for method in METHODS.values() if name in method.options]
     shown = next((method for method in having if method.name == TrainingOptions.method), having[0])
     released, demo = getattr(shown.released, name), getattr(shown.demo, name)
@@ -120,7 +134,7 @@ def defaults_of(name: str) -> str:
 
 
 def other_defaults() -> str:
-    """Return, for the end of the help, what methods take by default where it differs."""
+    """Return, for the end of the help, the methods' defaults that differ from the usual ones."""
     usual = TrainingOptions()
     described = []
     for method in METHODS.values():
@@ -135,13 +149,16 @@ def other_defaults() -> str:
 
 
 def given_options(options: argparse.Namespace) -> Dict[str, Any]:
-    """Return the options of the run that were given, {name: value}: the command line's over those
-    of --config.
+    """Return the given options of the run, {name: value}; those on the command line override those
+    in --config.
     """
     if options.row is not None:
         if options.method not in (None, options.row):
-            raise InputError(f"--row {options.row} and --method {options.method}: give --method")
-        print("mlr train: --row is now called --method, and goes with 0.3.0", file=sys.stderr)
+            raise InputError(
+                f"--row {options.row} and --method {options.method} mean the same: give only "
+                "--method"
+            )
+        print("mlr train: --row is now called --method; 0.3.0 will remove --row", file=sys.stderr)
         options.method = options.row
     typed = {name: getattr(options, name) for name in definitions()}
     typed = {name: value for name, value in typed.items() if value is not None}
@@ -149,9 +166,10 @@ def given_options(options: argparse.Namespace) -> Dict[str, Any]:
 
 
 def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
-    """Return the method and the options of a new run: what was given, over the method's defaults.
+    """Return the method and the options of a new run; given options override the method's defaults.
 
-    Raises InputError for options that the method does not have, and a backbone that is not its.
+    Raises InputError for options or a backbone that the method does not have, and for options that
+    conflict.
     """
     method = method_named(given.get("method", TrainingOptions.method))
     for name in given:
@@ -167,8 +185,8 @@ def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
         )
     if options.targets == "votes" and options.loss != "cross_entropy":
         raise InputError(
-            f"--targets votes is not for --loss {options.loss}, which weighs one label an image: "
-            "add --loss cross_entropy"
+            f"--targets votes is not for --loss {options.loss}, which needs one label for each "
+            "image: add --loss cross_entropy"
         )
     if len(each_of(options.data)) > 1 and Path(options.proposals).suffix in (".npz", ".mat"):
         raise InputError(
@@ -179,10 +197,10 @@ def resolve(given: Dict[str, Any]) -> Tuple[Method, TrainingOptions]:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train as the command line says."""
+    """Begin or resume a training, or print its options."""
     given = given_options(options)
     if options.folds and given.get("fold") is not None:
-        raise InputError("--fold and --folds: give one of them")
+        raise InputError("--fold trains one fold and --folds all of them: give one of the two")
     if options.print_config:
         method, resolved = resolve(given)
         print(written(method.plain(resolved)), end="")
@@ -211,7 +229,7 @@ def begin(options: argparse.Namespace, given: Dict[str, Any]) -> None:
 
 
 def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
-    """Go on with the run in --out."""
+    """Continue the run in --out."""
     from mlr.methods import method_of
     from mlr.options.training import options_of
     from mlr.runs.folder import Run
@@ -230,7 +248,7 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
         same = kept in (value, getattr(again, name)) or in_folds and name == "fold"
         if name not in MOVED and not same:
             raise InputError(
-                f"{flag(name)} {value}: {out} was begun with {flag(name)} {kept}, and a resumed "
+                f"{flag(name)} {value}: {out} was started with {flag(name)} {kept}, and a resumed "
                 "run keeps its options: leave it out, or start a new run"
             )
     folders = images_of(config, "data", given.get("data"), out)
@@ -248,7 +266,7 @@ def train_all(
     folders: List[Path],
     in_folds: bool,
 ) -> None:
-    """Train the run, or one of each fold."""
+    """Train one run, or one run for each fold."""
     from mlr.runs.folds import fold_folder
     from mlr.runtime.context import parse_context
     from mlr.training.run import train_run
@@ -290,8 +308,8 @@ def train_all(
 
 
 def all_folds(folders: List[Path]) -> List[int]:
-    """Return the folds of data folders. Raises InputError where none has any, they have others, or
-    the first is not there.
+    """Return the folds of data folders. Raises InputError if no folder has folds, if the folders
+    have different ones, or if the first folder does not exist.
     """
     from mlr.data.manifest import folds_of
 
@@ -299,18 +317,18 @@ def all_folds(folders: List[Path]) -> List[int]:
     if found and all(folds == found[0] for folds in found):
         return found[0]
     if found:
-        raise InputError(f"{in_words(folders)} are in different folds: leave out --folds")
+        raise InputError(f"{in_words(folders)} are split into different folds: leave out --folds")
     folder = folders[0]
     raise InputError(
-        f"{folder} is not in folds: leave out --folds"
+        f"{folder} is not split into folds: leave out --folds"
         if folder.is_dir()
         else f"data folder {folder} does not exist: check its path"
     )
 
 
 def images_of(config: Dict[str, Any], name: str, given: Any, out: Path) -> List[Path]:
-    """Return the folders of the data or the target of a run that is resumed: those that are given,
-    or where they were in the training.
+    """Return the folders of the data or the target of a resumed run: the given ones, or those that
+    the training used.
     """
     from mlr.data.drawn import data_folder
     from mlr.runs.results import folders_of
@@ -318,34 +336,35 @@ def images_of(config: Dict[str, Any], name: str, given: Any, out: Path) -> List[
     if not config["options"].get(name):
         raise InputError(f"{out} was trained without {flag(name)}: leave it out")
     recorded, now = folders_of(config[name]), each_of(given) if given else ()
-    # The same command line again: a relative path may not be meant from where it is typed now.
+    # If the command line repeats the training's, the recorded folders count: the user may now be in
+    # another working directory.
     again = now == each_of(config["options"][name]) and all(map(Path.is_dir, recorded))
     folders = list(map(data_folder, now)) if now and not again else recorded
     if len(folders) != len(recorded):
         raise InputError(
-            f"{flag(name)} {in_words(given)}: {out} was trained on {in_words(recorded)}; say for "
-            "each where it is now, in the same order, or leave it out"
+            f"{flag(name)} {in_words(given)}: {out} was trained on {in_words(recorded)}: give as "
+            "many folders, in the same order, or leave it out"
         )
     for folder in folders:
         if not folder.is_dir():
             raise InputError(
-                f"{folder}, the folder of the images that {out} was trained on, is not there: give "
-                f"{flag(name)}, the folder where they are now"
+                f"{folder}, with the images that {out} was trained on, does not exist: give their "
+                f"present folder with {flag(name)}"
             )
     return folders
 
 
 def enable_cuda_graphs() -> None:
-    """Have MXNet, which must not be loaded yet, launch its static graphs as CUDA graphs, or say
-    that this version can't.
+    """Make MXNet, which must not be loaded yet, launch its static graphs as CUDA graphs; print a
+    line if this version can't.
     """
     from mlr.runtime.builds import installed_builds, version_numbers
 
     for name, version in installed_builds().items():
         if version_numbers(version) < WITH_CUDA_GRAPHS:
             print(
-                f"{name} {version} has no CUDA graphs, they came with 1.8: the static graph "
-                "(static_alloc, static_shape) is what there is, and is used",
+                f"{name} {version} has no CUDA graphs, which came with 1.8: training uses only "
+                "the static graph (static_alloc, static_shape)",
                 flush=True,
             )
             return
@@ -362,7 +381,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             raise
         traceback.print_exc()
         code = 1
-    # At a regular end MXNet would wait for the other workers, which wait for this one.
+    # A regular exit would hang: MXNet would wait for the other workers, which wait for this one.
     if code and in_a_job():
         leave(code)
     return code

@@ -1,5 +1,5 @@
-"""python -m mlr.visualize: draw what the filters of a run respond to, or what weighs for a
-class.
+"""python -m mlr.visualize: draw what the filters of a trained network respond to, or which evidence
+it uses for a class.
 """
 
 import argparse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlr.inference.predictor import Predictor
 
 FORMATS = (".png", ".svg", ".pdf")
-PAIRS = 3  # of channels, listed for each branch
+PAIRS = 3  # pairs of channels listed for each branch
 SEED = definitions()["seed"]
 LARGEST_IMAGE = definitions()["image_size"].highest
 OF_VIEWS = {
@@ -34,9 +34,11 @@ VIEWS = {
         "the paper's figure: for each block the filter with the highest activation, its map, and "
         "the pattern that excites it most"
     ),
-    "grad-cam": "where the deep map speaks for the class",
-    "gram": "which pairs of channels of the shallow branches weigh for the class",
-    "regions": ("the eight affective regions that are asked, numbered from the highest score"),
+    "grad-cam": "where the deep map supports the class",
+    "gram": "which pairs of channels of the shallow branches support the class",
+    "regions": (
+        "the eight affective regions that the prediction uses, numbered from the highest score"
+    ),
 }
 
 
@@ -45,13 +47,17 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.Parser("visualize", __doc__)
     cli.add_run(parser, shipped=True, exported=True)
     parser.add_argument(
-        "--image", required=True, nargs="+", metavar="FILE", help="one or more images, a row each"
+        "--image",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="one or more images, one row of the figure for each",
     )
     parser.add_argument(
         "--out",
         required=True,
         metavar="FIGURE",
-        help=f"the figure to write; its ending tells the format, {', '.join(FORMATS)}",
+        help=f"the figure to write; its ending sets the format, {', '.join(FORMATS)}",
     )
     parser.add_argument(
         "--view",
@@ -63,7 +69,10 @@ def parser() -> argparse.ArgumentParser:
         "--class",
         dest="label",
         metavar="NAME",
-        help="for grad-cam and gram (default: the predicted one of each image)",
+        help=(
+            "for grad-cam and gram: the class to explain (default: the predicted class of each "
+            "image)"
+        ),
     )
     add_filter_options(parser)
     cli.add_context(parser)
@@ -71,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
-    """Add what only --view filters has."""
+    """Add the options of --view filters."""
     parser.add_argument(
         "--top",
         type=cli.number(int, 1),
@@ -81,19 +90,19 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measure",
         choices=("mean", "max"),
-        help="for filters: what of a map counts as its activation (default: mean)",
+        help="for filters: how a map's activation is measured (default: mean)",
     )
     parser.add_argument(
         "--seed",
         type=cli.number(int, SEED.lowest, SEED.highest),
         metavar="N",
-        help="for filters: of the noise that patterns start from (default: 0)",
+        help="for filters: random seed of the noise that patterns start from (default: 0)",
     )
     parser.add_argument(
         "--steps",
         type=cli.number(int, 1),
         metavar="N",
-        help="for filters: of gradient ascent (default: 200)",
+        help="for filters: steps of gradient ascent (default: 200)",
     )
     parser.add_argument(
         "--jitter",
@@ -105,14 +114,15 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
         "--blur",
         type=cli.number(float, 0, LARGEST_IMAGE),
         metavar="PX",
-        help="for filters: smoothing while ascending (default: 0.6; 0: off)",
+        help="for filters: smoothing during the ascent (default: 0.6; 0: off)",
     )
     parser.add_argument(
         "--total-variation",
         type=cli.number(float, 0),
         metavar="W",
         help=(
-            "for filters: weight against differences of neighbouring pixels (default: 0.15; 0: off)"
+            "for filters: weight of the penalty on differences of neighbouring pixels (default: "
+            "0.15; 0: off)"
         ),
     )
 
@@ -122,7 +132,7 @@ def visualize(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if out.suffix.lower() not in FORMATS:
         raise InputError(
-            f"--out {out}: the ending tells the format, give one of {', '.join(FORMATS)}"
+            f"--out {out}: the ending sets the format: give one of {', '.join(FORMATS)}"
         )
     for name, views in OF_VIEWS.items():
         if getattr(options, name) is not None and options.view not in views:
@@ -145,13 +155,13 @@ def visualize(options: argparse.Namespace) -> None:
         having = ", ".join(each.name for each in METHODS.values() if options.view in each.views)
         instead = f"give --view {' or '.join(method.views)}, or " if method.views else "give "
         raise InputError(
-            f"--view {options.view} can't be drawn of {options.run}, a run of the method "
+            f"--view {options.view} can't be drawn for {options.run}, a run of the method "
             f"{method.name}: {instead}a run of {having}"
         )
     if options.view != "grad-cam" and not isinstance(run, Run):
         raise InputError(
-            f"--view {options.view} looks into the network, which ONNX Runtime does not let it: "
-            "give the run folder, or --view grad-cam"
+            f"--view {options.view} needs the maps inside the network, which ONNX Runtime does "
+            "not give: give the run folder, or --view grad-cam"
         )
     draw = {
         "filters": draw_filters,
@@ -167,10 +177,9 @@ def visualize(options: argparse.Namespace) -> None:
 def images_and_inputs(
     predictor: "Predictor", paths: Sequence[Union[str, Path]]
 ) -> "Tuple[List[np.ndarray], mx.nd.NDArray]":
-    """Return images to be looked at, (h, w, 3) uint8 each, and as the network sees them, (N, 3, S,
-    S).
+    """Return images to show, each (h, w, 3) uint8, and as the network sees them, (N, 3, S, S).
 
-    Raises InputError, naming the file, for the first that is missing or damaged.
+    Raises InputError, which names the file, for the first image that is missing or damaged.
     """
     from mlr.viz.images import read_images_and_inputs
 
@@ -204,7 +213,7 @@ def draw_filters(predictor: "Predictor", options: argparse.Namespace) -> "Figure
 
 
 def draw_grad_cam(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
-    """Return the figure of images beside where the deep map speaks for their class."""
+    """Return the figure of images, each beside the places where the deep map supports its class."""
     from mlr.viz.figures import grad_cam_figure
     from mlr.viz.images import read_images_and_arrays
 
@@ -216,7 +225,7 @@ def draw_grad_cam(predictor: "Predictor", options: argparse.Namespace) -> "Figur
 
 
 def draw_gram(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
-    """Return the figure of images beside which pairs of channels weigh for their class."""
+    """Return the figure of images, each beside the pairs of channels that support its class."""
     from mlr.viz.attribution import gram_contributions, strongest_pairs
     from mlr.viz.figures import gram_figure
 
@@ -231,8 +240,8 @@ def draw_gram(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
 
 
 def draw_regions(predictor: "Predictor", options: argparse.Namespace) -> "Figure":
-    """Return the figure of images beside their regions, with what the image alone says and what it
-    says with them.
+    """Return the figure of images beside their regions, with the prediction from the image alone
+    and the prediction from image and regions.
     """
     import numpy as np
 
@@ -243,7 +252,7 @@ def draw_regions(predictor: "Predictor", options: argparse.Namespace) -> "Figure
     from mlr.viz.images import LONGEST, shrunk
 
     classifier, paths = predictor.classifier, options.image
-    assert isinstance(classifier, RegionsClassifier)  # as the method says
+    assert isinstance(classifier, RegionsClassifier)  # the method's classifier
     figure, axes = new_figure(7, 3.4 * len(paths), 2, len(paths))
     for path, (left, right) in zip(paths, axes):
         pixels = pixels_of(read_bytes(path), path)
@@ -262,8 +271,8 @@ def draw_regions(predictor: "Predictor", options: argparse.Namespace) -> "Figure
 def chosen_classes(
     predictor: "Predictor", inputs: "mx.nd.NDArray", label: Optional[str]
 ) -> Tuple[List[int], List[str]]:
-    """Return for each image the number and the name of its class: the one asked for, or the
-    predicted one.
+    """Return for each image the number and the name of its class: the one that --class names, or
+    the predicted one.
     """
     if label is None:
         classes = predictor.net(inputs).argmax(axis=1).asnumpy().astype(int).tolist()

@@ -1,9 +1,9 @@
-"""python -m mlr.weights: list the ImageNet weights that --pretrained zoo takes, fetch them, or
-check whether a file of weights fits a backbone.
+"""python -m mlr.weights: list the ImageNet weights for --pretrained zoo, download them, or check
+whether a file of weights fits a backbone.
 
-For a backbone, zoo takes the first of its files that is in MXNet's cache, else the first that can
-be fetched. MXNET_GLUON_REPO names another host of the Gluon zoo, HF_ENDPOINT one of the Hugging
-Face hub, which keeps the ONNX model zoo's.
+For each backbone, --pretrained zoo uses the first of its files that is in MXNet's cache, else the
+first that can be downloaded. To download from another host, set MXNET_GLUON_REPO for the Gluon zoo,
+or HF_ENDPOINT for the Hugging Face hub, which has the ONNX model zoo's files.
 """
 
 import argparse
@@ -25,15 +25,17 @@ def parser() -> cli.Parser:
     parser = cli.Parser("weights", __doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=_ParserOfAction)
-    actions.add_parser("list", help="list the files of every backbone, as without an action")
-    get = actions.add_parser("get", help="fetch a backbone's file into MXNet's cache")
+    actions.add_parser("list", help="list the files of every backbone (the default action)")
+    get = actions.add_parser("get", help="download a backbone's file into MXNet's cache")
     get.add_argument("name", metavar="NAME", help="the backbone")
-    check = actions.add_parser("check", help="tell whether a file fits: exit code 0, or 2")
+    check = actions.add_parser(
+        "check", help="check whether a file fits: exit code 0 if it does, else 2"
+    )
     check.add_argument(
         "file",
         type=Path,
         metavar="FILE",
-        help=".params, .onnx, .npz or .safetensors, as of --pretrained",
+        help="a .params, .onnx, .npz or .safetensors file, as for --pretrained",
     )
     check.add_argument("--backbone", required=True, metavar="NAME", help="the backbone")
     return parser
@@ -45,7 +47,7 @@ class _ParserOfAction(cli.Parser):
 
 
 def weights(options: argparse.Namespace) -> None:
-    """Do what the action says, by default list."""
+    """Run the action, by default list."""
     require_mxnet()
     if options.action == "get":
         get_weights(options.name)
@@ -56,29 +58,32 @@ def weights(options: argparse.Namespace) -> None:
 
 
 def list_weights() -> None:
-    """Print every backbone's files, without any network."""
+    """Print every backbone's files, without a network connection."""
     from mlr.model.zoo_files import cache_folder, cached_file, zoo_files
 
     cache = cache_folder()
-    print(f"--pretrained zoo takes the first that is here, in {cache}, or else that can be fetched")
+    print(
+        f"--pretrained zoo uses the first file that is here, in {cache}, else the first that can "
+        "be downloaded"
+    )
     for backbone in BACKBONES:
         files, found = zoo_files(backbone), cached_file(backbone)
         print(f"\n{backbone}")
         for file in files:
             path = cache / file.name
-            here = path == found or file.is_right(path)  # the former has been hashed
+            here = path == found or file.is_right(path)  # cached_file has already checked the hash
             state = "here" if here else "damaged" if path.exists() else "not here"
             size = "-" if file.size is None else f"{file.size / 1e6:.1f} MB"
             print(f"  {file.name:<34} {size:>9}  {state:<8}  {file.digest}")
             print(f"    {file.address}")
         if found and found.name not in [file.name for file in files]:
-            print(f"  {found.name:<34} {'-':>9}  here, of another version of MXNet")
+            print(f"  {found.name:<34} {'-':>9}  here, from another version of MXNet")
         if not files:
-            print("  - no zoo has weights of it: give --pretrained FILE, or none")
+            print("  - no zoo has weights for it: give --pretrained FILE, or none")
 
 
 def get_weights(backbone: str) -> None:
-    """Fetch a backbone's weights, where they are not in the cache, and print their path."""
+    """Download a backbone's weights, unless they are in the cache, and print their path."""
     from mlr.model.zoo_files import zoo_file
 
     anatomy_of(backbone)
@@ -86,8 +91,8 @@ def get_weights(backbone: str) -> None:
 
 
 def check_weights(path: Path, backbone: str) -> None:
-    """Print whether a file fits a backbone. Raises InputError where it does not, after all the
-    names that don't fit.
+    """Print whether a file fits a backbone. If it does not, print all names that don't fit, and
+    raise InputError.
     """
     from mlr.model.backbone import Backbone
     from mlr.model.parameters import ParametersError, infer_shapes

@@ -1,11 +1,12 @@
-"""What follows the first resize in the presets, on NumPy arrays: the same steps as gluon's, an
-order of magnitude faster.
+"""The transforms after the first resize, on NumPy arrays: the same steps as Gluon's, about ten
+times as fast.
 
-A pixel has 256 values, so brightness, contrast, lighting and normalisation change a table of 256
-numbers, and the image goes through it once. Given the same draws the steps equal MXNet's operators
-pixel for pixel but for one grey level in a few of a thousand, as the mean brightness is summed more
-precisely here, and saturation is rounded otherwise. The draws have gluon's distributions, but are
-others.
+A channel of a pixel has 256 possible values. So brightness, contrast, lighting and normalisation
+only change a table of 256 numbers, which is applied to the image once. With the same random numbers
+the results equal those of MXNet's operators, except for a difference of one grey level in a few of
+a thousand pixels: the mean brightness is summed more precisely here, and saturation is rounded
+differently. The random numbers have the same distributions as Gluon's, but are not the same
+numbers.
 """
 
 import math
@@ -16,29 +17,30 @@ import numpy as np
 
 from mlr import paper
 
-# of an image: R, G and B, (H, W) uint8 each
+# the R, G and B planes of an image, (H, W) uint8 each
 Planes = Sequence[np.ndarray]
 
-# Crop area, as a part of the image, and jitter of brightness, contrast and saturation.
+# Range of the crop's area, as a fraction of the image, and jitter of brightness, contrast and
+# saturation.
 AUGMENTATIONS = {"released": (paper.CROP_AREA, paper.COLOR_JITTER), "gentle": ((0.75, 1.0), 0.1)}
 
 LEVELS = np.arange(256, dtype=np.float32)
-GREY = (0.299, 0.587, 0.114)  # of R, G, B, as in MXNet
-ATTEMPTS = 10  # at a crop that fits, before the central one is taken
-# MXNet drops fractions where OpenCV rounds; the first number is above rounding in float32
+GREY = (0.299, 0.587, 0.114)  # weights of R, G, B, as in MXNet
+ATTEMPTS = 10  # to draw a crop that fits, before the central crop is taken
+# MXNet drops the fraction, but OpenCV rounds. 1e-4 is larger than the rounding error in float32.
 CUT = 1e-4 - 0.5
-# Of ImageNet's colours, the principal components (columns) times their deviations, as in MXNet.
+# The principal components (columns) of ImageNet's colours times their standard deviations, as in
+# MXNet.
 LIGHTING = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 ) * [55.46, 4.794, 1.148]
 
 
 class Augmentation:
-    """The rest of `mlr.data.transforms.training_transform`, random: (H, W, 3) uint8 RGB -> (3,
-    size, size) float32.
+    """The steps of `mlr.data.transforms.training_transform` after its first resize, with random
+    draws: (H, W, 3) uint8 RGB -> (3, size, size) float32.
 
-    size, augmentation: as there. Call it with the pixels, a NumPy RandomState, and the array to
-    write into.
+    size, augmentation: as there.
     """
 
     def __init__(self, size: int, augmentation: str = "released") -> None:
@@ -49,7 +51,9 @@ class Augmentation:
             self._area, self._jitter = AUGMENTATIONS[augmentation]
 
     def __call__(self, pixels: np.ndarray, rng: np.random.RandomState, out: np.ndarray) -> None:
-        """Write an image, augmented as `rng` draws it, into `out`, (3, size, size) float32."""
+        """Augment an image with random numbers from `rng`, and write it into `out`, (3, size, size)
+        float32.
+        """
         image = self._crop(pixels, rng)
         if rng.random_sample() < 0.5:
             image = cv2.flip(image, 1)
@@ -83,11 +87,11 @@ class Augmentation:
 def draw_crop(
     width: int, height: int, size: int, area: Tuple[float, float], rng: np.random.RandomState
 ) -> Tuple[int, int, int, int]:
-    """Return the rectangle (x, y, width, height), in pixels, that gluon's RandomResizedCrop draws:
-    all but rarely of `area`.
+    """Draw the rectangle (x, y, width, height), in pixels, of a random crop, as Gluon's
+    RandomResizedCrop does.
 
-    area: lowest and highest part of the image's. size: of the central square that is taken where
-    ten draws don't fit.
+    area: lowest and highest area of the crop, as a fraction of the image's. size: side of the
+    central square that is returned, whatever its area, if ten draws don't fit into the image.
     """
     for _ in range(ATTEMPTS):
         pixels = rng.uniform(*area) * width * height
@@ -100,8 +104,8 @@ def draw_crop(
 
 
 def evaluation(pixels: np.ndarray, rng: np.random.RandomState, out: np.ndarray) -> None:
-    """The rest of `mlr.data.transforms.evaluation_transform`: (S, S, 3) uint8 RGB -> (3, S, S)
-    float32, written into `out`. Draws nothing.
+    """Apply the steps of `mlr.data.transforms.evaluation_transform` after its resize: (S, S, 3)
+    uint8 RGB -> (3, S, S) float32, written into `out`. `rng` is not used.
     """
     to_network(cv2.split(pixels), LEVELS, out)
 
@@ -109,23 +113,23 @@ def evaluation(pixels: np.ndarray, rng: np.random.RandomState, out: np.ndarray) 
 def brightness(planes: Planes, levels: np.ndarray, factor: float) -> Tuple[Planes, np.ndarray]:
     """Multiply an image by a factor.
 
-    planes: R, G and B, (H, W) uint8 each. levels: (256,) float32, whole numbers, what each value in
-    them stands for by now. Return both.
+    planes: R, G and B, (H, W) uint8 each. levels: (256,) float32, whole numbers: the present grey
+    level of each value in the planes. Returns both.
     """
     return planes, _cut(levels * np.float32(factor))
 
 
 def contrast(planes: Planes, levels: np.ndarray, factor: float) -> Tuple[Planes, np.ndarray]:
-    """Multiply the differences of an image, as for `brightness`, from its mean brightness by a
-    factor.
+    """Multiply the differences of an image from its mean brightness by a factor. Arguments and
+    result are those of `brightness`.
     """
     grey = sum(cv2.mean(plane)[0] * part for plane, part in zip(_applied(planes, levels), GREY))
     return planes, _cut(levels * np.float32(factor) + np.float32((1 - factor) * grey))
 
 
 def saturation(planes: Planes, levels: np.ndarray, factor: float) -> Tuple[Planes, np.ndarray]:
-    """Mix an image, as for `brightness`, with what MXNet takes for its grey, which is 0.114 of blue
-    alone.
+    """Mix an image with its grey version as MXNet computes it, which is only 0.114 times blue.
+    Arguments and result are those of `brightness`.
     """
     planes = _applied(planes, levels)
     return [
@@ -139,11 +143,11 @@ def to_network(
     out: np.ndarray,
     lighting: Union[np.ndarray, Sequence[float]] = (0, 0, 0),
 ) -> None:
-    """Write an image, as for `brightness`, as the network takes it, normalised, into (3, S, S)
-    float32.
+    """Normalise an image, given as for `brightness`, and write it into `out`, (3, S, S) float32,
+    the network's input.
 
-    lighting: so many deviations along each principal component of ImageNet's colours are added
-    first.
+    lighting: a shift along each principal component of ImageNet's colours, in standard deviations,
+    which is added first.
     """
     for plane, channel, shift, mean, std in zip(
         planes, out, LIGHTING @ lighting, paper.PIXEL_MEAN, paper.PIXEL_STD
@@ -164,5 +168,5 @@ def _applied(planes: Planes, levels: np.ndarray) -> Planes:
 
 
 def _cut(values: np.ndarray) -> np.ndarray:
-    # As MXNet turns them into 8 bits: cut off at both ends, the fraction dropped.
+    # As in MXNet's conversion to 8 bits: limited to 0 to 255, the fraction dropped.
     return np.floor(np.minimum(np.maximum(values, 0), 255))

@@ -1,6 +1,6 @@
-"""Data sets in folders, <split>/<class>/<image>: which folder is which split, and what is in it.
+"""Finds the splits and classes of data sets in folders, <split>/<class>/<image>.
 
-For training and for `mlr prepare` alike.
+Training and `mlr prepare` both use it.
 """
 
 from pathlib import Path
@@ -31,7 +31,9 @@ SPLIT_NAMES = {
 
 
 class ClassFolder(NamedTuple):
-    """A folder of one class. images: directly in it; below: in its subfolders; both in order."""
+    """A folder of one class. images: those directly in it. below: those in its subfolders. Both are
+    sorted.
+    """
 
     path: Path
     images: List[Path]
@@ -39,14 +41,16 @@ class ClassFolder(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """The class folders of a split by name, and what is no image of a class."""
+    """The class folders of a split, sorted by name, and all that is not an image of a class."""
 
     folders: List[ClassFolder]
     left_out: List[LeftOut]
 
 
 def read_classes(root: Path) -> Classes:
-    """Return what is in <root>/<class>/. Raises InputError where a folder can't be read."""
+    """Return the content of the folders <root>/<class>/. Raises InputError if a folder can't be
+    read.
+    """
     content = content_of(root)
     classes = Classes([], content.left_out)
     classes.left_out.extend(LeftOut(str(path), NO_CLASS) for path in content.images)
@@ -60,15 +64,16 @@ def read_classes(root: Path) -> Classes:
 
 
 def in_subfolders(classes: Classes) -> List[LeftOut]:
-    """Return the images that only `mlr prepare` takes, as those left out."""
+    """Return the images in subfolders of classes, as left out. Only `mlr prepare` uses them."""
     return [LeftOut(str(path), SUBFOLDER) for folder in classes.folders for path in folder.below]
 
 
 def split_folders(root: Path, needed: str = "train") -> Optional[Dict[str, Path]]:
-    """Return {split: folder} of the folder nearest to the root that has the split `needed`.
+    """Return {split: folder} for the folder nearest to the root that has the split `needed`, or
+    None if there is none.
 
-    None where there is none. Case does not matter, and val, valid and validation are the same.
-    Raises InputError where there is no telling which folder is meant.
+    Case does not matter, and val, valid and validation are the same. Raises InputError if several
+    folders could be the data set or one of its splits.
     """
     for level in folders_below(root):
         found = {}
@@ -90,9 +95,8 @@ def split_folders(root: Path, needed: str = "train") -> Optional[Dict[str, Path]
 
 
 def beside(folders: Iterable[Path]) -> List[LeftOut]:
-    """Return what lies beside the folders of the splits and may be taken for data.
-
-    That is other folders, images, and what is hidden.
+    """Return what lies beside the folders of the splits and could be taken for data: other folders,
+    images and hidden files.
     """
     folders = list(folders)
     content = content_of(folders[0].parent)
@@ -104,13 +108,13 @@ def beside(folders: Iterable[Path]) -> List[LeftOut]:
 
 
 def the_only(folders: Iterable[Path], what: str, root: Path) -> Path:
-    """Return the only one of some folders. Raises InputError where there are several."""
+    """Return the only folder of `folders`. Raises InputError if there are several."""
     first, *others = folders
     if others:
         raise InputError(
             f"{root} has several folders that may be its {what}: "
-            f"{', '.join(map(str, (first, *others)))}; give the folder of one, or "
-            "rename the others"
+            f"{', '.join(map(str, (first, *others)))}; give one of these folders, or rename the "
+            "others"
         )
     return first
 
@@ -120,8 +124,8 @@ def folder_of_classes(
 ) -> Optional[Path]:
     """Return the folder nearest to the root that has two or more folders of images, or None.
 
-    is_class: tells of a folder's name whether it may be one. Raises InputError where there are
-    several such folders.
+    is_class: tells whether a folder of this name can be a class. Raises InputError if several
+    folders are equally near.
     """
 
     def classes_in(top: Path) -> int:

@@ -9,7 +9,7 @@ EKMAN = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
 SENTIMENTS = ("negative", "positive")
 POSITIVE = frozenset(("amusement", "awe", "contentment", "excitement", "joy", "surprise"))
 
-# What data sets call them on disk: short names, adjectives, plurals.
+# Other forms of the names that data sets use on disk: short names, adjectives, plurals.
 FORMS = {
     form: name
     for name, forms in {
@@ -31,19 +31,19 @@ FORMS = {
 
 
 def emotion_named(text: str) -> str:
-    """Return Mikels' or Ekman's emotion that a folder or a label names, in any case and form, or ""
-    for none.
+    """Return the emotion, of Mikels or Ekman, that a folder or a label names in any case and form;
+    "" if it names none.
     """
     name = FORMS.get(text.strip().lower(), "")
     return "" if name in SENTIMENTS else name
 
 
 def sentiment_of(text: str) -> str:
-    """Return "positive" or "negative" for Mikels' eight or Ekman's six emotions, in any case and
-    form, and for the two themselves.
+    """Return "positive" or "negative" for one of Mikels' eight or Ekman's six emotions, or for the
+    name of a sentiment, in any case and form; "" for any other text.
 
     The mapping is that of the FI and EmotionROI protocols (Yang et al., IEEE TMM 20:2513-2525,
-    2018); for any other name it is "".
+    2018).
     """
     name = FORMS.get(text.strip().lower(), "")
     if not name or name in SENTIMENTS:

@@ -1,5 +1,5 @@
-"""A look at every image of a data set before it is used: is it whole, how large, and is it there
-twice.
+"""Examines every image of a data set before it is used: whether it can be decoded, its size, and
+hashes that show duplicates.
 """
 
 import csv
@@ -18,16 +18,16 @@ from mlr.errors import InputError
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.progress import progress_over
 
-CHUNK = 256  # images at once, so that memory does not grow with their number
+CHUNK = 256  # images examined at once, so that memory does not grow with the data set
 SIDE = re.compile("[0-9]{1,9}")
 THUMBNAIL = 64  # pixels; images with the same thumbnail are near-duplicates
 
 
 class Examined(NamedTuple):
-    """What an image is, or why it can't be read.
+    """The properties of an image, or the reason why it can't be read.
 
-    width, height: pixels, before any EXIF orientation. thumbnail: a hash of it. fault: "" of an
-    image that can be read.
+    width, height: in pixels, with the EXIF orientation ignored. thumbnail: a hash of its thumbnail.
+    fault: the reason, "" if the image can be read.
     """
 
     width: int = 0
@@ -38,14 +38,14 @@ class Examined(NamedTuple):
 
 
 def examine_image(path: Path) -> Examined:
-    """Decode an image file, and return what was found."""
+    """Decode an image file, and return its properties or the fault."""
     try:
         data = read_bytes(path)
         pixels = decode(data, path)
     except InputError as error:
         return Examined(fault=str(error))
     height, width, _ = pixels.shape
-    # BGR, as in journals of older versions
+    # BGR, so that hashes in the journals of older versions still match
     thumbnail = cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)[:, :, ::-1]
     return Examined(
         width,
@@ -56,19 +56,20 @@ def examine_image(path: Path) -> Examined:
 
 
 def pixels_sha256(path: Path) -> str:
-    """Return the SHA-256 of an image's decoded pixels, the same for every lossless format of them.
+    """Return the SHA-256 of an image's decoded pixels. Lossless formats of the same pixels have the
+    same hash.
 
-    Raises InputError where it can't be read.
+    Raises InputError if the image can't be read.
     """
     return hashlib.sha256(decode(read_bytes(path), path).tobytes()).hexdigest()
 
 
 def examine_images(root: Path, names: Sequence[str], journal: Path) -> Iterator[Examined]:
-    """Yield an Examined for each image, in order, on all cores.
+    """Yield an Examined for each image, in order. All cores work on it.
 
-    names: paths below `root`. journal: a file to which every result is added, so that after an
-    interruption only the rest need be decoded; an entry counts as long as the file's size and time
-    are the same.
+    names: paths relative to `root`. journal: a file to which every result is added, so that after
+    an interruption only the remaining images are decoded. An entry is used only if the size and the
+    modification time of the image file are still the same.
     """
     known = _read_journal(journal)
     left = progress_over(names, "reading images", len(names), "images")
@@ -85,7 +86,7 @@ def examine_images(root: Path, names: Sequence[str], journal: Path) -> Iterator[
                 new, pool.map(examine_image, [path for _, path, _ in new])
             ):
                 known[name, stamp] = image
-                # the last field tells a whole line from a torn one
+                # the empty last field shows that the line was written completely
                 writer.writerow([name, stamp, *image, ""])
             file.flush()
             for name, _, stamp in chunk:
@@ -93,7 +94,7 @@ def examine_images(root: Path, names: Sequence[str], journal: Path) -> Iterator[
 
 
 def _stamp(path: Path) -> str:
-    """Return a file's size and time, "-" where it has none."""
+    """Return a file's size and modification time as text, "-" if they can't be read."""
     try:
         status = os.stat(path)
     except OSError:
@@ -102,7 +103,7 @@ def _stamp(path: Path) -> str:
 
 
 def _read_journal(path: Path) -> Dict[Tuple[str, str], Examined]:
-    """Return what is known of each name and stamp."""
+    """Return the results in the journal, {(name, stamp): Examined}."""
     known: Dict[Tuple[str, str], Examined] = {}
     if path.is_file():
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -114,6 +115,6 @@ def _read_journal(path: Path) -> Dict[Tuple[str, str], Examined]:
                         and SIDE.fullmatch(row[3])
                     ):
                         known[row[0], row[1]] = Examined(int(row[2]), int(row[3]), *row[4:-1])
-            except csv.Error:  # damaged: what comes after is looked at again
+            except csv.Error:  # damaged: the images of the following lines are examined again
                 pass
     return known

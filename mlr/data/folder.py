@@ -1,4 +1,4 @@
-"""An image folder: <split>/<class>/<image>, as the released code reads it."""
+"""Reads an image folder, <split>/<class>/<image>, as the released code does."""
 
 import shlex
 from pathlib import Path
@@ -17,10 +17,11 @@ LAYOUT = "<data>/{train,valid,test}/<class>/<image>"
 class ImageFolder(LabelledImages):
     """The images of one split, in the order of class and file name.
 
-    root: the folder that holds a folder for each class. labels: "emotion", the class folders in
-    alphabetical order; or "sentiment", negative and positive, to which the folders' names, Mikels'
-    or Ekman's emotions, are mapped. `folders` has the names of the class folders. Raises InputError
-    where the folder holds no classes, or no images.
+    root: the folder that contains a folder for each class. labels: with "emotion" the classes are
+    the class folders, in alphabetical order; with "sentiment" they are negative and positive, and
+    the names of the folders, which must be emotions of Mikels or Ekman, are mapped to them.
+    Attribute: `folders`, the names of the class folders. Raises InputError if there are no class
+    folders or no images.
     """
 
     def __init__(self, root: Union[str, Path], labels: str = "emotion") -> None:
@@ -55,10 +56,11 @@ class ImageFolder(LabelledImages):
 
 
 def read_image_folders(root: Union[str, Path], labels: str = "emotion") -> Dict[str, ImageFolder]:
-    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...}.
+    """Return the splits of a data folder, {"train": ImageFolder, "valid": ...}: those of train,
+    valid and test that exist.
 
-    They are those of train, valid and test that it has. Raises InputError where train is missing,
-    and where a split lacks a class folder or has one that train doesn't.
+    Raises InputError if train is missing, or if a split does not have the same class folders as
+    train.
     """
     folders = _folders_of_splits(Path(root), "train")
     splits = {split: ImageFolder(folders[split], labels) for split in SPLITS if split in folders}
@@ -70,23 +72,23 @@ def read_image_folders(root: Union[str, Path], labels: str = "emotion") -> Dict[
             if names:
                 raise InputError(
                     f"class folder {', '.join(sorted(names))} is in {there.source} but not in "
-                    f"{absent.source}: every split needs the same class folders (an empty one "
-                    "will do in valid and test)"
+                    f"{absent.source}: every split needs the same class folders (in valid and test "
+                    "they may be empty)"
                 )
     return splits
 
 
 def read_image_folder(root: Union[str, Path], split: str, labels: str = "emotion") -> ImageFolder:
-    """Return one split of a data folder. Raises InputError where there is none."""
+    """Return one split of a data folder. Raises InputError if there is none."""
     return ImageFolder(_folders_of_splits(Path(root), split)[split], labels)
 
 
 def _sentiment(folder: Path) -> str:
     if not sentiment_of(folder.name):
         raise InputError(
-            f"{folder} is none of the emotions that have a known sentiment "
-            f"({', '.join(sorted({*MIKELS, *EKMAN}))}), and neither negative nor positive: "
-            "rename it, or use --labels emotion"
+            f"the folder {folder} does not have the name of an emotion with a known sentiment "
+            f"({', '.join(sorted({*MIKELS, *EKMAN}))}), of negative or of positive: rename it, or "
+            "use --labels emotion"
         )
     return sentiment_of(folder.name)
 
@@ -103,8 +105,8 @@ def _folders_of_splits(root: Path, needed: str) -> Dict[str, Path]:
     if needed == "train" and len(classes) > 1:
         out = root.resolve().name + "-split"
         raise InputError(
-            f"{root} is not split: it has folders of images ({', '.join(classes[:8])}), but none "
-            "is train; to split it:\nmlr prepare --dataset folders --root "
+            f"{root} is not split: it has folders of images ({', '.join(classes[:8])}), but no "
+            "folder train; to split it:\nmlr prepare --dataset folders --root "
             f"{shlex.quote(str(root))} --out data/{shlex.quote(out)}\nand then train with --data "
             f"data/{shlex.quote(out)}"
         )

@@ -1,4 +1,4 @@
-"""Which picture format a file is in, by its first bytes. Its name does not decide."""
+"""Finds the image format of a file by its first bytes. The file's name does not matter."""
 
 from pathlib import Path
 from typing import Optional, Union
@@ -14,7 +14,7 @@ SIGNATURES = (
     (0, b"BM", "BMP"),
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
-    (0, b"II+\0", "TIFF"),  # of more than 4 GiB, or of programs that always write this kind
+    (0, b"II+\0", "TIFF"),  # BigTIFF, for more than 4 GiB; some programs always write it
     (0, b"MM\0+", "TIFF"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
@@ -28,8 +28,8 @@ SIGNATURES = (
 
 
 def format_of(start: bytes) -> Optional[str]:
-    """Return the name of the picture format that begins with these bytes, at least 32 of the file
-    where it has them, or None.
+    """Return the name of the image format of a file, or None. start: the first 32 bytes of the
+    file, or all of a shorter file.
     """
     for offset, signature, name in SIGNATURES:
         if start[offset : offset + len(signature)] != signature:
@@ -42,7 +42,7 @@ def format_of(start: bytes) -> Optional[str]:
         ):
             continue
         if name == "HEIC" and (b"avif" in start[16:32] or b"avis" in start[16:32]):
-            return "AVIF"  # its first brand, mif1 or msf1, is that of the container
+            return "AVIF"  # the first brand, mif1 or msf1, only names the container
         if (
             name == "PPM"
             and not start[2:3].isspace()
@@ -55,8 +55,8 @@ def format_of(start: bytes) -> Optional[str]:
 
 
 def format_of_file(path: Union[str, Path]) -> Optional[str]:
-    """Return the name of the picture format that a regular file is in, or None. Raises OSError
-    where it can't be read.
+    """Return the name of the image format of a regular file, or None. Raises OSError if it can't be
+    read.
     """
     with open(path, "rb") as file:
         return format_of(file.read(FIRST_BYTES))

@@ -1,12 +1,12 @@
-"""From an image file to pixels, or to an error that names the file: the one reader of all commands.
+"""Reads image files, or raises an error that names the file. All commands use this reader.
 
-Pillow decodes: it says nothing on the standard error, and for JPEG and PNG its pixels are those of
-MXNet's imdecode, which the released code calls, with the exceptions that `image_of` hands to MXNet.
-What is in a file decides, not what its name ends with.
+Pillow decodes, because it prints nothing on the standard error. For JPEG and PNG its pixels equal
+those of MXNet's imdecode, which the released code calls; `image_of` gives the exceptions to MXNet.
+The content of a file decides its format, not the file name extension.
 
-In every format orientation (EXIF) and transparency are ignored, 16 bits lose the lower 8, grey
-becomes three equal channels, and CMYK is converted as OpenCV does it. Of several pages or frames
-the first is the image.
+In every format the EXIF orientation and transparency are ignored, of 16 bits only the upper 8 are
+kept, grey becomes three equal channels, and CMYK is converted as OpenCV does it. If there are
+several pages or frames, the first is the image.
 """
 
 import importlib
@@ -57,17 +57,18 @@ if TYPE_CHECKING:
 Name = Union[str, "os.PathLike[str]"]
 Reader = Callable[[BinaryIO], Image.Image]
 
-# A file of some kB can claim to be an image that fills the memory.
+# The header of a small file can claim an image that fills the memory.
 MOST_PIXELS = 2**27  # 400 MB as RGB
 MOST_BYTES = 2**28
-# a progressive JPEG of some MB can go over its pixels for hours; usual ones do it ten times
+# Pixels times scans. A progressive JPEG of some MB can have so many scans that decoding takes
+# hours; usual ones have about ten.
 MOST_WORK = 16 * MOST_PIXELS
 READ_AT_ONCE = 2**20  # bytes
-# pixels: a copy of the whole would take five times as long, and as much memory again
+# pixels: converting the whole image at once would take five times as long, and twice the memory
 CONVERTED_AT_ONCE = 2**18
 
-# The classes themselves: Image.open would ask every plugin that a program has registered, and warn
-# of large images.
+# Pillow's classes are called directly: Image.open would try every plugin that a program has
+# registered, and would warn of large images.
 READERS: Dict[str, Reader] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -78,7 +79,7 @@ READERS: Dict[str, Reader] = {
     "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
     "PPM": PpmImagePlugin.PpmImageFile,
 }
-# Those that not every Pillow reads: where a class for it may be, and what to install.
+# Formats that not every Pillow reads: the possible modules and classes, and the package to install.
 PLUGINS = {
     "HEIC": ((("pillow_heif", "HeifImageFile"),), "pillow-heif"),
     "AVIF": (
@@ -93,7 +94,7 @@ PLUGINS = {
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "CMYK")
 
-# Any JPEG marker but those inside of compressed data: FF 00 (a stuffed byte) and FF D0-D7
+# Any JPEG marker except those inside compressed data: FF 00 (a stuffed byte) and FF D0-D7
 # (restarts).
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -102,17 +103,17 @@ JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 END = bytes([0xFF, JPEG_END])
 
-# What Pillow says of a TIFF's metadata names no file, and makes no difference to its pixels.
+# Pillow's warnings about a TIFF's metadata don't name the file, and don't concern its pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
-# TIFF's and GIF's classes warn themselves of large pictures, for which there is a limit here.
+# The classes for TIFF and GIF warn of large images; this module has its own limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_bytes(path: Name) -> bytes:
-    """Return the content of an image file, which is read once, so that it may be a pipe.
+    """Return the content of an image file. The file is read only once, so it may be a pipe.
 
-    Raises InputError for a file that can't be read, is empty, is in no format that is read here,
-    ends too early or claims too much.
+    Raises InputError for a file that can't be read, is empty, has an unknown format, ends too
+    early, or claims more pixels than MOST_PIXELS.
     """
     try:
         with open(path, "rb") as file:
@@ -120,14 +121,15 @@ def read_bytes(path: Name) -> bytes:
     except OSError as error:
         why = error.strerror
         if os.path.islink(path) and not os.path.exists(path):
-            why = "it is a link that leads nowhere: restore what it leads to, or remove it"
+            why = "it is a link to a missing file: restore the file, or remove the link"
         raise InputError(f"can't read image {path}: {why}") from None
     return checked_content(data, path)
 
 
 def content_of(file: BinaryIO, name: Name) -> bytes:
-    """Return what is in a binary file, up to its end. Raises InputError where that is more than an
-    image has, or text.
+    """Return the content of a binary file, up to its end.
+
+    Raises InputError if it has more than MOST_BYTES, or if the file was opened as text.
     """
     parts: List[bytes] = []
     size = 0
@@ -143,19 +145,20 @@ def content_of(file: BinaryIO, name: Name) -> bytes:
         size += len(part)
         if size > MOST_BYTES:
             raise InputError(
-                f"image {name} has more than {MOST_BYTES >> 20:d} MiB, likely not an image: "
-                "remove it"
+                f"image {name} has more than {MOST_BYTES >> 20:d} MiB, so it is likely not an "
+                "image: remove it"
             )
 
 
 def checked_content(data: bytes, name: Name) -> bytes:
-    """Return the content of an image file, having looked at how it is made up.
+    """Check the structure of the content of an image file, and return the content.
 
     name: for messages. Raises InputError as `read_bytes`.
     """
     if not data:
         raise InputError(
-            f"image {name} is empty, likely an interrupted copy: copy it again or remove it"
+            f"image {name} is empty, likely because copying it was interrupted: copy it again or "
+            "remove it"
         )
     kind = format_of(data[:FIRST_BYTES])
     if not kind:
@@ -165,20 +168,20 @@ def checked_content(data: bytes, name: Name) -> bytes:
         raise _undecodable(name)
     if pixels > MOST_PIXELS:
         raise InputError(
-            f"image {name} claims more than {MOST_PIXELS // 10**6:d} million pixels, likely a "
-            "damaged header or an attack: remove it"
+            f"image {name} claims more than {MOST_PIXELS // 10**6:d} million pixels, likely "
+            "because its header is damaged or it was made to do harm: remove it"
         )
     if pixels * work > MOST_WORK:
         raise InputError(
-            f"image {name} goes over its {pixels:d} pixels {work:d} times, likely an attack, as "
-            "it takes for ever: remove it"
+            f"image {name} has {work:d} scans over its {pixels:d} pixels, which would take very "
+            "long to decode; it was likely made to do harm: remove it"
         )
     return data
 
 
 def _claimed(data: bytes, kind: str, name: Name) -> Tuple[int, int]:
-    """Return the pixels that an image claims, and how often its reader goes over them. Raises
-    InputError where it is truncated, or its header damaged.
+    """Return the number of pixels that an image claims, and the number of scans over them. Raises
+    InputError if the image is truncated or its header is damaged.
     """
     if kind == "JPEG":
         found = _jpeg(data)
@@ -204,20 +207,21 @@ def read_image(path: Name) -> "mx.nd.NDArray":
     """Return the pixels of an image file as NDArray (H, W, 3), uint8 RGB, decoded as in the
     released code.
 
-    Raises InputError, naming the file, where it can't be read, is no image at all, or is damaged.
+    Raises InputError, which names the file, if it can't be read, is not an image, or is damaged.
     """
     return image_of(read_bytes(path), path)
 
 
 def image_of(data: bytes, name: Name) -> "mx.nd.NDArray":
-    """Return the pixels of the content of an image file, which was checked, as NDArray (H, W, 3),
-    uint8 RGB.
+    """Return the pixels of an image file as NDArray (H, W, 3), uint8 RGB.
 
-    JPEGs whose chroma has half the height and the whole width (4:4:0, of cameras' turned images),
-    or that leave out the last bits of a progression, are smoothed since libjpeg-turbo 2.1: where
-    Pillow has found no error, MXNet's older one decodes them, as released.
+    data: the checked content of the file. Since version 2.1 libjpeg-turbo smooths two kinds of
+    JPEG: those whose chroma has half the height and the full width (4:4:0, from images that were
+    turned by 90 degrees), and progressive ones without the last bits. If Pillow finds no error in
+    such a file, MXNet's older libjpeg-turbo decodes it, as in the released code. Raises InputError
+    if the image is damaged.
     """
-    # at the first image: mlr prepare looks at files, and starts four times as fast without
+    # Imported here because mlr prepare starts four times as fast without it.
     import mxnet as mx
 
     pixels = decode(data, name)
@@ -229,10 +233,10 @@ def image_of(data: bytes, name: Name) -> "mx.nd.NDArray":
 
 
 def pixels_of(data: bytes, name: Name) -> np.ndarray:
-    """Return what `image_of` returns as a NumPy array. Any thread but that of networks may call
-    this: it has MXNet decode what only MXNet decodes as released.
+    """Return the result of `image_of` as a NumPy array.
 
-    Without MXNet these have Pillow's pixels, and a warning says so.
+    Any thread except that of networks may call this: an image that MXNet must decode is decoded on
+    the thread of networks. Without MXNet such an image is decoded by Pillow, with a warning.
     """
     if not is_for_mxnet(data):
         return decode(data, name)
@@ -243,15 +247,15 @@ def pixels_of(data: bytes, name: Name) -> np.ndarray:
 
 
 def is_for_mxnet(data: bytes) -> bool:
-    """Tell whether the content of an image file is a JPEG that only MXNet decodes as released, see
-    `image_of`.
+    """Tell whether the content of an image file is a JPEG that only MXNet decodes to the released
+    code's pixels, see `image_of`.
     """
     return format_of(data[:FIRST_BYTES]) == "JPEG" and _jpeg(data).smoothed
 
 
 def checked_bytes(path: Name) -> bytes:
-    """Return the content of an image file that decodes without error. Raises InputError, naming the
-    file, otherwise.
+    """Return the content of an image file. Raises InputError, which names the file, if it can't be
+    read or decoded.
     """
     data = read_bytes(path)
     _loaded(data, path)
@@ -259,8 +263,9 @@ def checked_bytes(path: Name) -> bytes:
 
 
 def decode(data: bytes, name: Name) -> np.ndarray:
-    """Return the pixels (H, W, 3), uint8 RGB, of the content of an image file, which was checked.
-    Raises InputError where it is damaged.
+    """Return the pixels (H, W, 3), uint8 RGB, of an image file, decoded by Pillow.
+
+    data: the checked content of the file. Raises InputError if it is damaged.
     """
     image = _loaded(data, name)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
@@ -273,9 +278,9 @@ def decode(data: bytes, name: Name) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """Return levels (H, W, 3) or (H, W, 1), uint8, of an image of Pillow's."""
+    """Return the levels of a Pillow image, (H, W, 3) or (H, W, 1), from 0 to 255."""
     if image.mode == "CMYK":
-        # (H, W, 4), as JPEG files have it
+        # (H, W, 4), inverted as in JPEG files
         ink = 255 - np.asarray(image).astype(np.uint16)
         black = ink[:, :, 3:]
         return black - ((255 - ink[:, :, :3]) * black >> 8)  # OpenCV's formula
@@ -285,21 +290,22 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
-    """Return the pixels (H, W, 3), uint8 RGB, of an image that was opened or made with Pillow, its
-    EXIF orientation ignored.
+    """Return the pixels (H, W, 3), uint8 RGB, of an image that was opened or made with Pillow. The
+    EXIF orientation is ignored.
 
-    Raises InputError for one without levels from 0 to 255, or that can't be loaded.
+    Raises InputError if its mode does not have 8 or 16 bits per channel, or if it can't be loaded.
     """
     try:
         image.load()
-    except Exception as error:  # of damage Pillow raises nearly everything
+    except Exception as error:  # Pillow raises nearly everything on damaged files
         raise InputError(
-            f"the PIL image can't be loaded ({error}): is its file damaged, or closed already?"
+            f"the PIL image can't be loaded ({error}), likely because its file is damaged or "
+            "already closed: open it again"
         ) from None
     if image.mode not in EIGHT_BITS + SIXTEEN_BITS or not image.width or not image.height:
         raise InputError(
-            f"the PIL image is {image.width:d} x {image.height:d} of the mode {image.mode}, and "
-            "its levels are unknown: convert it to RGB"
+            f"the PIL image is {image.width:d} x {image.height:d} pixels of the mode {image.mode}, "
+            "whose range of levels is unknown: convert it to RGB"
         )
     return np.ascontiguousarray(
         np.broadcast_to(_rgb(_opaque(image.copy())), (image.height, image.width, 3)).astype(
@@ -309,14 +315,14 @@ def rgb_of(image: Image.Image) -> np.ndarray:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    # of a palette or one colour: Pillow would warn of it, or make a channel of it
+    # Pillow would warn about the transparency of a palette or a colour, or make it a channel.
     image.info.pop("transparency", None)
     return image
 
 
 def _opened(data: bytes, name: Name) -> Image.Image:
-    """Return an image of Pillow's whose header was read. Raises InputError, and
-    Image.DecompressionBombError.
+    """Return a Pillow image of which only the header was read. Raises InputError if that fails, and
+    Image.DecompressionBombError for a very large image.
     """
     kind = format_of(data[:FIRST_BYTES]) or ""
     reader = READERS.get(kind) or _plugin(kind)
@@ -326,25 +332,25 @@ def _opened(data: bytes, name: Name) -> Image.Image:
             f"can't read: pip install {PLUGINS[kind][1]}, or convert it to JPEG"
         )
     if kind == "JPEG":
-        data += END  # where only that is missing; what comes after the end does no harm
+        data += END  # in case only this is missing; a second end marker does no harm
     elif kind == "PNG":
         data = _png(data)[1]
     try:
         return reader(io.BytesIO(data))
     except Image.DecompressionBombError:
         raise
-    except Exception as error:  # of a damaged header Pillow raises nearly everything
+    except Exception as error:  # Pillow raises nearly everything on damaged headers
         raise _damaged(kind, name, error) from None
 
 
 def _loaded(data: bytes, name: Name) -> Image.Image:
-    """Return an image of Pillow's with its pixels, in a mode that `_rgb` converts. Raises
-    InputError.
+    """Return a decoded Pillow image, in a mode that `_rgb` converts. Raises InputError if that
+    fails.
     """
     image, kind = _opened(data, name), format_of(data[:FIRST_BYTES])
     try:
-        # Of these formats TIFF is the one that Pillow turns by itself; the copy has the sides of
-        # what was not turned.
+        # Pillow applies the EXIF orientation by itself only to TIFF, so it is removed. The copy has
+        # the width and height of the image as stored.
         turned = kind == "TIFF" and image.getexif().pop(ExifTags.Base.Orientation, None)
         image.load()
         image = image.copy() if turned else image
@@ -354,21 +360,23 @@ def _loaded(data: bytes, name: Name) -> Image.Image:
         image.mode == "I" and kind in ("PNG", "PPM")
     ):
         raise InputError(
-            f"image {name} is a {kind} of the mode {image.mode}, whose levels are unknown: save "
-            "it with 8 or 16 bits a channel"
+            f"image {name} is a {kind} of the mode {image.mode}, whose range of levels is unknown: "
+            "save it with 8 or 16 bits per channel"
         )
     return _opaque(image)
 
 
 def _undecodable(name: Name) -> InputError:
     return InputError(
-        f"{name} can't be decoded, likely not an image or a damaged one: replace or remove it"
+        f"{name} can't be decoded, likely because it is damaged or not an image: replace or remove "
+        "it"
     )
 
 
 def _truncated(name: Name) -> InputError:
     return InputError(
-        f"image {name} is truncated, likely an interrupted download: get it again or remove it"
+        f"image {name} is truncated, likely because its download was interrupted: get it again or "
+        "remove it"
     )
 
 
@@ -378,32 +386,32 @@ def _damaged(kind: Optional[str], name: Name, error: Exception) -> InputError:
     if kind in ("JPEG", "PNG"):
         return _undecodable(name)
     return InputError(
-        f"image {name} can't be decoded, likely a truncated or damaged {kind}: get it again or "
-        "remove it"
+        f"image {name} can't be decoded, likely because the {kind} is truncated or damaged: get it "
+        "again or remove it"
     )
 
 
 @lru_cache(maxsize=None)
 def _plugin(kind: str) -> Optional[Reader]:
-    """Return the class that opens a format which not every Pillow reads, or None."""
+    """Return the class that opens one of PLUGINS' formats, or None if it is not installed."""
     for module, reader in PLUGINS[kind][0]:
         try:
             plugin = importlib.import_module(module)
         except ImportError:
             continue
-        # Pillow's own module is there without its library, too
+        # Pillow's own module exists even if Pillow was built without the library
         if getattr(plugin, "SUPPORTED", True):
             return getattr(plugin, reader, None)
     return None
 
 
 class _Jpeg(NamedTuple):
-    """What the markers of a JPEG say. pixels: that it claims. scans: how often it goes over them.
-    ended: whether it has an end marker.
+    """What the markers of a JPEG say.
 
-    missing: for each component the coefficients, of 64, that no scan has had to the last bit.
-    sampling: of each, (horizontal, vertical).
-    restarts: markers in the last scan.
+    pixels: the number of pixels that it claims. scans: the number of scans over them. ended:
+    whether it has an end marker. missing: for each component those of the 64 coefficients whose
+    last bit is in no scan. sampling: (horizontal, vertical) of each component. restarts: the number
+    of restart markers in the last scan.
     """
 
     pixels: int
@@ -465,10 +473,11 @@ def _jpeg(data: bytes) -> _Jpeg:
 
 
 def _all_pixels_are_there(data: bytes, found: _Jpeg) -> bool:
-    """Tell whether a JPEG lacks nothing but its end marker: then its pixels are the same whatever
-    comes behind what there is.
+    """Tell whether a JPEG lacks only its end marker. If so, its pixels don't depend on the bytes
+    that are added at its end.
 
-    found: its `_Jpeg`. An interrupted download can leave zeros to the full size.
+    found: its `_Jpeg`. Zeros at the end are ignored: an interrupted download can leave a file that
+    is filled with zeros up to its full size.
     """
     if not found.missing or any(found.missing.values()):
         return False
@@ -490,23 +499,26 @@ def _all_pixels_are_there(data: bytes, found: _Jpeg) -> bool:
 @lru_cache(maxsize=4096)
 def _say_that_the_end_is_missing(name: str) -> None:
     warn(
-        f"image {name} has no end marker, but all its pixels, and is read: to mend it, save it anew"
+        f"image {name} has no end marker, but has all its pixels, so it is used: to repair it, "
+        "save it again"
     )
 
 
 @lru_cache(maxsize=4096)
 def _say_that_chroma_is_smoothed(name: str) -> None:
     warn(
-        f"image {name} is a JPEG whose colours MXNet's older decoder smooths less: without MXNet "
-        "some of its levels differ from those of training"
+        f"image {name} is a JPEG that MXNet decodes with less smoothing of its colours: MXNet is "
+        "not installed, so some of its pixels differ from those in training; install MXNet for the "
+        "same pixels"
     )
 
 
 def _png(data: bytes) -> Tuple[int, bytes]:
-    """Return the pixels that a PNG claims, and the PNG without what is no part of its image; empty
-    where it is truncated.
+    """Return the number of pixels that a PNG claims, and the PNG with only the chunks of its image;
+    empty if it is truncated.
 
-    What is left out are metadata, which libpng warns of, other frames, and transparency.
+    The chunks that are left out are metadata, of which libpng warns, other frames, and
+    transparency.
     """
     pixels = math.prod(struct.unpack(">II", data[16:24].ljust(8, b"\0")))
     position, kept = 8, [data[:8]]

@@ -1,4 +1,4 @@
-"""Several data sets as one: their images together, each once by the content of its file."""
+"""Joins several data sets into one. Files with the same content count once."""
 
 from collections import Counter
 from functools import cached_property
@@ -16,12 +16,13 @@ from mlr.data.splits import Splits, read_splits
 from mlr.data.walk import COPY, LeftOut
 from mlr.errors import InputError
 
-Place = Tuple[int, LabelledImages, int]  # number of a data set, from 1; its split; an image of that
+# the number of a data set, from 1; one of its splits; the index of an image in the split
+Place = Tuple[int, LabelledImages, int]
 
 
 class Joined(LabelledImages):
-    """Images of one split of several data sets; the names that several have are behind the data
-    set's number.
+    """The images of one split of several data sets. A name that occurs in several of them is
+    written <number of the data set>/<name>.
     """
 
     def __init__(self, places: Sequence[Place], left_out: Sequence[LeftOut]) -> None:
@@ -53,10 +54,11 @@ class Joined(LabelledImages):
 def read_sets(
     folders: Sequence[Path], labels: str = "emotion", fold: Optional[int] = None
 ) -> List[Splits]:
-    """Return the splits of each of several data sets, in the same order of classes.
+    """Return the splits of each of several data sets, with the same order of classes.
 
-    labels: "emotion" or "sentiment". fold: of those in folds, the one that is test. Raises
-    InputError where one is no data set, or where their classes, by emotion, are not the same.
+    labels: "emotion" or "sentiment". fold: for data sets in folds, the number of the fold that is
+    test. Raises InputError if a folder is not a data set, or if the data sets don't have the same
+    emotions as classes.
     """
     in_folds = [bool(folds_of(folder)) for folder in folders]
     sets = [
@@ -69,8 +71,17 @@ def read_sets(
     return sets
 
 
+def read_together(
+    folders: Sequence[Path], labels: str = "emotion", fold: Optional[int] = None
+) -> Splits:
+    """Return the splits of one data set, or of several joined; arguments as of `read_sets`."""
+    if len(folders) == 1:
+        return read_splits(folders[0], labels, fold)
+    return join(read_sets(folders, labels, fold))
+
+
 def _rename(sets: Sequence[Splits], folders: Sequence[Path], labels: str) -> None:
-    """Call the classes of all data sets by their emotions, in alphabetical order."""
+    """Rename the classes of all data sets to their emotions, in alphabetical order."""
     emotions = [
         [emotion_named(name) or name for name in next(iter(splits.values())).classes]
         for splits in sets
@@ -81,8 +92,8 @@ def _rename(sets: Sequence[Splits], folders: Sequence[Path], labels: str) -> Non
             other = ", or use --labels sentiment" if helps else ""
             raise InputError(
                 f"{folder} has the classes {', '.join(sorted(names))}, but {folders[0]} has "
-                f"{', '.join(sorted(emotions[0]))}: data sets that are trained on together need "
-                f"the same ones{other}"
+                f"{', '.join(sorted(emotions[0]))}: to train on several data sets together, give "
+                f"those with the same classes{other}"
             )
     for splits, names in zip(sets, emotions):
         for split in splits.values():
@@ -90,10 +101,10 @@ def _rename(sets: Sequence[Splits], folders: Sequence[Path], labels: str) -> Non
 
 
 def join(sets: Sequence[Splits]) -> Splits:
-    """Return the images of several data sets as one.
+    """Join the splits of several data sets.
 
-    Of files with the same content the first is taken, and one that test has is in no other split,
-    one that valid has not in train. Those that one split has with several labels are left out.
+    Of files with the same content only one is kept: the first in test, else the first in valid,
+    else the first in train. Files that one split has with several labels are left out.
     """
     taken: Dict[str, str] = {}  # by SHA-256
     found = {}

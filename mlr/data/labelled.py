@@ -1,4 +1,4 @@
-"""Images with labels: what training and evaluation need of a split, wherever it comes from."""
+"""Images with labels: the interface to a split that training and evaluation use."""
 
 import hashlib
 from collections import Counter
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 
 
 class LabelledImages:
-    """The images of one split, a data set as Gluon's loaders take it. An item is an image (H, W,
-    3), uint8 RGB NDArray, and its label, int.
+    """The images of one split, a data set for Gluon's data loaders. An item is an image, an NDArray
+    (H, W, 3) of uint8, RGB, and its label, int.
 
-    Attributes: `source`, where they come from, for messages; `classes`, names in label order;
-    `paths` and `labels`, one an image; `names`, which tell the images apart within the data set;
-    `attributes`, what a manifest says of each beside its label, {column: text}; `counts`, images
-    per class; `votes`, how many people voted for each class, (N, K), or None; `left_out`, a
-    `mlr.data.walk.LeftOut` for each file that is no image
-    of it; `whole`, the split that this is a part of, or itself, and `indices`, its images'
-    numbers there.
+    Attributes: `source`, where the images come from, for messages; `classes`, names in label order;
+    `paths` and `labels`, one for each image; `names`, unique names of the images within the data
+    set; `attributes`, for each image the columns that a manifest has besides its label, {column:
+    text}; `counts`, images per class; `votes`, how many people voted for each class, (N, K), or
+    None; `left_out`, a `mlr.data.walk.LeftOut` for each file that was left out; `whole`, the split
+    that this is a part of, or itself; `indices`, the numbers of its images in `whole`.
     """
 
     def __init__(
@@ -50,7 +49,9 @@ class LabelledImages:
         self.indices: Sequence[int] = range(len(paths))
 
     def rename(self, names: Sequence[str]) -> None:
-        """Call the classes by other names, one each, and put them in alphabetical order."""
+        """Give each class a new name, and sort the classes by name. Labels, counts and votes change
+        with them.
+        """
         self.classes = sorted(names)
         order = [self.classes.index(name) for name in names]
         self.labels = [order[label] for label in self.labels]
@@ -68,7 +69,7 @@ class LabelledImages:
     def digests(self) -> List[str]:
         """The SHA-256 of each image's file.
 
-        Raises InputError for the first that is empty, truncated or damaged.
+        Raises InputError for the first file that is empty, truncated or damaged.
         """
         with ThreadPoolExecutor(usable_cores()) as workers:
             return list(
@@ -83,13 +84,13 @@ class LabelledImages:
     def checked_sha256(self, index: int) -> str:
         """Return the SHA-256 of an image's file.
 
-        Raises InputError where it is empty, truncated or damaged.
+        Raises InputError if it is empty, truncated or damaged.
         """
         return hashlib.sha256(checked_bytes(self.paths[index])).hexdigest()
 
 
 class Subset(LabelledImages):
-    """Some images of a split, by their numbers."""
+    """A part of a split. kept: the numbers of its images in the split."""
 
     def __init__(self, split: LabelledImages, kept: Sequence[int]) -> None:
         super().__init__(
@@ -105,7 +106,7 @@ class Subset(LabelledImages):
 
 
 class OnVotes(Subset):
-    """A split with votes, the label of an image being their distribution, (K,) float32."""
+    """A split with votes. The label of an image is the distribution of its votes, (K,) float32."""
 
     def __init__(self, split: LabelledImages) -> None:
         super().__init__(split, range(len(split)))
@@ -113,9 +114,9 @@ class OnVotes(Subset):
 
 
 def distributions(votes: Any) -> np.ndarray:
-    """Return the shares of votes, (N, K) float64, each row of which sums to 1.
+    """Return votes as distributions, (N, K) float64, in which each row sums to 1.
 
-    votes: (N, K) numbers from 0 up, some above 0 in each row.
+    votes: (N, K), numbers of at least 0, in each row at least one above 0.
     """
     votes = np.asarray(votes, np.float64)
     return votes / votes.sum(axis=1, keepdims=True)

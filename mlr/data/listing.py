@@ -1,4 +1,4 @@
-"""From the rows of a label file to the images that they speak of, and a reason for each that is
+"""Collects the images that the rows of label files name, and a reason for each row or image that is
 left out.
 """
 
@@ -29,9 +29,9 @@ TWO_LABELS = "two labels for one image"
 
 
 class Row(NamedTuple):
-    """An image and what its data set says of it, "" where it says nothing.
+    """An image and what its data set says about it; "" if it says nothing.
 
-    path: below the root, with forward slashes.
+    path: relative to the root, with forward slashes.
     """
 
     path: str
@@ -44,9 +44,9 @@ class Listing:
     """The images of a data set as its label files or folders list them.
 
     Attributes: `root`, its folder; `rows`; `left_out`, with the reasons; `attributes`, what the
-    data set says of an image beside its label, {path: {column of the manifest: text}}; `named`,
-    the paths that rows have, also those that are left out; `notes`, what the user should know of
-    how the folder was read.
+    data set says about an image besides its label, {path: {column of the manifest: text}}; `named`,
+    all paths that rows name, including those of images that are left out; `notes`, sentences that
+    tell the user how the folder was read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,7 +61,7 @@ class Listing:
 
     @property
     def rows(self) -> List[Row]:
-        """The images that are there and have one label, in the order in which they were added."""
+        """The images that exist and have one label, in the order in which they were added."""
         return [row for row in self._rows.values() if row]
 
     def add(
@@ -72,10 +72,11 @@ class Listing:
         split: str = "",
         listed: Optional[str] = None,
     ) -> bool:
-        """Add an image, or leave it out where it is not there. Return whether it is a new one.
+        """Add an image, or leave it out if it has a fault, or if it was added before. Return
+        whether it was added.
 
-        sentiment: by default that of the emotion. listed: the row of a label file that names it,
-        for left_out.csv. Label files come from others: an image that one names must lie inside of
+        sentiment: by default that of the emotion. listed: the row of the label file that names the
+        image, for left_out.csv. Label files are not trusted: an image that they name must be inside
         the root.
         """
         self.named.add(path)
@@ -94,7 +95,7 @@ class Listing:
         return False
 
     def contradict(self, path: str, listed: str) -> None:
-        """Leave out an image that was added, and a row that says something else of it."""
+        """Leave out an image that was added, and a row that contradicts its label."""
         if self._rows[path]:
             self.leave_out(path, TWO_LABELS)
         self.leave_out(listed, TWO_LABELS)
@@ -105,26 +106,28 @@ class Listing:
         self.left_out.append(LeftOut(what, reason))
 
     def walk(self, folder: Optional[Path] = None, used: Container[Path] = ()) -> List[str]:
-        """Return the paths below the root of the images in and below a folder, by default the root.
+        """Return the paths, relative to the root, of the images in a folder and its subfolders.
 
-        What else is there is left out. used: files that the data set needs, as its label file.
+        folder: by default the root. Everything else in it is left out, except `used`: files that
+        the data set needs, such as its label file.
         """
         images, left_out = walk(folder or self.root)
         self.leave_out_all(row for row in left_out if Path(row.what) not in used)
         return [self.below(path) for path in images]
 
     def below(self, path: Union[str, Path]) -> str:
-        """Return a path below the root as it stands in a manifest."""
+        """Return a path relative to the root, as a manifest has it."""
         return Path(path).relative_to(self.root).as_posix()
 
     def leave_out_all(self, left_out: Iterable[LeftOut]) -> None:
-        """Take what a walk left out."""
+        """Add all that a walk left out."""
         self.left_out += [LeftOut(self.below(what), reason) for what, reason in left_out]
 
     def fault(self, path: str, inside: bool = True, absent: str = "no image") -> str:
-        """Return why a file is left out, "" for none.
+        """Return the reason why a file must be left out, "" if it need not.
 
-        inside: it must lie in the root. absent: the reason where there is no such file.
+        inside: whether links out of the root are refused. absent: the reason if there is no such
+        file.
         """
         if "\0" in path or os.path.isabs(path) or ".." in Path(path).parts:
             return "its path leaves the root"
@@ -133,7 +136,7 @@ class Listing:
             if not file.is_file():
                 return absent
         except OSError:
-            return absent  # as of a name that is too long
+            return absent  # for example for a name that is too long
         if any(map(is_hidden, Path(path).parts)):
             return HIDDEN
         real = os.path.realpath(file) if file.is_symlink() else self._real_folder(file.parent)
@@ -145,14 +148,14 @@ class Listing:
 def text_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a text file that are not blank.
 
-    It may have any line ends, and a byte order mark. Bytes that are no UTF-8 stay as Python has
-    them in file names. Raises InputError where it can't be read.
+    It may have any line ends, and a byte order mark. Bytes that are not UTF-8 become surrogates, as
+    in Python's file names. Raises InputError if the file can't be read or is not a text file.
     """
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             for line in file:
                 if "\0" in line:
-                    raise InputError(f"{path} is no text file: save it as UTF-8")
+                    raise InputError(f"{path} is not a text file: save it as UTF-8")
                 if line.strip():
                     yield line.rstrip("\r\n")
     except OSError as error:
@@ -160,11 +163,11 @@ def text_lines(path: Path) -> Iterator[str]:
 
 
 def csv_rows(path: Path, **dialect: Any) -> Iterator[List[str]]:
-    """Yield the rows of a CSV file, its fields stripped.
+    """Yield the rows of a CSV file, with blanks around the fields removed.
 
-    Fields are separated by commas or, where the first line has none, by tabs or semicolons, as
-    spreadsheets write them; `dialect`, of csv.reader, says otherwise. Raises InputError where it
-    can't be read as one.
+    Fields are separated by commas or, if the first line has no comma, by tabs or semicolons, as
+    some spreadsheets write them. dialect: arguments of csv.reader, which take precedence. Raises
+    InputError if the file can't be read as CSV.
     """
     lines = text_lines(path)
     first = next(lines, "")
@@ -175,4 +178,4 @@ def csv_rows(path: Path, **dialect: Any) -> Iterator[List[str]]:
         ):
             yield [field.strip() for field in row]
     except csv.Error as error:
-        raise InputError(f"{path} is no CSV file ({error}): save it as one, in UTF-8") from None
+        raise InputError(f"{path} is not a CSV file ({error}): save it as CSV, in UTF-8") from None

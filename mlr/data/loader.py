@@ -1,4 +1,4 @@
-"""From a data set to batches."""
+"""Makes batches from a data set."""
 
 import ctypes
 from collections import deque
@@ -13,18 +13,18 @@ from mxnet.base import _LIB, check_call
 from mlr.data.pixels import CachedImages, DecodedImages
 
 Batch = Tuple[mx.nd.NDArray, mx.nd.NDArray]
-# the places that only MXNet can fill, when it is done; images, their memory, indices and seeds
+# a Future of the places that only MXNet can fill; images, their memory, indices and seeds
 Filled = Tuple["Future[List[int]]", mx.nd.NDArray, np.ndarray, np.ndarray, np.ndarray]
 Finish = Callable[[np.ndarray, np.random.RandomState, np.ndarray], None]
 
-AHEAD = 2  # batches made while the network is at another
+AHEAD = 2  # batches that are made in advance, while the network works on another
 
 
 class Batches:
-    """Batches of labelled images: images (N, 3, S, S) float32 and labels (N,), or distributions
-    over the classes (N, K), the last one as small as it comes out.
+    """Batches of labelled images: images (N, 3, S, S) float32, and labels (N,) or distributions
+    over the classes (N, K). The last batch may be smaller.
 
-    To iterate is to begin an epoch at its first batch.
+    Iterating starts a new epoch at its first batch.
     """
 
     def __init__(
@@ -34,11 +34,12 @@ class Batches:
         shuffle: bool = False,
         part: Optional[Callable[[int], slice]] = None,
     ) -> None:
-        """images: a `mlr.data.labelled.LabelledImages` or what stands for one. shuffle: in a new
-        order in each epoch.
+        """images: a `mlr.data.labelled.LabelledImages`, or an object with the same interface.
+        shuffle: use a new order in each epoch.
 
-        part: number of images in a batch -> slice of it that this process makes,
-        `mlr.training.distributed.Workers.part`; where it is empty, the batch's first image is made.
+        part: a function that takes the number of images in a batch and returns the slice of it that
+        this process makes, such as `mlr.training.distributed.Workers.part`. If the slice is empty,
+        the first image of the batch is made.
         """
         self._images, self._batch_size, self._shuffle = images, batch_size, shuffle
         self._part: Callable[[int], slice] = part or slice
@@ -50,9 +51,9 @@ class Batches:
         return self.epoch()
 
     def epoch(self, first: int = 0) -> Iterator[Batch]:
-        """Begin an epoch, and return an iterator over its batches from number `first` on.
+        """Start an epoch, and return an iterator over its batches from number `first` on.
 
-        All that its order depends on is NumPy's global generator, now.
+        The order depends only on the state of NumPy's global random generator at this call.
         """
         number = len(self._images)
         order = np.random.permutation(number) if self._shuffle else np.arange(number)
@@ -62,17 +63,17 @@ class Batches:
         return self._made(range(first, len(self)))
 
     def size(self, number: int) -> int:
-        """Return the number of images in a batch, over all processes."""
+        """Return the number of images in a batch, of all processes together."""
         return min(self._batch_size, len(self._images) - number * self._batch_size)
 
     def names(self, number: int) -> List[str]:
-        """Return the names of the images in a batch of the epoch that was begun last, over all
-        processes.
+        """Return the names of the images in a batch of the latest epoch, of all processes
+        together.
         """
         return [self._images.names[index] for index in self._chosen[number]]
 
     def _places(self, number: int) -> range:
-        """Return the places in a batch of what this process makes of it, a range."""
+        """Return the range of places in a batch that this process makes."""
         places = range(self.size(number))
         return places[self._part(len(places))] or places[:1]
 
@@ -82,8 +83,8 @@ class Batches:
 
 
 class GluonBatches(Batches):
-    """Each image decoded and put through a preset of `mlr.data.transforms` when its batch is asked
-    for, as in the released code.
+    """Batches made with Gluon, as in the released code: when a batch is requested, each image is
+    decoded and goes through a transform of `mlr.data.transforms`.
     """
 
     def __init__(
@@ -98,8 +99,8 @@ class GluonBatches(Batches):
 
         def transformed(image: mx.nd.NDArray) -> mx.nd.NDArray:
             result = transform(image)
-            # or MXNet would keep the images of a batch, as large as they are, until it comes to
-            # them
+            # Otherwise MXNet would keep all images of a batch at their full size until it has
+            # transformed them.
             result.wait_to_read()
             return result
 
@@ -112,7 +113,7 @@ class GluonBatches(Batches):
         return iter(gluon.data.DataLoader(self._transformed, batch_sampler=self._expected(chosen)))
 
     def _expected(self, chosen: Iterable[List[int]]) -> Iterator[List[int]]:
-        """Yield the images of each batch, as they are about to be asked for."""
+        """Yield the image indices of each batch, and start decoding them in the background."""
         for indices in chosen:
             if isinstance(self._images, DecodedImages):
                 self._images.expect(indices)
@@ -120,12 +121,13 @@ class GluonBatches(Batches):
 
 
 class CachedBatches(Batches):
-    """The same from what `mlr.data.pixels.resized_images` returns, made in the background.
+    """Batches made in the background from resized images, those of
+    `mlr.data.pixels.resized_images`.
 
-    finish: what is left to do to an image, called with its pixels, a NumPy RandomState and where to
-    write it, (3, size, size) float32: a `mlr.data.augmentation.Augmentation`, or
-    `mlr.data.augmentation.evaluation`. What it draws depends on NumPy's global generator when an
-    epoch begins, on the batch's number and the image's place in it, and on nothing else.
+    finish: the remaining steps, a function of the pixels, a NumPy RandomState and the array to
+    write into, (3, size, size) float32: a `mlr.data.augmentation.Augmentation`, or
+    `mlr.data.augmentation.evaluation`. Its random numbers depend only on NumPy's global generator
+    at the start of the epoch, on the number of the batch and on the image's place in the batch.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class CachedBatches(Batches):
     ) -> None:
         super().__init__(images, batch_size, shuffle, part)
         self._finish, self._size = finish, size
-        # of classes, or (N, K) distributions over them
+        # (N,) class numbers, or (N, K) distributions over the classes
         self._labels = np.array(images.labels)
 
     def _made(self, numbers: Iterable[int]) -> Iterator[Batch]:
@@ -160,8 +162,8 @@ class CachedBatches(Batches):
                         2**32, size=self.size(number), dtype=np.uint32
                     )[places.start : places.stop],
                 )
-                # MXNet 1.5.1 is not safe in a thread beside the one that trains: the worker knows
-                # NumPy alone.
+                # MXNet 1.5.1 is not thread-safe, and this thread trains: the worker thread uses
+                # NumPy only.
                 images = mx.nd.empty((len(indices), 3, self._size, self._size))
                 memory = _memory(images)
                 filled = worker.submit(self._fill, memory, indices, seeds)
@@ -197,12 +199,13 @@ class CachedBatches(Batches):
 
 
 def _memory(array: mx.nd.NDArray) -> np.ndarray:
-    """Return the memory of a float32 NDArray that nothing has been written to, as a NumPy array,
-    valid as long as the NDArray is.
+    """Return the memory of a float32 NDArray as a NumPy array. Nothing may have been written to the
+    NDArray yet, and the result is valid only while the NDArray exists.
 
-    Copying a batch takes half as long as making it. Lending NumPy's memory to MXNet instead, by
-    DLPack, has MXNet's threads give it back, and NumPy 1.23 does that without Python's lock: one
-    training in some dozen ended in a segmentation fault.
+    This avoids a copy, which would take half as long as making the batch. The other way, lending
+    NumPy's memory to MXNet by DLPack, is not safe: MXNet's threads release the memory, and NumPy
+    1.23 then does not hold Python's lock. About one training in a dozen ended in a segmentation
+    fault.
     """
     pointer = ctypes.POINTER(ctypes.c_float)()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))

@@ -1,10 +1,10 @@
-"""A prepared data set: which images of somebody's folder make which split.
+"""Reads and writes a prepared data set: a list that assigns the images of a folder to splits.
 
-The images themselves stay where they are.
+The images themselves stay where they are, in a folder called the root.
 
-manifest.csv     a line an image: path below the root, emotion, sentiment, split or fold, width,
-                 height (pixels), sha256, and the attributes that its data set has
-left_out.csv     what of the root is in no split, and why
+manifest.csv     one line per image: path relative to the root, emotion, sentiment, split or fold,
+                 width, height (pixels), sha256, and the attributes that the data set has
+left_out.csv     the files of the root that are in no split, and the reasons
 prepared.json    the root, how the splits were made, and counts
 """
 
@@ -23,15 +23,15 @@ from mlr.runtime.files import write_file
 SPLITS = ("train", "valid", "test")
 FOLDS = ("1", "2", "3", "4", "5")
 MANIFEST, LEFT_OUT, DESCRIPTION = "manifest.csv", "left_out.csv", "prepared.json"
-VOTES = "votes_"  # and an emotion: the column with the number of people who voted for it
+VOTES = "votes_"  # votes_<emotion> is the column with the number of people who voted for it
 
 
 class Entry(NamedTuple):
     """A line of manifest.csv.
 
-    path: below the root, with forward slashes. emotion and sentiment: "" where there is none.
-    split: train, valid or test, or the number of a fold from 1 up. attributes: what else the data
-    set says of the image, {column: text}, "" where it says nothing.
+    path: relative to the root, with forward slashes. emotion and sentiment: "" if there is none.
+    split: train, valid or test, or the number of a fold, from 1. attributes: what else the data set
+    says about the image, {column: text}, "" if it says nothing.
     """
 
     path: str
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     attributes: Mapping[str, str] = {}
 
 
-COLUMNS = Entry._fields[:-1]  # of every manifest
+COLUMNS = Entry._fields[:-1]  # the columns that every manifest has
 
 
 def write_prepared(
@@ -53,7 +53,7 @@ def write_prepared(
     entries: Sequence[Entry],
     left_out: Sequence[LeftOut],
 ) -> None:
-    """Write a prepared data set. description: for prepared.json, to which the counts are added."""
+    """Write a prepared data set. description: the content of prepared.json, without the counts."""
     folder = Path(folder)
     counts: Dict[str, Counter] = {}
     for entry in entries:
@@ -70,9 +70,8 @@ def write_prepared(
 
 
 def folds_of(folder: Union[str, Path]) -> List[int]:
-    """Return the numbers of the folds of a prepared data set.
-
-    [] where it has splits instead, or is an image folder.
+    """Return the numbers of the folds of a prepared data set; [] if it has splits instead, or if
+    the folder is an image folder.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
@@ -81,7 +80,7 @@ def folds_of(folder: Union[str, Path]) -> List[int]:
 
 
 def read_entries(path: Path) -> List[Entry]:
-    """Return the lines of a manifest. Raises InputError where it is none, or is damaged."""
+    """Return the lines of a manifest. Raises InputError if it is damaged."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = csv.reader(file, strict=True)

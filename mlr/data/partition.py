@@ -1,4 +1,4 @@
-"""Which image goes to which split."""
+"""Assigns images to splits."""
 
 import math
 from collections import Counter
@@ -14,11 +14,11 @@ RELEASED_VALID_RATIO = 0.2
 def released_partition(labels: Sequence[Any]) -> List[str]:
     """Return "train" or "valid" for each label by the rule of the released model/DataPrepare.py.
 
-    labels: in the order of the folder, which is that of the file names here, as the released code
-    takes whatever order the file system has. The first n = floor(0.8 N) // K images of each of the
-    K classes go to train, so that it is balanced, the others to valid: none, of a class with n
-    images or fewer. The released train_valid is all of them. Nothing is done about near-duplicates,
-    as there.
+    labels: in the order of the file names. The released code uses the order of the file system,
+    which is not defined. The first n = floor(0.8 N) // K images of each of the K classes go to
+    train, which is therefore balanced, and the others to valid. A class with n images or fewer has
+    none in valid. The released train_valid contains all images. As in the released code,
+    near-duplicates may be in different splits.
     """
     cap = math.floor((1 - RELEASED_VALID_RATIO) * len(labels)) // len(set(labels))
     seen: Dict[Any, int] = Counter()
@@ -35,15 +35,13 @@ def stratified_partition(
     fractions: Mapping[str, float] = FRACTIONS,
     groups: Optional[Iterable[Hashable]] = None,
 ) -> List[str]:
-    """Return a split for each label, drawn by `seed`: of every class each split gets its
-    fraction, to within an image, and at least one.
+    """Return a split for each label, drawn with `seed`. Each split gets its fraction of every
+    class, to within one image, and at least one image.
 
-    fractions: of each split, by its name.
-
-    groups: a key for each label; what has the same key, as near-duplicate images do, goes to the
-    same split, by the class of the first. A class with fewer images than there are splits fills
-    them from the first on. The draw is NumPy's RandomState, whose streams stay the same in all its
-    versions.
+    fractions: {split: fraction}. groups: a key for each label; images with the same key, such as
+    near-duplicates, go to the same split and count for the class of the first of them. A class with
+    fewer images than there are splits fills the splits in their order. The random numbers are those
+    of NumPy's RandomState, which are the same in all versions of NumPy.
     """
     members: Dict[Hashable, List[int]] = {}
     for index, key in enumerate(range(len(labels)) if groups is None else groups):
@@ -57,7 +55,7 @@ def stratified_partition(
             by_class[label][number] for number in random.permutation(len(by_class[label]))
         ]
         left = _sizes(sum(map(len, class_groups)), np.array(list(fractions.values())))
-        # large ones while there is room for them
+        # the largest groups first, while there is room for them
         for group in sorted(class_groups, key=len, reverse=True):
             chosen = left.argmax()
             left[chosen] -= len(group)
@@ -67,8 +65,8 @@ def stratified_partition(
 
 
 def _sizes(count: int, fractions: np.ndarray) -> np.ndarray:
-    """Return how many of `count` images each split gets: the largest remainders are rounded up, and
-    none stays empty.
+    """Return how many of `count` images each split gets. The largest remainders are rounded up, and
+    no split stays empty if there are enough images.
     """
     exact = count * fractions
     sizes = np.floor(exact).astype(int)

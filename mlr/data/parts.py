@@ -1,11 +1,11 @@
-"""Which part of a batch goes to which device or worker."""
+"""Divides a batch among devices or workers."""
 
 
 def part_of(count: int, number: int, parts: int) -> slice:
-    """Return which of `count` things in order belong to part `number`, a slice: parts differ by one
-    thing at most.
+    """Return the slice of `count` things that belongs to part `number`. The sizes of the parts
+    differ by at most one.
 
-    Where there are fewer things than parts, the first parts have one each, and the others none.
+    If there are fewer things than parts, the first parts have one each, and the others none.
     """
     used = min(count, parts)
     if number >= used:

@@ -1,5 +1,5 @@
-"""Decoded, resized images: from a cache, as decoding takes most of the time that an image costs, or
-where the disk has no room for one decoded when they are asked for.
+"""Decoded and resized images, from a cache: decoding takes most of the time of loading an image. If
+the disk has no room for the cache, images are decoded when they are needed.
 """
 
 import errno
@@ -30,9 +30,9 @@ from mlr.runtime.output import warn
 from mlr.runtime.progress import Bar
 
 AT_ONCE = 64  # images decoded before they are written
-ABANDONED = 3600  # seconds after which nobody writes a partial file any more
+ABANDONED = 3600  # seconds without a write after which a partial file counts as abandoned
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SAID: Set[Path] = set()  # folders of caches that had no room
+SAID: Set[Path] = set()  # cache folders without room, of which a warning was printed
 
 
 class NoRoom(InputError):
@@ -40,17 +40,17 @@ class NoRoom(InputError):
 
 
 class CachedImages(gluon.data.Dataset):
-    """The images of a split, resized to squares as the released transforms do it first. An item is
-    an image (size, size, 3), uint8 RGB NDArray, and its label, int.
+    """The images of a split, resized to squares, which is the first step of the released
+    transforms. An item is an image, an NDArray (size, size, 3) of uint8, RGB, and its label, int.
 
-    size: in pixels. At the first use they are decoded into one file of 3 size^2 bytes an image
-    (192 KiB for the released 256 px), which is named after the contents of the image files and
-    their order: other images, another file. It gets its name when it is whole, so that nothing is
-    lost by an interruption but time. Behind the images it has their CRC-32, each of which is
-    checked when its image is used first. Raises NoRoom where the disk is too small for it, and
-    InputError where it can't be written for another reason.
+    size: in pixels. At the first use the images are decoded into one file with 3 size^2 bytes per
+    image (192 KiB for the released 256 px). Its name is a hash of the contents and the order of the
+    image files, so other images have another file. The file gets this name only when it is
+    complete; an interruption costs nothing but time. After the images the file has their CRC-32,
+    which is checked when an image is first used. Raises NoRoom if the disk has no room for the
+    file, and InputError if it can't be written for another reason.
 
-    Attributes: `path`; `labels` and `names`, one an image; `indices`, the images' places in the
+    Attributes: `path`; `labels` and `names`, one per image; `indices`, the images' places in the
     file.
     """
 
@@ -71,49 +71,48 @@ class CachedImages(gluon.data.Dataset):
         return mx.nd.array(self.checked(self.pixels(), index), dtype=np.uint8), self.labels[index]
 
     def several(self, indices: Iterable[int]) -> Iterator[np.ndarray]:
-        """Yield some images, (size, size, 3) uint8, without MXNet."""
+        """Yield the images of these indices, (size, size, 3) uint8, without using MXNet."""
         pixels = self.pixels()
         for index in indices:
             yield self.checked(pixels, index)
 
     def pixels(self) -> np.ndarray:
-        """Return all images in the file, (N, size, size, 3) uint8, mapped.
+        """Return all images in the file, (N, size, size, 3) uint8, as a memory-mapped array.
 
-        What is read of them stays in memory while the array does. Raises InputError where the file
-        is gone, or too short.
+        The parts that are read stay in memory as long as the array exists. Raises InputError if the
+        file is gone or too short.
         """
         try:
             return np.load(str(self.path), mmap_mode="r")
         except (FileNotFoundError, EOFError, ValueError):
             self.path.unlink(missing_ok=True)
             raise InputError(
-                f"the pixel cache {self.path} is gone or was cut short since it was opened: start "
-                "again, a training with --resume, and it is made anew"
+                f"the pixel cache {self.path} was removed or cut short since it was opened: start "
+                "the command again, a training with --resume; the cache will be made again"
             ) from None
 
     def checked(self, pixels: np.ndarray, index: int) -> np.ndarray:
         """Return one image of `pixels()`, (size, size, 3) uint8.
 
-        Raises InputError where it is not what was written, having removed the file, so that it is
-        made anew.
+        If its CRC-32 does not match, removes the file, so that it will be made again, and raises
+        InputError.
         """
         place = self.indices[index]
         if not self._checked[place]:
             if zlib.crc32(pixels[place]) != self._checksums[place]:
                 self.path.unlink(missing_ok=True)
                 raise InputError(
-                    f"the pixel cache {self.path} has changed since it was written, in the "
-                    f"pixels of {self.names[index]}, likely by a "
-                    "failing disk: it has been removed. Start again, a training with --resume, "
-                    "and it is made anew"
+                    f"the pixel cache {self.path} has changed since it was written, in the pixels "
+                    f"of {self.names[index]}, likely because the disk fails; it has been removed. "
+                    "Start the command again, a training with --resume; the cache will be "
+                    "made again"
                 )
             self._checked[place] = True
         return pixels[place]
 
     def _read_checksums(self) -> Optional[np.ndarray]:
-        """Return the CRC-32 of each image, (N,) uint32.
-
-        None where the file is not there, or not whole, or of an older version.
+        """Return the CRC-32 of each image, (N,) uint32; None if the file does not exist, is
+        incomplete, or is from an older version.
         """
         size = 4 * len(self._checked)
         try:
@@ -133,17 +132,19 @@ class CachedImages(gluon.data.Dataset):
         except OSError as error:
             found = f"can't write the pixel cache {self.path}: {error.strerror}"
             if error.errno in FULL:
-                raise NoRoom(f"{found}; make room, or name another folder in MLR_CACHE") from None
+                raise NoRoom(
+                    f"{found}; make room, or set the variable MLR_CACHE to another folder"
+                ) from None
             raise InputError(
-                f"{found}. Name another folder in MLR_CACHE, or use --pipeline released"
+                f"{found}. Set the variable MLR_CACHE to another folder, or use --pipeline released"
             ) from None
 
     def _write(self, split: LabelledImages) -> np.ndarray:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._remove_left_over()
         self._refuse_full_disk(split)
-        # Another process may be at it, too, on another machine or in another container with the
-        # same process number.
+        # A random name: another process may write the same cache, on another machine or in another
+        # container with the same process number.
         descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name + ".")
         try:
             with open(descriptor, "wb") as file:
@@ -180,13 +181,13 @@ class CachedImages(gluon.data.Dataset):
         free = shutil.disk_usage(self.path.parent).free
         if needed > free:
             raise NoRoom(
-                f"the pixel cache of {split.source} needs {needed / 1e9:.1f} GB, and "
-                f"{self.path.parent} has {free / 1e9:.1f}: make room, or name another folder in "
-                "MLR_CACHE"
+                f"the pixel cache of {split.source} needs {needed / 1e9:.1f} GB, but "
+                f"{self.path.parent} has only {free / 1e9:.1f} GB free: make room, or set the "
+                "variable MLR_CACHE to another folder"
             )
 
     def _remove_left_over(self) -> None:
-        """Remove what killed processes left, which can be gigabytes."""
+        """Remove the partial files of killed processes, which can be gigabytes."""
         for path in self.path.parent.glob("pixels-*.npy.*"):
             try:
                 if time.time() - path.stat().st_mtime > ABANDONED:
@@ -196,10 +197,10 @@ class CachedImages(gluon.data.Dataset):
 
 
 class DecodedImages(gluon.data.Dataset):
-    """The same without a file: images are decoded by several threads when they are asked for. Their
-    pixels are those of `CachedImages` to the bit.
+    """The same images without a cache file: several threads decode them when they are needed. The
+    pixels equal those of `CachedImages` to the bit.
 
-    Attributes: `labels` and `names`, one an image.
+    Attributes: `labels` and `names`, one per image.
     """
 
     def __init__(self, split: LabelledImages, size: int) -> None:
@@ -220,14 +221,14 @@ class DecodedImages(gluon.data.Dataset):
         return mx.nd.array(pixels, dtype=np.uint8), self.labels[index]
 
     def expect(self, indices: Iterable[int]) -> None:
-        """Begin to decode the images that are asked for next."""
+        """Start decoding the images that will be needed next."""
         self._expected = {index: self._workers.submit(self._resized, index) for index in indices}
 
     def several(self, indices: Iterable[int]) -> Iterator[Optional[np.ndarray]]:
-        """Yield some images, (size, size, 3) uint8, without MXNet, and None for those that only
-        MXNet decodes as released.
+        """Yield the images of these indices, (size, size, 3) uint8, without using MXNet, and None
+        for those that only MXNet decodes to the released code's pixels.
 
-        Raises InputError, naming the file, for the first that is missing or damaged.
+        Raises InputError, which names the file, for the first image that is missing or damaged.
         """
         return self._workers.map(self._resized, indices)
 
@@ -235,17 +236,17 @@ class DecodedImages(gluon.data.Dataset):
         data = read_bytes(self._paths[index])
         if is_for_mxnet(data):
             return None
-        # by the function that MXNet's resize calls
+        # MXNet's resize calls this function, too
         return cv2.resize(
             decode(data, self._paths[index]), self._size, interpolation=cv2.INTER_LINEAR
         )
 
 
 def resized_images(split: LabelledImages, size: int) -> Union[CachedImages, DecodedImages]:
-    """Return the images of a split, resized to squares of `size` pixels: cached, or where the disk
-    has no room for that decoded when they are asked for. The first time it says so.
+    """Return the images of a split, resized to squares of `size` pixels. They are cached; if the
+    disk has no room for the cache, they are decoded when needed, and a warning says so once.
 
-    Raises InputError where the cache can't be written for another reason.
+    Raises InputError if the cache can't be written for another reason.
     """
     try:
         return CachedImages(split, size)
@@ -253,8 +254,8 @@ def resized_images(split: LabelledImages, size: int) -> Union[CachedImages, Deco
         if cache_folder() not in SAID:
             SAID.add(cache_folder())
             warn(
-                f"{error}; until then images are decoded anew in every epoch, by "
-                f"{usable_cores()} threads, with the same results"
+                f"{error}; until then {usable_cores()} threads decode all images again in every "
+                "epoch, with the same results"
             )
         return DecodedImages(split, size)
 

@@ -1,5 +1,5 @@
-"""From the rows of a data set to its manifest: every image decoded, what can't be used left out,
-the rest split.
+"""Makes the manifest of a data set from its rows: decodes every image, leaves out those that can't
+be used, and splits the others.
 """
 
 from collections import Counter
@@ -13,20 +13,21 @@ from mlr.data.partition import released_partition, stratified_partition
 from mlr.data.walk import BESIDE, LeftOut
 from mlr.errors import InputError
 
-JOURNAL = "examined.csv"  # in the folder to write, as long as it is not finished
-# rows that share one image, from which on it is a placeholder, as for a banned photo
+JOURNAL = "examined.csv"  # in the output folder until it is finished
+# From this number of rows with the same image on, it counts as a placeholder, for example for a
+# photo that was removed.
 PLACEHOLDER_ROWS = 5
-COPIES_STAY_IN = ("test", "valid", "train")  # the first of these that has one
+COPIES_STAY_IN = ("test", "valid", "train")  # a copy is kept in the first of these that has it
 NAMED_BY_STRICT = 10
 
 Images = List[Tuple[Row, Examined]]
 
 
 class SplitRule(NamedTuple):
-    """How images are split that have no lists of their own.
+    """How to split images for which the data set has no lists.
 
-    released: by the rule of the released code, which draws nothing; else drawn by `seed`, the
-    `fractions`, {split or fold: fraction}, of each class.
+    released: use the rule of the released code, which is not random. Otherwise each split or fold
+    gets its part of each class by `fractions`, {split or fold: fraction}, drawn with `seed`.
     """
 
     fractions: Mapping[str, float]
@@ -35,15 +36,16 @@ class SplitRule(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What prepared.json and --rule call it."""
+        """The name of the rule in prepared.json and for --rule."""
         return "released" if self.released else "stratified"
 
 
 class Prepared(NamedTuple):
-    """What came of a data set. entries: of its manifest. left_out: with the reasons.
+    """The result of preparing a data set.
 
-    pictures: of what can be read and is no placeholder, the rows that show the same pixels
-    together.
+    entries: the lines of its manifest. left_out: with the reasons. pictures: the rows of all
+    readable images that are not placeholders; rows whose images have the same pixels are in one
+    list.
     """
 
     entries: List[Entry]
@@ -52,18 +54,18 @@ class Prepared(NamedTuple):
 
     @property
     def contradictory(self) -> List[List[Row]]:
-        """Those of the pictures that have several classes."""
+        """The pictures whose rows have different classes."""
         return [rows for rows in self.pictures if len({_label(row) for row in rows}) > 1]
 
 
 def prepare_images(
     listing: Listing, out: Path, rule: SplitRule, description: Dict[str, Any], strict: bool = False
 ) -> Prepared:
-    """Examine the images of a Listing, write the prepared data set, and return what came of it.
+    """Examine the images of a Listing, write the prepared data set, and return the result.
 
-    out: a folder that is not there yet, or holds the journal of an interrupted preparation.
-    description: for prepared.json. strict: raise InputError where anything is left out. Raises
-    InputError, too, where no image can be used, or all are of one class.
+    out: a folder that does not exist yet, or holds the journal of an interrupted preparation.
+    description: for prepared.json. strict: raise InputError if anything is left out. Also raises
+    InputError if no image can be used, or if all have the same class.
     """
     rows, left_out = listing.rows, listing.left_out
     refuse_one_class(rows, listing.root)
@@ -77,8 +79,8 @@ def prepare_images(
         images = _without_copies_across_splits(images, left_out)
     if not images:
         raise InputError(
-            f"none of the {len(rows)} images below {listing.root} can be used, the first: "
-            f"{left_out[0].what}: {left_out[0].reason}"
+            f"none of the {len(rows)} images below {listing.root} can be used; the first one left "
+            f"out is {left_out[0].what}: {left_out[0].reason}"
         )
     splits = [row.split for row, _ in images] if own_lists else _split(images, rule)
     refuse_one_class([row for row, _ in images], listing.root)
@@ -111,12 +113,12 @@ def prepare_images(
 
 
 def refuse_one_class(rows: Sequence[Row], root: Path) -> None:
-    """Raise InputError where all images have the same label."""
+    """Raise InputError if all images have the same label."""
     labels = {_label(row) for row in rows}
     if len(labels) == 1:
         raise InputError(
-            f"all {len(rows):d} images below {root} are of one class, {labels.pop()}: there is "
-            "nothing to tell apart; add the folder or the rows of another class"
+            f"all {len(rows):d} images below {root} have the same class, {labels.pop()}, so there "
+            "is nothing to learn: add the folder or the rows of another class"
         )
 
 
@@ -125,13 +127,15 @@ def _refuse_left_out(left_out: Iterable[LeftOut], root: Path) -> None:
     if missed:
         first = "\n".join(f"{row.what}: {row.reason}" for row in missed[:NAMED_BY_STRICT])
         raise InputError(
-            f"{len(missed)} rows and files of {root} would be left out, and --strict is given; "
-            f"the first:\n{first}"
+            f"{len(missed)} rows and files of {root} would be left out, which --strict does not "
+            f"allow: correct them, or leave out --strict; the first:\n{first}"
         )
 
 
 def _split(images: Images, rule: SplitRule) -> List[str]:
-    """Return the split of each image, near-duplicates in one."""
+    """Return the split of each image. Near-duplicates go to the same split, unless the released
+    rule is used.
+    """
     if rule.released:
         return released_partition([row.emotion for row, _ in images])
     labels = [_label(row) for row, _ in images]
@@ -144,9 +148,9 @@ def _label(row: Row) -> str:
 
 
 def _pictures(images: Images, root: Path) -> List[List[Row]]:
-    """Return the rows, those whose images have the same pixels together.
+    """Return the rows in lists; rows whose images have the same pixels are in the same list.
 
-    The same pixels have the same thumbnail, so that only few images are decoded once more.
+    Images with the same pixels also have the same thumbnail, so only few must be decoded again.
     """
     alike: Dict[Tuple[int, int, str], Images] = {}
     for row, image in images:
@@ -185,9 +189,10 @@ def _without_placeholders(images: Images, left_out: List[LeftOut]) -> Images:
 
 
 def _without_copies_across_splits(images: Images, left_out: List[LeftOut]) -> Images:
-    """Leave out of train what is in valid or test, too, and of valid what is in test.
+    """Leave out images of train that are also in valid or test, and images of valid that are also
+    in test.
 
-    Of folds that with the lowest number keeps it.
+    If an image is in several folds, the fold with the lowest number keeps it.
     """
     first: Dict[str, Row] = {}
     for row, image in images:

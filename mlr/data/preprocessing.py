@@ -1,4 +1,4 @@
-"""What an image goes through before a network: for training, for evaluation, and in words."""
+"""The preprocessing of images for a network: for training, for evaluation, and as a description."""
 
 from typing import Any, Callable, Dict, Mapping
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from mlr import paper
 from mlr.data import augmentation
+from mlr.data.resizing import caffe_resize, resized, training_resize
 
 RULES = {
     "decoded": "8 bits RGB, EXIF orientation ignored",
@@ -20,73 +21,52 @@ RULES = {
 }
 
 
-def training_resize(size: int = paper.IMAGE_SIZE) -> int:
-    """Return the edge of the square, in pixels, to which the preset for training resizes first,
-    before anything random.
-    """
-    return round(size * paper.RESIZE / paper.IMAGE_SIZE)
-
-
-def caffe_resize(size: int) -> int:
-    """Return the edge of the square, in pixels, to which Caffe's preset resizes first: 256 for 227,
-    in proportion for other sizes.
-    """
-    return round(size * paper.CAFFE_RESIZE / paper.CAFFE_SIZE)
-
-
-def resized(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Return an image (H, W, C) uint8 as a square (side, side, C), by the function that MXNet's
-    resize calls.
-    """
-    if pixels.shape[:2] == (side, side):
-        return pixels
-    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_LINEAR)
-
-
 class Preprocessing:
-    """The released code's, of ImageNet's mean and deviation.
+    """The released code's preprocessing, with ImageNet's mean and standard deviation.
 
-    Attributes: `size`, of the square that the network sees, in pixels; `cached_edge`, of the square
-    to which the training preset resizes first, before anything random.
+    Attributes: `size`, the side of the network's input, in pixels; `cached_edge`, the side of the
+    square to which the training transform resizes first, before all random steps.
     """
 
-    in_numpy = True  # whether mlr.data.augmentation does the same to cached pixels
+    in_numpy = True  # whether mlr.data.augmentation can do it on cached pixels
 
     def __init__(self, size: int):
         self.size = size
         self.cached_edge = training_resize(size)
 
     def training(self, augmentation: str) -> Callable:
-        """Return the preset for training: (H, W, 3) uint8 RGB -> (3, S, S) float32, random."""
+        """Return the random transform for training: (H, W, 3) uint8 RGB -> (3, S, S) float32."""
         from mlr.data.transforms import training_transform
 
         return training_transform(self.size, augmentation)
 
     def evaluation(self) -> Callable:
-        """Return the preset for evaluation: (H, W, 3) uint8 RGB -> (3, S, S) float32."""
+        """Return the transform for evaluation: (H, W, 3) uint8 RGB -> (3, S, S) float32."""
         from mlr.data.transforms import evaluation_transform
 
         return evaluation_transform(self.size)
 
     def network_input(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what `evaluation` makes of an image, to the bit, without MXNet: pixels (H, W, 3)
-        uint8 RGB as (3, S, S) float32.
+        """Apply the evaluation transform without MXNet, with the same result to the bit: (H, W, 3)
+        uint8 RGB -> (3, S, S) float32.
         """
         return self.normalized(resized(pixels, self.size))
 
     def normalized(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the end of `network_input`: pixels (S, S, 3) uint8 RGB as (3, S, S) float32."""
+        """Apply the last step of `network_input`, after resizing: (S, S, 3) uint8 RGB -> (3, S, S)
+        float32.
+        """
         out = np.empty((3, *pixels.shape[:2]), np.float32)
         augmentation.to_network(cv2.split(pixels), augmentation.LEVELS, out)
         return out
 
     def steps(self) -> Dict[str, Any]:
-        """Return the evaluation preset as numbers and words, for exported models.
+        """Return the evaluation transform as numbers and words, for exported models.
 
-        In this order: the image, RGB, is resized to a square of `resize` pixels, its aspect ratio
-        lost; rounded to whole grey levels; where `image_size` is less, the square of that size in
-        the middle is taken; channels are put into `channel_order`, which mean and std have, too;
-        then (pixels * scale - mean) / std, channels first.
+        The steps, in this order: resize the RGB image to a square of `resize` pixels, without
+        keeping its aspect ratio; round to whole grey levels; if `image_size` is smaller, take the
+        central square of that size; put the channels into `channel_order`, in which mean and std
+        are given; compute (pixels * scale - mean) / std; put the channels first.
         """
         return {
             "image_size": self.size,
@@ -100,7 +80,7 @@ class Preprocessing:
 
 
 class CaffePreprocessing(Preprocessing):
-    """Caffe's, for a CaffeNet: BGR, 0 to 255 less a mean."""
+    """Caffe's preprocessing, for a CaffeNet: BGR, levels from 0 to 255 minus a mean."""
 
     in_numpy = False
 
@@ -109,32 +89,32 @@ class CaffePreprocessing(Preprocessing):
         self.cached_edge = caffe_resize(size)
 
     def training(self, augmentation: str) -> Callable:
-        """Return Caffe's preset for training; it has one augmentation, whatever is asked."""
+        """Return Caffe's transform for training. There is only one; `augmentation` is ignored."""
         from mlr.data.transforms import caffe_transform
 
         return caffe_transform(self.size, train=True)
 
     def evaluation(self) -> Callable:
-        """Return Caffe's preset for evaluation: (H, W, 3) uint8 RGB -> (3, S, S) float32 BGR."""
+        """Return Caffe's transform for evaluation: (H, W, 3) uint8 RGB -> (3, S, S) float32 BGR."""
         from mlr.data.transforms import caffe_transform
 
         return caffe_transform(self.size)
 
     def network_input(self, pixels: np.ndarray) -> np.ndarray:
-        """Return what `evaluation` makes of an image, to the bit, without MXNet."""
+        """Apply the evaluation transform without MXNet, with the same result to the bit."""
         start = (self.cached_edge - self.size) // 2
         crop = slice(start, start + self.size)
         return self.normalized(resized(pixels, self.cached_edge)[crop, crop])
 
     def normalized(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the end of `network_input`: pixels (S, S, 3) uint8 RGB as (3, S, S) float32,
-        BGR.
+        """Apply the last step of `network_input`, after the crop: (S, S, 3) uint8 RGB -> (3, S, S)
+        float32 BGR.
         """
         values = pixels[:, :, ::-1].astype(np.float32) - np.array(paper.CAFFE_MEAN, np.float32)
         return np.ascontiguousarray(values.transpose(2, 0, 1))
 
     def steps(self) -> Dict[str, Any]:
-        """Return Caffe's evaluation preset as numbers and words."""
+        """Return Caffe's evaluation transform as numbers and words."""
         return {
             "image_size": self.size,
             "resize": self.cached_edge,
@@ -147,6 +127,6 @@ class CaffePreprocessing(Preprocessing):
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
-    """Return the preprocessing of a run, by its config.json."""
+    """Return the preprocessing of a run. config: its config.json."""
     caffe = config["network"]["kind"] == "caffenet"
     return (CaffePreprocessing if caffe else Preprocessing)(config["preprocessing"]["image_size"])

@@ -1,4 +1,4 @@
-"""The splits of a data set, be it an image folder or one that `mlr prepare` wrote."""
+"""Reads the splits of a data set: of an image folder, or of a data set that `mlr prepare` wrote."""
 
 import hashlib
 import math
@@ -24,7 +24,7 @@ from mlr.data.manifest import (
 from mlr.errors import InputError, shown
 from mlr.formats.json import read_json
 
-Splits = Mapping[str, LabelledImages]  # by name, of train, valid and test those that there are
+Splits = Mapping[str, LabelledImages]  # {name: split} for those of train, valid and test that exist
 
 
 class ManifestSplit(LabelledImages):
@@ -48,7 +48,7 @@ class ManifestSplit(LabelledImages):
     def checked_sha256(self, index: int) -> str:
         """Return the SHA-256 of an image's file.
 
-        Raises InputError where it is not the one that was decoded and listed.
+        Raises InputError if it differs from the one in the manifest.
         """
         digest = hashlib.sha256(read_bytes(self.paths[index])).hexdigest()
         if digest != self._sha256[index]:
@@ -62,10 +62,10 @@ class ManifestSplit(LabelledImages):
 def read_splits(
     root: Union[str, Path], labels: str = "emotion", fold: Optional[int] = None
 ) -> Splits:
-    """Return the splits of a data set, be it an image folder or a prepared one.
+    """Return the splits of a data set, an image folder or a prepared one.
 
-    labels: "emotion" or "sentiment". fold: of a data set in folds, the one that is test. Raises
-    InputError where it is none.
+    labels: "emotion" or "sentiment". fold: for a data set in folds, the number of the fold that is
+    test. Raises InputError if the folder is not a data set, or lacks such labels or folds.
     """
     if (Path(root) / MANIFEST).is_file():
         return read_manifest(root, labels, fold)
@@ -79,8 +79,8 @@ def read_manifest(
 ) -> Splits:
     """Return the splits of a prepared data set.
 
-    fold: of a data set in folds, the number of the one that is `test`, the others being `train`.
-    Raises InputError where it is none, or is damaged, or doesn't have such folds or labels.
+    fold: for a data set in folds, the number of the fold that becomes `test`; the others become
+    `train`. Raises InputError if the data set is damaged, or lacks such folds or labels.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -117,16 +117,18 @@ def read_manifest(
 
 
 def _voted(entries: Sequence[Entry]) -> List[str]:
-    """Return the emotions for which people voted, [] of a data set without votes."""
+    """Return the emotions for which people voted, [] for a data set without votes."""
     return [name[len(VOTES) :] for name in entries[0].attributes if name.startswith(VOTES)]
 
 
 def _votes(
     entries: Sequence[Entry], voted: Sequence[str], classes: Sequence[str], path: Path
 ) -> np.ndarray:
-    """Return the number of votes for each class, (N, K): for the emotions, or summed to sentiments.
+    """Return the number of votes for each class, (N, K). If the classes are sentiments, the votes
+    for their emotions are added.
 
-    Raises InputError where the manifest holds other than numbers.
+    Raises InputError if the manifest has values other than numbers of votes, or a row without
+    votes.
     """
     votes = np.zeros((len(entries), len(classes)))
     try:
@@ -146,12 +148,13 @@ def read_training_splits(
     fold: Optional[int] = None,
     targets: str = "labels",
 ) -> Tuple[Splits, str]:
-    """Return the splits of a data set, and the name of the one that is looked at after each epoch.
+    """Return the splits of a data set, and the name of the split that is evaluated after each
+    epoch.
 
-    That is valid; where there is none, test, as the released code has but one evaluation folder.
-    targets: "labels", or "votes" for what needs these. Raises InputError where there is nothing to
-    train on or to evaluate on, where a class has no training image, or there is but one, and where
-    there are no votes that are asked for.
+    That is valid; if there is no valid, test, because the released code has only one folder for
+    evaluation. targets: "labels", or "votes" to train on votes. Raises InputError if there is no
+    split to train on or to evaluate on, if there is only one class, if a class has no training
+    image, or if votes are wanted and the data set has none.
     """
     return trainable(read_splits(root, labels, fold), root, labels, targets)
 
@@ -159,9 +162,10 @@ def read_training_splits(
 def trainable(
     splits: Splits, root: Union[str, Path], labels: str, targets: str
 ) -> Tuple[Splits, str]:
-    """Return splits that were read, and the name of the one that is looked at after each epoch.
+    """Check splits before training. Return them, and the name of the split that is evaluated after
+    each epoch.
 
-    Raises InputError as `read_training_splits`. root: their folder, for the error.
+    root: their folder, for the error. Raises InputError as `read_training_splits`.
     """
     if "train" not in splits or len(splits) < 2:
         raise InputError(
@@ -172,15 +176,15 @@ def trainable(
     if targets == "votes":
         if train.votes is None:
             raise InputError(
-                f"{train.source} has no votes, which --targets votes trains on: leave it out, or "
-                "prepare a data set that has them, as Flickr_LDL"
+                f"{train.source} has no votes, but --targets votes trains on votes: leave out "
+                "--targets votes, or prepare a data set that has votes, such as Flickr_LDL"
             )
         return splits, evaluated
     present = [name for name, count in zip(train.classes, train.counts) if count]
     if len(train.classes) < 2 or labels == "sentiment" and len(present) < 2:
         raise InputError(
-            f"all training images of {train.source} are of one class, {present[0]}: there is "
-            "nothing to tell apart; add the folder or the rows of another "
+            f"all training images of {train.source} have the same class, {present[0]}, so there is "
+            "nothing to learn: add the folder or the rows of another "
             f"class{', or use --labels emotion' if labels == 'sentiment' else ''}"
         )
     for name, count in zip(train.classes, train.counts):
@@ -193,9 +197,10 @@ def trainable(
 
 
 def part_of_classes(split: LabelledImages, part: float) -> LabelledImages:
-    """Return so large a part of the images of each class, at least one, the split itself for 1.
+    """Return a part of the images of each class, at least one image; the split itself if part is 1.
 
-    The SHA-256 of an image's name is its place in the order: a smaller part is within a larger one.
+    Images are chosen in the order of the SHA-256 of their names, so a smaller part is a subset of a
+    larger one.
     """
     if part == 1:
         return split
@@ -215,7 +220,7 @@ def part_of_classes(split: LabelledImages, part: float) -> LabelledImages:
 def read_split(
     root: Union[str, Path], name: str, labels: str = "emotion", fold: Optional[int] = None
 ) -> LabelledImages:
-    """Return one split of a data set. Raises InputError where there is no such split."""
+    """Return one split of a data set. Raises InputError if the data set has no such split."""
     if not (Path(root) / MANIFEST).is_file() and fold is None:
         return read_image_folder(root, name, labels)
     splits = read_splits(root, labels, fold)
@@ -225,8 +230,8 @@ def read_split(
 
 
 def labels_in(root: Union[str, Path], labels: str) -> str:
-    """Return by which labels a data set can be read: "sentiment" where a prepared one has no
-    emotions, else those that are asked for.
+    """Return the labels with which a data set can be read: "sentiment" for a prepared data set
+    without emotions, else `labels`.
     """
     path = Path(root) / MANIFEST
     if labels == "emotion" and path.is_file():
@@ -241,11 +246,11 @@ def manifest_sha256(root: Union[str, Path]) -> Optional[str]:
 
 
 def fingerprint(splits: Splits) -> str:
-    """Return the SHA-256 of the splits' file names and contents, and of the votes on the images,
-    having checked every image.
+    """Check every image of the splits, and return the SHA-256 of all file names, contents and
+    votes.
 
-    Raises InputError for the first image that is empty, truncated
-    or damaged: better now than after hours of training.
+    Raises InputError for the first image that is empty, truncated or damaged, so that training does
+    not stop at it after hours.
     """
     total = hashlib.sha256()
     for name, split in splits.items():
@@ -257,7 +262,9 @@ def fingerprint(splits: Splits) -> str:
 
 
 def _root_of(folder: Path) -> Path:
-    """Return where the images of a prepared data set are."""
+    """Return the root of a prepared data set, the folder of its images. Raises InputError if it is
+    unknown or does not exist.
+    """
     try:
         root = Path(read_json(folder / DESCRIPTION)["root"])
         there = root.is_dir()
@@ -267,8 +274,9 @@ def _root_of(folder: Path) -> Path:
         ) from None
     if not there:
         raise InputError(
-            f"the images of {folder} are gone, there is no folder {shown(str(root))}: "
-            "restore it, or prepare the data set again, from where they are now, for --data"
+            f"the images of {folder} are gone, there is no folder {shown(str(root))}: restore that "
+            "folder, or run mlr prepare again for the folder in which the images are now, and use "
+            "its output for --data"
         )
     return root
 
@@ -277,11 +285,12 @@ def _split_of(entry: Entry, fold: Optional[int], folder: Path) -> str:
     if entry.split in SPLITS:
         if fold is not None:
             raise InputError(
-                f"{folder} is in train, valid and test, not in folds: leave out --fold"
+                f"{folder} is divided into train, valid and test, not into folds: leave out --fold"
             )
         return entry.split
     if fold is None:
         raise InputError(
-            f"{folder} is in folds: choose with --fold which one is the test, or take --folds all"
+            f"{folder} is divided into folds: choose the fold to test on with --fold, or use "
+            "--folds all"
         )
     return "test" if int(entry.split) == fold else "train"

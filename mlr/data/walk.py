@@ -1,7 +1,8 @@
-"""The images in a folder, and what else is there: the one walk of all commands.
+"""Finds the images in a folder and its subfolders, and lists all other files. All commands use this
+search.
 
-Symbolic links to files and to folders are followed, wherever they lead. Each folder is walked
-once, and a link to a folder that holds the walked one is not followed, so that cycles end.
+Symbolic links to files and folders are followed, wherever they lead. Each folder is read only once,
+and a link to a folder above the start is not followed, so that cycles of links end.
 """
 
 import os
@@ -12,8 +13,8 @@ from mlr.data.formats import format_of_file
 from mlr.errors import InputError
 from mlr.runtime.output import in_a_line
 
-# A file of such a name is taken for an image whatever is in it, so that a damaged one is refused
-# by its name.
+# A file with one of these extensions counts as an image, whatever its content. So a damaged image
+# is reported by name, and not skipped.
 EXTENSIONS = (
     ".jpg",
     ".jpeg",
@@ -36,8 +37,8 @@ EXTENSIONS = (
     ".pbm",
     ".pnm",
 )
-# Begin as TIFF does, often lie beside the JPEG of the same photograph, and no decoder here
-# develops them.
+# Camera raw files start like TIFF and often lie beside the JPEG of the same photograph, but no
+# decoder here can read them.
 RAW_EXTENSIONS = (
     ".3fr",
     ".arw",
@@ -52,20 +53,20 @@ RAW_EXTENSIONS = (
     ".sr2",
     ".srw",
 )
-# Of Synology, macOS, Linux and Windows.
+# System folders of Synology, macOS, Linux and Windows.
 SYSTEM_NAMES = ("@eaDir", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information")
-DEPTH = 3  # folders below the root in which a layout is looked for
+DEPTH = 3  # levels of folders, the root included, in which a layout is searched for
 LONGEST_EXAMPLE = 200
 
-HIDDEN, NO_IMAGE, RAW = "hidden or system file", "file that is no image", "raw file of a camera"
+HIDDEN, NO_IMAGE, RAW = "hidden or system file", "file that is not an image", "raw file of a camera"
 UNREADABLE, BROKEN_LINK = "file that can't be read", "link that leads nowhere"
 DEVICE, READ_ALREADY = "pipe or device", "folder that is read already"
 SUBFOLDER, NO_CLASS = "image in a subfolder", "image in no class folder"
-NO_SPLIT = "folder that is no split"
+NO_SPLIT = "folder that is not a split"
 COPY = "copy of another image"
 SEVERAL = {
     HIDDEN: "hidden or system files",
-    NO_IMAGE: "files that are no images",
+    NO_IMAGE: "files that are not images",
     RAW: "raw files of a camera",
     UNREADABLE: "files that can't be read",
     BROKEN_LINK: "links that lead nowhere",
@@ -73,17 +74,18 @@ SEVERAL = {
     READ_ALREADY: "folders that are read already",
     SUBFOLDER: "images in subfolders",
     NO_CLASS: "images in no class folder",
-    NO_SPLIT: "folders that are no split",
+    NO_SPLIT: "folders that are not a split",
     COPY: "copies of other images",
 }
-# What lies beside the images of any data set, and is none of them.
+# Reasons for leaving out files that may lie beside the images of any data set.
 BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY, NO_SPLIT)
 
 
 class LeftOut(NamedTuple):
-    """A line of left_out.csv. what: a path, or a row of a label file.
+    """A line of left_out.csv.
 
-    reason: its kind, and after a colon what is particular to it.
+    what: a path, or a row of a label file. reason: the kind of reason, and after a colon its
+    details.
     """
 
     what: str
@@ -91,7 +93,7 @@ class LeftOut(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What lies directly in a folder, by name."""
+    """The content of a folder without its subfolders, sorted by name."""
 
     folders: List[Path]
     images: List[Path]
@@ -99,7 +101,9 @@ class Content(NamedTuple):
 
 
 def content_of(folder: Path) -> Content:
-    """Return what lies directly in a folder. Raises InputError where it can't be read."""
+    """Return the content of a folder without its subfolders. Raises InputError if it can't be
+    read.
+    """
     content = Content([], [], [])
     for entry in _entries(folder):
         path = Path(folder, entry.name)
@@ -117,9 +121,9 @@ def content_of(folder: Path) -> Content:
 
 
 def subfolders(folder: Path) -> List[Path]:
-    """Return the folders in a folder, by name, without a look at its files.
+    """Return the folders in a folder, sorted by name, without reading its files.
 
-    Raises InputError where it can't be read.
+    Raises InputError if the folder can't be read.
     """
     return [
         Path(folder, entry.name)
@@ -129,16 +133,16 @@ def subfolders(folder: Path) -> List[Path]:
 
 
 def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
-    """Return the images in and below a folder, and what is left out.
+    """Return the images in a folder and its subfolders, and what is left out.
 
-    Those of a folder come before those of its subfolders. Raises InputError where a folder can't
+    The images of a folder come before those of its subfolders. Raises InputError if a folder can't
     be read.
     """
     found, left_out, real_root, seen = [], [], os.path.realpath(folder), set()
     folders = [Path(folder)]
     links: List[Path] = []
     while folders or links:
-        # Links at last, so that what is found without them has its own name.
+        # Follow links last, so that files that can be reached without links keep their own path.
         here = folders.pop() if folders else links.pop(0)
         real = os.path.realpath(here)
         above = real != real_root and real_root.startswith(os.path.join(real, ""))
@@ -151,14 +155,14 @@ def walk(folder: Path) -> Tuple[List[Path], List[LeftOut]]:
         left_out += content.left_out
         for path in content.folders:
             (links if path.is_symlink() else folders).append(path)
-    # by folders: keys of all images would take more memory than their paths
+    # sort by folder: sort keys of all images would take more memory than their paths
     return [path for _, images in sorted(found) for path in images], sorted(left_out)
 
 
 def folders_below(root: Path) -> Iterator[List[Path]]:
-    """Yield the folders at each depth below a folder, itself first, as far as a layout may lie.
+    """Yield for each level, starting with [root], the folders of that level, down to DEPTH levels.
 
-    Each comes once. Raises InputError where one can't be read.
+    Each folder comes once. Raises InputError if one can't be read.
     """
     seen, level = set(), [Path(root)]
     for _ in range(DEPTH):
@@ -173,12 +177,14 @@ def folders_below(root: Path) -> Iterator[List[Path]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder of that name is the system's or another program's."""
+    """Tell whether the name is that of a hidden or system file or folder."""
     return name.startswith(".") or name in SYSTEM_NAMES
 
 
 def by_kind(left_out: Iterable[LeftOut]) -> List[str]:
-    """Return for each kind of what was left out its number and an example, most frequent first."""
+    """Return a phrase for each kind of reason, with the number of files and an example, the most
+    frequent first.
+    """
     kinds: Dict[str, List[str]] = {}
     for row in left_out:
         kinds.setdefault(row.reason.partition(":")[0], []).append(row.what)
@@ -190,7 +196,7 @@ def by_kind(left_out: Iterable[LeftOut]) -> List[str]:
 
 
 def words_on(left_out: Sequence[LeftOut]) -> str:
-    """Return one line on what was left out of a folder, "" where nothing was."""
+    """Return one line about what was left out of a folder, "" if nothing was."""
     return "left out: " + "; ".join(by_kind(left_out)) if left_out else ""
 
 
@@ -200,15 +206,16 @@ def _entries(folder: Path) -> "List[os.DirEntry[str]]":
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(
-            f"can't read folder {folder}, whose images would be missing: {error.strerror}; have "
-            "yourself given the right to read it, or move it elsewhere"
+            f"can't read folder {folder}, so its images would be missing: {error.strerror}; get "
+            "permission to read the folder, or move it to another place"
         ) from None
 
 
 def _fault(entry: "os.DirEntry[str]") -> str:
-    """Return why a file is no image, "" for one.
+    """Return the reason why a file is not an image, "" for an image.
 
-    A link with an image's name that leads nowhere passes, as its reader names it.
+    A broken link with an image's extension counts as an image: reading it raises an error that
+    names it.
     """
     extension = os.path.splitext(entry.name)[1].lower()
     if not _is(entry.is_file):
@@ -226,7 +233,10 @@ def _fault(entry: "os.DirEntry[str]") -> str:
 
 
 def _is(kind: Callable[[], bool]) -> bool:
-    """kind: is_dir or is_file of an os.DirEntry; both fail for circular links."""
+    """Return the result of `kind`, False if it fails.
+
+    kind: is_dir or is_file of an os.DirEntry; both fail for circular links.
+    """
     try:
         return kind()
     except OSError:

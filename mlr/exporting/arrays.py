@@ -1,4 +1,4 @@
-"""A network as an .npz file of plain arrays, there and back."""
+"""Writes a network as an .npz file of plain arrays, and reads it back."""
 
 import io
 import json
@@ -14,20 +14,20 @@ from mlr.formats.npz import read_npz
 from mlr.model.parameters import infer_shapes, set_parameters
 from mlr.runs.schema import upgraded
 
-# characters of a network's options, and pixels of its images, that are taken for earnest
+# the most characters of a network's description, and pixels of its images' sides, that are accepted
 LONGEST, LARGEST = 2000, 4096
 
 
 def npz_of(net: gluon.HybridBlock, config: Mapping[str, Any], about: Mapping[str, Any]) -> bytes:
-    """Return the bytes of an .npz file of a network's parameters and what goes with them. config:
-    of the run. about: its `description`.
+    """Return the bytes of an .npz file with a network's parameters and description. config: the
+    run's config.json. about: what `description` returned.
     """
     mx.nd.waitall()
     arrays = {
         name: parameter.data(mx.cpu()).asnumpy()
         for name, parameter in net._collect_params_with_prefix().items()
     }
-    # a zipfile on a full disk complains once more when it is collected
+    # in memory, as a zipfile on a full disk raises a second error when it is garbage-collected
     file = io.BytesIO()
     np.savez(
         file,
@@ -44,9 +44,9 @@ def network_of(
     build: Callable[[Dict[str, Any]], gluon.HybridBlock],
     ctx: Union[None, mx.Context, List[mx.Context]] = None,
 ) -> gluon.HybridBlock:
-    """Return the network, hybridized, that an .npz file of `npz_of` holds.
+    """Return the network, hybridized, from an .npz file of `npz_of`.
 
-    build: makes the network of the config in the file; other arguments and errors as of
+    build: makes a network from the file's config; other arguments and errors as for
     `mlr.import_npz`.
     """
     arrays = read_npz(path)
@@ -54,11 +54,11 @@ def network_of(
     try:
         net = build(config)
         infer_shapes(net)
-    except Exception as error:  # of arguments that were never meant, Gluon raises nearly everything
+    except Exception as error:  # with nonsensical arguments Gluon raises almost any exception
         why = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"{path} describes no network that this package can build ({why}): get it again, or "
-            "export it anew"
+            f"{path} describes no network that this package can build ({why}), likely as it is "
+            "damaged: copy it again, or export it again"
         ) from None
     parameters = {name: array for name, array in arrays.items() if "." in name}
     set_parameters(net._collect_params_with_prefix(), parameters, path, ctx)
@@ -67,7 +67,9 @@ def network_of(
 
 
 def _config_in(text: Any, path: Union[str, Path]) -> Dict[str, Any]:
-    """Return the config.json in a file, with a network small enough to be built by way of trial."""
+    """Return the config from a file. Raises InputError if it is missing or damaged, or if its
+    network is too large to be built as a trial.
+    """
     try:
         config = upgraded(json.loads(text.item()), path)
         network = config["network"]
@@ -76,6 +78,6 @@ def _config_in(text: Any, path: Union[str, Path]) -> Dict[str, Any]:
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise InputError(
             f"{path} holds no network of mlr export --format npz: its `config` is missing or "
-            "damaged; get it again, or export it anew"
+            "damaged; copy it again, or export it again"
         ) from None
     return config

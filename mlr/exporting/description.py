@@ -1,4 +1,4 @@
-"""What goes with a network that is written for programs without this package."""
+"""The description that accompanies a network exported for programs without this package."""
 
 from typing import Any, Dict, Mapping
 
@@ -12,8 +12,8 @@ PHOTOGRAPHS = "RGB, uint8, (H, W, 3) of any size; EXIF orientation is ignored, a
 def description(
     run: Run, preprocessing: Mapping[str, Any], parameters: str = "last"
 ) -> Dict[str, Any]:
-    """Return what goes with the network of a run, for JSON: method, classes, preprocessing, hash of
-    its parameters, version, and the temperature where there is one.
+    """Return the description of a run's network, for JSON: method, classes, preprocessing, hash of
+    the parameters, version, and the temperature, if there is one.
 
     preprocessing: the steps of `mlr.data.preprocessing.Preprocessing`.
     """
@@ -32,13 +32,15 @@ def description(
 
 
 def output_of(meaning: str, about: Mapping[str, Any]) -> str:
-    """Return what an output is, which means that, with the temperature that a description has."""
-    divided = ", once the logits are divided by the temperature"
+    """Return the meaning of an output; it mentions the temperature if the description has one."""
+    divided = ", after the logits are divided by the temperature"
     return meaning + (divided if "temperature" in about else "")
 
 
 def contract(run: Run, parameters: str = "last") -> Dict[str, Any]:
-    """Return what `mlr.runs.exported` reads beside the description, of an ONNX model."""
+    """Return the metadata that `mlr.runs.exported` reads from an ONNX model in addition to the
+    description.
+    """
     return {
         "contract": CONTRACT,
         "run": {

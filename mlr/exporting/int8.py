@@ -1,9 +1,9 @@
-"""An ONNX model in 8 bits, by ONNX Runtime's own tools: quantization after training, of weights by
-channel and of maps by tensor.
+"""Quantizes an ONNX model to 8 bits after training, with ONNX Runtime's own tools: weights by
+channel, maps by tensor.
 
-What was chosen, and on which images, is in docs/export.md. Maps are unsigned, weights signed, which
-CPUs with VNNI instructions multiply exactly; older ones (AVX2 alone) add pairs of products in
-16 bits, where large ones are cut off.
+docs/export.md has the settings, and the images on which they were chosen. Maps are unsigned and
+weights signed; CPUs with VNNI instructions multiply these exactly. Older CPUs, with AVX2 only, add
+pairs of products in 16 bits, where large sums are clipped.
 """
 
 import logging
@@ -27,37 +27,38 @@ from mlr.runtime.progress import progress_over
 Transform = Callable[[mx.nd.NDArray], mx.nd.NDArray]
 
 IMAGES_TO_CALIBRATE = 256
-# a map's range is averaged over batches of it: narrower than that of all images, as rare extremes
-# cost resolution
+# A map's range is averaged over batches of this size. It is narrower than the range over all
+# images, as rare extremes would cost resolution.
 BATCH = 32
-# Of weights alone: small ones take little room, and cost the most where they are rounded.
+# numbers in an array, when only weights are quantized: small arrays take little room, and rounding
+# them costs the most accuracy
 LEAST_IN_8_BITS, LEAST_IN_16_BITS = 60_000, 256
 OPERATORS = ("Conv", "Gemm", "MaxPool", "GlobalAveragePool", "Add", "Relu")
 
 
 class Reader(CalibrationDataReader):
-    """Hands out images (N, 3, S, S) in batches of about the same size."""
+    """Gives ONNX Runtime images (N, 3, S, S) in batches of about the same size."""
 
     def __init__(self, images: np.ndarray) -> None:
         parts = np.array_split(images, -(-len(images) // BATCH))
         self._batches = progress_over(parts, "calibrating", len(parts), "batches")
 
     def get_next(self) -> Optional[Dict[str, np.ndarray]]:
-        """Return the next batch by the name of the input, None after the last."""
+        """Return the next batch as {name of the input: images}, None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {IMAGES: batch}
 
 
 def quantized(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
-    """Return a model of `mlr.exporting.onnx.onnx_model` quantized to 8 bits (QDQ), its ranges those
-    that `images` (N, 3, S, S) have in it.
+    """Return a model of `mlr.exporting.onnx.onnx_model`, quantized to 8 bits (QDQ). The ranges of
+    its maps are measured with `images` (N, 3, S, S).
 
-    Batch norms are folded into the convolutions before them; those that have none, as all before a
-    ReLU in a ResNet v2, become convolutions of 1 x 1 in a group for each channel, the same
-    function, so that maps stay in 8 bits from end to end. The last dense layer stays in float32.
+    Batch norms are folded into the convolutions before them. A batch norm without such a
+    convolution, as in a ResNet v2, becomes a 1 x 1 convolution with a group for each channel, which
+    computes the same, so that all maps stay in 8 bits. The last dense layer stays in float32.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        # the tools take models in memory, too, but not all of them
+        # through a file, as some of the tools do not accept every model in memory
         path = str(Path(folder) / "model.onnx")
         onnx.save(model, path)
         quant_pre_process(path, path, skip_symbolic_shape=True)
@@ -78,14 +79,14 @@ def quantized(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
             extra_options={"CalibMovingAverage": True},
         )
         small = onnx.load(path)
-    del small.opset_import[:]  # the tools list domains that nothing is of
+    del small.opset_import[:]  # the tools list domains that no node uses
     small.opset_import.extend(entry for entry in model.opset_import if not entry.domain)
     return small
 
 
 def with_weights_in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model with its large weights in 8 bits by output channel, the others of some size in
-    float16, and its maps in float32 as before: a quarter of the size at the same speed.
+    """Return a model with large weights of layers in 8 bits by output channel, other arrays of some
+    size in float16, and maps in float32 as before: a quarter of the size at the same speed.
     """
     small = onnx.ModelProto()
     small.CopyFrom(model)
@@ -119,12 +120,12 @@ def with_weights_in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
 def compared(
     full: onnx.ModelProto, model: onnx.ModelProto, split: LabelledImages, transform: Transform
 ) -> Dict[str, Any]:
-    """Return what quantization changed: the accuracy of both models on the images of a split, and
-    for what part of these both say the same class.
+    """Return the effect of quantization: the accuracy of both models on the images of a split, and
+    the share of images for which both predict the same class.
 
-    full: the model in float32. model: the same in 8 bits. split:
-    `mlr.data.labelled.LabelledImages`. transform: the evaluation preset, (H, W, 3) uint8 ->
-    (3, S, S).
+    full: the model in float32. model: the model in 8 bits. split:
+    `mlr.data.labelled.LabelledImages`. transform: the evaluation preset, (H, W, 3) uint8 -> (3, S,
+    S).
     """
     sessions = [
         onnxruntime.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -147,8 +148,8 @@ def compared(
 
 
 def calibration_images(split: LabelledImages, transform: Transform) -> np.ndarray:
-    """Return some images of a split, drawn by a seed of its own, as the network takes them: (N, 3,
-    S, S) float32 NumPy array, N up to 256.
+    """Return up to 256 images of a split, drawn with a fixed seed, as the network takes them: a
+    NumPy array (N, 3, S, S) float32.
     """
     chosen = np.random.RandomState(0).permutation(len(split))[:IMAGES_TO_CALIBRATE]
     shown = progress_over(chosen, "reading images to calibrate on", len(chosen), "images")
@@ -161,7 +162,9 @@ def prepared(split: LabelledImages, indices: Iterable[int], transform: Transform
 
 
 def _with_convolutions_for_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace each BatchNormalization of a map, with its constants, by a Conv."""
+    """Replace each BatchNormalization of a map by a Conv that computes the same. Returns the
+    model.
+    """
     inferred = onnx.shape_inference.infer_shapes(model).graph
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim)
@@ -200,7 +203,7 @@ def _with_convolutions_for_batch_norms(model: onnx.ModelProto) -> onnx.ModelProt
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out ONNX Runtime's advice on how to quantize, which is followed, and on constants,
+    """Silence ONNX Runtime's advice on quantization, which is already followed, and on constants,
     which it removes itself.
     """
     disabled = logging.root.manager.disable

@@ -2,8 +2,8 @@
 network, loss, optimizer and schedule, with the weights and settings of a training by mlr.
 
 Paper: H. Zhang, D. Xu, G. Luo, K. He, Neural Computing and Applications 34:14107-14120, 2022, doi
-10.1007/s00521-022-07139-y. "Released" is the authors' code, whose numbers this is held to, in
-double precision to 1e-12.
+10.1007/s00521-022-07139-y. "Released" is the authors' code; in double precision this module
+computes its numbers to within 1e-12.
 
     net, config = load("exported")                     # written by mlr export --format torch
     loss, optimizer = new_loss(config), new_optimizer(net, config)
@@ -15,8 +15,9 @@ double precision to 1e-12.
             optimizer.step()
     save(net, config, "trained")                       # mlr.import_torch("trained", "runs/trained")
 
-It needs torch, numpy and safetensors alone. In shapes N is the batch, C channels, H and W a map's
-sides, S the image's, K the classes, D the width of the deep representation.
+It needs only torch, numpy and safetensors. In shapes N is the batch size, C the number of channels,
+H and W the sides of a map, S the side of an image, K the number of classes, and D the width of the
+deep representation.
 """
 
 import json
@@ -32,8 +33,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MOMENTUM = 0.9  # of running statistics
-EPSILON = 2e-5  # of the batch norms behind style and fusion; the backbones have 1e-5
+MOMENTUM = 0.9  # of batch norm's running statistics
+# of the batch norms after the style layer and in the fusion; the backbones have 1e-5
+EPSILON = 2e-5
 
 
 # The network: the paper's Fig. 2, left to right; released model/train.py.
@@ -42,13 +44,13 @@ EPSILON = 2e-5  # of the batch norms behind style and fusion; the backbones have
 class MultiLevelNet(nn.Module):
     """Images (N, 3, S, S), normalised -> logits (N, K).
 
-    taps: the levels of the backbone that the shallow branches read. widths: of each branch.
-    style_width: of the shallow representation. fusion: "concat" as released; "add" and "multiply"
-    need style_width = D. gram_scale: a factor on the Gram matrices, 1 as released. image_size: S,
-    which only AlexNet and VGG depend on.
+    taps: the levels of the backbone that the shallow branches read. widths: the width of each
+    branch. style_width: the width of the shallow representation. fusion: "concat" as released;
+    "add" and "multiply" need style_width = D. gram_scale: a factor on the Gram matrices, 1 as
+    released. image_size: S, which only matters for AlexNet and VGG.
     """
 
-    def __init__(  # noqa: PLR0913 - what config.json says of a network
+    def __init__(  # noqa: PLR0913 - the description of a network in config.json
         self,
         classes: int,
         backbone: str = "resnet50_v2",
@@ -75,14 +77,14 @@ class MultiLevelNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps = {}
         for name, level in self.backbone.named_children():
-            images = maps[name] = level(images)  # (N, C, H, W); of the head, deep (N, D)
+            images = maps[name] = level(images)  # (N, C, H, W), but (N, D) for the head
         style = self.shallow([maps[tap] for tap in self.taps])  # (N, style_width)
         return self.fusion(maps["head"], style)  # (N, K)
 
 
 class ShallowRepresentation(nn.Module):
-    """A branch for each tapped map (N, C, H, W); their vectors, concatenated and mixed, are the
-    style (N, style_width): colour, texture and aesthetics.
+    """A branch for each tapped map (N, C, H, W). A dense layer mixes their concatenated vectors
+    into the style (N, style_width): colour, texture and aesthetics.
     """
 
     def __init__(
@@ -126,8 +128,8 @@ class ShallowBranch(nn.Module):
 
 
 class Gram(nn.Module):
-    """X X^T / (C H W) of each map, X being (C, HW): which channels are active together, wherever in
-    the image. (N, C, H, W) -> (N, C, C).
+    """X X^T / (C H W), where X is a map as (C, HW): which channels are active together, regardless
+    of the place in the image. (N, C, H, W) -> (N, C, C).
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -136,7 +138,7 @@ class Gram(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _, c, h, w = x.shape
-        # Divided before the product, as float16, of mixed precision, has no room for the sums.
+        # Divided before the product, as the sums overflow float16 in mixed precision.
         x = x.flatten(2) / math.sqrt(c * h * w)  # (N, C, HW)
         return self.scale * torch.bmm(x, x.transpose(1, 2))
 
@@ -175,7 +177,7 @@ class FineTuned(nn.Module):
 class ShallowOnly(nn.Module):
     """The shallow branches alone, an ablation: images (N, 3, S, S) -> logits (N, K).
 
-    Arguments as of MultiLevelNet.
+    Arguments as for MultiLevelNet.
     """
 
     def __init__(
@@ -207,12 +209,12 @@ class ShallowOnly(nn.Module):
         return self.output(self.shallow([maps[tap] for tap in self.taps]))
 
 
-# Layers that PyTorch has otherwise.
+# Layers that differ from PyTorch's own.
 
 
 class BatchNorm(nn.Module):
-    """Batch norm as MXNet computes it, of (N, C) or (N, C, H, W): the running variance is that of
-    the batches. PyTorch keeps it n / (n - 1) times as large, n being N H W.
+    """Batch norm as MXNet computes it, for (N, C) or (N, C, H, W). Its running variance averages
+    the biased variance of the batches; PyTorch's is n / (n - 1) times as large, with n = N H W.
     """
 
     running_mean: Tensor
@@ -230,7 +232,7 @@ class BatchNorm(nn.Module):
         mean, variance = self.running_mean, self.running_var
         if not self.training:
             return F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.epsilon)
-        pytorchs = variance.clone()  # it becomes the running variance as PyTorch has it
+        pytorchs = variance.clone()  # will become the running variance as PyTorch computes it
         y = F.batch_norm(
             x, mean, pytorchs, self.weight, self.bias, True, 1 - MOMENTUM, self.epsilon
         )
@@ -240,8 +242,9 @@ class BatchNorm(nn.Module):
 
 
 class ImageNorm(BatchNorm):
-    """Batch norm of the images, which ResNet v2 begins with. Nothing of it is trained: the scale is
-    1, whatever its weight, and MXNet updates running statistics only where there are gradients.
+    """Batch norm of the images, the first layer of ResNet v2. It is not trained: its scale is
+    always 1, whatever `weight` holds, and its running statistics stay fixed, as MXNet only updates
+    them where gradients flow.
     """
 
     def __init__(self) -> None:
@@ -271,7 +274,7 @@ class ConvolutionReLU(nn.Conv2d):
 
 
 class Concatenation(nn.Sequential):
-    """Modules side by side: their maps, joined by channel."""
+    """Modules that read the same input; their maps are concatenated along the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([module(x) for module in self], 1)
@@ -287,7 +290,8 @@ class ClassImbalanceLoss(nn.Module):
     softmax to p once more. As written in the comment beside it:  loss = w[y] * (1 - p[y])^gamma *
     -ln p[y].
 
-    class_weights: w, (K,); the released ones are in proportion to 1 / images and sum to 1.
+    class_weights: w, (K,). The released ones are proportional to 1 / (number of images of the
+    class) and sum to 1.
     """
 
     class_weights: Tensor
@@ -311,14 +315,14 @@ class ClassImbalanceLoss(nn.Module):
 
 
 def pick(values: Tensor, labels: Tensor) -> Tensor:
-    """Return of each row of values (N, K) the one of its label, (N,)."""
+    """Return the value of each row's label, (N,), from values (N, K)."""
     return values.gather(1, labels[:, None])[:, 0]
 
 
 def new_loss(config: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of a training, logits (N, K) and labels (N,) -> (N,).
 
-    Of a training on votes the labels are distributions (N, K).
+    If the training uses votes, the labels are distributions (N, K).
     """
     settings = config["training"]["loss"]
     if settings["name"] == "cross_entropy":
@@ -332,11 +336,11 @@ def new_loss(config: Mapping[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def new_optimizer(net: nn.Module, config: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Return the optimizer of a training: SGD with momentum, or Adam; weight decay on all
-    parameters, biases and batch norm's, too.
+    """Return the optimizer of a training: SGD with momentum, or Adam. Weight decay applies to all
+    parameters, including biases and those of batch norm.
 
-    MXNet's Adam adds its epsilon, 1e-8, before the bias correction: the two differ where gradients
-    are as small as that.
+    MXNet's Adam adds its epsilon, 1e-8, before the bias correction, so its steps differ from
+    PyTorch's if gradients are that small.
     """
     settings = config["training"]["optimizer"]
     groups: Dict[float, List[nn.Parameter]] = {}
@@ -372,10 +376,10 @@ def learning_rate_at(config: Mapping[str, Any], epoch: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate, times each group's multiplier.
+    """Set the learning rate of each group to `rate` times the group's multiplier.
 
-    MXNet's momentum holds steps, PyTorch's gradients: they are scaled, so that a new rate does not
-    change the steps that were made.
+    MXNet's momentum accumulates steps, PyTorch's accumulates gradients. So PyTorch's momentum is
+    scaled here: a new rate must not change the steps that were already made.
     """
     for group in optimizer.param_groups:
         before, group["lr"] = group["lr"], rate * group["multiplier"]
@@ -389,12 +393,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 NETWORKS = {"multi_level": MultiLevelNet, "fine_tuned": FineTuned, "shallow_only": ShallowOnly}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-OF_THE_WEIGHTS = ("temperature", "parameters_sha256", "weights_sha256")  # what config.json says
+# entries of config.json that only hold for the exported weights
+OF_THE_WEIGHTS = ("temperature", "parameters_sha256", "weights_sha256")
 
 
 def load(folder: Union[str, Path]) -> Tuple[nn.Module, Dict[str, Any]]:
-    """Return the network in a folder of `mlr export --format torch` or of `save`, float32 on the
-    CPU, for evaluation; and its config.json.
+    """Return the network from a folder of `mlr export --format torch` or of `save`, as float32 on
+    the CPU in evaluation mode, and its config.json.
     """
     config = json.loads((Path(folder) / CONFIG).read_text())
     net = new_network(config)
@@ -409,8 +414,8 @@ def new_network(config: Mapping[str, Any]) -> nn.Module:
 
 
 def save(net: nn.Module, config: Mapping[str, Any], folder: Union[str, Path]) -> None:
-    """Write a network that was trained on into a new folder, for `load` and
-    mlr.import_torch, without the temperature, which was of the weights before.
+    """Write a network after more training into a new folder, for `load` and mlr.import_torch. The
+    temperature is left out, as it was fitted for the weights before.
     """
     folder = Path(folder)
     folder.mkdir(parents=True)
@@ -424,8 +429,8 @@ def save(net: nn.Module, config: Mapping[str, Any], folder: Union[str, Path]) ->
 def preprocess(photo: np.ndarray, config: Mapping[str, Any]) -> Tensor:
     """Return a photograph (H, W, 3), uint8 RGB, as an image (3, S, S) for the network.
 
-    Resized to a square, bilinear without antialiasing, and normalised: released, for evaluation.
-    Within a grey level of OpenCV's INTER_LINEAR, which mlr takes.
+    Resizes to a square, bilinear without antialiasing, and normalises, as released for evaluation.
+    Pixels differ by at most one grey level from OpenCV's INTER_LINEAR, which mlr uses.
     """
     steps = config["preprocessing"]
     pixels = torch.from_numpy(np.array(photo, np.float32)).permute(2, 0, 1)  # (3, H, W)
@@ -435,21 +440,21 @@ def preprocess(photo: np.ndarray, config: Mapping[str, Any]) -> Tensor:
 
 
 def probabilities(net: nn.Module, config: Mapping[str, Any], images: Tensor) -> Tensor:
-    """Return the classes' probabilities (N, K) of images (N, 3, S, S), with the temperature that
-    was fitted, if there is one.
+    """Return the probabilities of the classes (N, K) for images (N, 3, S, S), with the fitted
+    temperature, if there is one.
     """
     with torch.inference_mode():
         return (net.eval()(images) / config.get("temperature", 1.0)).softmax(1)
 
 
-# The backbones: those of the Gluon model zoo, layer by layer, as their weights are.
+# The backbones: the same layers in the same order as in the Gluon model zoo, to fit its weights.
 
 
 class Level(NamedTuple):
     """A part of a backbone whose maps can be tapped: one module, or several in a row."""
 
     name: str
-    channels: int  # of its maps; of the head D
+    channels: int  # of its maps; D for the head
     parts: Union[nn.Module, List[nn.Module]]
 
     @property
@@ -471,12 +476,12 @@ def levels_of(backbone: str, image_size: int = 224) -> List[Level]:
 def convolution(
     before: int, after: int, size: int, stride: int = 1, groups: int = 1, bias: bool = False
 ) -> nn.Conv2d:
-    """Return a convolution of size x size that keeps H and W but for its stride."""
+    """Return a convolution of size x size, padded so that only its stride changes H and W."""
     return nn.Conv2d(before, after, size, stride, size // 2, groups=groups, bias=bias)
 
 
 def average(channels: int, *before: nn.Module) -> Level:
-    """Return a head: modules before, then the mean over H and W, (N, C)."""
+    """Return a head: the modules `before`, then the mean over H and W, (N, C)."""
     return Level("head", channels, [*before, nn.AdaptiveAvgPool2d(1), nn.Flatten()])
 
 
@@ -531,7 +536,9 @@ class ResidualV2(nn.Module):
 def resnet(
     version: int, units: Sequence[int], channels: Sequence[int], bottleneck: bool, _: int = 0
 ) -> List[Level]:
-    """Return a ResNet. units: of each stage. channels: of the stem and each stage."""
+    """Return a ResNet. units: their number in each stage. channels: those of the stem and of each
+    stage.
+    """
     unit = ResidualV1 if version == 1 else ResidualV2
     first, last = channels[0], channels[-1]
     stem = [convolution(3, first, 7, 2), BatchNorm(first), nn.ReLU()]
@@ -546,7 +553,9 @@ def resnet(
 
 
 def fire(before: int, squeezed: int, after: int) -> nn.Sequential:
-    """Return a unit of SqueezeNet: few channels, then as many of 1 x 1 as of 3 x 3."""
+    """Return a unit of SqueezeNet: 1 x 1 convolutions to few channels, then half of the output
+    channels from 1 x 1 and half from 3 x 3 convolutions.
+    """
 
     def layer(before: int, after: int, size: int) -> nn.Sequential:
         return nn.Sequential(convolution(before, after, size, bias=True), nn.ReLU())
@@ -556,7 +565,7 @@ def fire(before: int, squeezed: int, after: int) -> nn.Sequential:
 
 
 def squeezenet(version: str, _: int = 0) -> List[Level]:
-    """Return SqueezeNet 1.0 or 1.1, which pools earlier."""
+    """Return SqueezeNet 1.0, or 1.1, which pools earlier."""
 
     def pool() -> nn.Module:
         return nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -586,7 +595,9 @@ def normed(
 
 
 def mobilenet(activation: Callable[[], nn.Module], _: int = 0) -> List[Level]:
-    """Return MobileNet: convolutions of 3 x 3 within a channel, then of 1 x 1 across them."""
+    """Return MobileNet: 3 x 3 convolutions within each channel, each followed by a 1 x 1
+    convolution across channels.
+    """
     levels = [Level("stem", 32, normed(convolution(3, 32, 3, 2), activation))]
     channels = 32
     stages = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))  # channels, units
@@ -603,7 +614,7 @@ def mobilenet(activation: Callable[[], nn.Module], _: int = 0) -> List[Level]:
 
 
 class InvertedResidual(nn.Module):
-    """A unit of MobileNet v2: wide within, narrow between."""
+    """A unit of MobileNet v2: many channels inside the unit, few between units."""
 
     def __init__(self, before: int, after: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -638,7 +649,7 @@ def mobilenet_v2(_: int = 0) -> List[Level]:
 
 
 def densenet121(_: int = 0) -> List[Level]:
-    """Return DenseNet-121: each layer of a block adds 32 channels to those before it."""
+    """Return DenseNet-121: each layer of a block adds 32 channels to its input."""
 
     def block(before: int, layers: int) -> nn.Sequential:
         return nn.Sequential(
@@ -674,7 +685,7 @@ def fully_connected(inputs: int, width: int) -> List[nn.Module]:
 
 
 def vgg16(narrow: int, image_size: int) -> List[Level]:
-    """Return VGG-16, or one with a narrow-th of its channels."""
+    """Return VGG-16, with its channels divided by `narrow`."""
     levels: List[Level] = []
     before = 3
     stages = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
@@ -694,7 +705,7 @@ def vgg16(narrow: int, image_size: int) -> List[Level]:
 
 
 def alexnet(narrow: int, image_size: int) -> List[Level]:
-    """Return AlexNet, of "One weird trick", or one with a narrow-th of its channels."""
+    """Return the AlexNet of "One weird trick", with its channels divided by `narrow`."""
     a, b, c, d, width = (channels // narrow for channels in (64, 192, 384, 256, 4096))
     side = (image_size - 7) // 4 + 1
     for _ in range(3):  # pools

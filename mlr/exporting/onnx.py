@@ -1,8 +1,8 @@
-"""A Gluon network as an ONNX model: MXNet's own graph of symbols, converted operator by operator.
+"""Converts a Gluon network to an ONNX model: MXNet's own graph, operator by operator.
 
-CONVERSIONS has a function for each operator of MXNet, called with the `Graph` to add to, the `Node`
-to convert and the names of its inputs; it returns the name of its output. Semantics are those of
-the operators' documentation in MXNet 1.5.1 and of ONNX's opset 17.
+CONVERSIONS has a function for each supported operator of MXNet. It gets the `Graph` to add to, the
+`Node` to convert and the names of the node's inputs, and returns the name of the output. It follows
+the operators' documentation in MXNet 1.5.1 and ONNX's opset 17.
 """
 
 import ast
@@ -23,14 +23,14 @@ from mlr.model.gram import without_gradients
 
 Conversion = Callable[..., str]
 
-IR_VERSION = 8  # with opset 17 ONNX 1.12, 2022: what every runtime of today reads
-Shape = Tuple[Any, ...]  # of int, and None for the batch's size
-END = np.iinfo(np.int64).max  # of a slice that goes to the end
+IR_VERSION = 8  # IR 8 and opset 17 are those of ONNX 1.12 (2022), which all current runtimes read
+Shape = Tuple[Any, ...]  # of int; None stands for the batch size
+END = np.iinfo(np.int64).max  # the end of a slice that goes to the last element
 
 
 class Node(NamedTuple):
-    """A node of MXNet's graph. attrs: parsed. shapes: of its inputs, and `shape` of its output;
-    None for what depends on the batch's size.
+    """A node of MXNet's graph. attrs: its attributes, parsed. shapes: those of its inputs. shape:
+    that of its output; None for lengths that depend on the batch size.
     """
 
     name: str
@@ -40,23 +40,23 @@ class Node(NamedTuple):
     shape: Shape
 
     def fail(self, what: str) -> InputError:
-        """Return the InputError that says what of the node has no conversion."""
+        """Return the InputError that says which part of the node, `what`, has no conversion."""
         return InputError(
-            f"the network can't be written as ONNX: {what} of the node {self.name} (operator "
-            f"{self.op} of MXNet) has no conversion in mlr.exporting.onnx.CONVERSIONS; add one "
-            "there, or take --format symbol or npz"
+            "the network can't be written as ONNX: mlr.exporting.onnx.CONVERSIONS has no "
+            f"conversion for {what} of the node {self.name} (operator {self.op} of MXNet); add "
+            "one there, or give --format symbol or npz"
         )
 
     def only(self, **allowed: Any) -> None:
-        """Raise InputError where an attribute has another value than the one that is converted."""
+        """Raise InputError if an attribute has another value than the one given here."""
         for name, value in allowed.items():
             if self.attrs.get(name, value) != value:
                 raise self.fail(f"{name}={self.attrs[name]}")
 
 
 class Graph:
-    """An ONNX graph under construction. What depends on constants alone, not on images or
-    parameters, is computed as it is added.
+    """An ONNX graph under construction. Nodes that depend only on constants, not on images or
+    parameters, are computed when they are added.
     """
 
     def __init__(self) -> None:
@@ -65,12 +65,12 @@ class Graph:
         self.constants: Dict[str, np.ndarray] = {}
 
     def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
-        """Add a constant of a name, and return the name."""
+        """Add a constant under a name; return the name."""
         self.constants[name] = np.asarray(value, dtype)
         return name
 
     def add(self, op: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Add a node with one output, return the output's name: that of the node."""
+        """Add a node with one output; return the output's name, which is the node's name."""
         node = helper.make_node(op, inputs, [name], name=name, **attributes)
         if all(value in self.constants for value in inputs):
             evaluator: Any = ReferenceEvaluator(node, opsets={"": OPSET})
@@ -82,8 +82,8 @@ class Graph:
     def proto(
         self, images: onnx.ValueInfoProto, output: str, output_name: str, shape: Sequence[Any]
     ) -> onnx.GraphProto:
-        """Return the GraphProto of what the output needs. images: ValueInfoProto of the input.
-        shape: of the output.
+        """Return the GraphProto with the nodes and arrays that the output needs. images:
+        ValueInfoProto of the input. shape: that of the output.
         """
         needed = {output}
         nodes: List[onnx.NodeProto] = []
@@ -109,9 +109,10 @@ class Graph:
 def onnx_model(net: HybridBlock, size: int, output: str = "logits") -> onnx.ModelProto:
     """Return a network with parameters as an ONNX ModelProto, for batches of any size N.
 
-    net: HybridBlock, images (N, 3, size, size) -> (N, K). output: the name of what it returns. The
-    input is `images`, float32. Parameters keep their structural names (backbone.stem.0.gamma).
-    Raises InputError, naming the node, for an operator or an option of one that is not converted.
+    net: HybridBlock, images (N, 3, size, size) -> (N, K). output: the name for the model's output.
+    The model's input is `images`, float32. Parameters keep their structural names
+    (backbone.stem.0.gamma). Raises InputError, which names the node, for an operator or an
+    attribute without a conversion.
     """
     maps: List[mx.sym.Symbol] = []
     backbone = getattr(net, "backbone", None)
@@ -147,8 +148,8 @@ def onnx_model(net: HybridBlock, size: int, output: str = "logits") -> onnx.Mode
 
 
 def _place(part: mx.sym.Symbol, symbol: mx.sym.Symbol) -> int:
-    """Return the number of the node of a graph that a part of it ends with: what the first output
-    of a network needs comes first.
+    """Return the number of the node that a part of a graph ends with. The nodes of the part come
+    first in the whole graph.
     """
     nodes, whole = (json.loads(each.tojson())["nodes"] for each in (part, symbol))
     last = len(nodes) - 1
@@ -157,9 +158,10 @@ def _place(part: mx.sym.Symbol, symbol: mx.sym.Symbol) -> int:
 
 
 def add_answer(model: onnx.ModelProto, graph: Graph, output: str, shape: Sequence[Any]) -> None:
-    """Put the nodes of a graph, which read the model's output, behind a model of `onnx_model`.
+    """Add the nodes of a graph, which read the output of a model of `onnx_model`, to that model.
 
-    output: the name of the graph's output, float32, which becomes the model's; shape: of it.
+    output: the name of the graph's output, float32, which becomes the model's. shape: that of the
+    output.
     """
     model.graph.node.extend(graph.nodes)
     model.graph.initializer.extend(
@@ -170,8 +172,8 @@ def add_answer(model: onnx.ModelProto, graph: Graph, output: str, shape: Sequenc
 
 
 def add_preprocessing(model: onnx.ModelProto, steps: Mapping[str, Any]) -> None:
-    """Put preprocessing before a model of `onnx_model`, whose input is then images (N, H, W, 3),
-    uint8 RGB, of any H and W.
+    """Add preprocessing at the start of a model of `onnx_model`; its input is then images (N, H, W,
+    3), uint8 RGB, of any H and W.
 
     steps: what `mlr.data.preprocessing.Preprocessing.steps` returns.
     """
@@ -191,7 +193,7 @@ def add_preprocessing(model: onnx.ModelProto, steps: Mapping[str, Any]) -> None:
 
 
 def serialized(model: onnx.ModelProto, metadata: Dict[str, str]) -> bytes:
-    """Return the bytes of a model, checked, with metadata, {key: text}, in its metadata_props, and
+    """Check a model; return its bytes, with metadata, {key: text}, in its metadata_props, and with
     the seal of `mlr.formats.onnx`.
     """
     model.producer_name = "mlr"
@@ -208,12 +210,12 @@ def _rename(node: onnx.NodeProto, old: str, new: str) -> None:
 
 
 def _nodes(symbol: mx.sym.Symbol, size: int, prefix: int) -> List[Tuple[List[int], Node]]:
-    """Return the nodes of a graph in order, each as the numbers of its inputs and its `Node`.
-    prefix: characters to leave out of names.
+    """Return the nodes of a graph in order: for each the numbers of its inputs and its `Node`.
+    prefix: the number of characters to remove from the start of names.
     """
     described = json.loads(symbol.tojson())
     found = []
-    # Two batches of different size tell which lengths depend on it.
+    # Shapes for two batch sizes show which lengths depend on the batch size.
     one, two = (
         [
             tuple(shape)
@@ -234,7 +236,7 @@ def _nodes(symbol: mx.sym.Symbol, size: int, prefix: int) -> List[Tuple[List[int
             [],
             (),
         )
-        # Only then every node has one output, and shapes are in the order of the nodes.
+        # The shapes are only in the order of the nodes if every node has one output.
         if node["op"] not in ("null", *CONVERSIONS) or any(
             output for _, output, *_ in node["inputs"]
         ):
@@ -258,8 +260,8 @@ def _parsed(text: str) -> Any:
 
 
 def _preprocess(graph: Graph, steps: Mapping[str, Any]) -> str:
-    """Add what turns images (N, H, W, 3), uint8 RGB, into what the network takes; return its
-    name.
+    """Add nodes that turn images (N, H, W, 3), uint8 RGB, into the network's input; return the name
+    of their output.
     """
     size, side = steps["image_size"], steps["resize"]
     pixels = _resized(graph, side)
@@ -277,7 +279,9 @@ def _preprocess(graph: Graph, steps: Mapping[str, Any]) -> str:
 
 
 def _resized(graph: Graph, side: int) -> str:
-    """Add what resizes images (N, H, W, 3) to squares (N, 3, side, side); return its name."""
+    """Add nodes that resize images (N, H, W, 3) to squares (N, 3, side, side); return the name of
+    their output.
+    """
     batch = graph.add(
         "Slice",
         [
@@ -298,13 +302,13 @@ def _resized(graph: Graph, side: int) -> str:
         mode="linear",
         coordinate_transformation_mode="half_pixel",
     )
-    # the presets resize to whole grey levels
+    # preprocessing in mlr resizes to whole grey levels
     return graph.add("Round", [pixels], "preprocessing_round")
 
 
 def _cropped(graph: Graph, pixels: str, start: int, size: int) -> str:
-    """Add what takes the square of `size` pixels from `start` on in both directions; return its
-    name.
+    """Add nodes that crop the square of `size` pixels that begins at `start` in both directions;
+    return the name of their output.
     """
     bounds = [
         graph.constant("preprocessing_" + name, value, np.int64)
@@ -318,7 +322,7 @@ def _cropped(graph: Graph, pixels: str, start: int, size: int) -> str:
 
 
 def _same(op: str) -> Conversion:
-    """An operator that ONNX has under another name, of the same inputs and without options."""
+    """Return the conversion of an operator without attributes that ONNX has under the name `op`."""
 
     def convert(graph: Graph, node: Node, *inputs: str) -> str:
         return graph.add(op, inputs, node.name)
@@ -327,12 +331,14 @@ def _same(op: str) -> Conversion:
 
 
 def _identity(graph: Graph, node: Node, x: str) -> str:
-    node.only(mode="training")  # Dropout's
+    node.only(mode="training")  # of Dropout
     return x
 
 
 def _scalar(op: str, swapped: bool = False) -> Conversion:
-    """An operator between an array and the number `scalar`, or the other way round."""
+    """Return the conversion of an operator between an array and the number `scalar`. swapped: the
+    number comes first.
+    """
 
     def convert(graph: Graph, node: Node, x: str) -> str:
         inputs = [x, graph.constant(node.name + "_scalar", node.attrs["scalar"])]
@@ -398,7 +404,7 @@ def _fully_connected(graph: Graph, node: Node, x: str, weight: str, *bias: str) 
 
 
 def _pooling(graph: Graph, node: Node, x: str) -> str:
-    """The padding at the end is worked out from the known sizes, which serves both of MXNet's ways
+    """Compute the padding at the end from the known shapes, which is right for both of MXNet's ways
     of rounding them.
     """
     kind, convention = (
@@ -424,12 +430,12 @@ def _pooling(graph: Graph, node: Node, x: str) -> str:
         )
     )
     if any(end >= width for end, width in zip(ends, kernel)):
-        raise node.fail("a window with nothing but padding in it")
+        raise node.fail("a window that contains only padding")
     options = {}
     if kind == "avg":
         beyond = any(end > before for end, before in zip(ends, pad))
         counted = node.attrs.get("count_include_pad", True) and any(pad)
-        # MXNet counts the padding, but not what rounding up adds to it
+        # MXNet includes the padding in averages, but not the padding that rounding up adds
         if counted and beyond:
             raise node.fail("an average that counts its padding where sizes are rounded up")
         options = {"count_include_pad": int(counted)}
@@ -440,7 +446,7 @@ def _pooling(graph: Graph, node: Node, x: str) -> str:
 
 def _local_response_norm(graph: Graph, node: Node, x: str) -> str:
     attrs = node.attrs
-    if attrs["nsize"] % 2 == 0:  # MXNet then takes one channel more
+    if attrs["nsize"] % 2 == 0:  # MXNet then uses one more channel
         raise node.fail(f"nsize={attrs['nsize']:d}")
     return graph.add(
         "LRN",
@@ -514,8 +520,8 @@ def _slice_axis(graph: Graph, node: Node, x: str) -> str:
 
 
 def _filled(value: float) -> Conversion:
-    """An array of the input's shape: where that doesn't depend on the size of the batch, a
-    constant.
+    """Return the conversion of an operator that fills an array of the input's shape with `value`.
+    The array is a constant if the shape does not depend on the batch size.
     """
 
     def convert(graph: Graph, node: Node, x: str) -> str:
@@ -538,7 +544,7 @@ def _reduce(op: str) -> Conversion:
         axes = node.attrs.get("axis")
         axes = (axes,) if isinstance(axes, int) else axes or tuple(range(len(node.shapes[0])))
         options = {"keepdims": int(node.attrs.get("keepdims", False))}
-        if op == "ReduceSum":  # the one whose axes are an input in opset 17
+        if op == "ReduceSum":  # the only reduction whose axes are an input in opset 17
             return graph.add(
                 op, [x, graph.constant(node.name + "_axes", axes, np.int64)], node.name, **options
             )

@@ -1,4 +1,6 @@
-"""A network as weights, settings and a module for PyTorch, there and back. Needs no PyTorch."""
+"""Writes a network as weights, settings and a module for PyTorch, and reads it back. Needs no
+PyTorch.
+"""
 
 import json
 import shutil
@@ -24,18 +26,19 @@ from mlr.runtime.files import new_folder
 from mlr.runtime.hashing import sha256_of
 from mlr.runtime.installation import require_package
 
-MODULE = Path(__file__).with_name("multilevel.py")  # its networks and backbones are this package's
+# it has the same networks and backbones as this package
+MODULE = Path(__file__).with_name("multilevel.py")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def refuse_unknown(run: Run) -> None:
-    """Raise InputError for a run whose network the module has not."""
+    """Raise InputError for a run whose network multilevel.py does not have."""
     network = run.config["network"]
     if network.get("backbone") not in BACKBONES:
         name = network.get("backbone", network["kind"])
         raise InputError(
-            f"{run.folder} has the network {name}, which --format torch is not written for: the "
-            "backbones of docs/backbones.md are; take onnx, symbol or npz"
+            f"{run.folder} has the network {name}, but --format torch only has the backbones of "
+            "docs/backbones.md: give --format onnx, symbol or npz"
         )
 
 
@@ -45,9 +48,10 @@ def training_settings(
     multipliers: Mapping[Parameter, float],
     net: HybridBlock,
 ) -> Dict[str, Any]:
-    """Return how a network is trained, for config.json.
+    """Return the settings of a network's training, for config.json.
 
-    class_weights: (K,), of the class imbalance loss. multipliers: of learning rates, by parameter.
+    class_weights: (K,), for the class imbalance loss. multipliers: {parameter: multiplier of its
+    learning rate}.
     """
     loss: Dict[str, Any] = {"name": options.loss}
     if options.loss == "class_imbalance":
@@ -68,7 +72,7 @@ def training_settings(
             "learning_rate": options.learning_rate,
             "momentum": paper.MOMENTUM if options.optimizer == "sgd" else None,
             "weight_decay": options.weight_decay,
-            # by the first part of a parameter's name
+            # under the first part of the parameters' names
             "multipliers": {
                 name.partition(".")[0]: multipliers[parameter]
                 for name, parameter in net._collect_params_with_prefix().items()
@@ -80,7 +84,7 @@ def training_settings(
 
 
 def of_the_run(run: Run) -> Dict[str, Any]:
-    """Return what of a run `imported` needs beside classes and weights."""
+    """Return the parts of a run that `read_exported` needs in addition to classes and weights."""
     return {"config": run.config, "metrics": run.metrics}
 
 
@@ -88,8 +92,8 @@ def save_pytorch(net: HybridBlock, about: Mapping[str, Any], folder: Union[str, 
     """Write a network's weights, config.json and the module that reads both into a new folder,
     whole or not at all.
 
-    about: for config.json. Raises InputError where the rest of an interrupted export is beside it,
-    or safetensors is missing, and RunError where it can't be written.
+    about: for config.json. Raises InputError if an interrupted export has left files beside the
+    folder, or if safetensors is missing, and RunError if the folder can't be written.
     """
     library = require_package("safetensors.numpy", "safetensors")
     mx.nd.waitall()
@@ -106,9 +110,9 @@ def save_pytorch(net: HybridBlock, about: Mapping[str, Any], folder: Union[str, 
 
 
 class Exported(NamedTuple):
-    """What is in a folder for PyTorch: weights under Gluon's names, {name: array}, and the config,
-    classes and metrics of the run that they were of. temperature: None where there is none, or the
-    weights were trained on since.
+    """The content of a folder for PyTorch: weights under Gluon's names, {name: array}, and the
+    config, classes and metrics of the exported run. temperature: None if there is none, or if the
+    weights were trained further.
     """
 
     folder: Path
@@ -120,16 +124,16 @@ class Exported(NamedTuple):
 
 
 def read_exported(folder: Union[str, Path]) -> Exported:
-    """Return what `save_pytorch`, or the module's own `save`, wrote. Raises InputError where a file
-    is missing, damaged, or not of these.
+    """Return what `save_pytorch`, or the `save` of multilevel.py, wrote. Raises InputError if a
+    file is missing, damaged, or from another program.
     """
     path, weights = Path(folder) / CONFIG, Path(folder) / WEIGHTS
     written = read_json(path)
     run = written.get("run") if isinstance(written, dict) else None
     if not isinstance(run, dict) or not isinstance(run.get("metrics"), list):
         raise InputError(
-            f"{path} does not say of which run it is: give a folder of mlr export --format torch, "
-            "or one that its multilevel.py saved"
+            f"{path} does not describe the run that was exported: give a folder of mlr export "
+            "--format torch, or one that its multilevel.py saved"
         )
     config = checked_config(run.get("config"), path)
     classes = checked_classes(written.get("classes"), path)
@@ -148,10 +152,10 @@ def save_imported(
     build: Callable[[Mapping[str, Any]], HybridBlock],
     out: Union[str, Path],
 ) -> None:
-    """Write what was read from a folder for PyTorch as a new run, float32.
+    """Write the content of a folder for PyTorch as a new run, in float32.
 
-    build: makes the network of a description. Raises InputError where the weights don't fit it, or
-    the run's folder exists.
+    build: makes a network from its description. Raises InputError if the weights don't fit the
+    network, or if the run folder exists.
     """
     net = build(exported.config["network"])
     infer_shapes(net)

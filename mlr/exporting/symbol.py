@@ -1,4 +1,4 @@
-"""A network as MXNet's symbol and parameters."""
+"""Writes a network as MXNet's symbol and parameters."""
 
 import json
 from pathlib import Path
@@ -19,17 +19,18 @@ def save_symbol(
     """Write a hybridized network as MXNet's symbol and parameters into a new folder, whole or not
     at all.
 
-    about: for model.json. Raises InputError where the rest of an interrupted export is beside it,
-    and RunError where it can't be written.
+    about: for model.json. Raises InputError if an interrupted export has left files beside the
+    folder, and RunError if the folder can't be written.
     """
     with new_folder(folder) as staged:
-        # what is exported is the graph of the last call
+        # Gluon exports the graph of the last call
         net(mx.nd.zeros((1, 3, size, size))).wait_to_read()
         try:
             net.export(str(staged / MODEL))
         except mx.MXNetError as error:
             reason = str(error).partition("\n")[0]
             raise RunError(
-                f"{folder} can't be written, likely for want of room: {reason}"
+                f"{folder} can't be written, likely as the disk is full ({reason}): free some "
+                "space, or give another --out"
             ) from None
         (staged / (MODEL + ".json")).write_text(json.dumps(about, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""JSON from elsewhere, read safely: it may be damaged, or made by somebody who means harm."""
+"""Reads JSON files safely: they may be damaged, or made by an attacker."""
 
 import json
 import math
@@ -11,20 +11,24 @@ MOST_BYTES = 2**26
 
 
 def read_json(path: Union[str, Path], remedy: str = "restore it from a copy") -> Any:
-    """Return what a JSON file holds. Raises InputError, with what to do, where it is absent,
-    damaged, or no JSON that a person would write.
+    """Return what a JSON file holds.
+
+    remedy: what the error tells the user to do. Raises InputError if the file is absent, damaged,
+    larger than MOST_BYTES, or not JSON.
     """
     return parse_json(_text(path, remedy), path, remedy)
 
 
 def read_json_lines(path: Union[str, Path], remedy: str = "restore it from a copy") -> List[Any]:
-    """Return what the lines of a file hold, as `read_json`."""
+    """Return what each line of a file of JSON lines holds; errors as of `read_json`."""
     return [parse_json(line, path, remedy) for line in _text(path, remedy).splitlines()]
 
 
 def parse_json(text: str, source: Union[str, Path], remedy: str = "restore it from a copy") -> Any:
-    """Return what a JSON text holds. source: where it comes from, for the InputError. NaN and
-    infinity are no JSON.
+    """Return what a JSON text holds.
+
+    source: where the text comes from, for the error. Raises InputError if it is not JSON. NaN,
+    infinity and integers of more than 40 characters are refused.
     """
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite, parse_int=_short)
@@ -36,8 +40,8 @@ def _text(path: Union[str, Path], remedy: str) -> str:
     try:
         if Path(path).stat().st_size > MOST_BYTES:
             raise InputError(
-                f"{path} has more than {MOST_BYTES >> 20:d} MiB, likely another file under its "
-                f"name: {remedy}"
+                f"{path} has more than {MOST_BYTES >> 20:d} MiB, likely because another file has "
+                f"taken its name: {remedy}"
             )
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -49,16 +53,16 @@ def _text(path: Union[str, Path], remedy: str) -> str:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text!s:.40} is no number")
+        raise ValueError(f"{text!s:.40} is not a valid number")
     return number
 
 
 def _short(text: str) -> int:
-    """Python 3.8 takes an hour for a number of a million digits."""
+    """Refuse long integers: Python 3.8 takes an hour to convert a million digits."""
     if len(text) > 40:
-        raise ValueError(f"{text!s:.40}... is no number")
+        raise ValueError(f"{text!s:.40}... is not a valid number")
     return int(text)
 
 
 def _damaged(source: Union[str, Path], error: Exception, remedy: str) -> InputError:
-    return InputError(f"{source} is no JSON, or damaged ({error}): {remedy}")
+    return InputError(f"{source} is not JSON, or is damaged ({error}): {remedy}")

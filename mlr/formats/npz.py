@@ -1,4 +1,4 @@
-"""NumPy's .npz files, read safely: nothing is unpickled."""
+"""Reads NumPy's .npz files safely: nothing is unpickled."""
 
 import zipfile
 from pathlib import Path
@@ -10,8 +10,8 @@ from mlr.errors import InputError, shown
 
 MOST_BYTES = 2**32  # of an .npz file, unpacked
 
-# For a dictionary {layer: {kind: array}}, or {layer: [weights, biases]} as older converters wrote
-# it.
+# Converts a dictionary {layer: {kind: array}}, or {layer: [weights, biases]} as older converters
+# wrote it.
 UNPICKLE = (
     'python -c "import numpy as np; layers = np.load({!r}, allow_pickle=True, '
     "encoding='latin1').item(); np.savez({!r}, "
@@ -21,19 +21,20 @@ UNPICKLE = (
 
 
 def read_npz(path: Union[str, Path]) -> Dict[str, np.ndarray]:
-    """Return the arrays of an .npz file, {name: NumPy array}, nothing unpickled. Raises InputError
-    where it is none, or holds objects.
+    """Return the arrays of an .npz file, {name: NumPy array}.
 
-    People also have dictionaries of weights as .npy files, which are pickles: for these the error
-    says how to convert them.
+    Nothing is unpickled. Raises InputError if it is not such a file, is damaged, or holds Python
+    objects. Some tools save a dictionary of weights as a .npy file, which is a pickle; the error
+    then says how to convert it.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"parameter file {path} does not exist")
     if path.suffix.lower() == ".npy":
         raise InputError(
-            f"{path} is not read: as .npy a dictionary of weights is a pickle, which can run any "
-            "program when it is opened. Where you trust it, convert it "
+            f"{path} is not read: a dictionary of weights in a .npy file is a pickle, which "
+            "can run "
+            "any program when it is opened. If you trust the file, convert it "
             f"once:\n{UNPICKLE.format(str(path), str(path.with_suffix('.npz')))}"
         )
     try:
@@ -44,11 +45,11 @@ def read_npz(path: Union[str, Path]) -> Dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):  # NumPy hands out other members as they are
-                raise ValueError(f"{name} is no array")
+            if not isinstance(array, np.ndarray):  # NumPy returns other members as bytes
+                raise ValueError(f"{name} is not an array")
         return arrays
-    except Exception as error:  # of a damaged file zipfile, zlib and NumPy raise nearly everything
+    except Exception as error:  # zipfile, zlib and NumPy raise nearly everything on damaged files
         raise InputError(
-            f"{path} is no .npz file of plain arrays, or a damaged one ({shown(str(error))}): "
+            f"{path} is not a .npz file of plain arrays, or is damaged ({shown(str(error))}): "
             "make it with numpy.savez, or get it again"
         ) from None

@@ -1,7 +1,7 @@
-"""ONNX files, read safely: the weights of any, and the models that `mlr export` writes.
+"""Reads ONNX files safely: the weights of any ONNX file, and the models that `mlr export` writes.
 
-Those end with a seal: an entry of the metadata with the SHA-256 of all bytes before it. So a file
-that was cut short or changed is found before any library reads it.
+The models that `mlr export` writes end with a seal: a metadata entry with the SHA-256 of all bytes
+before it. It shows whether a file was cut short or changed, before any library reads the file.
 """
 
 import hashlib
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
-# The names of a model's inputs and outputs, and, in the metadata, that of the map for Grad-CAM.
+# The names of a model's inputs and outputs; DEEPEST is the metadata entry that names the map for
+# Grad-CAM.
 IMAGES, OBJECTNESS = "images", "objectness"
 LOGITS, PROBABILITIES = "logits", "probabilities"
 DEEPEST = "deepest_map"
-MOST_BYTES = 2**31  # of a protobuf message
+MOST_BYTES = 2**31  # the limit of a protobuf message
 # ModelProto's field 14, metadata_props, 78 bytes long: field 1, key, and field 2, value, 64 long.
 SEAL = b"\x72\x4e\x0a\x0amlr_sha256\x12\x40"
 SEAL_BYTES = len(SEAL) + 64
 REMEDY = "export the run again, with mlr export"
-# What `mlr.exporting` writes, in 8 bits, too; no loops, no subgraphs, nothing random.
+# All operators that `mlr.exporting` writes, including those of 8-bit models. Loops, subgraphs and
+# random operators are not among them.
 OPERATORS = frozenset(
     """
     Abs Add AveragePool BatchNormalization Cast Clip Concat ConstantOfShape Conv DequantizeLinear
@@ -38,8 +40,10 @@ OPERATORS = frozenset(
 
 
 def read_onnx(path: Union[str, Path]) -> Dict[str, "np.ndarray"]:
-    """Return the weights of an ONNX file, {name: NumPy array}. Raises InputError where it is none,
-    or the onnx package is missing.
+    """Return the weights of an ONNX file, {name: NumPy array}.
+
+    Raises InputError if it is not an ONNX file, is damaged, has no weights or keeps them in other
+    files, or if the onnx package is missing.
     """
     if not Path(path).is_file():
         raise InputError(f"parameter file {path} does not exist")
@@ -48,31 +52,31 @@ def read_onnx(path: Union[str, Path]) -> Dict[str, "np.ndarray"]:
         weights = onnx.load(str(path), load_external_data=False).graph.initializer
         if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights):
             raise ValueError(
-                "it leaves its weights to other files, which are not read: save it as one file"
+                "it keeps its weights in other files, which are not read: save it as one file"
             )
-        # protobuf hands out what is no UTF-8 as bytes
+        # protobuf returns bytes if a name is not UTF-8
         if not all(isinstance(tensor.name, str) for tensor in weights):
-            raise ValueError("it has a name that is no text")
+            raise ValueError("it has a name that is not text")
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in weights}
-    except Exception as error:  # of a damaged file protobuf, onnx and NumPy raise nearly everything
+    except Exception as error:  # protobuf, onnx and NumPy raise nearly everything on damaged files
         raise InputError(
-            f"{path} is no ONNX file, or a damaged one ({shown(str(error))}): get it again"
+            f"{path} is not an ONNX file, or is damaged ({shown(str(error))}): get it again"
         ) from None
     if not arrays:
-        raise InputError(f"{path} is no ONNX file, or one without weights")
+        raise InputError(f"{path} is not an ONNX file, or has no weights")
     return arrays
 
 
 def sealed(content: bytes) -> bytes:
-    """Return the bytes of a model with the seal behind them: one message for protobuf."""
+    """Return the bytes of a model followed by its seal; protobuf reads them as one message."""
     return content + SEAL + hashlib.sha256(content).hexdigest().encode()
 
 
 def read_model(path: Union[str, "os.PathLike[str]"]) -> "Tuple[onnx.ModelProto, bytes]":
-    """Return a model that `mlr export` wrote, and the file's content.
+    """Return a model that `mlr export` wrote, and the file's bytes.
 
-    Raises InputError where it is none, was changed or cut short, leaves weights to other files, or
-    has other operators than those that are written.
+    Raises InputError if `mlr export` did not write it, if it was changed or cut short, keeps
+    weights in other files, or has an operator that `mlr export` does not write.
     """
     content = _sealed_content(Path(path))
     onnx = require_package("onnx", "onnxruntime", f"reading {path}")
@@ -84,19 +88,19 @@ def read_model(path: Union[str, "os.PathLike[str]"]) -> "Tuple[onnx.ModelProto, 
             said = ", ".join(f"{domain or 'ONNX'} {version}" for domain, version in opsets)
             raise ValueError(f"its operators are of {said or 'no version'}, not of ONNX {OPSET}")
         if model.functions or model.graph.sparse_initializer:
-            raise ValueError("it has functions or sparse weights, which are not written")
+            raise ValueError("it has functions or sparse weights, which mlr export never writes")
         others = sorted(
             {node.op_type for node in nodes if node.domain}
             | ({node.op_type for node in nodes} - OPERATORS)
         )
         if others:
-            raise ValueError(f"it has the operator {others[0]}, which is not written")
+            raise ValueError(f"it has the operator {others[0]}, which mlr export never writes")
         tensors = [*weights, *_tensors_of(nodes)]
         if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in tensors):
-            raise ValueError("it leaves its weights to other files, which are not read")
-    except Exception as error:  # of a damaged file protobuf and onnx raise nearly everything
+            raise ValueError("it keeps its weights in other files, which are not read")
+    except Exception as error:  # protobuf and onnx raise nearly everything on damaged files
         raise InputError(
-            f"{path} is no model of mlr export: {shown(str(error))}; {REMEDY}"
+            f"{path} is not a model of mlr export: {shown(str(error))}; {REMEDY}"
         ) from None
     return model, content
 
@@ -113,7 +117,7 @@ def _sealed_content(path: Path) -> bytes:
     seal = content[-SEAL_BYTES:]
     if not seal.startswith(SEAL):
         raise InputError(
-            f"{path} is no model of mlr export, one of another version, or was cut short or "
+            f"{path} is not a model of mlr export, is from another version, or was cut short or "
             f"changed: {REMEDY}"
         )
     if hashlib.sha256(content[:-SEAL_BYTES]).hexdigest().encode() != seal[len(SEAL) :]:
@@ -125,7 +129,7 @@ def _sealed_content(path: Path) -> bytes:
 
 
 def _tensors_of(nodes: Any) -> Iterator[Any]:
-    """Yield the tensors that nodes have themselves. Raises ValueError for a graph in one."""
+    """Yield the tensors in the attributes of nodes. Raises ValueError for a graph in one."""
     for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:

@@ -1,5 +1,5 @@
-"""MXNet's format of named arrays (.params), read in Python, as MXNet takes what is damaged for
-granted or dies of it.
+"""Reads MXNet's format of named arrays (.params) in Python: MXNet itself accepts damaged files
+without an error, or crashes on them.
 """
 
 import struct
@@ -11,9 +11,9 @@ import numpy as np
 
 from mlr.errors import InputError
 
-LIST = 0x112  # starts a file
-# Start an array: before MXNet 0.12 its number of dimensions did, since then one of these, the last
-# two since 1.0 and 1.6.
+LIST = 0x112  # the number at the start of a file
+# The number at the start of an array. Before MXNet 0.12 it was the number of dimensions; since then
+# it is one of these three. The second came with MXNet 1.0, the third with 1.6.
 UNTYPED_STORAGE, TYPED_STORAGE, NUMPY_SHAPES = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 DENSE = 0
 CPU = 1, 0  # the device: type and number
@@ -22,11 +22,11 @@ DTYPES = {0: "float32", 1: "float64", 2: "float16", 3: "uint8", 4: "int32", 5: "
 
 
 def write_params(path: Union[str, Path], arrays: Mapping[str, Any]) -> None:
-    """Write arrays, {name: NDArray or NumPy array}, to the byte as `nd.save` does on MXNet 1.5 and,
-    without NumPy shapes, later.
+    """Write arrays, {name: NDArray or NumPy array}.
 
-    MXNet's own writer does not see when the end of a file finds no room. Raises OSError, and
-    ValueError for a dtype not in DTYPES.
+    The bytes are those that `nd.save` writes in MXNet 1.5, and in later versions without NumPy
+    shapes. MXNet's own writer does not notice if the disk is full at the end of the file. Raises
+    OSError, and ValueError for a dtype not in DTYPES.
     """
     with open(path, "wb") as file:
         file.write(struct.pack("<QQQ", LIST, 0, len(arrays)))
@@ -54,11 +54,11 @@ def write_params(path: Union[str, Path], arrays: Mapping[str, Any]) -> None:
 
 def read_params(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     """Return the arrays of a file that `save_parameters` or `nd.save` wrote, {name: NumPy array},
-    in its order.
+    in the order of the file.
 
-    Raises InputError where it is absent, or where anything in its structure is not as MXNet writes
-    it: truncated, longer than its arrays, shapes that it has no numbers for, arrays without names.
-    Whether the numbers themselves are the right ones only a checksum can tell.
+    Raises InputError if the file is absent, or if its structure is not what MXNet writes: it is
+    truncated, bytes follow the last name, a shape needs more numbers than the file has, or arrays
+    have no names. Only a checksum can tell whether the numbers themselves are right.
     """
     if not Path(path).is_file():
         raise InputError(f"parameter file {path} does not exist")
@@ -75,7 +75,7 @@ def read_params(path: Union[str, Path]) -> Dict[str, np.ndarray]:
             raise ValueError("it names an array twice")
     except ValueError as error:
         raise InputError(
-            f"{path} is no MXNet parameter file, or a damaged one: {error}; restore it from a copy"
+            f"{path} is not an MXNet parameter file, or is damaged: {error}; restore it from a copy"
         ) from None
     if len(names) != len(arrays) or not arrays:
         raise InputError(
@@ -86,7 +86,9 @@ def read_params(path: Union[str, Path]) -> Dict[str, np.ndarray]:
 
 
 class _Reader:
-    """The bytes of a file and the position in them. Raises ValueError for what can't be."""
+    """The bytes of a file and the position in them. Its methods raise ValueError if the bytes can't
+    be part of a parameter file.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data, self.position = memoryview(data), 0
@@ -103,11 +105,11 @@ class _Reader:
         return struct.unpack("<" + kind, self.bytes(struct.calcsize(kind)))[0]
 
     def text(self) -> str:
-        """Return a name, which stands behind its length."""
+        """Return a name; the file has its length before it."""
         return str(self.bytes(self.take("Q")), "utf-8")
 
     def array(self) -> np.ndarray:
-        """Return an array, in the form of any version of MXNet."""
+        """Return the next array, which any version of MXNet may have written."""
         start = self.take("I")
         if start in (TYPED_STORAGE, NUMPY_SHAPES) and self.take("i") != DENSE:
             raise ValueError("it holds a sparse array")

@@ -1,4 +1,6 @@
-"""MXNet as the engine of predictions: the network alone, and what is beside it."""
+"""Classifiers that predict with MXNet: a network alone, with a support vector machine, with
+regions.
+"""
 
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
@@ -18,8 +20,8 @@ from mlr.inference.support_vectors import SupportVectorMachine
 class SoftmaxClassifier(Classifier):
     """The softmax of the logits of a Gluon network.
 
-    Attributes: `net`; `ctx`, its contexts; `transform`, the evaluation preset for batches of
-    Gluon's: (H, W, 3) uint8 -> (3, S, S).
+    Attributes: `net`; `ctx`, its contexts; `transform`, the evaluation transform for Gluon's data
+    loaders: (H, W, 3) uint8 -> (3, S, S).
     """
 
     def __init__(self, net: HybridBlock, preprocessing: Preprocessing, ctx: List[mx.Context]):
@@ -28,17 +30,17 @@ class SoftmaxClassifier(Classifier):
         self._network, self._named, self._is_to_be_fused = net, "the network", False
 
     def fuse(self, named: str) -> None:
-        """Predict through the network's graph as it is rewritten for prediction.
+        """Predict with the network's graph rewritten for prediction (`mlr.inference.fused_graph`).
 
-        named: what an error calls the network. After further training its predictions would be
-        stale.
+        named: the network's name in errors. Don't train the network further after this: the
+        rewritten graph keeps some of the old weights.
         """
         self._named, self._is_to_be_fused = named, True
 
     def outputs(self, batch: np.ndarray) -> np.ndarray:
-        """Return what the network says of a batch (N, 3, S, S) float32, (N, D).
+        """Return the network's outputs (N, D) for a batch (N, 3, S, S) float32.
 
-        Raises InputError where it is no number.
+        Raises InputError if they are NaN or infinite.
         """
         if self._is_to_be_fused:
             self._network, self._is_to_be_fused = fused(self._network), False
@@ -49,8 +51,8 @@ class SoftmaxClassifier(Classifier):
     def grad_cam(
         self, images: np.ndarray, classes: Optional[Sequence[int]] = None
     ) -> Tuple[np.ndarray, List[int]]:
-        """Return the Grad-CAM maps (N, h, w) of images, (N, 3, S, S) float32, and the number of
-        each one's class; of a `mlr.model.network.MultiLevelNet`.
+        """Return the Grad-CAM maps (N, h, w) of images (N, 3, S, S) float32, and the class number
+        of each map. The network must be a `mlr.model.network.MultiLevelNet`.
         """
         from mlr.viz.attribution import grad_cam
 
@@ -70,22 +72,24 @@ class SupportVectorClassifier(SoftmaxClassifier):
         ctx: List[mx.Context],
         layer: str,
     ):
-        """layer: what config.json calls `features`, fc8, the network's output, or fc7 before it."""
+        """layer: `features` of config.json: "fc8", the network's output, or "fc7", the layer before
+        it.
+        """
         super().__init__(net, preprocessing, ctx)
         self._network = net.features if layer == "fc7" else net
         self.width = net.output.weight.shape[1 if layer == "fc7" else 0]
         self.machine: SupportVectorMachine
 
     def probabilities(self, seen: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the softmax (N, K), float64, of the machine's scores. Raises InputError where they
-        are no numbers.
+        """Return the softmax (N, K), float64, of the machine's scores. Raises InputError if the
+        network's outputs or the scores are NaN or infinite.
         """
         return self.machine.probabilities(self.outputs(np.stack(seen)))
 
 
 class RegionsClassifier(SoftmaxClassifier):
-    """A network that is asked about an image and about its affective regions. Attribute: `regions`,
-    a `mlr.inference.regions.AffectiveRegions`.
+    """A network that classifies an image and its affective regions. Attribute: `regions`, a
+    `mlr.inference.regions.AffectiveRegions`.
     """
 
     def __init__(
@@ -95,8 +99,8 @@ class RegionsClassifier(SoftmaxClassifier):
         ctx: List[mx.Context],
         options: Mapping[str, Any],
     ):
-        """options: the run's, of which `proposals` and `seed` are used. Raises InputError where the
-        file of proposals can't be read.
+        """options: the run's options, of which `proposals` and `seed` are used. Raises InputError
+        if the file of proposals can't be read.
         """
         super().__init__(net, preprocessing, ctx)
         self.regions = AffectiveRegions(self._of_crops, preprocessing.size, **settings_of(options))
@@ -104,12 +108,12 @@ class RegionsClassifier(SoftmaxClassifier):
     def seen(self, pixels: np.ndarray, name: str) -> Crops:
         """Return the crops of an image and its regions.
 
-        Raises InputError where there are no proposals for it, or they are another image's.
+        Raises InputError if there are no proposals for the image, or they belong to another image.
         """
         return self.regions.crops(pixels, name)
 
     def probabilities(self, seen: Sequence[Crops]) -> np.ndarray:
-        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
+        """Return the class probabilities (N, K), float64, for the values that `seen` returned."""
         return np.stack([self.regions.answer(crops).probabilities for crops in seen])
 
     def _of_crops(self, crops: np.ndarray) -> np.ndarray:

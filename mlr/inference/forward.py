@@ -1,4 +1,4 @@
-"""Batches through a network, on one or several devices."""
+"""Runs batches through a network, on one or several devices."""
 
 from typing import Iterable, List, NamedTuple, Sequence, Tuple
 
@@ -10,7 +10,7 @@ from mlr.data.parts import part_of
 
 
 class DevicePart(NamedTuple):
-    """What one context has of a batch: images, their labels, and how much a loss on them counts."""
+    """The part of a batch on one context: images, their labels, and the weight of their loss."""
 
     images: nd.NDArray
     labels: nd.NDArray
@@ -20,7 +20,7 @@ class DevicePart(NamedTuple):
 def predict(
     net: gluon.Block, batches: Iterable[Tuple[nd.NDArray, nd.NDArray]], ctx: Sequence[mx.Context]
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Return logits (N, K) and labels (N,), NumPy arrays, of all images of `batches`."""
+    """Return the logits (N, K) and labels (N,) of all images in `batches`, as NumPy arrays."""
     outputs: List[Tuple[List[nd.NDArray], nd.NDArray]] = []
     for images, labels in batches:
         parts = split_batch(images, labels, ctx)[: len(images)]
@@ -34,10 +34,10 @@ def predict(
 def split_batch(
     images: nd.NDArray, labels: nd.NDArray, ctx: Sequence[mx.Context]
 ) -> List[DevicePart]:
-    """Return a part of the batch for each context, labels in the dtype of the images.
+    """Return one part of the batch for each context, with labels in the dtype of the images.
 
-    The weight is 1. Where a batch has fewer images than there are contexts, the contexts that are
-    left get a copy of the first image with weight 0, as MXNet needs a gradient from each of them.
+    The weight of a part is 1. If a batch has fewer images than there are contexts, the remaining
+    contexts get a copy of the first image with weight 0, because MXNet needs a gradient from each.
     """
     labels = labels.astype(images.dtype)
     used = min(len(images), len(ctx))

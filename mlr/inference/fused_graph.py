@@ -1,5 +1,5 @@
-"""A trained network as it answers fastest: the same function, its graph rewritten for prediction on
-a CPU.
+"""Rewrites the graph of a trained network for fast prediction on a CPU. The function that it
+computes stays the same.
 """
 
 import json
@@ -17,8 +17,8 @@ from mxnet.runtime import Features
 from mlr.model.gram import without_gradients
 
 BACKEND = "MKLDNN"
-LOGGED_BY = b"src/operator/subgraph/"  # in each line that MXNet's subgraph backends log
-STANDARD_ERROR = 2  # the descriptor, which the process has one of
+LOGGED_BY = b"src/operator/subgraph/"  # text in each line that MXNet's subgraph backends log
+STANDARD_ERROR = 2  # the file descriptor
 
 _redirecting = threading.Lock()
 
@@ -27,12 +27,12 @@ def fused(net: gluon.HybridBlock) -> gluon.Block:
     """Return a block that computes what `net` computes in evaluation mode, within rounding (1e-5 of
     the largest logit).
 
-    net: an initialized HybridBlock of one input, images (N, 3, S, S); the block is (N, 3, S, S) ->
-    the same output. On CPUs, where MXNet was built with MKL-DNN, its subgraph backend puts batch
-    norm, ReLU and sums into the convolutions before them, and the Dense layer behind a Gram matrix
-    reads the C (C + 1) / 2 entries that differ, half of its weights. Otherwise it is `net` itself.
-    The block has the network's other parameters in common with it, but not that half: after further
-    training make a new one.
+    net: an initialized HybridBlock with one input, images (N, 3, S, S). The block takes the same
+    input and gives the same output. On CPUs with an MXNet that was built with MKL-DNN, MXNet's
+    subgraph backend merges batch norm, ReLU and sums into the convolutions before them, and the
+    Dense layer after a Gram matrix reads only the C (C + 1) / 2 distinct entries, with half of the
+    weights. In all other cases the block is `net` itself. The block shares its parameters with the
+    network, except for those halved weights: after further training call this again.
     """
     parameters = net.collect_params()
     contexts = next(iter(parameters.values())).list_ctx()
@@ -54,12 +54,11 @@ def fused(net: gluon.HybridBlock) -> gluon.Block:
 def with_half_of_gram(
     symbol: mx.sym.Symbol, parameters: Mapping[str, gluon.Parameter]
 ) -> Tuple[mx.sym.Symbol, Dict[str, mx.nd.NDArray]]:
-    """Return the symbol with each Dense layer behind a Gram matrix on its distinct entries, and
-    {name: NDArray} of what that adds.
+    """Return the symbol in which each Dense layer after a Gram matrix reads only its distinct
+    entries, and the arrays that this adds, {name: NDArray}.
 
-    The matrix is symmetric, so the entries (i, j) and (j, i) are one input, its weight the sum of
-    the two.
-    parameters: {name: Parameter} of the symbol.
+    The matrix is symmetric: the entries (i, j) and (j, i) become one input, whose weight is the sum
+    of their two weights. parameters: {name: Parameter} of the symbol.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
     rebuilt: List[mx.sym.Symbol] = []
@@ -92,8 +91,10 @@ def with_half_of_gram(
 
 
 def distinct(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return, for a Dense layer's weight (D, C * C) on symmetric matrices, the positions (C (C + 1)
-    / 2,) and the weight (D, C (C + 1) / 2).
+    """Return the positions of the distinct entries, (C (C + 1) / 2,), and their weight, (D, C (C +
+    1) / 2).
+
+    weight: (D, C * C), of a Dense layer whose input is a flattened symmetric matrix.
     """
     channels = int(round(weight.shape[1] ** 0.5))
     first, second = np.triu_indices(channels)
@@ -104,7 +105,7 @@ def distinct(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _is_gram(node: Dict[str, Any], nodes: List[Dict[str, Any]]) -> bool:
-    """Tell whether a node is a matrix times its own transpose, divided, perhaps scaled."""
+    """Tell whether a node is a matrix times its own transpose, divided or scaled or not."""
     while node["op"] in ("broadcast_div", "_mul_scalar"):
         node = nodes[node["inputs"][0][0]]
     return node["op"] == "batch_dot" and node["inputs"][0] == node["inputs"][1]
@@ -112,18 +113,19 @@ def _is_gram(node: Dict[str, Any], nodes: List[Dict[str, Any]]) -> bool:
 
 @contextmanager
 def unlogged() -> Iterator[None]:
-    """Keep away the lines that MXNet's subgraph backends write to the standard error.
+    """Return a context that suppresses the lines that MXNet's subgraph backends write to the
+    standard error.
 
-    MXNet 1.5.1 writes them in C++ whatever the log level, and has no setting against it, so the
-    process's own descriptor must lead elsewhere meanwhile: keep the block short. Nobody else's
-    words are lost: what isn't MXNet's is written when the block ends. Two threads would restore
-    each other's descriptor, so the second one waits.
+    MXNet 1.5.1 writes them in C++ at every log level and has no setting to stop it. So the file
+    descriptor of the whole process is redirected during the context: keep the context short. Lines
+    from other sources are not lost; they are written when the context ends. Two threads at once
+    would restore each other's descriptor, so the second one waits.
     """
     with _redirecting:
         try:
             standard_error = os.fdopen(os.dup(STANDARD_ERROR), "wb")
             written = tempfile.TemporaryFile()
-        except OSError:  # it was closed by who started the program, or no folder takes a file
+        except OSError:  # the standard error is closed, or no temporary file can be made
             yield
             return
         with standard_error, written:

@@ -1,4 +1,4 @@
-"""ONNX Runtime as the engine of predictions: a model of `mlr export`, without MXNet."""
+"""Classifiers that predict with ONNX Runtime: a model of `mlr export`, without MXNet."""
 
 import os
 from functools import cached_property
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 
-from mlr.data.preprocessing import Preprocessing, resized
+from mlr.data.preprocessing import Preprocessing
+from mlr.data.resizing import resized
 from mlr.errors import InputError, shown
 from mlr.formats.onnx import DEEPEST, IMAGES, LOGITS, OBJECTNESS, PROBABILITIES, REMEDY
 from mlr.inference.classifier import Classifier, finite
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from mlr.runs.exported import ExportedRun
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-PIXELS = "tensor(uint8)"  # of a model with its preprocessing in it
-ERRORS_ALONE = 3  # of what ONNX Runtime logs
+PIXELS = "tensor(uint8)"  # the input type of a model that contains its preprocessing
+ERRORS_ALONE = 3  # the log level at which ONNX Runtime logs errors only
 
 
 class Head(NamedTuple):
-    """What Grad-CAM needs of a model: the nodes from the deepest map to the logits, their
-    constants, the names of what else they read and write, and a session that answers these.
+    """The part of a model that Grad-CAM needs: the nodes from the deepest map to the logits, their
+    constants, the names of the other arrays that they read and write, and a session that returns
+    these arrays.
     """
 
     nodes: List[Any]
@@ -35,7 +37,7 @@ class Head(NamedTuple):
 
 
 class OnnxClassifier(Classifier):
-    """The softmax of the logits of an ONNX model. Attribute: `session`, ONNX Runtime's."""
+    """The softmax of the logits of an ONNX model. Attribute: `session`, of ONNX Runtime."""
 
     engine = "onnx"
 
@@ -46,31 +48,33 @@ class OnnxClassifier(Classifier):
         self._of_pixels = session.get_inputs()[0].type == PIXELS
 
     def seen(self, pixels: np.ndarray, name: str) -> np.ndarray:
-        """Return what the model takes for an image, (H, W, 3) uint8 RGB."""
-        if self._of_pixels:  # what the model resizes has the size by then, and stays as it is
+        """Return the model's input for an image, (H, W, 3) uint8 RGB."""
+        if self._of_pixels:  # the model's own resizing then leaves the image as it is
             return resized(pixels, self.preprocessing.steps()["resize"])
         return super().seen(pixels, name)
 
     def outputs(self, batch: np.ndarray) -> np.ndarray:
-        """Return what the model says of a batch, (N, K).
+        """Return the model's outputs (N, K) for a batch.
 
-        Raises InputError where it is no number.
+        Raises InputError if they are NaN or infinite.
         """
         return self.asked({IMAGES: batch})
 
     def asked(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the model's answer (N, K). Raises InputError where it is no number."""
+        """Return the model's outputs (N, K) for {name of an input: array}. Raises InputError if
+        they are NaN or infinite.
+        """
         (answer,) = self.session.run(None, inputs)
         return finite(answer, str(self.run.path))
 
     def grad_cam(
         self, images: np.ndarray, classes: Optional[Sequence[int]] = None
     ) -> Tuple[np.ndarray, List[int]]:
-        """Return the Grad-CAM maps (N, h, w) of images, (N, 3, S, S) float32, and the number of
-        each one's class; of a multi-level network.
+        """Return the Grad-CAM maps (N, h, w) of images (N, 3, S, S) float32, and the class number
+        of each map. The model must be a multi-level network.
 
-        Raises InputError for one in 8 bits, whose rounding has no gradient, and for one with its
-        preprocessing in it.
+        Raises InputError for an 8-bit model, whose rounding has no gradient, and for a model that
+        contains its preprocessing.
         """
         from mlr.viz.onnx_gradients import grad_cam
 
@@ -82,7 +86,9 @@ class OnnxClassifier(Classifier):
 
     @cached_property
     def _head(self) -> Head:
-        """The model again, which is asked for the deepest map and all that follows it, too."""
+        """A second session of the model, which also returns the deepest map and all arrays after
+        it.
+        """
         import onnx
 
         from mlr.viz.onnx_gradients import nodes_between
@@ -90,8 +96,8 @@ class OnnxClassifier(Classifier):
         deepest = self.run.about.get(DEEPEST)
         if deepest is None or self._of_pixels:
             raise InputError(
-                f"{self.run.path} has no map for Grad-CAM, or takes images of any size: give the "
-                "run folder, or a model exported without --with-preprocessing"
+                f"{self.run.path} has no map for Grad-CAM, or was exported with "
+                "--with-preprocessing: give the run folder, or a model exported without it"
             )
         nodes = nodes_between(self.run.model.graph, deepest, LOGITS)
         model = onnx.ModelProto()
@@ -119,29 +125,29 @@ class WholeOnnxClassifier(OnnxClassifier):
     """A model that answers with the probabilities themselves."""
 
     def probabilities(self, seen: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
+        """Return the class probabilities (N, K), float64, for the values that `seen` returned."""
         return self.outputs(np.stack(seen)).astype(np.float64)
 
 
 class RegionsOnnxClassifier(OnnxClassifier):
-    """A model of AR: it is asked about ten crops of an image and about its regions, and fuses what
-    it says of them. Attribute: `regions`, a `mlr.inference.regions.RegionCrops`.
+    """A model of AR. It takes ten crops of an image and the crops of its regions, and fuses the
+    answers. Attribute: `regions`, a `mlr.inference.regions.RegionCrops`.
     """
 
     def __init__(self, session: Any, preprocessing: Preprocessing, run: "ExportedRun") -> None:
-        """Raises InputError where the run's file of proposals can't be read."""
+        """Raises InputError if the run's file of proposals can't be read."""
         super().__init__(session, preprocessing, run)
         self.regions = RegionCrops(preprocessing.size, **settings_of(run.config["options"]))
 
     def seen(self, pixels: np.ndarray, name: str) -> Crops:  # type: ignore[override]
         """Return the crops of an image and its regions.
 
-        Raises InputError where there are no proposals for it, or they are another image's.
+        Raises InputError if there are no proposals for the image, or they belong to another image.
         """
         return self.regions.crops(pixels, name)
 
     def probabilities(self, seen: Sequence[Crops]) -> np.ndarray:
-        """Return the probabilities (N, K), float64, of the classes for what `seen` returned."""
+        """Return the class probabilities (N, K), float64, for the values that `seen` returned."""
         return np.concatenate([self._answer(crops) for crops in seen]).astype(np.float64)
 
     def _answer(self, crops: Crops) -> np.ndarray:
@@ -153,10 +159,10 @@ class RegionsOnnxClassifier(OnnxClassifier):
 def onnx_classifier(
     run: "ExportedRun", preprocessing: Preprocessing, ctx: Optional[str] = None
 ) -> OnnxClassifier:
-    """Return what answers by a model. ctx: as of `session_of`.
+    """Return the classifier for an exported model. ctx: as in `session_of`.
 
-    Raises InputError where its input or output are not those of a run's model, or ONNX Runtime
-    can't run it.
+    Raises InputError if the model's inputs and outputs are not those that `mlr export` gives it, or
+    if ONNX Runtime can't run it.
     """
     session = session_of(run.content, str(run.path), ctx)
     size, classes, named = preprocessing.size, len(run.classes), str(run.path)
@@ -166,45 +172,48 @@ def onnx_classifier(
     taken = ("tensor(float)", 3, size, size), (PIXELS, "H", "W", 3)
     if images not in taken or outputs not in ([(LOGITS, classes)], [(PROBABILITIES, classes)]):
         raise InputError(
-            f"{named} takes {images or 'no images'} and answers with {outputs}, which is not what "
-            f"its metadata say: {REMEDY}"
+            f"{named} takes {images or 'no images'} and returns {outputs}, which does not match "
+            f"its metadata: {REMEDY}"
         )
     if not inputs:
         kind = OnnxClassifier if outputs[0][0] == LOGITS else WholeOnnxClassifier
         return kind(session, preprocessing, run)
     if inputs != {OBJECTNESS: ("tensor(double)",)} or images != taken[0]:
-        raise InputError(f"{named} takes {', '.join(map(shown, inputs))}, too: {REMEDY}")
+        raise InputError(
+            f"{named} also takes the input {', '.join(map(shown, inputs))}, which mlr does not "
+            f"know: {REMEDY}"
+        )
     return RegionsOnnxClassifier(session, preprocessing, run)
 
 
 def session_of(content: bytes, named: str, ctx: Optional[str] = None) -> Any:
-    """Return ONNX Runtime's session of a model, with as many threads as MXNet would have.
+    """Return a session of ONNX Runtime for a model, with as many threads as MXNet would use.
 
-    named: what an error calls the model. ctx: text of one device as in --ctx (default: the first
-    GPU that ONNX Runtime sees, else the CPU). Raises InputError where the device is not there, or
-    the model can't be run.
+    named: the model's name in errors. ctx: one device, as in --ctx (default: the first GPU if ONNX
+    Runtime sees one, else the CPU). Raises InputError if the device does not exist or ONNX Runtime
+    can't run the model.
     """
-    runtime = require_package("onnxruntime", "onnxruntime", f"answering by {named}")
+    runtime = require_package("onnxruntime", "onnxruntime", f"predicting with {named}")
     providers, asked = providers_of(ctx, runtime)
     options = runtime.SessionOptions()
     options.log_severity_level = ERRORS_ALONE
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
     try:
         session = runtime.InferenceSession(content, options, providers=providers)
-    except Exception as error:  # its errors have no class in common but this
+    except Exception as error:  # ONNX Runtime's errors have no other common class
         reason = shown(str(error).partition("\n")[0])
         raise InputError(f"ONNX Runtime can't run {named} ({reason}): {REMEDY}") from None
     if asked and CUDA not in session.get_providers():
         raise InputError(
-            f"{ctx} can't be used: onnxruntime-gpu is there, but its CUDA provider doesn't load, "
-            "likely for want of the CUDA and cuDNN that it is built for: install these, or use "
-            "--ctx cpu"
+            f"{ctx} can't be used: onnxruntime-gpu is installed, but its CUDA provider doesn't "
+            "load, likely because the CUDA and cuDNN that it was built for are missing: install "
+            "them, or use --ctx cpu"
         )
     return session
 
 
 def providers_of(ctx: Optional[str], runtime: ModuleType) -> Tuple[List[Any], bool]:
-    """Return the providers of ONNX Runtime for a text of --ctx, and whether it asks for a GPU.
+    """Return ONNX Runtime's providers for a text of --ctx, and whether the text asks for a GPU.
 
     Raises InputError for several devices, and for a GPU without onnxruntime-gpu.
     """
@@ -213,7 +222,10 @@ def providers_of(ctx: Optional[str], runtime: ModuleType) -> Tuple[List[Any], bo
         return [CUDA, CPU] if there else [CPU], False
     devices = devices_in(ctx)
     if len(devices) > 1:
-        raise InputError(f'ONNX Runtime answers on one device, not on "{ctx}": give one of them')
+        raise InputError(
+            f'ONNX Runtime predicts on one device only, but --ctx names several, "{ctx}": give one '
+            "of them"
+        )
     ((kind, number),) = devices
     if kind == "cpu":
         return [CPU], False

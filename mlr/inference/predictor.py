@@ -1,4 +1,4 @@
-"""From images to the probabilities of classes. `mlr.load()` returns a run as a `Predictor`."""
+"""Predicts the class probabilities of images. `mlr.load()` returns a run as a `Predictor`."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice, repeat
@@ -39,31 +39,31 @@ from mlr.runtime.network_thread import begun_on_networks_thread
 from mlr.runtime.progress import Bar
 
 BATCH = 64
-AT_ONCE = 16  # images that the network sees together
+AT_ONCE = 16  # images in one pass of the network
 
-# What was read of an image and the name by which proposals know it, or why there is nothing.
+# The content of an image, its name in messages and its name in a file of proposals; or an error.
 Read = Union[Tuple[Union[bytes, np.ndarray], str, str], InputError]
 
 
 class Prediction(NamedTuple):
-    """What a network says of an image."""
+    """The prediction of a network for an image."""
 
     label: str  # the most probable class
     probabilities: Dict[str, float]  # of each class, the highest first; they sum to 1
 
 
 class Predictor:
-    """A trained network with what goes before and after it.
+    """A trained network with its preprocessing and the names of its classes.
 
-    Any thread may call it: what they ask is answered in turn.
+    Any thread may call it; calls of several threads are answered one after the other.
 
     predictor = mlr.load(); predictor("photo.jpg").label; predictor(["a.jpg", pixels]); for path,
     prediction in predictor.folder("photos"): ...
 
-    Images are decoded by some threads while the network is at those before them.
+    Other threads decode the next images while the network works on the present ones.
 
-    Attributes: `classifier`, how images become probabilities, by MXNet or by ONNX Runtime;
-    `classes`, K names; of MXNet `net` and its contexts, `ctx`.
+    Attributes: `classifier`, which computes the probabilities with MXNet or ONNX Runtime;
+    `classes`, K names; with MXNet also `net` and `ctx`, its contexts.
     """
 
     def __init__(self, classifier: Classifier, classes: Sequence[str]):
@@ -81,7 +81,7 @@ class Predictor:
 
     @property
     def transform(self) -> Callable[[Any], Any]:
-        """The evaluation preset: (H, W, 3) uint8 -> (3, S, S); of NDArrays with MXNet, else of
+        """The evaluation transform, (H, W, 3) uint8 -> (3, S, S): on NDArrays with MXNet, else on
         NumPy arrays.
         """
         return getattr(self.classifier, "transform", self.classifier.preprocessing.network_input)
@@ -96,16 +96,15 @@ class Predictor:
     def __call__(self, images: np.ndarray) -> Union[Prediction, List[Prediction]]: ...
 
     def __call__(self, images: Any) -> Union[Prediction, List[Prediction]]:
-        """Return the Prediction of an image, or a list of one for each of several.
+        """Return the Prediction for one image, or a list with one Prediction for each image.
 
-        images: the path of an image file, its content as bytes, a binary file with it, a PIL image,
-        or its pixels, an array (H, W, 3) of uint8, RGB; or a list of these, of any sizes; or an
-        array (N, H, W, 3). Files are decoded as in training, so their orientation (EXIF) is
-        ignored, and that of PIL images, too.
+        images: the path of an image file, its content as bytes, an open binary file, a PIL image,
+        or an array (H, W, 3) of uint8, RGB; or a list of these, of any sizes; or an array (N, H, W,
+        3). Files are decoded as in training: the EXIF orientation is ignored, for PIL images, too.
 
-        Raises InputError, naming the file or telling the array, for the first that can't be read or
-        has another shape or type; of AR, also where its file of proposals has none of the image, as
-        it has of no array.
+        Raises InputError, which names the file or describes the array, for the first image that
+        can't be read or has another shape or type. With AR it also raises InputError if the run's
+        file of proposals has none for an image; it can't have proposals for an array.
         """
         one = is_one_image(images)
         predictions = []
@@ -116,17 +115,16 @@ class Predictor:
         return predictions[0] if one else predictions
 
     def each(self, images: Iterable[Image]) -> Iterator[Union[Prediction, InputError]]:
-        """Yield for each image, any of the above but (N, H, W, 3), its Prediction or the InputError
-        that tells why there is none.
+        """Yield for each image its Prediction, or the InputError that says why there is none.
 
-        Of any number, even without end: 16 are answered together, and meanwhile the next 16 are
-        read and decoded.
+        images: any iterable, even an endless one, of what `__call__` accepts as one image. The
+        network predicts 16 images at once, while the next 16 are read and decoded.
         """
 
         def given() -> Iterator[Read]:
             for image in images:
                 try:
-                    # Read in the thread that asks, which alone a pipe without an end then holds up.
+                    # Read in the calling thread, so that an endless pipe blocks only that thread.
                     content, name = read(image), name_in_messages(image)
                     yield content, name, name_of(name)
                 except InputError as error:
@@ -136,23 +134,26 @@ class Predictor:
             yield one if isinstance(one, InputError) else self._ranked(one)
 
     def folder(self, path: PathLike) -> Iterator[Tuple[Path, Union[Prediction, InputError]]]:
-        """Return an iterator over the images in and below a folder, in order: their paths, and what
-        `each` says of them.
+        """Return an iterator over the images in a folder and its subfolders, in order: their paths,
+        and what `each` yields for them.
 
-        Raises InputError where the folder is not there or holds no images.
+        Raises InputError if the folder does not exist or holds no images.
         """
         paths = find_images(path)
         return zip(paths, self.each(paths))
 
     def of_files(self, paths: Sequence[PathLike], names: Sequence[str]) -> np.ndarray:
-        """Return the probabilities (N, K), float64, of the classes for image files.
+        """Return the class probabilities (N, K), float64, for image files.
 
-        names: by which a file of proposals knows the images.
+        names: the names of the images in a file of proposals. Raises InputError for the first image
+        that can't be read.
         """
         return self._of_files(self.classifier.probabilities, paths, names)
 
     def logits_of_files(self, paths: Sequence[PathLike], names: Sequence[str]) -> np.ndarray:
-        """Return the logits (N, K), float32, for image files; arguments as of `of_files`."""
+        """Return the logits (N, K), float32, for image files; arguments and errors are those of
+        `of_files`.
+        """
         return self._of_files(self.classifier.logits, paths, names)
 
     def _of_files(
@@ -179,9 +180,10 @@ class Predictor:
         answer: Callable[[Sequence[Any]], np.ndarray],
         at_once: int,
     ) -> Iterator[Union[np.ndarray, InputError]]:
-        """Yield for each image its row of what `answer` says of so many at once, or an InputError.
+        """Yield for each image its row of the result of `answer`, or an InputError.
 
-        While the network is at some, the next ones are read and decoded, and none beyond these.
+        answer: a function of `at_once` images. While it works on one group, the next group is read
+        and decoded, but no group after that.
         """
         before: Optional[Future[List[Any]]] = None
         threads = usable_cores()
@@ -190,7 +192,7 @@ class Predictor:
                 decoded: List[Future[Any]] = []
                 for image in islice(images, at_once):
                     decoded.append(decoders.submit(self._seen, image))
-                    wait(decoded[-1 - threads : -threads])  # few files wait in memory
+                    wait(decoded[-1 - threads : -threads])  # keep few undecoded files in memory
                 seen = [future.result() for future in decoded]
                 asked = begun_on_networks_thread(_rows, answer, seen)
                 if before:
@@ -214,7 +216,7 @@ class Predictor:
 
 
 def _rows(answer: Callable[[Sequence[Any]], np.ndarray], seen: Sequence[Any]) -> List[Any]:
-    """Return for each image its row of the answer, or an InputError: its own, or the answer's."""
+    """Return for each image its row of the answer, its own InputError, or that of the answer."""
     whole = [one for one in seen if not isinstance(one, InputError)]
     try:
         rows: Iterator[Any] = iter(answer(whole) if whole else ())

@@ -1,8 +1,8 @@
-"""Boxes that may hold something, for the affective regions: made here, by OpenCV, or read from a
-file.
+"""Proposals for the affective regions: boxes that may contain an object. They come from a grid,
+from OpenCV's Edge Boxes, or from a file.
 
-Every box is x1, y1, x2, y2 in pixels of the image as it is, counted from 0, the last ones included:
-it is x2 - x1 + 1 wide.
+Every box is x1, y1, x2, y2 in pixels of the original image, counted from 0. The last column and row
+belong to the box: it is x2 - x1 + 1 wide.
 """
 
 import difflib
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 PathLike = Union[str, "os.PathLike[str]"]
 Boxes = Tuple[np.ndarray, np.ndarray]  # (M, 4) and their objectness (M,), float64, best first
 
-# The grid, all ours: on an image scaled down to so many pixels, windows of so many sizes, aspects
-# and places.
+# The settings of `grid`, all chosen by us: the size to which the image is scaled down, and the
+# sizes, aspect ratios and positions of the windows.
 WORKING_PIXELS = 320 * 240
-SMALLEST_WINDOW = 12  # pixels of the scaled image: below, no edges are inside
+SMALLEST_WINDOW = 12  # pixels of the scaled image; smaller windows have no edges inside
 SCALE_STEP = 2**0.5
 ASPECTS = (1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3)
 STRIDE = 1 / 4  # of the window's side
 BORDER = 1  # pixels on both sides of the window's outline
-POOL = 6000  # best windows among which near-duplicates are looked for
+POOL = 6000  # the number of best windows that are searched for near-duplicates
 GRID_BOXES = 500
 
 DETECTOR_OPTIONS = (
@@ -54,31 +54,32 @@ MOST_BYTES = 2**32  # of a file of proposals, unpacked: 2,000 boxes of 50,000 im
 
 
 def propose(pixels: np.ndarray, kind: str = "grid", model: Optional[PathLike] = None) -> Boxes:
-    """Return boxes (M, 4) and their objectness (M,), float64, best first; M may be 0 for an image
-    of few pixels.
+    """Return boxes (M, 4) and their objectness (M,), float64, best first; M may be 0 for a small
+    image.
 
     pixels: (H, W, 3) uint8 RGB. kind: "grid", see `grid`, or "edgeboxes", see `edge_boxes`, which
-    needs `model`, its file.
-    Raises InputError where the kind can't be had.
+    needs the file `model`. Raises InputError for any other kind.
     """
     if kind == "grid":
         return grid(pixels)
     if kind == "edgeboxes":
         return edge_boxes(pixels, model)
     raise InputError(
-        f"there are no proposals of kind {kind!r}: choose grid or edgeboxes, or give a file of them"
+        f"there are no proposals of kind {kind!r}: choose grid or edgeboxes, or give a file of "
+        "proposals"
     )
 
 
 def grid(pixels: np.ndarray, count: int = GRID_BOXES) -> Boxes:
-    """Return at most `count` sliding windows that enclose edges which their outline does not cross,
-    as `propose` does.
+    """Return at most `count` sliding windows that contain edges which do not cross the window's
+    outline, in the form that `propose` returns.
 
-    Ours: it stands in for the MATLAB program Objectness (Alexe, Deselaers, Ferrari, TPAMI 2012),
-    whose boxes the released code reads, and knows less: no saliency, no colour, no superpixels. The
-    idea is that of Edge Boxes. A window's score is the sum of its edges (gradient magnitude), less
-    that of a window as full of them as the fullest of its four sides is, by perimeter ** 1.5; of
-    windows whose intersection is 3/4 of their union the better one stays. Nothing is random.
+    This is our own method. It replaces the MATLAB program Objectness (Alexe, Deselaers, Ferrari,
+    TPAMI 2012), whose boxes the released code reads, and is simpler: it does not use saliency,
+    colour or superpixels. The idea is that of Edge Boxes. E is the sum of the gradient magnitudes
+    in a window, and F the same sum if the whole window were as dense in edges as the densest of its
+    four sides. The score is (E - F) / perimeter ** 1.5. If the intersection of two windows is more
+    than 3/4 of their union, only the better one is kept. Nothing is random.
     """
     height, width = pixels.shape[:2]
     scale = min(1, math.sqrt(WORKING_PIXELS / (height * width)))
@@ -100,32 +101,33 @@ def grid(pixels: np.ndarray, count: int = GRID_BOXES) -> Boxes:
 def edge_boxes(
     pixels: np.ndarray, model: Optional[PathLike], count: int = paper.AR_PROPOSALS
 ) -> Boxes:
-    """Return the `count` best of OpenCV's Edge Boxes (Zitnick, Dollar, ECCV 2014), as `propose`
-    does; paper.EDGE_BOXES its settings.
+    """Return the `count` best of OpenCV's Edge Boxes (Zitnick, Dollar, ECCV 2014), in the form that
+    `propose` returns. The settings are paper.EDGE_BOXES.
 
-    model: the file of its structured edge detector, model.yml.gz of OpenCV's extra data. Raises
-    InputError without that, without the ximgproc module, which opencv-contrib-python has and
-    opencv-python lacks, or with one too old to return scores.
+    model: the file of OpenCV's structured edge detector, model.yml.gz of OpenCV's extra data.
+    Raises InputError without this file, without OpenCV's module ximgproc (opencv-contrib-python has
+    it, opencv-python lacks it), or if the module is too old to return scores.
     """
     if not hasattr(cv2, "ximgproc"):
         raise InputError(
-            f"Edge Boxes need OpenCV's ximgproc, which this OpenCV {cv2.__version__} lacks: "
-            "install opencv-contrib-python in place of opencv-python, of the same version, or "
-            "take the grid's proposals or a file of them"
+            f"Edge Boxes need OpenCV's module ximgproc, which this OpenCV {cv2.__version__} lacks: "
+            "replace opencv-python by opencv-contrib-python of the same version, or use the "
+            "proposals of the grid or of a file"
         )
     if model is None or not Path(model).is_file():
         raise InputError(
-            "Edge Boxes need the model of OpenCV's structured edge detector, "
+            "Edge Boxes need the model of OpenCV's structured edge detector, but "
             f"{'none was given' if model is None else f'there is no file {model}'}: give the "
-            "file model.yml.gz, of opencv_extra, testdata/cv/ximgproc"
+            "file model.yml.gz from testdata/cv/ximgproc of the repository opencv_extra"
         )
     detector = _edge_detector(str(model))
-    # no box passes the size filter, and on less than its patch the detector fails
+    # No box of such a small image would pass the size filter, and the detector fails on images
+    # smaller than its patch.
     if min(pixels.shape[:2]) <= paper.AR_SIDES[0]:
         return np.empty((0, 4)), np.empty(0)
     edges = detector.detectEdges(pixels.astype(np.float32) / 255)
     orientation = detector.computeOrientation(edges)
-    # A new one each time, as one that has been used finds other boxes.
+    # Create a new one for each image: a used one finds other boxes.
     found = cv2.ximgproc.createEdgeBoxes(**paper.EDGE_BOXES).getBoundingBoxes(
         detector.edgesNms(edges, orientation), orientation
     )
@@ -142,10 +144,11 @@ def edge_boxes(
     )
 
 
-@functools.lru_cache(maxsize=1)  # reading it takes longer than its work on an image
+@functools.lru_cache(maxsize=1)  # reading the file takes longer than detecting in an image
 def _edge_detector(model: str) -> Any:
-    """Return OpenCV's detector. Raises InputError for a file that is no model of it: what is
-    missing, OpenCV would divide by.
+    """Return OpenCV's detector. Raises InputError if the file is not a model of it.
+
+    The check is needed because OpenCV would take missing numbers as 0 and divide by them.
     """
     try:
         file = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
@@ -157,21 +160,21 @@ def _edge_detector(model: str) -> Any:
             whole
             and min(file.getNode("options").getNode(name).real() for name in DETECTOR_OPTIONS) >= 1
         ):
-            # of opencv-contrib-python alone
+            # only opencv-contrib-python has it
             return cv2.ximgproc.createStructuredEdgeDetection(model)  # type: ignore[attr-defined]
     except (cv2.error, SystemError):
         pass
     raise InputError(
-        f"{model} is no model of OpenCV's structured edge detector, or a damaged one: get "
+        f"{model} is not a model of OpenCV's structured edge detector, or is damaged: get "
         "model.yml.gz again"
     )
 
 
 class Proposals(Dict[str, Boxes]):
-    """{image name: (boxes (M, 4), objectness (M,))}, best first, of a file.
+    """The proposals of a file: {image name: (boxes (M, 4), objectness (M,))}, best first.
 
-    An image is found under <class>/<file> or, where the file of proposals has names without
-    folders, under <file>. Raises InputError for one that is not in it.
+    An image is looked up as <class>/<file> and then, in case the names in the file of proposals
+    have no folders, as <file>. Raises InputError for an image that is not in the file.
     """
 
     def __init__(self, path: Path, of_images: Mapping[str, Boxes]) -> None:
@@ -184,28 +187,31 @@ class Proposals(Dict[str, Boxes]):
             return self[bare]
         near = difflib.get_close_matches(str(name), self, n=1) or [next(iter(self))]
         raise InputError(
-            f"{self.path} has no proposals of image {name}, but of {len(self):d} others, as "
-            f"{shown(near[0])}: name images as the file does, or add it"
+            f"{self.path} has no proposals for the image {name}; it has them for {len(self):d} "
+            f"other images, such as {shown(near[0])}: use the same image names as the file, or add "
+            "the image to the file"
         )
 
 
 def read_proposals(path: PathLike) -> Proposals:
-    """Return the `Proposals` of a file: all are read and checked at once, and take 40 bytes a box.
+    """Return the `Proposals` of a file. All are read and checked at once, and take 40 bytes per
+    box.
 
-    .npz: for every image an array (M, 5) of x1, y1, x2, y2, score under the image's name, as of
-    numpy.savez(path, **{"a/1.jpg": array, ...}); pixels are counted from 0.
-    .mat: two cell arrays of equal length, `boxes`, an M x 5 matrix each, and `imgname`, as the
-    released code calls them (which reads them from two files: load both, then save(path, 'boxes',
-    'imgname'), not with -v7.3); pixels are counted from 1, as in MATLAB.
+    .npz: for every image an array (M, 5) of x1, y1, x2, y2, score under the image's name, as
+    numpy.savez(path, **{"a/1.jpg": array, ...}) writes it; pixels are counted from 0.
+    .mat: two cell arrays of equal length: `boxes`, with an M x 5 matrix in each cell, and
+    `imgname`. The names are those of the released code, which reads the two from different files:
+    load both, then save(path, 'boxes', 'imgname'), without -v7.3. Pixels are counted from 1, as in
+    MATLAB.
 
-    Raises InputError for another ending, a file that is absent or damaged, or an array that holds
-    no boxes. Nothing that is in a file is executed.
+    Raises InputError for another file name extension, a file that is absent or damaged, or an array
+    that does not hold boxes. Nothing in a file is executed.
     """
     path = Path(path)
     readers = {".npz": (_npz_tables, 0), ".mat": (_mat_tables, 1)}
     if path.suffix.lower() not in readers:
         raise InputError(
-            f"{path}: proposals are read from files that end in {' or '.join(readers)}"
+            f"{path}: proposals are read only from files whose names end in {' or '.join(readers)}"
         )
     if not path.is_file():
         raise InputError(f"there is no file of proposals {path}")
@@ -214,12 +220,12 @@ def read_proposals(path: PathLike) -> Proposals:
         tables = read(path)
     except InputError:
         raise
-    # of a damaged file zipfile, zlib, NumPy and SciPy raise nearly everything, and none of it names
-    # the file
+    # zipfile, zlib, NumPy and SciPy raise nearly everything on damaged files, and their messages
+    # don't name the file
     except Exception as error:
         why = shown(str(error).partition("\n")[0]) or type(error).__name__
         raise InputError(
-            f"{path} is no {path.suffix.lower()} file, or a damaged one ({why}): restore it from a "
+            f"{path} is not a {path.suffix.lower()} file, or is damaged ({why}): restore it from a "
             "copy"
         ) from None
     if not tables:
@@ -232,8 +238,9 @@ def _npz_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
         members = archive.infolist()
     if sum(member.file_size for member in members) > MOST_BYTES:
         raise InputError(
-            f"{path} would take more than {MOST_BYTES >> 30:d} GiB of memory, likely a damaged "
-            "header or an attack: if it is neither, split it"
+            f"{path} would take more than {MOST_BYTES >> 30:d} GiB of memory, likely because its "
+            "header is damaged or it was made to do harm; if it really holds so many proposals, "
+            "split it"
         )
     if len({member.filename for member in members}) != len(members):
         raise ValueError("it names an array twice")
@@ -242,7 +249,9 @@ def _npz_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
 
 
 def _mat_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
-    """Read with SciPy in a process of its own, as SciPy's reader dies of some damaged files."""
+    """Read a .mat file with SciPy, in a separate process, because SciPy's reader crashes on some
+    damaged files.
+    """
     with tempfile.TemporaryDirectory() as folder:
         converted = os.path.join(folder, "proposals.npz")
         done = subprocess.run(
@@ -261,7 +270,7 @@ def _mat_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
         )
         if done.returncode:
             raise ValueError(
-                "SciPy's reader died of it"
+                "SciPy's reader crashed on it"
                 if done.returncode < 0
                 else done.stderr.strip().rpartition("\n")[2]
             )
@@ -277,13 +286,16 @@ def _mat_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
         )
     texts = ["".join(name.ravel()) if name.dtype.kind == "U" else "" for name in names]
     if "" in texts or len(set(texts)) != len(texts):
-        raise InputError(f"{path}: imgname must have another text for every image")
+        raise InputError(
+            f"{path}: imgname must hold a different text for every image: correct the names, and "
+            "save the file again"
+        )
     return list(zip(texts, tables))
 
 
 def convert_mat(path: PathLike, converted: PathLike) -> None:
-    """Write the cells of boxes and imgname in a .mat file to a .npz file, as "boxes 0", "boxes 1",
-    ..., "imgname 0", ...
+    """Write the cells of `boxes` and `imgname` of a .mat file to a .npz file, under the names
+    "boxes 0", "boxes 1", ..., "imgname 0", ...
     """
     from scipy import io
 
@@ -300,14 +312,14 @@ def convert_mat(path: PathLike, converted: PathLike) -> None:
 
 
 def _boxes(table: "ArrayLike", first_pixel: int, name: str, path: Path) -> Boxes:
-    """Return boxes, of pixels counted from 0, and scores of an image's array in a file, best
-    first.
+    """Return the boxes, in pixels counted from 0, and scores of one image's array in a file, best
+    first. first_pixel: the number of the first pixel in the file, 0 or 1.
     """
     table, name = np.asarray(table), shown(name)
     if table.dtype.kind not in "fiu" or table.ndim != 2 or table.shape[1] != 5 or not len(table):
         raise InputError(
             f"{path}: the proposals of {name} are {table.dtype} of shape {table.shape}: expected "
-            "numbers of shape (M, 5), x1 y1 x2 y2 score"
+            "numbers of shape (M, 5), with the columns x1 y1 x2 y2 score"
         )
     table = table.astype(float)
     if not np.isfinite(table).all() or (table[:, 2:4] < table[:, :2]).any():
@@ -324,13 +336,13 @@ def _best_first(boxes: np.ndarray, scores: np.ndarray, count: int) -> Boxes:
 
 
 def _windows(shape: Tuple[int, ...], ratio: np.ndarray) -> np.ndarray:
-    """Return the grid's windows on the scaled image as x1, y1, x2, y2, the last not included, (M,
-    4) int.
+    """Return the windows of the grid on the scaled image, (M, 4) int: x1, y1, x2, y2, where x2 and
+    y2 are one pixel past its end.
 
-    shape: (height, width, 3). ratio: (2,), pixels of the scaled image for one of the image, across
-    and down.
+    shape: (height, width, 3) of the scaled image. ratio: (2,), the horizontal and the vertical
+    scale of the scaled image.
     """
-    # The sides that the size filter lets through; it takes x2 - x1 as the width.
+    # The sides that pass the size filter, which takes x2 - x1 as the width.
     longest = np.minimum((paper.AR_SIDES[1] + 1) * ratio, shape[1::-1])
     shortest = np.minimum(
         np.maximum((paper.AR_SIDES[0] + 1) * ratio, SMALLEST_WINDOW),
@@ -354,16 +366,18 @@ def _windows(shape: Tuple[int, ...], ratio: np.ndarray) -> np.ndarray:
 
 
 def _places(length: int, window: int) -> np.ndarray:
-    """Return where windows start that cover a side evenly, its ends included."""
+    """Return the first pixels of windows that cover a side evenly, from its first pixel to its
+    last.
+    """
     steps = math.ceil((length - window) / (window * STRIDE))
     return np.rint(np.linspace(0, length - window, steps + 1)).astype(int)
 
 
 def _gradient(pixels: np.ndarray) -> np.ndarray:
-    """Return the magnitude of the gradient of an image's brightness, (H, W) float32, whole numbers.
+    """Return the gradient magnitude of an image's brightness, (H, W) float32, in whole numbers.
 
-    Those, so that sums are exact in any order: OpenCV takes one or another, and its own magnitude
-    differs in the last bit.
+    Sums of whole numbers are exact in any order. This matters because OpenCV's order of summation
+    varies; its own function for magnitudes differs in the last bit, too.
     """
     grey = cv2.GaussianBlur(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (3, 3), 0)
     across, down = (
@@ -373,14 +387,16 @@ def _gradient(pixels: np.ndarray) -> np.ndarray:
 
 
 def _enclosed_edges(edges: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Return the scores of windows (M, 4) on a map of edges (H, W): see `grid`."""
+    """Return the scores (M,) of windows (M, 4) on an edge map (H, W): see `grid`."""
     sums = cv2.integral(edges)  # (H + 1, W + 1) float64
     x1, y1, x2, y2 = windows.T
 
     def total_and_area(
         x1: np.ndarray, y1: np.ndarray, x2: np.ndarray, y2: np.ndarray
     ) -> Tuple[np.ndarray, np.ndarray]:
-        """What of rectangles is on the image: sum of the edges in it, and pixels."""
+        """Return the sum of the edges and the number of pixels in the part of each rectangle that
+        lies on the image.
+        """
         x1, x2 = np.clip((x1, x2), 0, edges.shape[1])
         y1, y2 = np.clip((y1, y2), 0, edges.shape[0])
         return sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1], (x2 - x1) * (y2 - y1)
@@ -401,8 +417,8 @@ def _enclosed_edges(edges: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 
 def _without_duplicates(windows: np.ndarray, scores: np.ndarray, count: int) -> np.ndarray:
-    """Return the indices of at most `count` windows, best first, none of which has too much in
-    common with a better one.
+    """Return the indices of at most `count` windows, best first, without windows that overlap a
+    better one too much.
     """
     order = np.argsort(-scores, kind="stable")[:POOL]
     x1, y1, x2, y2 = windows[order].T.astype(np.float32)
@@ -423,7 +439,7 @@ def _without_duplicates(windows: np.ndarray, scores: np.ndarray, count: int) -> 
 
 
 def name_of(path: PathLike) -> str:
-    """Return the name by which a file of proposals knows an image: <class>/<file>, the last two
-    parts of its path.
+    """Return an image's name in a file of proposals: <class>/<file>, the last two parts of its
+    path.
     """
     return "/".join(Path(path).parts[-2:])

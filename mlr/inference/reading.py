@@ -1,4 +1,4 @@
-"""What a person gives as an image, a path, a file, bytes or pixels, and what it holds."""
+"""Reads images that the user gives as a path, a file, bytes, a PIL image or pixels."""
 
 import os
 from pathlib import Path
@@ -23,10 +23,11 @@ ACCEPTED = (
 
 
 def find_images(folder: PathLike, left_out: Optional[List[LeftOut]] = None) -> List[Path]:
-    """Return the image files in and below a folder, in order; no pipes, which may never end. Raises
-    InputError where it is no folder or holds none.
+    """Return the image files in a folder and its subfolders, in order. Pipes are left out, because
+    reading them may never end.
 
-    left_out: a list to which a `mlr.data.walk.LeftOut` is added for everything else that is there.
+    left_out: a list to which a `mlr.data.walk.LeftOut` is added for everything that is left out.
+    Raises InputError if the folder does not exist or holds no images.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -34,7 +35,7 @@ def find_images(folder: PathLike, left_out: Optional[List[LeftOut]] = None) -> L
     paths, others = walk(folder)
     if not paths:
         raise InputError(
-            f"no images (JPEG, PNG and other formats of pictures) in {folder}"
+            f"no images (JPEG, PNG and other formats) in {folder}"
             f"{'; ' + words_on(others) if others else ''}"
         )
     if left_out is not None:
@@ -43,7 +44,7 @@ def find_images(folder: PathLike, left_out: Optional[List[LeftOut]] = None) -> L
 
 
 def is_one_image(images: Any) -> bool:
-    """Tell whether something is one image, or what else is not a list of some."""
+    """Tell whether a value is one image, or anything else that is not a list of images."""
     if isinstance(images, np.ndarray):
         return images.ndim != 4
     is_file = isinstance(images, (str, os.PathLike, *BYTES, pil.Image)) or hasattr(images, "read")
@@ -51,10 +52,10 @@ def is_one_image(images: Any) -> bool:
 
 
 def name_in_messages(image: Any) -> str:
-    """Return the path of an image, or what stands for it in messages."""
+    """Return the path of an image, or words that name it in messages."""
     if isinstance(image, (str, os.PathLike)):
         return os.fspath(image)
-    # of a file, of a PIL image
+    # `name` is of an open file, `filename` of a PIL image
     name = getattr(image, "name", None) or getattr(image, "filename", None)
     if name and isinstance(name, str):
         return name
@@ -79,7 +80,7 @@ def read(image: Any) -> Union[bytes, np.ndarray]:
             return checked_content(
                 content_of(image, name_in_messages(image)), name_in_messages(image)
             )
-        except (OSError, ValueError) as error:  # as of one that is closed
+        except (OSError, ValueError) as error:  # ValueError if the file is closed
             if isinstance(error, InputError):
                 raise
             raise InputError(f"can't read image {name_in_messages(image)}: {error}") from None
@@ -87,9 +88,9 @@ def read(image: Any) -> Union[bytes, np.ndarray]:
         raise InputError(f"an image is {ACCEPTED}, not a {type(image).__name__}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise InputError(
-            f"an image is an array (H, W, 3) of uint8, RGB, and this one is {image.shape} of "
-            f"{image.dtype}: repeat grey three times, leave alpha out, and bring other numbers "
-            "to 0 to 255 and .astype('uint8')"
+            f"an image must be an array (H, W, 3) of uint8, RGB, but this one is {image.shape} of "
+            f"{image.dtype}: repeat a grey channel three times, remove an alpha channel, and scale "
+            "other numbers to the range 0 to 255 before .astype('uint8')"
         )
     return image
 
@@ -97,6 +98,6 @@ def read(image: Any) -> Union[bytes, np.ndarray]:
 def pixels_of(content: Union[bytes, np.ndarray], name: str) -> np.ndarray:
     """Return what `read` returned as an array (H, W, 3) of uint8, RGB.
 
-    Raises InputError where it can't be decoded.
+    Raises InputError if it can't be decoded.
     """
     return content if isinstance(content, np.ndarray) else pixels_of_file(content, name)

@@ -1,10 +1,10 @@
-"""AR: which regions of an image carry its sentiment, and what they and the whole image say
-together.
+"""AR (affective regions): finds the regions of an image that carry its sentiment, and fuses their
+predictions with that of the whole image.
 
 J. Yang, D. She, M. Sun, M.-M. Cheng, P. L. Rosin, L. Wang, "Visual sentiment prediction based on
 automatic discovery of affective regions", IEEE Transactions on Multimedia 20:2513-2525, 2018.
-"Released" is their MATLAB code, AR_discovery. Boxes are as in `mlr.inference.proposals`. The
-network is a function of crops: nothing here trains, and nothing is random but by a seed.
+"Released" means their MATLAB code, AR_discovery. Boxes are as in `mlr.inference.proposals`. The
+network is any function of crops; nothing here trains it. All random numbers come from a seed.
 """
 
 from pathlib import Path
@@ -33,8 +33,8 @@ from mlr.runtime.installation import require_package
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# Zero after this package's normalisation, to a level's rounding: R-CNN takes the mean away, and
-# what is beyond the image is zero.
+# R-CNN subtracts the mean and fills the area outside the image with 0. This colour becomes 0 after
+# this package's normalisation, up to the rounding to a whole level.
 FILL = tuple(round(255 * mean) for mean in paper.PIXEL_MEAN)
 
 
@@ -43,10 +43,10 @@ def size_filter(
     aspect: float = paper.AR_ASPECT,
     sides: Tuple[float, float] = paper.AR_SIDES,
 ) -> np.ndarray:
-    """Return which boxes (M, 4) are neither too long nor too small nor too large, (M,) bool.
+    """Return which boxes (M, 4) are not too elongated, too small or too large, (M,) bool.
 
-    As released: the sides are x2 - x1 and y2 - y1, without the pixel that the overlaps add; the
-    limits themselves pass.
+    As released: the sides are x2 - x1 and y2 - y1, without the pixel that `overlaps` adds; sides
+    equal to a limit pass.
     """
     lengths = np.asarray(boxes, float)[:, 2:] - np.asarray(boxes, float)[:, :2]
     shorter, longer = lengths.min(axis=1), lengths.max(axis=1)
@@ -54,11 +54,11 @@ def size_filter(
 
 
 def overlaps(boxes: "ArrayLike") -> np.ndarray:
-    """Return how much boxes (M, 4) overlap, W (M, M) in [0, 1]: the pixels that are in both i and
-    j, by those of i.
+    """Return the overlaps of boxes (M, 4), W (M, M) in [0, 1]: the number of pixels in both i and
+    j, divided by the number of pixels in i.
 
-    As released (boxoverlap.m of its newest commit): sizes are x2 - x1 + 1, and W is not symmetric.
-    A version that was deleted in 2018 divided by the pixels of the union.
+    As released (boxoverlap.m of the newest commit): sizes are x2 - x1 + 1, and W is not symmetric.
+    An older version, deleted in 2018, divided by the number of pixels in the union.
     """
     x1, y1, x2, y2 = np.asarray(boxes, float).T
     in_both = np.prod(
@@ -75,17 +75,18 @@ def overlaps(boxes: "ArrayLike") -> np.ndarray:
 def select_candidates(
     boxes: "ArrayLike", objectness: "ArrayLike", count: int = paper.AR_CANDIDATES, seed: int = 0
 ) -> np.ndarray:
-    """Return the indices of at most `count` boxes that stand for all, (R,), the highest objectness
+    """Return the indices (R,) of at most `count` boxes that represent all, the highest objectness
     first.
 
-    Normalised cut, as released: from L = W + W^T of the overlaps, the `count` last left singular
-    vectors of I - D^-1/2 L D^-1/2 (of a symmetric matrix without negative eigenvalues those are the
-    eigenvectors of the lowest), clustered by k-means, of 10 starts by `seed`. Of each cluster the
-    box of the highest objectness stays: the released code takes the first one in the list, whose
-    order was inferred to be that of objectness. k-means is scikit-learn's instead of MATLAB's, so
-    clusters may differ from theirs.
+    This is a normalised cut, as released. With L = W + W^T, where W are the overlaps, it takes the
+    last `count` left singular vectors of I - D^-1/2 L D^-1/2. This matrix is symmetric and has no
+    negative eigenvalues, so they are the eigenvectors of the lowest eigenvalues. k-means with 10
+    starts from `seed` clusters them, and the box with the highest objectness of each cluster is
+    kept. The released code keeps the first box in its list; we infer that the list is ordered by
+    objectness. k-means is that of scikit-learn instead of MATLAB's, so clusters may differ.
 
-    boxes: (M, 4). objectness: (M,). Of `count` different boxes or fewer all stay, each once.
+    boxes: (M, 4). objectness: (M,). If there are at most `count` different boxes, each is kept
+    once.
     """
     boxes = np.asarray(boxes, float)
     order = np.argsort(-np.asarray(objectness, float), kind="stable")
@@ -96,12 +97,12 @@ def select_candidates(
     affinity = overlap + overlap.T
     root = affinity.sum(axis=1) ** -0.5
     laplacian = np.eye(len(boxes)) - root[:, None] * affinity * root
-    # Of methods AR alone needs these, and they take more room than all else.
+    # Optional: no other method needs these packages, and they are larger than all others together.
     linalg, cluster, threads = (
-        require_package(name, "regions", "an answer of AR, by affective regions,")
+        require_package(name, "regions", "a prediction with AR (affective regions)")
         for name in ("scipy.linalg", "sklearn.cluster", "threadpoolctl")
     )
-    # for so few boxes threads cost more than they give, a multiple where the cores are busy
+    # with so few boxes threads cost more time than they save, several times more on busy cores
     with threads.threadpool_limits(1):
         # (M, count)
         vectors = linalg.eigh(
@@ -113,10 +114,10 @@ def select_candidates(
 
 
 def sentiment_scores(probabilities: "ArrayLike") -> np.ndarray:
-    """Return how sure the network is of each region: 1 less the entropy in nats, (R,), from 1 - ln
+    """Return how sure the network is of each region, (R,): 1 minus the entropy in nats, from 1 - ln
     K to 1.
 
-    probabilities: (R, K), those of a region sum to 1; 0 ln 0 is 0.
+    probabilities: (R, K), which sum to 1 for each region; 0 ln 0 counts as 0.
     """
     p = np.asarray(probabilities, float)
     return 1 + (p * np.log(np.where(p > 0, p, 1))).sum(axis=1)
@@ -128,8 +129,8 @@ def affective_scores(
     """Return (1 - alpha) sentiment + alpha objectness, (R,), both scaled to [0, 1] over the regions
     of the image.
 
-    sentiment, objectness: (R,). Scores that are all equal count as 0: they tell no region from
-    another.
+    sentiment, objectness: (R,). If all scores are equal, they count as 0, because they don't
+    distinguish the regions.
     """
     return (1 - alpha) * _scaled(sentiment) + alpha * _scaled(objectness)
 
@@ -148,12 +149,12 @@ def fuse(
     alpha: float = paper.AR_ALPHA,
     beta: float = paper.AR_BETA,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Return what image and regions say together, (K,), and the indices of the regions that were
-    asked, best first.
+    """Return the fused probabilities of image and regions, (K,), and the indices of the regions
+    that were used, best first.
 
-    (1 - beta) image + beta the mean over the `top` regions of the highest affective score; of fewer
-    regions, over all.
-    image_probabilities: (K,). box_probabilities: (R, K), R > 0. objectness: (R,).
+    The result is (1 - beta) image + beta regions, where regions is the mean over the `top` regions
+    with the highest affective score, or over all if there are fewer. image_probabilities: (K,).
+    box_probabilities: (R, K), R > 0. objectness: (R,).
     """
     box_probabilities = np.asarray(box_probabilities, float)
     scores = affective_scores(sentiment_scores(box_probabilities), objectness, alpha)
@@ -172,20 +173,20 @@ def region_crops(
 ) -> np.ndarray:
     """Return the crops of boxes, warped to a square, (R, size, size, 3) uint8.
 
-    R-CNN's (Girshick, Donahue, Darrell, Malik, CVPR 2014) with its mode warp, which is what the
-    released code comes to: it asks for "Square", and R-CNN knows "square". Each box is grown so
-    that `context` pixels of the crop surround it; where the image ends before, the crop is `fill`.
-    As in R-CNN the centre is half a pixel to the right and below, halves are rounded away from 0 in
-    pixels counted from 1, and the bilinear scaling does not smooth.
+    These are the crops of R-CNN (Girshick, Donahue, Darrell, Malik, CVPR 2014) in its mode "warp".
+    The released code ends up in that mode: it asks for "Square", but R-CNN only knows "square".
+    Each box is enlarged so that `context` pixels of the crop surround it; the area outside the
+    image is `fill`. As in R-CNN the centre is half a pixel too far to the right and down, halves
+    are rounded away from 0 in pixels counted from 1, and the bilinear scaling does not smooth.
 
-    pixels: (H, W, 3) uint8. boxes: (R, 4). fill: a colour in the order of the pixels (default: this
-    package's mean of ImageNet, RGB). Raises InputError for a context that leaves no room, and for a
-    box that is not on the image.
+    pixels: (H, W, 3) uint8. boxes: (R, 4). fill: a colour with the same channels as the pixels
+    (default: this package's ImageNet mean, RGB). Raises InputError if `context` leaves no room for
+    the box, and if a box lies outside the image.
     """
     if not 0 <= 2 * context < size:
         raise InputError(
-            f"{context:d} pixels of context on both sides leave nothing of a crop of {size:d}: "
-            "choose less than half"
+            f"{context:d} pixels of context on both sides leave no room in a crop of {size:d} "
+            "pixels: choose less than half of the crop"
         )
     boxes = np.asarray(boxes, float).reshape(-1, 4)
     height, width = pixels.shape[:2]
@@ -198,8 +199,9 @@ def region_crops(
     for crop, box, (x1, y1, x2, y2) in zip(crops, boxes, corners):
         if box[0] > width - 1 or box[1] > height - 1 or box[2] < 0 or box[3] < 0:
             raise InputError(
-                f"box {box.tolist()} is not on the image of {width:d} x {height:d} pixels: are "
-                "the proposals another image's?"
+                f"box {box.tolist()} lies outside the image of {width:d} x {height:d} pixels, "
+                "likely because the proposals belong to another image: check the image's name in "
+                "the file of proposals"
             )
         left, columns = _placed(x1, x2, width, size)
         top, lines = _placed(y1, y2, height, size)
@@ -211,8 +213,10 @@ def region_crops(
 
 
 def _placed(first: int, last: int, length: int, size: int) -> Tuple[int, int]:
-    """Return where in the crop what is on the image starts, and how long it is, for a side from
-    `first` to `last`, counted from 1.
+    """Return the start and the length, in the crop, of the part of a box that lies on the image.
+
+    first, last: the box's first and last pixel on this axis, counted from 1. length: of the image.
+    size: of the crop.
     """
     scale = size / (last - first + 1)
     start = min(int(_rounded(max(0, 1 - first) * scale)), size - 1)
@@ -229,16 +233,18 @@ def _rounded(numbers: "ArrayLike") -> np.ndarray:
 def ten_crops(
     pixels: np.ndarray, resize: int = paper.RESIZE, size: int = paper.IMAGE_SIZE
 ) -> np.ndarray:
-    """Return four corners and the centre of the image as a square, then their mirror images, (10,
-    size, size, 3) uint8.
+    """Return the crops of the four corners and the centre, then their mirror images, (10, size,
+    size, 3) uint8.
 
-    The image is resized to resize x resize, its aspect ratio lost; bilinear, and smoothed where it
-    shrinks, as MATLAB's imresize does by default (recalled) and Pillow does, unlike OpenCV. The
-    corners: top left, bottom left, top right, bottom right.
+    The image is first resized to resize x resize pixels, without keeping its aspect ratio. The
+    scaling is bilinear and smooths when it shrinks the image, as in Pillow and, from memory, in
+    MATLAB's imresize by default, but not in OpenCV. The order of the corners is top left, bottom
+    left, top right, bottom right. Raises InputError if size is larger than resize.
     """
     if size > resize:
         raise InputError(
-            f"no crop of {size:d} pixels fits into an image of {resize:d}: choose a smaller one"
+            f"a crop of {size:d} pixels does not fit into an image of {resize:d}: choose a smaller "
+            "crop"
         )
     square = np.asarray(
         Image.fromarray(np.ascontiguousarray(pixels)).resize(
@@ -255,23 +261,24 @@ def ten_crops(
 class Regions(NamedTuple):
     """What `AffectiveRegions` finds in an image, for R candidate regions."""
 
-    probabilities: np.ndarray  # (K,) of image and regions together
+    probabilities: np.ndarray  # (K,) of image and regions, fused
     image_probabilities: np.ndarray  # (K,) mean over ten crops of the image
     boxes: np.ndarray  # (R, 4)
     scores: np.ndarray  # (R,) affective score
     objectness: np.ndarray  # (R,)
     box_probabilities: np.ndarray  # (R, K)
-    chosen: np.ndarray  # indices of the regions that were asked, best first
-    # boxes that passed the size filter; 0: the whole image is the one region
+    chosen: np.ndarray  # indices of the regions that the fusion used, best first
+    # number of boxes that passed the size filter; if 0, the whole image is the only region
     proposed: int
 
 
 class Constants(NamedTuple):
     """The paper's constants of AR.
 
-    candidates: regions of which the network is asked. top: of them, those of the highest affective
-    score, which take part in the answer. alpha: weight of objectness against sentiment in that
-    score. beta: weight of the regions against the image in the answer.
+    candidates: number of regions that the network classifies. top: number of these regions, those
+    with the highest affective score, that the fusion uses. alpha: weight of objectness in that
+    score; sentiment has 1 - alpha. beta: weight of the regions in the fusion; the image has 1 -
+    beta.
     """
 
     candidates: int = paper.AR_CANDIDATES
@@ -284,27 +291,26 @@ DEFAULT_CONSTANTS = Constants()
 
 
 class Crops(NamedTuple):
-    """What the network is asked of an image, for R candidate regions."""
+    """The network's inputs for an image with R candidate regions."""
 
     whole: np.ndarray  # (10, S, S, 3) uint8, the image
     regions: np.ndarray  # (R, S, S, 3) uint8
     boxes: np.ndarray  # (R, 4)
     objectness: np.ndarray  # (R,)
-    proposed: int  # boxes that passed the size filter
+    proposed: int  # number of boxes that passed the size filter
 
 
 class RegionCrops:
     """The crops of images and of their candidate regions, without a network.
 
-    size: of the crops, that the network takes. For another than 224 the square that ten crops are
-    cut from, 256, and the context of the regions, 16, are scaled with it.
-    proposals: "grid", "edgeboxes" with `model`, its file, or what
-    `mlr.inference.proposals.read_proposals` returns.
-    seed: of k-means, the same for every image, so that no image depends on those before it.
+    size: side of the crops. If it is not 224, the square from which the ten crops are cut (256) and
+    the context of the regions (16) are scaled with it. proposals: "grid", "edgeboxes" with the file
+    `model`, or what `mlr.inference.proposals.read_proposals` returns. seed: of k-means; it is the
+    same for every image, so that no image depends on the images before it.
 
-    The 2,000 proposals of the highest objectness are looked at. Where fewer than 20 pass the size
-    filter, all are regions; where none does, as in images below 29 pixels, the whole image is the
-    one region. The released code stops at fewer than 100 proposals.
+    The 2,000 proposals with the highest objectness are used. If fewer than 20 pass the size filter,
+    all of these are regions; if none passes, as in images below 29 pixels, the whole image is the
+    only region. The released code stops with an error if there are fewer than 100 proposals.
     """
 
     def __init__(
@@ -319,10 +325,10 @@ class RegionCrops:
         self.constants, self.seed = constants, seed
 
     def crops(self, pixels: np.ndarray, name: Optional[str] = None) -> Crops:
-        """Return the `Crops` of an image, (H, W, 3) uint8, in the order of its channels; name: by
-        which a file of proposals knows it.
+        """Return the `Crops` of an image (H, W, 3) uint8, with the same order of channels.
 
-        Raises InputError where the proposals can't be had, or are not this image's.
+        name: the image's name in a file of proposals. Raises InputError if there are no proposals
+        for the image, or if they belong to another image.
         """
         boxes, objectness, proposed = self.candidate_regions(pixels, name)
         try:
@@ -337,8 +343,8 @@ class RegionCrops:
     def candidate_regions(
         self, pixels: np.ndarray, name: Optional[str] = None
     ) -> Tuple[np.ndarray, np.ndarray, int]:
-        """Return boxes (R, 4), their objectness (R,), and of how many that passed the size filter
-        they are the candidates.
+        """Return the candidate boxes (R, 4), their objectness (R,), and the number of boxes that
+        passed the size filter.
         """
         boxes, objectness = (
             self.proposals[str(name)]
@@ -357,8 +363,9 @@ class RegionCrops:
 class AffectiveRegions(RegionCrops):
     """The prediction of AR with any network.
 
-    probabilities_of: function of crops (R, size, size, 3) uint8 in the order of the pixels that
-    `predict` is given, returns (R, K). The others: as of `RegionCrops`.
+    probabilities_of: a function that takes crops (R, size, size, 3) uint8, with the channels of the
+    image that `predict` gets, and returns their probabilities (R, K). The other arguments are those
+    of `RegionCrops`.
     """
 
     def __init__(
@@ -374,11 +381,11 @@ class AffectiveRegions(RegionCrops):
         self.probabilities_of = probabilities_of
 
     def predict(self, pixels: np.ndarray, name: Optional[str] = None) -> Regions:
-        """Return the `Regions` of an image; arguments and errors as of `crops`."""
+        """Return the `Regions` of an image; arguments and errors are those of `crops`."""
         return self.answer(self.crops(pixels, name))
 
     def answer(self, crops: Crops) -> Regions:
-        """Return the `Regions` of what `crops` returned."""
+        """Return the `Regions` of an image from its `Crops`."""
         _, top, alpha, beta = self.constants
         image_probabilities = np.mean(self.probabilities_of(crops.whole), axis=0, dtype=float)
         box_probabilities = np.asarray(self.probabilities_of(crops.regions), float)
@@ -399,8 +406,9 @@ class AffectiveRegions(RegionCrops):
 
 
 def settings_of(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return a run's `proposals`, their `model` and `seed`, as `RegionCrops` takes them. options:
-    the run's. Raises InputError where the file of proposals can't be read.
+    """Return `proposals`, `model` and `seed` of a run, as arguments for `RegionCrops`.
+
+    options: the run's options. Raises InputError if the file of proposals can't be read.
     """
     source, seed = options["proposals"], {"seed": options["seed"]}
     if source == "grid":

@@ -1,5 +1,5 @@
-"""A support vector machine on features, as the binary results of DeepSentiBank in the literature
-have it; saved without a pickle.
+"""A support vector machine on features, as in the published binary results of DeepSentiBank. It is
+saved without a pickle.
 """
 
 from pathlib import Path
@@ -12,14 +12,15 @@ from mlr.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# Shapes of the arrays that are kept, D features, P pairs of classes, V support vectors.
+# The shapes of the saved arrays, for D features, P pairs of classes and V support vectors.
 COMMON = {"mean": "D", "scale": "D", "intercepts": "P"}
 SHAPES = {
     "linear": {**COMMON, "weights": "PD"},
     "rbf": {**COMMON, "support_vectors": "VD", "coefficients": "PV", "gamma": "1"},
 }
 POSITIVE = ("scale", "gamma")
-# of a kernel matrix, whose columns are the support vectors: there may be ten thousands
+# The rows of the kernel matrix that are computed at once. It has a column for each support vector,
+# and there may be tens of thousands.
 ROWS_AT_ONCE = 1024
 
 
@@ -31,14 +32,14 @@ def fit(
     class_weight: Optional[str] = "balanced",
     seed: int = 0,
 ) -> "SupportVectorMachine":
-    """Return the `SupportVectorMachine` of features (N, D) and labels (N,), integers 0 to K - 1,
-    each of which must occur.
+    """Train a `SupportVectorMachine` on features (N, D) and labels (N,), integers 0 to K - 1, each
+    of which must occur.
 
-    It is LIBSVM's, by scikit-learn, as papers report "LIBSVM" on the features of DeepSentiBank.
-    Kernel and C they do not state, so these are our choices: kernel "linear" or "rbf" with gamma 1
-    / D, LIBSVM's default; C 1; features standardised by the training set's mean and deviation;
-    class_weight "balanced" (None: as the images come). Raises InputError for what can't be trained
-    on.
+    It is LIBSVM's machine, through scikit-learn, because papers report "LIBSVM" on the features of
+    DeepSentiBank. They state neither kernel nor C, so these are our choices: kernel "linear", or
+    "rbf" with gamma 1 / D, LIBSVM's default; C 1; features standardised by the mean and the
+    standard deviation of the training set; class_weight "balanced" (None: all images have the same
+    weight). Raises InputError if it can't train on the arguments.
     """
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
@@ -50,20 +51,22 @@ def fit(
     features, labels = _checked_features(features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise InputError(
-            f"{len(features):d} feature vectors need as many labels, not {labels.shape}"
+            f"{len(features):d} feature vectors need the same number of labels, but the labels "
+            f"have the shape {labels.shape}"
         )
     classes = np.unique(labels)
     if len(classes) < 2 or not np.array_equal(classes, np.arange(len(classes))):
         raise InputError(
-            "a support vector machine needs images of every class, at least two, labelled from "
-            f"0; there are images of {', '.join(map(str, classes[:20])) or 'none'}"
+            "a support vector machine needs images of at least two classes, and of every class, "
+            "labelled from 0; there are images with the labels "
+            f"{', '.join(map(str, classes[:20])) or 'none'}"
         )
     scaler = StandardScaler().fit(features)
     machine = SVC(
         C=c, kernel=kernel, gamma="auto", class_weight=class_weight, random_state=seed
     ).fit(scaler.transform(features), labels)
-    # scikit-learn has a positive decision mean the first class of a pair, but with two classes the
-    # second.
+    # In scikit-learn a positive decision means the first class of a pair, except with two classes,
+    # where it means the second.
     sign = -1 if len(classes) == 2 else 1
     coefficients = sign * _pairwise(machine.dual_coef_, machine.n_support_)
     arrays = {"mean": scaler.mean_, "scale": scaler.scale_, "intercepts": sign * machine.intercept_}
@@ -79,7 +82,7 @@ def fit(
 
 
 def sides_of_pairs(classes: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Return which class the first and the second of each pair is, (P, K) each, 1 or 0."""
+    """Return one-hot rows of the first and of the second class of each pair, (P, K) each."""
     firsts, seconds = (np.eye(classes)[of_pair] for of_pair in _pairs(classes))
     return firsts, seconds
 
@@ -92,11 +95,11 @@ def _pairs(classes: int) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _pairwise(dual: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return for each of P pairs of classes the coefficients of all V support vectors (P, V), 0
-    where they are of neither class.
+    """Return for each of P pairs of classes the coefficients of all V support vectors, (P, V). They
+    are 0 for vectors that belong to neither class.
 
-    dual: (K - 1, V), LIBSVM's: entry r of a vector of class k is for its pair with class r, or r
-    + 1 from k on. counts: vectors a class.
+    dual: (K - 1, V), of LIBSVM: row r of a vector of class k is for the pair of k and class r, or
+    class r + 1 if r >= k. counts: (K,), the number of support vectors of each class.
     """
     ends = np.cumsum(counts)
     firsts, seconds = _pairs(len(counts))
@@ -109,30 +112,31 @@ def _pairwise(dual: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 class SupportVectorMachine:
-    """A trained support vector machine for K classes, made by `fit` or `from_arrays`. Its
-    prediction is the highest of its scores.
+    """A trained support vector machine for K classes, made by `fit` or `from_arrays`. It predicts
+    the class with the highest score.
 
-    Each of the P = K (K - 1) / 2 pairs of classes has a decision, positive for the first of the
-    two. Attributes: `classes`, K; `width`, D.
+    Each of the P = K (K - 1) / 2 pairs of classes has a decision value, which is positive for the
+    first of the two. Attributes: `classes`, K; `width`, D.
     """
 
     def __init__(
         self, arrays: Mapping[str, np.ndarray], source: Union[str, Path] = "the arrays"
     ) -> None:
-        """arrays: what `arrays` returns. source: the file's name, for errors."""
+        """arrays: in the form that `arrays` returns. source: the file's name, for errors."""
         self._arrays, self._source = arrays, source
         classes = _classes(len(arrays["intercepts"]))
-        assert classes is not None  # as it was checked
+        assert classes is not None  # `fit` and `from_arrays` make sure
         self.classes, self.width = classes, len(arrays["mean"])
 
     def scores(self, features: "ArrayLike") -> np.ndarray:
-        """Return scores (N, K), float64, of features (N, D), equal to scikit-learn's decision
-        function of the kind "ovr".
+        """Return the scores (N, K), float64, of features (N, D). They equal scikit-learn's decision
+        function with the shape "ovr".
 
-        With K = 2 it has one value d, the second class's: they are -d and d. With more they are the
-        votes of all pairs, and below 1/3 the sum of the decisions for a class, which tells apart
-        classes with equal votes. Raises InputError for features of another D, and where a decision
-        is no number.
+        With K = 2 that function has one value d, for the second class; the scores are -d and d.
+        With more classes a score is the number of pairs that vote for the class, plus a number
+        between -1/3 and 1/3 that grows with the sum of the class's decision values; it orders
+        classes with equal votes. Raises InputError for features of another D, and if a decision
+        value is NaN or infinite.
         """
         features = _checked_features(features, self.width)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -149,8 +153,8 @@ class SupportVectorMachine:
         return votes + sums / (3 * (np.abs(sums) + 1))
 
     def probabilities(self, features: "ArrayLike") -> np.ndarray:
-        """Return the softmax (N, K) of the scores: a ranking that adds up to 1, not calibrated, and
-        no likelihood of being right.
+        """Return the softmax (N, K) of the scores. It ranks the classes and sums to 1, but is not
+        calibrated: it does not tell how likely a class is right.
         """
         scores = self.scores(features)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -178,9 +182,9 @@ class SupportVectorMachine:
         )
 
     def arrays(self) -> Dict[str, np.ndarray]:
-        """Return all of it, {name: array}, float64: mean (D,), scale (D,), intercepts (P,), and of
-        a linear one weights (P, D), else support_vectors (V, D), coefficients (P, V) and gamma
-        (1,).
+        """Return the whole machine, {name: array}, float64: mean (D,), scale (D,), intercepts (P,);
+        with a linear kernel also weights (P, D), otherwise support_vectors (V, D), coefficients (P,
+        V) and gamma (1,).
         """
         return dict(self._arrays)
 
@@ -188,11 +192,11 @@ class SupportVectorMachine:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], source: Union[str, Path] = "the arrays"
     ) -> "SupportVectorMachine":
-        """Return the machine of what `arrays` returned, NumPy arrays. source: the file's name, for
-        the error.
+        """Return the machine that has these arrays, NumPy arrays as `arrays` returns them. source:
+        the file's name, for the error.
 
-        Raises InputError where anything is missing, too much, of a wrong shape or type, not finite,
-        or a scale or gamma not above 0.
+        Raises InputError if an array is missing, unknown, has a wrong shape or type or a value that
+        is not finite, or if a scale or gamma is not above 0.
         """
         shapes = SHAPES["linear" if "weights" in arrays else "rbf"]
         if set(shapes) != set(arrays):
@@ -200,7 +204,7 @@ class SupportVectorMachine:
                 ", ".join(sorted(names)) or "nothing"
                 for names in (set(shapes) - set(arrays), set(arrays) - set(shapes))
             )
-            raise _damaged(source, f"it lacks {lacking}, and has {surplus} too much")
+            raise _damaged(source, f"it lacks {lacking}, and has {surplus} in addition")
         sizes = {"1": 1}
         for name, letters in shapes.items():
             array = arrays[name]
@@ -223,12 +227,12 @@ class SupportVectorMachine:
                     ),
                 )
         if _classes(sizes["P"]) is None:
-            raise _damaged(source, f"{sizes['P']:d} intercepts are of no number of pairs")
+            raise _damaged(source, f"no number of classes has {sizes['P']:d} pairs (intercepts)")
         return cls({name: arrays[name].astype(float) for name in shapes}, source)
 
 
 def _classes(pairs: int) -> Optional[int]:
-    """Return K of K (K - 1) / 2 pairs, None where there is none."""
+    """Return the K whose number of pairs K (K - 1) / 2 is `pairs`, or None."""
     classes = int((1 + np.sqrt(1 + 8 * pairs)) / 2)
     return classes if classes * (classes - 1) == 2 * pairs else None
 
@@ -237,19 +241,19 @@ def _checked_features(features: "ArrayLike", width: Optional[int] = None) -> np.
     features = np.asarray(features, dtype=float)
     if features.ndim != 2 or not features.size or width not in (None, features.shape[1]):
         raise InputError(
-            f"features are of shape {features.shape}, not (N, {width or 'D'}): they must come "
-            "from the network that the machine was trained on"
+            f"features have the shape {features.shape}, not (N, {width or 'D'}): take them from "
+            "the network with whose features the machine was trained"
         )
     if not np.isfinite(features).all():
         raise InputError(
-            "features are NaN or infinite, likely of a network whose training diverged or whose "
-            "weights don't fit: look at those"
+            "features are NaN or infinite, likely because the training of the network diverged or "
+            "its weights don't fit: check the weights"
         )
     return features
 
 
 def _damaged(source: Union[str, Path], what: str) -> InputError:
     return InputError(
-        f"{source} holds no support vector machine, or a damaged one: {what}; train again, or "
+        f"{source} does not hold a support vector machine, or is damaged: {what}; train again, or "
         "restore it from a copy"
     )

@@ -1,6 +1,7 @@
-"""The systems of the results table: a file each, found here; nothing else knows them by name.
+"""The systems of the results table, one file each. This module finds them; no other module names
+them.
 
-A file of this package that defines a `mlr.methods.method.Method` adds it.
+To add a method, define a `mlr.methods.method.Method` in a file of this package.
 """
 
 import os
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
 ENGINES = "mxnet", "onnx", "onnx-int8"
 ONNX = ".onnx"
-# Of the preprocessing that an exported model describes, what must be that of its network.
+# The parts of an exported model's preprocessing that must be those of its run's network.
 STEPS = "image_size", "resize", "channel_order", "scale", "mean", "std"
 
 
 def _found() -> Dict[str, Method]:
-    """Return the methods by name, in the order of the results table, and then the others."""
+    """Return {name: method}: first those of the results table, in its order, then the others."""
     modules = [import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__)]
     found = {
         value.name: value
@@ -53,16 +54,16 @@ METHODS = _found()
 
 
 def method_named(name: str) -> Method:
-    """Return a method. Raises InputError where there is none of that name."""
+    """Return a method by its name. Raises InputError if there is no such method."""
     if name not in METHODS:
         raise InputError(f"there is no method {name}: choose one of {', '.join(METHODS)}")
     return METHODS[name]
 
 
 def method_of(config: Mapping[str, Any], path: "PathLike" = "config.json") -> Method:
-    """Return the method of a run, by its config.json. Raises Refused where there is none such.
+    """Return the method that a run's config.json names. Raises Refused if there is no such method.
 
-    path: of config.json, for the error.
+    path: the path of config.json, for the error.
     """
     name = config["options"]["method"]
     if name not in METHODS:
@@ -71,7 +72,7 @@ def method_of(config: Mapping[str, Any], path: "PathLike" = "config.json") -> Me
 
 
 def epochs_of(run: "Run") -> int:
-    """Return the number of epochs of a run that is finished."""
+    """Return the number of epochs that the run has when it is finished."""
     return method_of(run.config).stages(options_of(run.config))[-1].stop
 
 
@@ -81,8 +82,8 @@ def finished(run: "Run") -> bool:
 
 
 def open_run(path: "PathLike") -> "Union[Run, ExportedRun]":
-    """Return the run in a folder, or that of an .onnx file of `mlr export`. Raises InputError where
-    there is none, a file is damaged, or parts of it contradict each other.
+    """Return the run in a folder, or that of an .onnx file of `mlr export`. Raises InputError if
+    there is no run, a file is damaged, or its parts contradict each other.
     """
     if os.path.isdir(path) or not str(path).endswith(ONNX):
         return open_run_folder(path)
@@ -107,8 +108,8 @@ def _open_model(path: "PathLike") -> "ExportedRun":
 
 
 def open_run_folder(folder: "PathLike") -> "Run":
-    """Return the run in a folder. Raises InputError where there is none, a file is damaged, or
-    parts of it contradict each other.
+    """Return the run in a folder. Raises InputError if there is no run, a file is damaged, or its
+    parts contradict each other.
     """
     from mlr.runs.folder import Run
 
@@ -123,7 +124,8 @@ def load_network(
 ) -> "HybridBlock":
     """Return a run's network, hybridized, on the contexts.
 
-    parameters: "last", after the last epoch, or "best", of the best balanced accuracy on valid.
+    parameters: "last", those after the last epoch, or "best", those of the epoch with the best
+    balanced accuracy on valid.
     """
     from mlr.formats.params import read_params
     from mlr.model.parameters import infer_shapes, set_parameters
@@ -139,9 +141,9 @@ def load_network(
 def predictor_of(
     run: "Run", ctx: "List[mx.Context]", parameters: str = "last", tempered: bool = True
 ) -> "Predictor":
-    """Return what predicts as a run does. Raises InputError where its files are damaged.
+    """Return the predictor of a run, with MXNet. Raises InputError if the run's files are damaged.
 
-    tempered: False for the probabilities without the temperature that the run may have.
+    tempered: False to leave out the temperature, if the run has one.
     """
     from mlr.inference.predictor import Predictor
 
@@ -161,9 +163,9 @@ def answering(
     engine: Optional[str] = None,
     tempered: bool = True,
 ) -> "Predictor":
-    """Return what predicts as a run does, by one of the engines; arguments as of `load`.
+    """Return the predictor of a run, with one of the engines; arguments as for `load`.
 
-    run: what `open_run` returned. tempered: as of `predictor_of`.
+    run: what `open_run` returned. tempered: as for `predictor_of`.
     """
     from mlr.runs.exported import ExportedRun
 
@@ -190,20 +192,21 @@ def answering(
 
 
 def _model_beside(run: "Run", parameters: str) -> "ExportedRun":
-    """Return the model in a run folder, by which it is answered without MXNet. Raises InputError
-    where that is of other parameters, RunError where there is none.
+    """Return the ONNX model in a run folder, which predicts without MXNet. Raises InputError if the
+    model has other parameters than the run, RunError if there is no model.
     """
     beside = run.folder / MODEL
     if not beside.is_file():
         raise RunError(
-            f"{run.folder} needs MXNet, which is not installed: export it where MXNet is, by mlr "
-            f"export --run {run.folder} --out {beside}, which is then what answers here; or pip "
-            f"install one of {EXTRAS}"
+            f"{run.folder} needs MXNet, which is not installed: on a machine with MXNet run mlr "
+            f"export --run {run.folder} --out {beside}, after which the run works without MXNet; "
+            f"or pip install one of {EXTRAS}"
         )
     model = _open_model(beside)
     if model.files_of(parameters) != run.files_of(parameters):
         raise InputError(
-            f"{beside} is of other parameters than {run.folder} has now: export the run again"
+            f"{beside} has other parameters than {run.folder}, likely as the run was trained "
+            "after the export: export it again"
         )
     return model
 
@@ -219,8 +222,8 @@ def _predictor_of_model(
 
     if parameters == "best" != run.of_parameters:
         raise InputError(
-            f"{run.path} has the {run.of_parameters} parameters of its run: leave out --parameters "
-            "best, or export these"
+            f"{run.path} has only the {run.of_parameters} parameters of its run: leave out "
+            "--parameters best, or export with --parameters best"
         )
     preprocessing = method_of(run.config).preprocessing(run.config)
     classifier = onnx_classifier(run, preprocessing, None if ctx is None else str(ctx))
@@ -235,31 +238,35 @@ def load(
     parameters: str = "last",
     engine: Optional[str] = None,
 ) -> "Predictor":
-    """Return a run as a function from images to predictions.
+    """Return a run's predictor, a function from images to predictions.
 
-    run: the folder, the --out of a training, or an .onnx file of `mlr export` (default: the run
-    that ships, trained on photographs). ctx: a context, or text as in --ctx, "gpu(0)" or
-    "gpu(0),gpu(1)" (default: the first GPU that the engine sees, else the CPU). parameters: "last",
-    after the last epoch, or "best", of the best balanced accuracy on valid. engine: "mxnet"; or
-    "onnx" or "onnx-int8", ONNX Runtime, for which the run is exported once into the cache (default:
-    MXNet for a folder; where it is not installed, ONNX Runtime by the folder's model.onnx).
+    run: a run folder, which `mlr train` wrote to its --out, or an .onnx file of `mlr export`
+    (default: the run that ships with the package, trained on photographs). ctx: a context, or text
+    as for --ctx, "gpu(0)" or "gpu(0),gpu(1)" (default: the first GPU that the engine sees, else the
+    CPU). parameters: "last", those after the last epoch, or "best", those of the epoch with the
+    best balanced accuracy on valid. engine: "mxnet"; or "onnx" or "onnx-int8", ONNX Runtime, for
+    which the run is exported once into the cache (default: MXNet for a folder, or, if MXNet is not
+    installed, ONNX Runtime with the folder's model.onnx).
 
-    Raises InputError for a folder or file that is no run or is damaged, parameters that it has not,
-    and a context that is not there.
+    Raises InputError if the folder or file is not a run or is damaged, if it lacks the parameters,
+    and if the context does not exist.
     """
     if parameters not in ("last", "best"):
-        raise InputError(f'parameters are "last" or "best", not {parameters!r}')
+        raise InputError(f'parameters must be "last" or "best", not {parameters!r}')
     if not isinstance(run, (str, os.PathLike)):
-        raise InputError(f"a run is the path of its folder, not a {type(run).__name__}")
+        raise InputError(
+            f"give a run as the path of its folder or .onnx file, not as a {type(run).__name__}"
+        )
     return answering(open_run(run), ctx, parameters, engine)
 
 
 def import_torch(folder: "PathLike", out: "PathLike") -> Path:
-    """Write a new run, of the network in a folder of `mlr export --format torch`, or in one that
-    its multilevel.py saved after training on; return its folder, for `load` and every command.
+    """Write a new run with the network from a folder of `mlr export --format torch`, or from a
+    folder that its multilevel.py saved after more training; return the run folder, for `load` and
+    every command.
 
-    The parameters are equal to the bit. out: the run's folder, which must not exist. Raises
-    InputError for a folder that is none of these, is damaged, or whose weights don't fit its
+    The parameters stay the same to the bit. out: the new run folder, which must not exist. Raises
+    InputError if `folder` is not such a folder, if it is damaged, or if its weights don't fit its
     config.json.
     """
     from mlr.exporting.pytorch import CONFIG, read_exported, save_imported
@@ -275,12 +282,12 @@ def import_torch(folder: "PathLike", out: "PathLike") -> Path:
 def import_npz(
     path: "PathLike", ctx: "Optional[Union[mx.Context, List[mx.Context]]]" = None
 ) -> "HybridBlock":
-    """Return the network, hybridized, that an .npz file of `mlr export --format npz` holds, its
-    parameters equal to the bit.
+    """Return the network, hybridized, from an .npz file of `mlr export --format npz`. The
+    parameters stay the same to the bit.
 
-    ctx: a context or a list (default: the current one). Raises InputError for a file that is
-    damaged, holds objects, describes no network of this package, or has parameters that don't fit
-    it. Nothing in it is run, whoever made it.
+    ctx: a context or a list (default: the current one). Raises InputError if the file is damaged,
+    contains objects, describes no network of this package, or has parameters that don't fit the
+    network. No code in the file is ever run.
     """
     from mlr.exporting.arrays import network_of
 

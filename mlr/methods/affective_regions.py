@@ -1,4 +1,4 @@
-"""AR: a fine-tuned VGG-16 that is asked about the whole image and about its affective regions."""
+"""AR: a fine-tuned VGG-16 that classifies the whole image and its affective regions."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from mlr.runs.folder import Run
 
 NO_REGIONS = (
-    "of AR's network on one image; the run itself takes ten crops and the affective regions "
-    "together: for its answers use mlr predict"
+    "from AR's network for one image; the run itself combines ten crops and the affective "
+    "regions: for its answers use mlr predict"
 )
 
 
 @dataclass(frozen=True)
 class AffectiveRegions(Method):
-    """The regions are those of `mlr.inference.regions`; training is of the network alone."""
+    """Training fine-tunes the network; prediction adds the regions of `mlr.inference.regions`."""
 
     def classifier(
         self, net: "HybridBlock", config: Mapping[str, Any], ctx: List["mx.Context"]
@@ -42,7 +42,7 @@ class AffectiveRegions(Method):
         from mlr.exporting.answers import add_fusion
 
         add_fusion(model, len(run.classes))
-        return f"{PROBABILITIES}, (1, K), of one image and its affective regions together"
+        return f"{PROBABILITIES}, (1, K), from one image and its affective regions together"
 
 
 METHOD = AffectiveRegions(

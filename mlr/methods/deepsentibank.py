@@ -1,7 +1,7 @@
 """DeepSentiBank: the outputs of a CaffeNet for 2,089 concepts, and a support vector machine.
 
-T. Chen, D. Borth, T. Darrell, S.-F. Chang, arXiv 1410.8586, 2014. Without the concepts' weights the
-features are those of fc7, a stand-in, and the run says so.
+T. Chen, D. Borth, T. Darrell, S.-F. Chang, arXiv 1410.8586, 2014. Without the weights for the
+concepts, the features are the outputs of fc7 instead, and training prints that.
 """
 
 from dataclasses import dataclass, replace
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from mlr.runs.folder import Run
     from mlr.training.session import Training
 
-SVM = "svm.params"  # in the run folder
+SVM = "svm.params"  # a file in the run folder
 NO_SVM = (
-    "features for the run's support vector machine, which is not part of it: for the run's "
+    "features for the run's support vector machine, which the export leaves out: for the run's "
     "answers use mlr predict"
 )
 
 
 @dataclass(frozen=True)
 class DeepSentiBank(Method):
-    """The network is only read; a support vector machine is fitted to its features."""
+    """The network is not trained; a support vector machine is fitted to its features."""
 
     by_gradients = False
     needs_weights = True
@@ -42,13 +42,13 @@ class DeepSentiBank(Method):
         return super().network(options, paper.SENTIBANK_CONCEPTS)
 
     def classes(self, network: Mapping[str, Any]) -> Optional[int]:
-        return None  # the network names concepts
+        return None  # the network's outputs are concepts
 
     def features(self, pretrained: Mapping[str, Any]) -> Optional[str]:
         return "fc8" if pretrained.get("classifier") else "fc7"
 
     def stages(self, options: TrainingOptions) -> List[range]:
-        """One epoch, in which the support vector machine is fitted."""
+        """Return a single epoch, in which the support vector machine is fitted."""
         return [range(1)]
 
     def fit(self, training: "Training") -> None:
@@ -56,8 +56,8 @@ class DeepSentiBank(Method):
 
         if training.run.config["features"] == "fc7" and training.machine.workers.first:
             print(
-                "without the 2,089 concepts' weights the features are those of fc7, a stand-in for "
-                "DeepSentiBank's",
+                "without weights for the 2,089 concepts the features are the outputs of fc7, in "
+                "place of DeepSentiBank's",
                 flush=True,
             )
         fit_support_vectors(training, SVM)
@@ -72,7 +72,7 @@ class DeepSentiBank(Method):
     def load_classifier(self, classifier: "SoftmaxClassifier", run: "Run") -> None:
         from mlr.inference.classifiers import SupportVectorClassifier
 
-        assert isinstance(classifier, SupportVectorClassifier)  # as `classifier` made it
+        assert isinstance(classifier, SupportVectorClassifier)  # `classifier` returns this type
         classifier.machine = machine_of(run, classifier.width)
 
     def exported(
@@ -93,8 +93,8 @@ class DeepSentiBank(Method):
 
 
 def machine_of(run: "Run", width: int) -> "SupportVectorMachine":
-    """Return the support vector machine of a run. width: of the features. Raises InputError where
-    its file is damaged, or is another run's.
+    """Return the support vector machine of a run. width: the length of a feature vector. Raises
+    InputError if its file is damaged, or belongs to another run.
     """
     from mlr.formats.params import read_params
     from mlr.inference.support_vectors import SupportVectorMachine
@@ -103,8 +103,9 @@ def machine_of(run: "Run", width: int) -> "SupportVectorMachine":
     machine = SupportVectorMachine.from_arrays(read_params(path), path)
     if (machine.classes, machine.width) != (len(run.classes), width):
         raise InputError(
-            f"{path} is for {machine.classes} classes and features of length "
-            f"{machine.width}, which are not the run's: restore it from a copy, or train again"
+            f"{path} is for {machine.classes} classes and features of length {machine.width}, "
+            "which are not the run's, likely as it comes from another run: restore it from a "
+            "copy, or train again"
         )
     return machine
 

@@ -3,14 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from mlr import __version__
 from mlr.errors import InputError
+from mlr.options.option import in_words
 
 if TYPE_CHECKING:
     import onnx
 
+    from mlr.data.splits import Splits
     from mlr.methods.method import Method
     from mlr.runs.folder import Run
 
@@ -44,15 +46,15 @@ def onnx_of(
     method: "Method",
     parameters: str = "last",
     with_preprocessing: bool = False,
-    calibrate: Optional[str] = None,
+    calibrate: Sequence[Path] = (),
     weights_alone: bool = False,
 ) -> Exported:
     """Return a run as an ONNX model, whole: what answers like the run.
 
-    with_preprocessing: in the model, whose input are then images of any size. calibrate: for 8
-    bits, the data folder to calibrate and measure on, or what is drawn by its name. weights_alone:
-    have only weights in 8 bits, for size and not for speed. Raises InputError for what can't be had
-    together, or for data without images to measure on.
+    with_preprocessing: in the model, whose input are then images of any size. calibrate: the
+    data folders to calibrate and measure an 8-bit model on; none for a model in float32.
+    weights_alone: have only the weights in 8 bits, which saves size and not time. Raises InputError
+    for options that exclude one another, and for data without images to measure on.
     """
     import mxnet as mx
 
@@ -65,7 +67,7 @@ def onnx_of(
     steps = method.preprocessing(run.config).steps()
     metadata = {**description(run, steps, parameters), **contract(run, parameters)}
     model = onnx_model(part, run.config["preprocessing"]["image_size"], output)
-    if calibrate is not None:
+    if calibrate:
         if output != "logits":
             raise InputError(
                 f"--int8 is measured by the classes that a network tells, and of {run.folder} "
@@ -110,7 +112,7 @@ def cached_onnx(run: "Run", method: "Method", parameters: str, int8: bool) -> Pa
     path = cache_folder() / f"run-{digest}.onnx"
     if path.exists():
         return path
-    calibrate = _images_of_training(run) if int8 else None
+    calibrate = _calibration_folders(run) if int8 else ()
     content = onnx_of(run, method, parameters, calibrate=calibrate).content
     try:
         write_file(path, content)
@@ -126,80 +128,86 @@ def ship(folder: Path, data: str) -> None:
     """Write the model of a run into its folder, its weights in 8 bits, as that of
     checkpoints/photos was made. data: the folder whose test images say what that costs.
     """
+    from mlr.data.drawn import data_folder
     from mlr.methods import method_of, open_run_folder
     from mlr.runtime.files import write_file
 
-    run = open_run_folder(folder)
-    content = onnx_of(run, method_of(run.config), calibrate=data, weights_alone=True).content
+    run, calibrate = open_run_folder(folder), [data_folder(data)]
+    content = onnx_of(run, method_of(run.config), calibrate=calibrate, weights_alone=True).content
     write_file(run.folder / MODEL, content)
 
 
-def _images_of_training(run: "Run") -> str:
-    from mlr.data.drawn import DRAWN
+def _calibration_folders(run: "Run") -> List[Path]:
+    from mlr.runs.measured_images import training_folders
 
-    options, folder = run.config["options"], run.config["data"]["folder"]
-    if options["data"] in DRAWN:
-        return options["data"]
-    if not Path(folder).is_dir():
-        raise InputError(
-            f"8 bits are calibrated on the images of the training, and {folder}, their folder, is "
-            "not there: export the run once, by mlr export --int8 --calibrate DIR, and give that "
-            "file as --run"
-        )
-    return folder
+    folders = training_folders(run.config, "data")
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}, the folder of the training's images, is not there, and an 8-bit model "
+                "is calibrated on these images: export the run once, by mlr export --int8 "
+                "--calibrate DIR, and give that file as --run"
+            )
+    return folders
 
 
 def quantized_model(
     run: "Run",
     method: "Method",
     model: "onnx.ModelProto",
-    data: str,
+    folders: Sequence[Path],
     weights_alone: bool = False,
 ) -> "Tuple[onnx.ModelProto, Dict[str, Any]]":
-    """Return the model in 8 bits and what that changed, for the metadata, which is printed, too.
+    """Return the model in 8 bits and, for its metadata, what that changed; print the change, too.
 
-    data: of --calibrate. Raises InputError for data without images to measure on, or of other
-    classes.
+    folders: of the data. Raises InputError for data without images to measure on, or with other
+    classes than the run's.
     """
-    from mlr.data.drawn import data_folder
-    from mlr.data.manifest import folds_of
-    from mlr.data.splits import fingerprint, read_splits
-    from mlr.data.walk import words_on
+    from mlr.data.splits import fingerprint
     from mlr.exporting.int8 import calibration_images, compared, quantized, with_weights_in_8_bits
 
-    folder, trained = data_folder(data), run.config["options"]
-    splits = read_splits(folder, trained["labels"], trained["fold"] if folds_of(folder) else None)
-    if "train" not in splits or len(splits) < 2:
-        raise InputError(
-            f"--calibrate {data} has only the split {', '.join(splits)}: int8 is calibrated on "
-            "train, and measured on test or valid"
-        )
-    measured = "test" if "test" in splits else "valid"
-    train, split = splits["train"], splits[measured]
+    splits = _calibration_splits(run, folders)
+    train, (measured, split) = splits["train"], list(splits.items())[-1]
     transform = method.preprocessing(run.config).evaluation()
-    if split.classes != run.classes:
-        raise InputError(
-            f"{split.source} has the classes {', '.join(split.classes)}, but the run was trained "
-            f"on {', '.join(run.classes)}: give the folder of the same classes"
-        )
-    left_out = train.left_out + split.left_out
-    if left_out:
-        print(words_on(left_out))
     sha256 = fingerprint({measured: split})
     if weights_alone:
-        small, used = with_weights_in_8_bits(model), 0
+        (small, used), of = (with_weights_in_8_bits(model), 0), "of weights alone"
     else:
         images = calibration_images(train, transform)
         small, used = quantized(model, images), len(images)
+        of = f"calibrated on {used:d} images of {train.source}"
     change = compared(model, small, split, transform)
     print(
         f"int8: accuracy {change['accuracy_int8']:.4f}, float32 "
         f"{change['accuracy_float32']:.4f}, the same class for {100 * change['same_class']:.2f} "
         f"% of {change['images']:d} images of {split.source}"
     )
-    of_maps = f"calibrated on {used:d} images of {train.source}"
-    print(
-        f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; "
-        f"{'of weights alone' if weights_alone else of_maps}"
-    )
+    print(f"int8: {small.ByteSize() / 1e6:.1f} MB instead of {model.ByteSize() / 1e6:.1f}; {of}")
     return small, {"split": measured, "sha256": sha256, "calibration_images": used, **change}
+
+
+def _calibration_splits(run: "Run", folders: Sequence[Path]) -> "Splits":
+    """Return train, to calibrate on, and the split to measure on: test or, without one, valid."""
+    from mlr.data.joined import read_together
+    from mlr.data.manifest import folds_of
+    from mlr.data.walk import words_on
+
+    trained = run.config["options"]
+    fold = trained["fold"] if any(map(folds_of, folders)) else None
+    found = read_together(folders, trained["labels"], fold)
+    if "train" not in found or len(found) < 2:
+        raise InputError(
+            f"{in_words(folders)} has only the split {', '.join(found)}: int8 is calibrated "
+            "on train, and measured on test or valid"
+        )
+    splits = {name: found[name] for name in ("train", "test" if "test" in found else "valid")}
+    for split in splits.values():
+        if split.classes != run.classes:
+            raise InputError(
+                f"{split.source} has the classes {', '.join(split.classes)}, but the run was "
+                f"trained on {', '.join(run.classes)}: give the folder of the same classes"
+            )
+    left_out = [row for split in splits.values() for row in split.left_out]
+    if left_out:
+        print(words_on(left_out))
+    return splits

@@ -1,5 +1,5 @@
-"""AlexNet, VGGNet, ResNet-50, and any other network of the Gluon zoo with a new classifier,
-fine-tuned.
+"""AlexNet, VGGNet, ResNet-50 and other networks of the Gluon zoo, each fine-tuned with a new
+classifier.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from mlr.methods.method import CAFFENETS, Method
 from mlr.methods.multilevel import CROSS_ENTROPY
 from mlr.model.backbones import BACKBONES
 
-# AR's own network is a VGG-16 that its authors fine-tuned on FI: its solver serves all VGG-16 here.
+# AR's authors fine-tuned a VGG-16 on FI: all VGG-16 here use the settings of their solver.
 SOLVER: Mapping[str, Any] = paper.AR_SOLVER
 AR_VGG = replace(CROSS_ENTROPY, backbone="vgg16", augmentation="crop", schedule="step-ar", **SOLVER)
 

@@ -1,4 +1,6 @@
-"""What a system of the results table is made of. Each has one file beside this one."""
+"""The base class of the methods, the systems of the results table. Each has a file beside this
+one.
+"""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,21 +23,22 @@ if TYPE_CHECKING:
 
 CAFFENETS = ("caffenet", "caffenet_slim")
 
-# The options of a training by gradient descent, whatever the network.
+# The options of every training by gradient descent.
 GRADIENT_DESCENT = (
     "targets", "augmentation", "pipeline", "loss", "loss_form", "gamma", "batch_size", "epochs",
     "optimizer", "learning_rate", "new_layers_rate", "weight_decay", "schedule",
 )  # fmt: skip
 
-# A network from scratch in minutes on two cores: small images, and Adam, as plain gradient descent
-# moves the batch-normed fusion layer, which needs small steps, and fresh convolutions, which need
-# large ones, at one rate.
+# For training from scratch within minutes on two cores: small images, and Adam. The batch-normed
+# fusion layer needs small steps and fresh convolutions need large ones, but plain gradient descent
+# has one rate for both.
 DEMO: Mapping[str, Any] = {
     "data": "demo",
     "pretrained": "none",  # needs no download
     "image_size": 64,
     "style_width": 256,
-    "augmentation": "gentle",  # the width and the colour of the lines are what matters
+    # keeps the width and the colour of lines, which tell the classes apart
+    "augmentation": "gentle",
     "loss_form": "written",
     "batch_size": 32,
     "epochs": 10,
@@ -45,7 +48,7 @@ DEMO: Mapping[str, Any] = {
     "weight_decay": paper.WEIGHT_DECAY,
     "schedule": "cosine",
 }
-# These fit into 10 MB, and learn the paintings faster than the zoo's own networks.
+# The slim networks fit into 10 MB, and learn the paintings faster than the zoo's own networks.
 SLIM = {
     paper.BACKBONE: paper.SLIM_BACKBONE,
     "alexnet": "alexnet_slim",
@@ -53,13 +56,15 @@ SLIM = {
     "caffenet": "caffenet_slim",
 }
 
-LOGITS = "logits of the classes; their softmax are the probabilities"
+LOGITS = "logits of the classes; their softmax gives the probabilities"
 PROBABILITIES = "probabilities of the classes"
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A training of the results tables. options: its method, and what differs from its defaults."""
+    """A training of the results tables. options: its method, and the options that differ from the
+    method's defaults.
+    """
 
     title: str
     options: Mapping[str, Any]
@@ -67,11 +72,11 @@ class Experiment:
     def run(
         self, method: "Method", demo: bool, settings: Mapping[str, Any]
     ) -> Tuple[str, List[str]]:
-        """Return the name of its run, which tells it from others of its method, and its arguments
-        of mlr train.
+        """Return the name of its run, which is unique among the experiments of its method, and its
+        arguments for mlr train.
 
-        method: the one that its options name. demo: whether it is trained on the demo's data.
-        settings: options that all experiments of the method have beside its defaults.
+        method: the method that its options name. demo: whether it is trained on the demo's data.
+        settings: options of all experiments of the method that differ from its defaults.
         """
         defaults = method.demo if demo else method.released
         usual = replace(defaults, **settings)
@@ -86,15 +91,16 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Method:
-    """A system: its names, its options, and how it is built, trained, asked, exported and seen.
+    """A system: its names, its options, and how it is built, trained, used, exported and
+    visualized.
 
-    name: on the command line. title, published: in the results table, the accuracy in % on FI; None
-    where the table has none. released: its options as its authors trained it, as far as known.
-    own: the options that it has beside those of every method and of gradient descent.
-    demo_pretraining: the name of the network that it starts from in the results on the demo, and
-    the options of that network's own training on drawn objects, None for a start from nothing.
-    views: of `mlr visualize`.
-    cost: of a training, relative to others; `mlr reproduce` starts with the longest.
+    name: on the command line. title: in the results table. published: the accuracy on FI in % that
+    the table has for it, or None. released: the options with which its authors trained it, as far
+    as known. own: its options beyond those of every method and of gradient descent.
+    demo_pretraining: for results on the demo the name of the network that it starts from, and the
+    options of that network's own training on drawn objects; None to start from scratch. views:
+    those of `mlr visualize` that it has. cost: the time of a training relative to other methods;
+    `mlr reproduce` starts with the longest.
     """
 
     name: str
@@ -108,7 +114,7 @@ class Method:
     cost: int = 1
 
     by_gradients: ClassVar[bool] = True
-    needs_weights: ClassVar[bool] = False  # that no model zoo has
+    needs_weights: ClassVar[bool] = False  # its weights are in no model zoo
     several_workers: ClassVar[bool] = True
 
     @property
@@ -119,16 +125,18 @@ class Method:
 
     @property
     def demo(self) -> TrainingOptions:
-        """The defaults on the drawn data: small enough for minutes on a CPU."""
+        """The defaults on the drawn data: small enough to train within minutes on a CPU."""
         backbone = SLIM.get(self.released.backbone, self.released.backbone)
         return replace(self.released, backbone=backbone, **DEMO)
 
     def plain(self, options: TrainingOptions) -> Dict[str, Any]:
-        """Return its options as config.json has them."""
+        """Return the options that this method has, as a dict for config.json."""
         return {name: value for name, value in asdict(options).items() if name in self.options}
 
     def network(self, options: TrainingOptions, classes: int) -> Dict[str, Any]:
-        """Return the description of its network for config.json, from which `build` makes it."""
+        """Return the description of its network for config.json, from which `build` makes the
+        network.
+        """
         if options.backbone in CAFFENETS:
             width = paper.NARROW if options.backbone in SLIM.values() else 1
             return {
@@ -145,7 +153,9 @@ class Method:
         }
 
     def classes(self, network: Mapping[str, Any]) -> Optional[int]:
-        """Return the number of classes that a network's description implies, None for any."""
+        """Return the number of classes that a network's description implies; None if any number
+        fits.
+        """
         return network["classes"]
 
     def build(self, network: Mapping[str, Any]) -> "HybridBlock":
@@ -161,21 +171,23 @@ class Method:
         return load_weights(net, source)
 
     def features(self, pretrained: Mapping[str, Any]) -> Optional[str]:
-        """Return the layer that a classifier beside the network reads, None where there is none."""
+        """Return the layer that a classifier beside the network reads, None without such a
+        classifier.
+        """
         return None
 
     def preprocessing(self, config: Mapping[str, Any]) -> "Preprocessing":
-        """Return what its images go through before the network."""
+        """Return the preprocessing of its images."""
         from mlr.data.preprocessing import preprocessing_of
 
         return preprocessing_of(config)
 
     def stages(self, options: TrainingOptions) -> List[range]:
-        """Return the ranges of epochs that are trained one after the other."""
+        """Return the stages of training, each a range of epochs."""
         return [range(options.epochs)]
 
     def fit(self, training: "Training") -> None:
-        """Train its network, or fit what is beside it, and save that in the run."""
+        """Train its network, or fit the classifier beside the network, and save it in the run."""
         from mlr.training.fitting import fit_by_gradients
 
         fit_by_gradients(training, self.stages(training.options))
@@ -183,30 +195,37 @@ class Method:
     def classifier(
         self, net: "HybridBlock", config: Mapping[str, Any], ctx: List["mx.Context"]
     ) -> "SoftmaxClassifier":
-        """Return how images become probabilities: by default the softmax of the logits."""
+        """Return the classifier, which turns images into probabilities: by default the softmax of
+        the logits.
+        """
         from mlr.inference.classifiers import SoftmaxClassifier
 
         return SoftmaxClassifier(net, self.preprocessing(config), ctx)
 
     def load_classifier(self, classifier: "SoftmaxClassifier", run: "Run") -> None:
-        """Read from a finished run what of its classifier is not in the network's parameters."""
+        """Read those parts of a finished run's classifier that are not in the network's
+        parameters.
+        """
 
     def exported(
         self, net: "HybridBlock", config: Mapping[str, Any]
     ) -> Tuple["HybridBlock", str, str]:
-        """Return what of a network a graph is written of, its output's name, and what that is."""
+        """Return the part of a network to export, the name of its output, and the output's
+        meaning.
+        """
         return net, "logits", LOGITS
 
     def add_answer(self, model: "onnx.ModelProto", run: "Run") -> Optional[str]:
-        """Put what of its answer is not in the network behind an ONNX model of what `exported`
-        returned; return what its output then is, None where nothing is added.
+        """Add the steps between the network's output and the method's answer to an ONNX model of
+        what `exported` returned. Return the new output's meaning, None if nothing is added.
         """
         return None
 
     def check(self, config: Mapping[str, Any], classes: Sequence[str], path: Path) -> None:
-        """Raise Refused where parts of a run's config contradict each other, or its classes.
+        """Raise Refused if parts of a run's config contradict each other or the classes.
 
-        config: as `mlr.runs.schema.checked_config` returns it. path: of config.json, for the error.
+        config: as `mlr.runs.schema.checked_config` returns it. path: the path of config.json, for
+        the error.
         """
         options = options_of(config)
         if options.backbone not in self.backbones:
@@ -224,11 +243,11 @@ class Method:
         for name in dict.fromkeys((*wanted, *network)):
             given, value = network.get(name), wanted.get(name)
             if name not in network or name not in wanted or plain(given) != plain(value):
-                raise refused(path, f"network.{name}", given, f"{value}, by its options")
+                raise refused(path, f"network.{name}", given, f"{value}, as its options imply")
         count = self.classes(network)
         if count is not None and len(classes) != count:
             raise refused(path, "the list of classes", classes, f"{count} different names")
 
     def experiments(self, demo: bool) -> Dict[str, Tuple[str, List[Experiment]]]:
-        """Return further tables of results, {name: (title, experiments)}."""
+        """Return additional tables of results, {name: (title, experiments)}."""
         return {}

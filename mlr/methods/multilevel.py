@@ -15,9 +15,10 @@ NAME = "l_cil"
 def taps_and_widths(options: TrainingOptions) -> Tuple[Tuple[str, ...], Tuple[int, ...]]:
     """Return the maps that the shallow branches read, and the width of each branch.
 
-    released: of a ResNet stem, pool and stage 1, of any backbone its first three levels; by-width:
-    its first three with convolutions; last: its last three. One of the released taps alone keeps
-    its width. Raises InputError where the backbone lacks a level.
+    released: the backbone's first three levels, in a ResNet stem, pool and stage 1; by-width: its
+    first three levels with convolutions; last: its last three levels. A single tap among the first
+    three levels keeps the width that its branch has in the released network. Raises InputError if
+    the backbone lacks a level.
     """
     levels = tuple(anatomy_of(options.backbone).levels)
     named = {
@@ -41,7 +42,7 @@ def taps_and_widths(options: TrainingOptions) -> Tuple[Tuple[str, ...], Tuple[in
 
 
 def branches(options: TrainingOptions, classes: int) -> Dict[str, Any]:
-    """Return what describes a network with shallow branches."""
+    """Return the part of a network's description that its shallow branches need."""
     taps, widths = taps_and_widths(options)
     description = {
         "classes": classes,
@@ -51,7 +52,7 @@ def branches(options: TrainingOptions, classes: int) -> Dict[str, Any]:
         "style_width": options.style_width,
         "gram_scale": options.gram_scale,
     }
-    # Runs from before these were options do not have them.
+    # Descriptions from before --style-dropout existed have no "dropout": its default is left out.
     if options.style_dropout != paper.STYLE_DROPOUT:
         description["dropout"] = options.style_dropout
     return description
@@ -59,7 +60,7 @@ def branches(options: TrainingOptions, classes: int) -> Dict[str, Any]:
 
 @dataclass(frozen=True)
 class MultiLevel(Method):
-    """The network of `mlr.model.network.MultiLevelNet`, as released."""
+    """The method of the paper: it trains `mlr.model.network.MultiLevelNet`."""
 
     def network(self, options: TrainingOptions, classes: int) -> Dict[str, Any]:
         described = {**branches(options, classes), "fusion": options.fusion}
@@ -115,7 +116,7 @@ def _branches(title: str, **options: Any) -> Experiment:
 
 
 WITH_CROSS_ENTROPY = _branches("with cross entropy")
-# What the paper claims, on a backbone that all share: one that --config names.
+# Tests of the paper's claims, with the same backbone for all systems: the one that --config names.
 ON_ONE_BACKBONE = {
     "claims": (
         "What the shallow branches and the loss bring",
@@ -174,6 +175,6 @@ METHOD = MultiLevel(
     demo_pretraining=("resnet", {"method": "resnet50"}),
     views=("filters", "grad-cam", "gram"),
 )
-# The released training with cross entropy: the recipes of the fine-tuned networks of the results
-# table are not published.
+# The fine-tuned networks of the results table get the released training with cross entropy, as
+# their own recipes are not published.
 CROSS_ENTROPY = replace(METHOD.released, loss="cross_entropy")

@@ -1,9 +1,10 @@
-"""PCNN: train on everything, leave out at random what the network is undecided about, fine-tune.
+"""PCNN: train on all images, leave out at random images that the network is unsure of, fine-tune.
 
 Q. You, J. Luo, H. Jin, J. Yang, "Robust image sentiment analysis using progressively trained and
 domain transferred deep networks", AAAI 2015, arXiv 1509.06041. The formula and the numbers of steps
-are recalled, not re-read. The table's "PCNN (VGGNet)" is the same with a VGG-16 (inferred from its
-name), trained on the half million weakly labelled images of Flickr or on FI itself: that is open.
+are recalled, not re-read. The table's "PCNN (VGGNet)" is the same method with a VGG-16 (inferred
+from its name). It is not known whether it was trained on the half million weakly labelled images of
+Flickr or on FI.
 """
 
 from dataclasses import dataclass, replace
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pcnn(Method):
-    """Stages of gradient descent: all images, then those that a selection keeps, then a target."""
+    """Stages of gradient descent: on all images, then on those that a selection keeps, then on a
+    target.
+    """
 
     several_workers = False
 
     def stages(self, options: TrainingOptions) -> List[range]:
-        """A third as many epochs in each round, and for the target, as before the first."""
+        """Return the stages: `options.epochs` epochs at first, and a third of that in each round
+        and for the target.
+        """
         tuning = max(1, round(options.epochs * paper.PCNN_FINE_TUNING))
         later = options.rounds + bool(options.target)
         starts = [0] + [options.epochs + tuning * number for number in range(later + 1)]
@@ -43,9 +48,10 @@ class Pcnn(Method):
 def removal_probabilities(probabilities: "np.ndarray") -> "np.ndarray":
     """Return the probability of leaving out each image, (N,): max(0, 2 - exp(d)).
 
-    probabilities: (N, K). d is the difference of the highest two; the result is 1 at a tie and 0
-    from d = ln 2 on. The paper has two classes; taking the highest two of more is ours. The label
-    makes no difference, so that what the network is confidently wrong about stays (inferred).
+    probabilities: (N, K). d is the difference between the two highest probabilities; the result is
+    1 at a tie and 0 from d = ln 2 on. The paper has two classes; using the two highest of more
+    classes is ours. The label has no influence, so images that the network is confidently wrong
+    about stay (inferred).
     """
     import numpy as np
 
@@ -56,9 +62,9 @@ def removal_probabilities(probabilities: "np.ndarray") -> "np.ndarray":
 def select(probabilities: "np.ndarray", labels: "np.ndarray", seed: int) -> "np.ndarray":
     """Return the indices of the images that are kept, drawn with `removal_probabilities`.
 
-    seed: a whole number from 0; of more than 32 bits the lowest 32 count. A class all of whose
-    images would be left out keeps its most decided one, as a class without images can't be trained
-    (ours).
+    seed: a whole number from 0; only its lowest 32 bits count. If all images of a class would be
+    left out, the one that the network is surest of stays, as a class without images can't be
+    trained (ours).
     """
     import numpy as np
 

@@ -10,7 +10,7 @@ from mlr.options.training import TrainingOptions
 
 @dataclass(frozen=True)
 class ShallowOnly(Method):
-    """The network of `mlr.model.shallow_only.ShallowOnly`."""
+    """The method of the ablation: it trains `mlr.model.shallow_only.ShallowOnly`."""
 
     def network(self, options: TrainingOptions, classes: int) -> Dict[str, Any]:
         return {"kind": "shallow_only", **multilevel.branches(options, classes)}

@@ -1,4 +1,4 @@
-"""A network of the Gluon model zoo, opened up so that its maps can be tapped."""
+"""A network of the Gluon model zoo that returns its maps, for the shallow branches."""
 
 from typing import Any, Tuple
 
@@ -10,19 +10,19 @@ from mlr.paper import BACKBONE, IMAGE_SIZE
 
 
 class Backbone(HybridBlock):
-    """The layers of a zoo network before its classifier, its levels as named children.
+    """The layers of a zoo network before its classifier; its levels are named children.
 
-    name: of `mlr.model.backbones.BACKBONES`. image_size: S, from which the fully connected layers
-    of AlexNet and VGG take their shape; of no effect on the other networks. Input: images (N, 3, H,
-    W), normalised. Output: a tuple, the maps in the order of `levels` and the deep semantic
+    name: one of `mlr.model.backbones.BACKBONES`. image_size: S, which sets the shape of the fully
+    connected layers of AlexNet and VGG; the other networks ignore it. Input: images (N, 3, H, W),
+    normalised. Output: a tuple, the maps in the order of `levels` and the deep semantic
     representation. For ResNet-50 v2 and 224 px: stem (N, 64, 112, 112), pool (N, 64, 56, 56),
     stage1 (N, 256, 56, 56), stage2 (N, 512, 28, 28), stage3 (N, 1024, 14, 14), stage4 (N, 2048, 7,
     7), deep (N, 2048).
 
-    Attributes: `name_in_zoo`; `levels`, the names of the maps; `blocks`, the four of them that the
-    paper's figure shows; `width`, D; `image_size`, None where it has no effect; and, for reading
-    weights, `structural_parameters`, `prefixed_parameters` and `left_out`, as of
-    `mlr.model.zoo.ParameterNames`. Raises InputError for another name.
+    Attributes: `name_in_zoo`; `levels`, the names of the maps; `blocks`, the four levels that the
+    paper's figure shows; `width`, D; `image_size`, None if it has no effect; and, for reading
+    weights, `structural_parameters`, `prefixed_parameters` and `left_out`, as in
+    `mlr.model.zoo.ParameterNames`. Raises InputError for an unknown name.
     """
 
     def __init__(self, name: str = BACKBONE, image_size: int = IMAGE_SIZE, **kwargs: Any) -> None:
@@ -33,7 +33,7 @@ class Backbone(HybridBlock):
             for level, place in anatomy.levels.items():
                 part = place if isinstance(place, int) else slice(*place)
                 setattr(self, level, zoo.features[part])
-            # global average pooling, or fully connected layers
+            # the head: global average pooling, or fully connected layers
             self.head = zoo.features[anatomy.head :]
         self.name_in_zoo, self.width = name, anatomy.width
         self.levels, self.blocks = tuple(anatomy.levels), anatomy.blocks

@@ -1,7 +1,7 @@
-"""The networks of the Gluon zoo that serve as backbones: where the levels of each one end.
+"""The networks of the Gluon zoo that serve as backbones, and which layers form their levels.
 
-A level is a part of a network whose output can be tapped: the stem, a max-pool, a stage. A stage
-holds the convolutions of one resolution, with the pooling that leads to it.
+A level is a part of a network whose output a shallow branch can read: the stem, a max-pool, a
+stage. A stage consists of the convolutions of one resolution and the pooling before them.
 """
 
 from dataclasses import dataclass, replace
@@ -10,19 +10,20 @@ from typing import Dict, Mapping, Optional, Tuple, Union
 from mlr.errors import InputError
 from mlr.paper import NARROW, SLIM_BACKBONE, SLIM_CHANNELS
 
-# The number of one of the zoo network's layers, or the first one and the one behind the last.
+# The number of a layer of the zoo's network, or the numbers of a first layer and of the layer after
+# the last.
 Place = Union[int, Tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Where the levels of a zoo network lie.
+    """The places of the levels in a zoo network.
 
-    levels: the place of each among the network's `features`, in their order. width: D, the channels
-    of the deep representation. zoo: the zoo's network that it is, or is made of; only of one that
-    it is the zoo has ImageNet weights. batch_norm: whether it has batch norm. fully_connected:
-    whether the deep representation is that of fully connected layers, whose shape depends on the
-    size of the images.
+    levels: the place of each level among the network's `features`, in order. width: D, the length
+    of the deep representation. zoo: the name of the zoo's network that this one is or is derived
+    from; the zoo has ImageNet weights only for its own networks. batch_norm: whether the network
+    has batch norm. fully_connected: whether the deep representation comes from fully connected
+    layers, whose shape depends on the size of the images.
     """
 
     levels: Mapping[str, Place]
@@ -33,7 +34,7 @@ class Anatomy:
 
     @property
     def head(self) -> int:
-        """The number of the first layer above the last level."""
+        """The number of the first layer after the last level."""
         last = tuple(self.levels.values())[-1]
         return last + 1 if isinstance(last, int) else last[1]
 
@@ -43,9 +44,10 @@ class Anatomy:
         return tuple(level for level in self.levels if level != "pool")[-4:]
 
     def name_in_zoo(self, name: str) -> Optional[str]:
-        """Return what the zoo calls a parameter of `mlr.model.backbone.Backbone`, None for others.
+        """Return the zoo's name of a parameter of `mlr.model.backbone.Backbone`, None for other
+        names.
 
-        stage1.0.bn1.gamma of a ResNet v2 is features.5.0.bn1.gamma.
+        For example, stage1.0.bn1.gamma of a ResNet v2 is features.5.0.bn1.gamma in the zoo.
         """
         level, _, rest = name.partition(".")
         place = {**self.levels, "head": (self.head, -1)}.get(level)
@@ -113,7 +115,7 @@ BACKBONES: Dict[str, Anatomy] = {
         batch_norm=False,
     ),
     "mobilenet1.0": _MOBILENET1,
-    # TensorFlow's MobileNet has ReLU6, the zoo's ReLU: its weights need the former.
+    # For weights from TensorFlow, whose MobileNet has ReLU6 in place of the zoo's ReLU.
     "mobilenet1.0_relu6": _MOBILENET1,
     "mobilenetv2_1.0": Anatomy(
         {
@@ -141,11 +143,11 @@ BACKBONES: Dict[str, Anatomy] = {
     ),
     "vgg16": _VGG16,
     "alexnet": _ALEXNET,
-    # Ours: the same layers with fewer channels, for what has to be small.
+    # Ours: the same layers with fewer channels, for small runs such as the demo's.
     SLIM_BACKBONE: replace(_resnet(2, 18), width=SLIM_CHANNELS[-1]),
     "vgg16_slim": replace(
         _VGG16,
-        # its convolutions have their ReLU in them
+        # fewer layers than in the zoo's VGG-16: here each convolution includes its ReLU
         levels={
             "stem": (0, 2),
             "pool": 2,
@@ -161,7 +163,7 @@ BACKBONES: Dict[str, Anatomy] = {
 
 
 def anatomy_of(backbone: str) -> Anatomy:
-    """Return where the levels of a backbone lie. Raises InputError for a name that none has."""
+    """Return the places of a backbone's levels. Raises InputError for an unknown backbone."""
     if backbone not in BACKBONES:
         raise InputError(f"unknown backbone {backbone}: choose one of {', '.join(BACKBONES)}")
     return BACKBONES[backbone]

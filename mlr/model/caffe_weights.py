@@ -1,4 +1,4 @@
-"""Weights of a CaffeNet from other programs: names and layouts brought to Gluon's."""
+"""Weights of a CaffeNet from other programs, converted to Gluon's names and layouts."""
 
 import math
 import re
@@ -16,27 +16,27 @@ from mlr.model.caffenet import LAYERS, CaffeNet
 from mlr.model.parameters import set_parameters
 from mlr.runtime.hashing import sha256_of, verify_checksum
 
-# conv1_weights, conv1/weight, conv1.weight, conv1_w, conv1_w_0; the classifier has other endings,
-# too: fc8-t, fc8_sentibank.
+# matches conv1_weights, conv1/weight, conv1.weight, conv1_w, conv1_w_0; for the classifier also
+# fc8-t and fc8_sentibank
 WEIGHT_NAME = re.compile(
     r"(conv[1-5]|fc[67]|fc8)(?:(?<=fc8)[-_][\w-]+?)?[_./](weights?|w|biases|bias|b)(?:_0)?"
 )
 
 
 def load_caffe_weights(net: CaffeNet, path: Union[str, Path]) -> Dict[str, Any]:
-    """Put weights from elsewhere into a `CaffeNet` whose parameters have their shapes; return a
-    record of what was loaded.
+    """Load weights from another program into a `CaffeNet` whose parameters already have shapes;
+    return a record of what was loaded.
 
-    path: an .npz file, of arrays such as conv1_weights, conv1_biases (also with / or . between,
-    singular, or w and b); an .onnx file with the names of the ONNX model zoo's CaffeNet, conv1_w_0
-    to fc8_b_0; or a .params file of this network. Kernels are OIHW, as in Caffe, or HWIO, as in
-    TensorFlow, whose fc6 then reads a map as (H, W, C); both is told by the shapes, and InputError
-    raised where they fit both. Channels of images are B, G, R in all.
+    path: one of an .npz file with arrays such as conv1_weights and conv1_biases (also with / or .
+    in place of _, in the singular, or with w and b); an .onnx file with the names of the ONNX model
+    zoo's CaffeNet, conv1_w_0 to fc8_b_0; a .params file of this network. Kernels are OIHW, as in
+    Caffe, or HWIO, as in TensorFlow, where fc6 reads a map as (H, W, C). The shapes tell which;
+    InputError is raised if they fit both. Images always have the channels B, G, R.
 
-    The classifier is left out where it has not the network's number of outputs, or the file has
-    none: the record's `classifier` says so. Else all or nothing is set. Raises ParametersError,
-    which names what is missing, unexpected or wrongly shaped, all in Caffe's names, and InputError
-    for files that can't be read. Nothing is ever unpickled.
+    The classifier is not loaded if the file lacks it or if its number of outputs is not the
+    network's; the record's `classifier` is then False. All other parameters are set, or none.
+    Raises ParametersError, which lists the missing, unexpected and wrongly shaped parameters under
+    Caffe's names, and InputError for files that can't be read. Nothing is ever unpickled.
     """
     path, parameters = Path(path), net.caffe_parameters
     verify_checksum(path)
@@ -52,9 +52,9 @@ def load_caffe_weights(net: CaffeNet, path: Union[str, Path]) -> Dict[str, Any]:
         arrays = _in_gluons_layout(_under_caffes_names(arrays, path), parameters, path)
     else:
         raise InputError(
-            f"{path}: weights are read from .npz, .onnx or .params files; a .caffemodel has to "
-            "be converted first, where Caffe is installed, with numpy.savez, to arrays "
-            "conv1_weights, conv1_biases and so on"
+            f"{path}: weights are read from .npz, .onnx or .params files. To convert a "
+            ".caffemodel, save its arrays as conv1_weights, conv1_biases and so on with "
+            "numpy.savez, on a machine with Caffe"
         )
     classifier = any(
         name.startswith("fc8.") and array.shape[:1] == parameters["fc8.bias"].shape
@@ -75,15 +75,15 @@ def load_caffe_weights(net: CaffeNet, path: Union[str, Path]) -> Dict[str, Any]:
 
 
 def _under_caffes_names(arrays: Dict[str, np.ndarray], path: Path) -> Dict[str, np.ndarray]:
-    """Return arrays under the names of `CaffeNet.caffe_parameters`; what has none of these keeps
-    its own.
+    """Return arrays under the names of `CaffeNet.caffe_parameters`; unknown names stay as they
+    are.
     """
     named: Dict[str, np.ndarray] = {}
     origins: Dict[str, str] = {}
     for origin, array in arrays.items():
         match = WEIGHT_NAME.fullmatch(origin)
         if not match and path.suffix.lower() == ".onnx" and array.dtype.kind in "iu":
-            # a shape that the graph reshapes to
+            # not a weight, but the target shape of a Reshape node
             continue
         name = f"{match[1]}.{'weight' if match[2][0] == 'w' else 'bias'}" if match else origin
         if name in named:
@@ -97,11 +97,11 @@ def _under_caffes_names(arrays: Dict[str, np.ndarray], path: Path) -> Dict[str, 
 def _in_gluons_layout(
     arrays: Dict[str, np.ndarray], parameters: Dict[str, Parameter], path: Path
 ) -> Dict[str, np.ndarray]:
-    """Return arrays, under Caffe's names, as (O, I, H, W) and (out, in) wherever they fit that
-    after a transposition.
+    """Return arrays, under Caffe's names, in the layouts (O, I, H, W) and (out, in); those in other
+    layouts are transposed.
     """
     outputs, inputs, *sides = parameters["conv1.weight"].shape
-    # 11 x 11 of 3 channels: no doubt
+    # conv1 is 11 x 11 with 3 channels, so its shape shows the layout
     height_first = "conv1.weight" in arrays and arrays["conv1.weight"].shape == (
         *sides,
         inputs,
@@ -128,8 +128,8 @@ def _in_gluons_layout(
 def _dense_are_transposed(
     arrays: Dict[str, np.ndarray], parameters: Dict[str, Parameter], path: Path
 ) -> bool:
-    """Tell whether dense layers are (in, out), by the sizes of all, as some are square. The biases
-    tell how many outputs each has.
+    """Tell whether dense layers are (in, out). Some are square, so the sizes of all layers count;
+    the biases give the number of outputs.
     """
     found = [
         (arrays[name].shape, (len(arrays[bias]), parameters[name].shape[1]))
@@ -143,8 +143,7 @@ def _dense_are_transposed(
     )
     if found and straight and transposed:
         raise InputError(
-            f"the dense layers of {path} are square, so that it can't be told whether they are "
-            "(out, in) or (in, out): load it into a network for another image size, or of "
-            "another width"
+            f"the dense layers of {path} are square, so their layout may be (out, in) or (in, "
+            "out): load the file into a network with another image size or width"
         )
     return transposed

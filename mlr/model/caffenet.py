@@ -1,6 +1,7 @@
-"""The method DeepSentiBank: the CaffeNet that names 2,089 adjective noun pairs.
+"""The network of DeepSentiBank: a CaffeNet that recognizes 2,089 adjective noun pairs.
 
-The table's number is of an SVM on the network's outputs, see `mlr.inference.support_vectors`.
+The accuracy in the results table is that of an SVM on the network's outputs, see
+`mlr.inference.support_vectors`.
 """
 
 from typing import Any
@@ -13,24 +14,23 @@ from mlr.model.lrn import LocalResponseNorm
 from mlr.model.zoo import names_in_zoo
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-WIDTHS = (1, 2, 4, 8, 16)  # what leaves two equal groups of channels in every layer
+WIDTHS = (1, 2, 4, 8, 16)  # with these every grouped convolution has two equal groups of channels
 
 
 class CaffeNet(HybridBlock):
     """CaffeNet (sentibank.prototxt): AlexNet with two groups in conv2, conv4 and conv5, and pooling
     before normalisation.
 
-    classes: K. width: divides the channels and units of all layers but the last, 1, 2, 4, 8 or 16;
-    other than 1 is ours, for CPUs.
-    image_size: S, 227 for the released weights, from 64 up for others; the shape of fc6 follows
-    from it.
-    Input: images (N, 3, S, S), float32, as `caffe_transform` makes them. Output: logits (N, K).
-    What the released SVM was fed, these or their softmax, is not stated.
+    classes: K. width: divides the channels and units of all layers but the last by 1, 2, 4, 8 or
+    16; values above 1 are ours, for CPUs. image_size: S, which sets the shape of fc6: 227 for the
+    released weights, otherwise 64 or more. Input: images (N, 3, S, S), float32, as
+    `caffe_transform` makes them. Output: logits (N, K). The paper does not say whether its SVM got
+    the logits or their softmax.
 
     Attributes: `caffe_parameters`, all parameters under Caffe's names, conv1.weight to fc8.bias;
-    and, as of `mlr.model.backbone.Backbone`, those of the features, for reading weights:
-    `name_in_zoo`, though the zoo has none of it, `structural_parameters`, `prefixed_parameters`
-    and `left_out`.
+    and, for reading weights, `name_in_zoo` (although the zoo has no CaffeNet),
+    `structural_parameters`, `prefixed_parameters` and `left_out`, as in
+    `mlr.model.backbone.Backbone`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CaffeNet(HybridBlock):
 
 
 def _features(width: int) -> nn.HybridSequential:
-    """Return the layers before the classifier, of a part 1 / `width` of CaffeNet's channels."""
+    """Return the layers before the classifier, with CaffeNet's channels divided by `width`."""
 
     def convolution(
         channels: int, size: int, stride: int = 1, padding: int = 0, groups: int = 1
@@ -79,7 +79,7 @@ def _features(width: int) -> nn.HybridSequential:
         return nn.MaxPool2D(3, 2, ceil_mode=True)  # Caffe rounds sizes up
 
     layers = nn.HybridSequential(prefix="")
-    # (N, C, H, W) of S = 227 after each line
+    # comments give the shape (N, C, H, W) after each block, for S = 227
     layers.add(
         # (N, 96, 27, 27)
         convolution(96, 11, stride=4),

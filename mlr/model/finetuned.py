@@ -1,4 +1,4 @@
-"""A network of the zoo with a new classifier: what the fine-tuned methods, PCNN and AR train."""
+"""A network of the zoo with a new classifier, for the fine-tuned methods, PCNN and AR."""
 
 from typing import Any
 
@@ -14,14 +14,11 @@ SMALL_NETWORK = "pcnn_small"
 class FineTuned(HybridBlock):
     """The features of a zoo network and a new classifier.
 
-    classes: K. backbone: of `mlr.model.backbones.BACKBONES`, or "pcnn_small", the network of PCNN's
-    authors.
-    image_size: S, from which fully connected layers take their shape: 224 for the zoo's weights of
-    AlexNet and VGG.
-    Input: images (N, 3, S, S), normalised.
-    Output: logits (N, K).
+    classes: K. backbone: one of `mlr.model.backbones.BACKBONES`, or "pcnn_small", the network of
+    PCNN's authors. image_size: S, which sets the shape of fully connected layers: 224 for the zoo's
+    weights of AlexNet and VGG. Input: images (N, 3, S, S), normalised. Output: logits (N, K).
 
-    Attributes as of `mlr.model.backbone.Backbone`, for reading weights: `name_in_zoo`,
+    Attributes, for reading weights, as in `mlr.model.backbone.Backbone`: `name_in_zoo`,
     `structural_parameters`, `prefixed_parameters`, `left_out`.
     """
 
@@ -43,11 +40,12 @@ class FineTuned(HybridBlock):
 
 
 def _small_network() -> nn.HybridSequential:
-    """The network of PCNN's authors (You et al., AAAI 2015), recalled, not re-read, for images of
-    227 px.
+    """Return the layers of the network of PCNN's authors (You et al., AAAI 2015; recalled, not
+    re-read), for images of 227 px.
 
-    Two convolutions with local response normalisation and pooling, then 512, 512 and 24 units.
-    Padding 2 of the second convolution and the normalisation's constants, AlexNet's, are inferred.
+    Two convolutions with local response normalisation and pooling, then 512, 512 and 24 units. The
+    second convolution's padding of 2 and the normalisation's constants, which are AlexNet's, are
+    inferred.
     """
     layers = nn.HybridSequential(prefix="")
     for channels, size, padding in ((96, 11, 0), (256, 5, 2)):

@@ -13,10 +13,9 @@ FUSIONS = ("concat", "add", "multiply")
 class Fusion(HybridBlock):
     """Concatenation, batch norm and a linear classifier.
 
-    kind: "concat" as released; "add" or "multiply", element by element, need deep and style of one
-    width and are for ablation.
-    Input: deep (N, D) and style (N, S); output: logits (N, classes). Raises InputError for another
-    kind.
+    kind: "concat" as released; "add" or "multiply", element by element, for ablation, need D = S.
+    Input: deep (N, D) and style (N, S); output: logits (N, classes). Raises InputError for an
+    unknown kind.
     """
 
     def __init__(self, classes: int, kind: str = "concat", **kwargs: Any) -> None:

@@ -1,4 +1,6 @@
-"""The Gram matrix of a feature map: which channels are active together, wherever in the image."""
+"""The Gram matrix of a feature map: which channels are active together, regardless of the place in
+the image.
+"""
 
 import json
 from typing import Any, Dict, List, Optional, Tuple
@@ -8,9 +10,10 @@ from mxnet.gluon import HybridBlock
 
 
 class Gram(HybridBlock):
-    """X X^T / (C H W) for each image, X being its map as (C, HW); released model/train.py.
+    """X X^T / (C H W) for each image, where X is its map as (C, HW); released model/train.py.
 
-    scale: a factor on all of it, not of the released code. Input: (N, C, H, W); output: (N, C, C).
+    scale: a factor on the matrix, which the released code does not have. Input: (N, C, H, W);
+    output: (N, C, C).
     """
 
     def __init__(self, scale: float = 1.0, **kwargs: Any) -> None:
@@ -21,13 +24,12 @@ class Gram(HybridBlock):
         """Gluon's forward pass: return the Gram matrices (N, C, C) of maps."""
         # (N, C, HW): 0 keeps a dimension, -1 takes the rest
         x = F.reshape(x, shape=(0, 0, -1))
-        # C H W is counted, as a static graph can't ask for a shape. A transpose after the reshape
-        # would abort on mxnet-mkl.
-        # (1, 1, 1)
+        # A static graph can't read a shape, so C H W is counted. A transpose after the reshape
+        # would abort on mxnet-mkl. (1, 1, 1)
         size = _count(F, x, end=(1, None, 1)) * _count(F, x, end=(1, 1, None))
         products = F.batch_dot(x, F.BlockGrad(x), transpose_b=True)
-        # X X^T still, as it is symmetric. Its whole gradient, (dG + dG^T) X, takes one product of
-        # matrices this way; that of batch_dot(x, x) takes two.
+        # The value stays X X^T, which is symmetric. The gradient, (dG + dG^T) X, takes one matrix
+        # product this way; the gradient of batch_dot(x, x) takes two.
         products = products - (F.BlockGrad(products) - F.transpose(products, axes=(0, 2, 1)))
         gram = F.broadcast_div(products, size)
         return gram if self._scale == 1 else gram * self._scale
@@ -39,7 +41,7 @@ def _count(F: Any, x: Any, end: Tuple[Optional[int], ...]) -> Any:
 
 
 def without_gradients(graph: symbol.Symbol) -> symbol.Symbol:
-    """Return the symbol of a network without what `Gram` has in it for the gradient alone."""
+    """Return the symbol of a network without the nodes that `Gram` adds only for the gradient."""
     described = json.loads(graph.tojson())
     nodes: List[Dict[str, Any]] = described["nodes"]
 

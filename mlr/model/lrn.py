@@ -8,8 +8,8 @@ from mlr import paper
 
 
 class LocalResponseNorm(HybridBlock):
-    """Caffe's, across channels: x / (knorm + alpha / nsize * (sum of x^2 over nsize
-    channels))^beta, to which MXNet's operator is equal.
+    """Caffe's normalisation across channels, x / (knorm + alpha / nsize * (sum of x^2 over nsize
+    channels))^beta; MXNet's operator computes the same.
 
     Input and output: (N, C, H, W), float32 only.
     """

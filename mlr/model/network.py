@@ -15,18 +15,17 @@ class MultiLevelNet(HybridBlock):
     """The network of the paper (its Fig. 2; released model/train.py), with the released taps and
     widths as defaults.
 
-    classes: number of emotions, K. backbone: of `mlr.model.backbones.BACKBONES`. taps: the maps
-    that the shallow branches read, levels of the backbone; `mlr.paper.TAPS_BY_WIDTH` is the set
+    classes: number of emotions, K. backbone: one of `mlr.model.backbones.BACKBONES`. taps: the
+    levels of the backbone whose maps the shallow branches read; `mlr.paper.TAPS_BY_WIDTH` are those
     that the widths suggest. widths: the width of each branch. style_width: S. dropout: the rate
-    before the style layer. For ablation, not of the released code: fusion, "concat", "add" or
-    "multiply" (these need S = D), and gram_scale, a factor on the Gram matrices. image_size: as of
-    `mlr.model.backbone.Backbone`.
+    before the style layer. For ablation only, not in the released code: fusion, "concat", "add" or
+    "multiply" (the last two need S = D), and gram_scale, a factor on the Gram matrices. image_size:
+    as in `mlr.model.backbone.Backbone`.
 
     Input: images (N, 3, H, W), H and W from 64 up, normalised as
-    `mlr.data.transforms.evaluation_transform` does it.
-    Output: logits (N, K). Parameters are created at the first call; hybridize with
-    `net.hybridize(static_alloc=True, static_shape=True)`. Raises InputError for what it doesn't
-    know or what doesn't fit.
+    `mlr.data.transforms.evaluation_transform` does it. Output: logits (N, K). Parameters are
+    created at the first call; hybridize with `net.hybridize(static_alloc=True, static_shape=True)`.
+    Raises InputError for unknown names and for arguments that don't fit each other.
     """
 
     def __init__(  # noqa: PLR0913 - the axes of the ablation, each with the released default
@@ -59,7 +58,7 @@ class MultiLevelNet(HybridBlock):
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
         """Gluon's forward pass: return the logits (N, K) of images (N, 3, H, W)."""
-        # maps (N, C, H, W), one a level; (N, D)
+        # maps: (N, C, H, W) for each level; deep: (N, D)
         *maps, deep = self.backbone(images)
         levels = dict(zip(self.backbone.levels, maps))
         style = self.shallow(*[levels[tap] for tap in self.taps])  # (N, S)

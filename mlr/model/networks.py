@@ -1,4 +1,4 @@
-"""A network from its description in config.json, and its pretrained weights."""
+"""Builds a network from its description in config.json, and loads its pretrained weights."""
 
 from typing import Any, Dict, Mapping
 
@@ -21,7 +21,7 @@ KINDS = {
 
 
 def new_network(description: Mapping[str, Any]) -> HybridBlock:
-    """Return the network of a description, without parameters.
+    """Return the network that a description defines, without parameters.
 
     description: `kind`, one of KINDS, and the arguments of that class.
     """
@@ -30,9 +30,9 @@ def new_network(description: Mapping[str, Any]) -> HybridBlock:
 
 
 def load_weights(net: HybridBlock, source: str) -> Dict[str, Any]:
-    """Put pretrained weights into what of a network can take them; return a record of them.
+    """Load pretrained weights into the layers of a network that they fit; return a record of them.
 
-    source: as of `mlr.model.pretrained.load_pretrained`. Raises InputError where they don't fit.
+    source: as for `mlr.model.pretrained.load_pretrained`. Raises InputError if they don't fit.
     """
     if source == "none":
         return {"source": "none"}
@@ -40,7 +40,7 @@ def load_weights(net: HybridBlock, source: str) -> Dict[str, Any]:
         return load_pretrained(getattr(net, "backbone", net), source)
     if source == "zoo":
         raise InputError(
-            "the Gluon zoo has no CaffeNet: give --pretrained FILE, of DeepSentiBank (.npz) or of "
-            "ImageNet (.onnx), or none"
+            "the Gluon zoo has no CaffeNet: give --pretrained FILE, with weights of DeepSentiBank "
+            "(.npz) or of ImageNet (.onnx), or none"
         )
     return load_caffe_weights(net, source)

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: checked by name and shape, then put into a network."""
+"""Checks weights from files by name and shape, and puts them into a network."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Union
@@ -16,8 +16,8 @@ NAMES_SHOWN = 10  # of each kind in an error's message
 
 
 class ParametersError(InputError):
-    """Arrays that don't fit a network. Attributes: the names that are `missing`, `unexpected`,
-    `wrongly_shaped`, `not_numbers`.
+    """Arrays that don't fit a network. Attributes: the names of the arrays that are `missing`,
+    `unexpected`, `wrongly_shaped`, or, with other values than finite floats, `not_numbers`.
     """
 
     def __init__(self, source: Union[str, Path], **faults: Any) -> None:
@@ -33,7 +33,7 @@ class ParametersError(InputError):
                 f"{name} {found} instead of {expected}"
                 for name, (found, expected) in faults["wrongly_shaped"].items()
             ],
-            "with values that are no numbers": [
+            "not finite floating-point numbers": [
                 f"{name} {what}" for name, what in faults["not_numbers"].items()
             ],
         }
@@ -42,14 +42,14 @@ class ParametersError(InputError):
 
 
 def _listed(kind: str, names: List[str]) -> str:
-    """Return how many names a kind of fault has, and the first of them."""
+    """Return the number of names with a kind of fault, and the first of these names."""
     more = ", ..." if len(names) > NAMES_SHOWN else ""
     return f"{len(names):d} {kind} ({', '.join(map(shown, names[:NAMES_SHOWN]))}{more})"
 
 
 def infer_shapes(net: gluon.HybridBlock) -> None:
-    """Let the parameters of a network take their shapes, from an image of its `image_size`, or of
-    64 px where no shape depends on it.
+    """Infer the shapes of a network's parameters from an image of its `image_size`, or of 64 px if
+    no shape depends on the size.
     """
     size = getattr(net, "image_size", None) or 64
     net.infer_shape(mx.nd.zeros((1, 3, size, size)))
@@ -67,12 +67,12 @@ def set_parameters(
     source: Union[str, Path],
     ctx: Contexts = None,
 ) -> None:
-    """Put arrays, {name: NumPy array}, into parameters, {name: Parameter}, in their dtype: all or,
-    with ParametersError, none.
+    """Put arrays, {name: NumPy array}, into parameters, {name: Parameter}, in the parameters'
+    dtype. Raises ParametersError, and sets none, if any does not fit.
 
     source: the file's name, for the error. ctx: where to create parameters that have a shape but
     were never initialized, a context or a list (default: the current one). Integers, NaN and
-    infinity are errors: no training ends in them well.
+    infinity don't fit: no training that succeeded saves them.
     """
     common = [name for name in parameters if name in arrays]
     faults = {
@@ -97,11 +97,12 @@ def set_parameters(
 def parameter_arrays(
     parameters: Dict[str, Parameter],
 ) -> Dict[str, Union[mx.nd.NDArray, np.ndarray]]:
-    """Return what to save of {name: Parameter}, {name: array}, once MXNet is idle.
+    """Return the arrays to save for parameters, {name: array} for {name: Parameter}; call it when
+    MXNet is idle.
 
-    Weights are the same on every device. Each device has its own running statistics of batch norm:
-    their mean is taken, as Gluon does.
-    Raises RuntimeError where they have no data yet.
+    Weights are the same on every device. Each device has its own running statistics of batch norm;
+    their mean is returned, as Gluon saves it. Raises RuntimeError if the parameters have no data
+    yet.
     """
     return {
         name: parameter.list_data()[0]
@@ -129,8 +130,8 @@ def _create(parameter: Parameter, ctx: Contexts) -> None:
 
 
 def untagged(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """Return arrays, {name: array}, without the tags arg: and aux: that MXNet's symbols and modules
-    save names with.
+    """Return arrays, {name: array}, without the tags arg: and aux: in the names, which MXNet's
+    symbols and modules write.
     """
     return {
         name[4:] if name.startswith(("arg:", "aux:")) else name: array

@@ -1,4 +1,4 @@
-"""Pretrained weights of the Gluon zoo's networks: found, read, and put into a network."""
+"""Finds and reads pretrained weights for networks of the Gluon zoo, and loads them."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,39 +16,37 @@ from mlr.model.torch_names import in_zoos_names
 from mlr.model.zoo_files import zoo_file
 from mlr.runtime.hashing import sha256_of, verify_checksum
 
-# by the end of a file's name; any other is .params
+# by the ending of a file's name; other files are read as .params
 READERS = {".npz": read_npz, ".onnx": read_onnx, ".safetensors": read_safetensors}
 
-# What the released code calls the features of ResNet-50, and what stands beside features in runs
-# and in the released code's files.
+# The prefix of ResNet-50's features in the released code; and the prefixes of other layers in files
+# of runs and of the released code.
 RELEASED_FEATURES = "feature_extractor."
 BEYOND_FEATURES = "output.", "fusion.", "shallow.", "branch_", "styleVector."
 
 
 def load_pretrained(network: HybridBlock, source: str) -> Dict[str, str]:
-    """Put ImageNet weights into a materialized network of the Gluon zoo; return a record of what
+    """Load ImageNet weights into a materialized network of the Gluon zoo; return a record of what
     was loaded.
 
     network: has `name_in_zoo`, and `structural_parameters`, `prefixed_parameters` and `left_out`,
-    what the zoo's own files call its parameters and those that it goes without, as
-    `mlr.model.backbone.Backbone`. source: one of
+    as in `mlr.model.backbone.Backbone`. source: one of
 
-    - "zoo", the zoo's file for it, from the MXNet cache or the network, as
-      `mlr.model.zoo_files.zoo_file` has it;
-    - a .params file of the zoo's network, also of one within another, with structural names
-      (features.0.gamma) or with Gluon's older ones, which have the prefix of any name scope, or
-      none (resnetv24_conv0_weight, conv0_weight), and perhaps the tags arg: and aux:;
-    - a run's .params file, of whatever method has this backbone, or the released code's: of these
-      the backbone is taken, and no more;
-    - an .onnx file with prefixed names, as those of the ONNX model zoo that came from Gluon;
+    - "zoo", the file that `mlr.model.zoo_files.zoo_file` returns, from MXNet's cache or downloaded;
+    - a .params file of the zoo's network, or of a network that contains it, with structural names
+      (features.0.gamma) or with Gluon's older names, with or without the prefix of a name scope
+      (resnetv24_conv0_weight, conv0_weight), and with or without the tags arg: and aux:;
+    - a .params file of a run of any method with this backbone, or of the released code; only the
+      backbone is loaded;
+    - an .onnx file with prefixed names, such as the ONNX model zoo's files that came from Gluon;
     - an .npz or .safetensors file with any of these names;
-    - a file of PyTorch's weights of VGG-16, AlexNet or ResNet-18 or 34, with the names of
+    - a file of weights from PyTorch for VGG-16, AlexNet, ResNet-18 or ResNet-34, with the names of
       torchvision or timm;
     - "none".
 
-    What a file has of a classifier, or of style, is left out. Raises InputError for a file that
-    can't be had or doesn't fit, with everything that is missing, too much or of another shape,
-    under the zoo's names.
+    A classifier or style layers in the file are ignored. Raises InputError if the file can't be
+    downloaded or read, or doesn't fit; the error lists everything that is missing, unexpected or
+    wrongly shaped, under the zoo's names.
     """
     if source == "none":
         return {"source": "none"}
@@ -58,7 +56,7 @@ def load_pretrained(network: HybridBlock, source: str) -> Dict[str, str]:
 
 
 def load_file(network: HybridBlock, path: Path) -> None:
-    """Put the weights in a file into a network; both, and errors, as of `load_pretrained`."""
+    """Load the weights in a file into a network; arguments and errors as for `load_pretrained`."""
     verify_checksum(path)
     arrays = READERS.get(path.suffix.lower(), read_params)(path)
     arrays = {
@@ -81,11 +79,11 @@ def load_file(network: HybridBlock, path: Path) -> None:
 
 
 def _name_in_features(name: str, network: str) -> str:
-    """Return what the zoo calls a parameter that a run of L_cil or of its branches alone, or the
-    released code, names otherwise.
+    """Return the zoo's name of a parameter from a file of the released code, or of a run of L_cil
+    or of its branches alone; any other name is returned as it is.
 
-    backbone.stage1.0.bn1.gamma is features.5.0.bn1.gamma, feature_extractor.0.gamma is
-    features.0.gamma. network: the zoo's name of the network.
+    For example, backbone.stage1.0.bn1.gamma becomes features.5.0.bn1.gamma, and
+    feature_extractor.0.gamma becomes features.0.gamma. network: the zoo's name of the network.
     """
     if name.startswith(RELEASED_FEATURES):
         return "features." + name[len(RELEASED_FEATURES) :]
@@ -95,8 +93,8 @@ def _name_in_features(name: str, network: str) -> str:
 
 
 def _prefix(arrays: Iterable[str], names: Iterable[str]) -> str:
-    """Return what stands before the names of a network, whole, in those of a file: what fits most
-    of them, "" where nothing does.
+    """Return the prefix that a file puts before the names of a network: the most frequent one, ""
+    if no name matches.
     """
     found = Counter(name[: -len(own)] for name in arrays for own in names if name.endswith(own))
     return max(found, key=found.__getitem__, default="")

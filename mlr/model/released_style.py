@@ -1,10 +1,10 @@
-"""The network written as the released one is: plain blocks run operator by operator, with its
-names. In our own words.
+"""The network in the released style: plain blocks that run operator by operator, with the released
+names. No line is copied from the released code.
 
-It is what the package is compared with, in tests, by `mlr compare` and, in speed, by
-`mlr benchmark`. It imports nothing of the package, whose import chooses threads and kernels: a
-contestant of the benchmark takes it without. Unlike the released Gram layer, this one lets
-batch_dot do the transposition, as a transpose after the reshape aborts on mxnet-mkl 1.5.1.
+Tests and `mlr compare` compare the package with this network, and `mlr benchmark` compares the
+speed. This module imports nothing from the package, because importing mlr chooses threads and
+kernels, and the benchmark must run this network without that. Unlike in the released Gram layer,
+batch_dot does the transposition here, as a transpose after the reshape aborts on mxnet-mkl 1.5.1.
 """
 
 from typing import Any
@@ -60,7 +60,7 @@ class ReleasedStyleNet(nn.Block):
 
 
 def sequence(*layers: nn.Block) -> nn.Sequential:
-    """Return layers as one block, which names them 0, 1, 2 and so on."""
+    """Return layers as one block, with the names 0, 1, 2 and so on."""
     block = nn.Sequential()
     block.add(*layers)
     return block

@@ -18,8 +18,8 @@ from mlr.runtime.hashing import CHECKSUM, sha256_of, verify_checksum
 
 
 def released_view(net: MultiLevelNet) -> gluon.Block:
-    """Return the blocks of a MultiLevelNet, arranged and named as in the released code, which names
-    its parameters after that.
+    """Return the blocks of a MultiLevelNet, arranged and named as in the released code, so that the
+    parameters get the released names.
     """
     backbone, view = net.backbone, gluon.Block()
     view.feature_extractor = sequence(
@@ -42,18 +42,18 @@ def released_view(net: MultiLevelNet) -> gluon.Block:
 def load_original_parameters(
     net: MultiLevelNet, path: Union[str, Path], ctx: Contexts = None
 ) -> None:
-    """Put a file that the released code saved with `save_parameters`, or Gluon's older
+    """Load a file that the released code saved with `save_parameters`, or with Gluon's older
     `save_params`, into a MultiLevelNet.
 
-    net: with the released backbone, taps and widths and the file's number of classes; where it was
-    not initialized yet, that is done on `ctx`, a context or a list (default: the current one). The
-    numbers take the network's dtype: float16 is widened, exactly; float64 rounded where the network
-    is float32.
+    net: has the released backbone, taps and widths, and the file's number of classes. If it is not
+    initialized yet, this is done on `ctx`, a context or a list (default: the current one). The
+    numbers are converted to the network's dtype: exactly from float16, rounded from float64 to
+    float32.
 
-    Raises InputError where the file is damaged or doesn't fit: the error has the names that are
-    `missing`, `unexpected`, `wrongly_shaped` or `not_numbers`, and the network stays as it was.
-    Damage to the numbers alone shows where they are no longer finite, or by the file's SHA-256 in
-    <path>.sha256, as `save_original_parameters` and sha256sum write it.
+    Raises InputError if the file is damaged, and ParametersError, with the attributes `missing`,
+    `unexpected`, `wrongly_shaped` and `not_numbers`, if it doesn't fit; the network then stays as
+    it was. Damaged numbers are only found if they are not finite, or if <path>.sha256 has the
+    file's SHA-256, as `save_original_parameters` and sha256sum write it.
     """
     verify_checksum(path)
     infer_shapes(net)
@@ -62,38 +62,38 @@ def load_original_parameters(
 
 
 def save_original_parameters(net: MultiLevelNet, path: Union[str, Path]) -> None:
-    """Write the parameters of a MultiLevelNet as the released code does, for its `load_parameters`,
-    and <path>.sha256.
+    """Write the parameters of a MultiLevelNet in the released code's format, for its
+    `load_parameters`, and their checksum in <path>.sha256.
 
-    Raises InputError for a network that is not initialized, or that has other taps than the
-    released code.
+    Raises InputError if the network is not initialized, or has other taps than the released code.
     """
     if net.taps != TAPS:
         raise InputError(
-            f"the released code reads the maps {', '.join(TAPS)} and can't load a network that "
-            f"reads {', '.join(net.taps)}"
+            f"{path} can't be written: the released code can only load a network with the taps "
+            f"{', '.join(TAPS)}, but this one has {', '.join(net.taps)}"
         )
-    # a forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait
-    # for it by itself
+    # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait
+    # for the pass to end.
     nd.waitall()
     try:
         arrays = parameter_arrays(released_view(net)._collect_params_with_prefix())
-    except RuntimeError:  # Gluon's, of a parameter without data
+    except RuntimeError:  # raised by Gluon for a parameter without data
         raise InputError(
             "the network has no parameters yet: initialize it, or load some, before saving them "
             f"to {path}"
         ) from None
     checksum = Path(f"{path}{CHECKSUM}")
-    remove(checksum)  # a stop between the two files leaves a whole one without a checksum
+    remove(checksum)  # so an interruption leaves no checksum of another file
     write_file(path, lambda file: write_params(file, arrays))
     write_file(checksum, f"{sha256_of(path)}  {Path(path).name}\n")
 
 
 def _renamed(arrays: Dict[str, np.ndarray], names: Sequence[str]) -> Dict[str, np.ndarray]:
-    """Return arrays with Gluon's older names (dense0_weight), which count layers by the process,
-    under `names`, which have their order.
+    """Return arrays with Gluon's older names (dense0_weight), whose numbers depend on the process,
+    under `names`, which are in the same order.
 
-    What has other names, or another order or number, is returned as it is.
+    If the names are not older ones, or their order or number differs, the arrays are returned as
+    they are.
     """
     older = (
         not any("." in name for name in arrays)

@@ -38,11 +38,11 @@ class ShallowBranch(HybridBlock):
 
 
 class ShallowRepresentation(HybridBlock):
-    """A branch for every tapped map, their vectors concatenated and mixed.
+    """A branch for every tapped map; a dense layer mixes their concatenated vectors.
 
     taps: names of the tapped maps; every map but the stem's is max-pooled before its Gram matrix
-    (released). widths: the width of each branch. gram_scale: of each branch. Input: the tapped
-    maps, each (N, C, H, W); output: the style (N, style_width).
+    (released). widths: the width of each branch. gram_scale: the factor on the Gram matrices.
+    Input: the tapped maps, each (N, C, H, W); output: the style (N, style_width).
     """
 
     def __init__(
@@ -74,7 +74,9 @@ class ShallowRepresentation(HybridBlock):
 
 
 def checked_taps(backbone: Backbone, taps: Sequence[str], widths: Sequence[int]) -> Tuple[str, ...]:
-    """Return the taps. Raises InputError where a backbone lacks one, or widths don't fit them."""
+    """Return the taps. Raises InputError if the backbone lacks one, or widths and taps differ in
+    number.
+    """
     unknown = [tap for tap in taps if tap not in backbone.levels]
     if unknown or not taps:
         raise InputError(
@@ -82,5 +84,5 @@ def checked_taps(backbone: Backbone, taps: Sequence[str], widths: Sequence[int])
             f"{', '.join(backbone.levels)}"
         )
     if len(widths) != len(taps):
-        raise InputError(f"{len(taps):d} taps need as many widths, not {list(widths)}")
+        raise InputError(f"{len(taps):d} taps need {len(taps):d} widths, not {list(widths)}")
     return tuple(taps)

@@ -1,5 +1,5 @@
-"""The shallow branches alone, without the deep representation: an ablation, not in the results
-table.
+"""The shallow branches alone, without the deep representation: an ablation, not a system of the
+results table.
 """
 
 from typing import Any, Sequence
@@ -14,9 +14,8 @@ from mlr.paper import STYLE_DROPOUT
 class ShallowOnly(HybridBlock):
     """The shallow representation of a backbone's first maps and a linear classifier.
 
-    Arguments as of `mlr.model.network.MultiLevelNet`. What of the backbone lies above the last tap
-    is left out.
-    Input: images (N, 3, H, W), normalised; output: logits (N, K).
+    Arguments as for `mlr.model.network.MultiLevelNet`. The backbone ends at the last tap. Input:
+    images (N, 3, H, W), normalised; output: logits (N, K).
     """
 
     def __init__(

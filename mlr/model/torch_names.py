@@ -1,4 +1,4 @@
-"""PyTorch's weights under Gluon's names: those of torchvision and timm, and of this package's own
+"""Renames weights from PyTorch to Gluon's names: from torchvision, timm and this package's own
 module for PyTorch.
 """
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from mlr.errors import InputError
 
-# What both have of a ResNet, and what the Gluon zoo calls it: of a layer, and of a block of two
-# convolutions.
+# {name in torchvision and timm: name in the Gluon zoo}, for a ResNet's layers and for those of a
+# block of two convolutions.
 RESNET_STEM = {"conv1": "features.0", "bn1": "features.1", "fc": "output"}
 RESNET_BLOCK = {
     "conv1": "body.0",
@@ -25,8 +25,8 @@ IN_RESNET_BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(.+)")
 BATCH_NORM = re.compile(r"(^|\.)(bn\d|downsample\.1)$")
 IN_BATCH_NORM = {"weight": "gamma", "bias": "beta"}
 
-# The convolutions of VGG have the same numbers in all three. timm has its first two fully connected
-# layers as convolutions, on the 7 x 7 pixels that are there at 224 px.
+# VGG's convolutions have the same numbers in torchvision, timm and the zoo. In timm the first two
+# fully connected layers are convolutions, over the 7 x 7 map that images of 224 px give.
 PLAIN = {
     "vgg16": {
         "classifier.0": "features.31",
@@ -49,8 +49,8 @@ PLAIN = {
 
 
 def in_pytorchs_names(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """Return the arrays of a network of Gluon's, {name: NumPy array}, under the names of
-    `mlr.exporting.multilevel`: scale and shift of a batch norm are its weight and bias.
+    """Return the arrays of a Gluon network, {name: NumPy array}, under the names of
+    `mlr.exporting.multilevel`: gamma and beta of a batch norm become weight and bias.
     """
     kinds = {gluons: pytorchs for pytorchs, gluons in IN_BATCH_NORM.items()}
     renamed = {}
@@ -61,8 +61,8 @@ def in_pytorchs_names(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]
 
 
 def in_gluons_names(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """Return arrays, {name: NumPy array}, with what `in_pytorchs_names` renamed under Gluon's names
-    again: a layer with a running mean is a batch norm.
+    """Undo `in_pytorchs_names`: return arrays, {name: NumPy array}, under Gluon's names. A layer
+    with a running mean is a batch norm.
     """
     renamed = {}
     for name, array in arrays.items():
@@ -76,12 +76,11 @@ def in_gluons_names(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
 def in_zoos_names(
     arrays: Mapping[str, np.ndarray], network: str, source: Union[str, Path]
 ) -> Dict[str, np.ndarray]:
-    """Return the arrays of a file, {name: NumPy array}, under the structural names of the Gluon
-    zoo, where they have torchvision's or timm's of the network, or of `mlr.exporting.multilevel`;
-    else as they are.
+    """Return the arrays of a file, {name: NumPy array}, under the Gluon zoo's structural names if
+    they have the names of torchvision, timm or `mlr.exporting.multilevel`; otherwise as they are.
 
-    network: the zoo's name of it. source: the file's name, for errors. Raises InputError for a
-    ResNet of PyTorch's that computes something else than any, or this one, of Gluon's.
+    network: the zoo's name of the network. source: the file's name, for errors. Raises InputError
+    for a ResNet from PyTorch that does not compute the same as Gluon's `network`.
     """
     _refuse_other_resnets(arrays, network, source)
     if network in PLAIN and any(name.startswith(("classifier.", "head.")) for name in arrays):
@@ -104,24 +103,24 @@ def in_zoos_names(
 def _refuse_other_resnets(names: Iterable[str], network: str, source: Union[str, Path]) -> None:
     if {"stem.conv.weight", "stages.0.blocks.0.conv1.weight"} <= set(names):
         raise InputError(
-            f"{source} is of timm's resnetv2, which is another network than Gluon's ResNet v2: it "
-            "has no batch norm of the images, and pools the first convolution without batch norm "
-            "and ReLU. Take Gluon's weights (mlr weights list)"
+            f"{source} has weights of timm's resnetv2, which differs from Gluon's ResNet v2: it "
+            "has no batch norm of the images, and no batch norm and ReLU between the first "
+            "convolution and its pooling. Use Gluon's weights (mlr weights list)"
         )
     if "layer1.0.conv1.weight" not in names:
         return
     if "layer1.0.conv3.weight" in names and network.startswith("resnet"):
         raise InputError(
-            f"{source} is of a ResNet of torchvision's or timm's with bottlenecks (50 layers or "
-            "more), which halve the map in their 3 x 3 convolution (v1.5): Gluon's v1 does it in "
-            "the 1 x 1 before, its v2 has batch norm first, so that neither computes the same with "
-            "these weights. Take Gluon's (mlr weights list), or resnet18_v1 or resnet34_v1 with "
-            "theirs"
+            f"{source} has weights of a ResNet with bottlenecks (50 layers or more) from "
+            "torchvision or timm, which halves maps in the 3 x 3 convolution (v1.5). Gluon's v1 "
+            "halves them in the 1 x 1 convolution before it, and Gluon's v2 has batch norm first, "
+            "so neither computes the same with these weights. Use Gluon's weights (mlr weights "
+            "list), or the backbone resnet18_v1 or resnet34_v1 with weights from PyTorch"
         )
     if network.startswith("resnet") and not network.endswith("_v1"):
         raise InputError(
-            f"{source} is of a ResNet of torchvision's or timm's, which are v1: {network} has "
-            "batch norm before each convolution. Take the backbone resnet18_v1 or resnet34_v1"
+            f"{source} has weights of a ResNet v1 from torchvision or timm, but {network} has "
+            "batch norm before each convolution. Use the backbone resnet18_v1 or resnet34_v1"
         )
 
 

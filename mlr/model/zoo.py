@@ -1,6 +1,4 @@
-"""The networks of the Gluon model zoo that the methods are built on, and narrow ones of the same
-layers.
-"""
+"""The networks of the Gluon model zoo that the methods use, and narrow versions of them."""
 
 from typing import Dict, Iterable, NamedTuple, Set
 
@@ -14,10 +12,11 @@ from mlr.paper import NARROW, SLIM_BACKBONE, SLIM_CHANNELS
 
 
 class ParameterNames(NamedTuple):
-    """What the zoo's own files call the parameters of a network.
+    """The names of a network's parameters in the zoo's own files.
 
-    structural, prefixed: those of `features`, by the names of today's files and of Gluon's older
-    ones: features.0.gamma and batchnorm0_gamma. left_out: the names of other layers.
+    structural, prefixed: {name: parameter} for the `features`, under the names of newer files
+    (features.0.gamma) and of Gluon's older ones (batchnorm0_gamma). left_out: the names of the
+    parameters of other layers.
     """
 
     structural: Dict[str, Parameter]
@@ -29,9 +28,9 @@ def zoo_network(name: str) -> HybridBlock:
     """Return a network of the zoo: a HybridBlock with `features`, (N, 3, H, W) -> (N, D), and its
     classifier, `output`.
 
-    name: of `mlr.model.backbones.BACKBONES`. The features are the zoo's, with the global average
-    pooling that SqueezeNet has in its classifier, and that DenseNet has for 224 px alone. Raises
-    InputError for any other name.
+    name: one of `mlr.model.backbones.BACKBONES`. The features are the zoo's, and end with global
+    average pooling, except in AlexNet and VGG: the zoo's SqueezeNet pools in its classifier, and
+    its DenseNet only pools maps from images of 224 px. Raises InputError for any other name.
     """
     anatomy = anatomy_of(name)
     if name == SLIM_BACKBONE:
@@ -47,8 +46,8 @@ def zoo_network(name: str) -> HybridBlock:
 
 
 def names_in_zoo(network: HybridBlock) -> ParameterNames:
-    """Return what the zoo's own files call the parameters of a network of `features` and `output`
-    that is built as the zoo's are.
+    """Return the names that the zoo's own files have for the parameters of a network with
+    `features` and `output`.
     """
     structural = network.features._collect_params_with_prefix("features")
     output = network.output._collect_params_with_prefix("output")
@@ -61,7 +60,7 @@ def names_in_zoo(network: HybridBlock) -> ParameterNames:
 
 
 def _average_at_the_end(layers: nn.HybridSequential) -> None:
-    """Let layers end with global average pooling and flattening, where they do not."""
+    """Make layers end with global average pooling and flattening."""
     end = (nn.GlobalAvgPool2D, nn.Flatten)
     if tuple(map(type, layers))[-2:] == end:
         return
@@ -71,15 +70,15 @@ def _average_at_the_end(layers: nn.HybridSequential) -> None:
 
 
 def _with_relu6(layers: Iterable[HybridBlock]) -> nn.HybridSequential:
-    """Return the same layers with ReLU6 for each ReLU that stands alone."""
+    """Return the same layers with ReLU6 in place of each separate ReLU layer."""
     changed = nn.HybridSequential(prefix="")
     changed.add(*(RELU6() if isinstance(layer, nn.Activation) else layer for layer in layers))
     return changed
 
 
 def _narrowed(layers: Iterable[HybridBlock]) -> nn.HybridSequential:
-    """Return layers of the same kind with a fraction of the channels, and initial values that suit
-    a training from scratch.
+    """Return layers of the same kinds with 1 / NARROW of the channels, and with initial values for
+    training from scratch.
     """
     narrow, rectified = nn.HybridSequential(prefix=""), init.MSRAPrelu(slope=0)
     for layer in layers:
@@ -98,6 +97,6 @@ def _narrowed(layers: Iterable[HybridBlock]) -> nn.HybridSequential:
                 layer._units // NARROW, activation="relu", weight_initializer=rectified
             )
         elif isinstance(layer, nn.Activation):
-            continue  # VGG's stand alone, and each layer above has its own
+            continue  # VGG's separate ReLU; the new convolutions and dense layers include theirs
         narrow.add(layer)
     return narrow

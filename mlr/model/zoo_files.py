@@ -1,5 +1,5 @@
-"""The files of ImageNet weights that `--pretrained zoo` takes: where they are kept, and the way to
-fetch them.
+"""The files of ImageNet weights for `--pretrained zoo`: their names, sizes and hashes, and how to
+download them.
 """
 
 import fcntl
@@ -20,16 +20,17 @@ from mlr.runtime.files import remove, write_file
 from mlr.runtime.hashing import digest_of
 from mlr.runtime.output import warn
 
-PARTIAL = ".part"  # appended to a file's name while it is fetched
+PARTIAL = ".part"  # appended to a file's name during its download
 LOCK = "mlr.lock"  # in the cache
 
-# Where the ONNX model zoo's files went in 2025; the variable is huggingface_hub's own.
+# The ONNX model zoo's files moved there in 2025.
 HUB = "https://huggingface.co"
 ONNX_FOLDER = "onnxmodelzoo/legacy_models/resolve/main/validated/vision/classification"
 
-# The ONNX model zoo's files that came from Gluon, with its names: folder and file there, bytes,
-# SHA-256 (of onnx/models, commit b1eeaa1a), and of the ResNets also the SHA-256 before their batch
-# became of any size. Its AlexNet, DenseNet and SqueezeNet 1.0 are not here: they came from Caffe.
+# The ONNX model zoo's files that came from Gluon, with its names: {network: (path there, bytes, the
+# SHA-256 values that are right)}, from onnx/models, commit b1eeaa1a. A ResNet's second SHA-256 is
+# that of its older file with a fixed batch size. The zoo's AlexNet, DenseNet and SqueezeNet 1.0 are
+# not listed, as they came from Caffe.
 ONNX_FILES: Dict[str, Tuple[str, int, Tuple[str, ...]]] = {
     "resnet18_v1": (
         "resnet/model/resnet18-v1-7.onnx",
@@ -132,9 +133,9 @@ ONNX_FILES: Dict[str, Tuple[str, int, Tuple[str, ...]]] = {
 class ZooFile(NamedTuple):
     """A file of a zoo.
 
-    name: in the cache. address: where it is kept, there within a .zip where the address ends in
-    that. size: in bytes, None where it is not known. hash: which, as hashlib calls it. digests:
-    those that the file may have.
+    name: the file's name in the cache. address: its URL; if that ends with .zip, the file is
+    inside. size: in bytes, None if unknown. hash: hashlib's name of the hash. digests: the hash
+    values that are right, the newest first.
     """
 
     name: str
@@ -145,19 +146,19 @@ class ZooFile(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The newest of them, after its name."""
+        """The newest digest, after the name of the hash."""
         return f"{self.hash.upper().replace('SHA', 'SHA-')} {self.digests[0]}"
 
     def is_right(self, path: Path) -> bool:
-        """Tell whether a file is there, and is this one."""
+        """Tell whether the file exists and has a right hash."""
         return path.is_file() and digest_of(path, self.hash) in self.digests
 
 
 def zoo_files(network: str) -> List[ZooFile]:
-    """Return the files of a network of the Gluon zoo, that of the zoo itself first, then that of
-    the ONNX model zoo, as far as there are any.
+    """Return the files with a network's weights: the Gluon zoo's first, then the ONNX model zoo's,
+    if they exist.
 
-    What the installed MXNet has of the first counts, its hash and its address.
+    Hash and address of the Gluon zoo's file come from the installed MXNet.
     """
     files = []
     if network in model_store._model_sha1:
@@ -175,21 +176,23 @@ def zoo_files(network: str) -> List[ZooFile]:
 
 
 def cache_folder() -> Path:
-    """Return MXNet's folder of weights. Raises InputError where there is no home folder for it."""
+    """Return MXNet's folder of weights. Raises InputError if there is no home folder to put it
+    in.
+    """
     cache = Path(mx.base.data_dir()) / "models"
     if cache.parts[0] == "~":
         raise InputError(
-            "there is no home folder for the ImageNet weights: name a folder in MXNET_HOME, or "
-            "give --pretrained FILE.params or none"
+            "the ImageNet weights have no folder, as the user has no home folder: set MXNET_HOME "
+            "to a folder, or give --pretrained FILE.params or none"
         )
     return cache
 
 
 def cached_file(network: str) -> Optional[Path]:
-    """Return the path of a network's weights in the cache, None where they are not there.
+    """Return the path of a network's weights in the cache, None if they are not in it.
 
-    Of the Gluon zoo's, any <network>-<hash>.params will do whose SHA-1 starts with that hash, as
-    versions of MXNet have different ones.
+    Versions of MXNet have different files of the Gluon zoo, so any <network>-<hash>.params counts
+    whose SHA-1 starts with that hash.
     """
     cache, files = cache_folder(), zoo_files(network)
     own = [cache / file.name for file in files if file.hash == "sha1"]
@@ -200,34 +203,34 @@ def cached_file(network: str) -> Optional[Path]:
 
 
 def zoo_file(network: str, timeout: float = TIMEOUT) -> Path:
-    """Return the path of a network's ImageNet weights in the MXNet cache, fetched where they are
-    not there yet: from the Gluon zoo or, where that fails, from the ONNX model zoo, with a warning,
-    as these are of another training.
+    """Return the path of a network's ImageNet weights in MXNet's cache. If they are not in it, they
+    are downloaded from the Gluon zoo or, if that fails, from the ONNX model zoo, with a warning, as
+    its weights come from another training.
 
-    timeout: as of `mlr.runtime.download.download`. Raises InputError where no zoo has any, and with
-    what to do by hand where they can't be had.
+    timeout: as for `mlr.runtime.download.download`. Raises InputError if no zoo has weights for the
+    network, or if the download fails; the error then says how to get them by hand.
     """
     files = zoo_files(network)
     if not files:
         raise InputError(
-            f"the Gluon zoo has no ImageNet weights of {network}: train it from scratch with "
-            "--pretrained none, or give --pretrained FILE"
+            f"no zoo has ImageNet weights for {network}: train it from scratch with --pretrained "
+            "none, or give --pretrained FILE"
         )
     path = cached_file(network) or _fetched(network, files, timeout)
     if path.suffix == ".onnx":
         warn(
-            f"{path.name} of the ONNX model zoo stands in for the Gluon zoo's {files[0].name}: the "
-            "same network, but weights of another training"
+            f"using {path.name} from the ONNX model zoo in place of the Gluon zoo's "
+            f"{files[0].name}: the same network, but weights from another training"
         )
     return path
 
 
 def _fetched(network: str, files: List[ZooFile], timeout: float) -> Path:
-    """Return the path of the first of the files that can be had, fetched."""
+    """Download the first of the files that can be downloaded; return its path."""
     cache, failures = cache_folder(), []
     cache.mkdir(parents=True, exist_ok=True)
     with _alone_in(cache):
-        path = cached_file(network)  # another process may have been at it
+        path = cached_file(network)  # another process may have downloaded it
         for file in files:
             if path:
                 break
@@ -240,16 +243,17 @@ def _fetched(network: str, files: List[ZooFile], timeout: float) -> Path:
     by_hand = " or ".join(f"{file.name} ({file.digest})" for file in files)
     raise InputError(
         f"the ImageNet weights of {network} can't be downloaded ({'; '.join(failures)}): try "
-        "again, which goes on with what came; or get one on another machine, and put "
-        f"{by_hand}, unzipped, into {cache}; or give --pretrained FILE, or train from scratch "
+        "again, which continues the download; or download the file on another machine and put "
+        f"{by_hand}, unzipped, into {cache}; or give --pretrained FILE; or train from scratch "
         "with --pretrained none"
     )
 
 
 def _fetch(file: ZooFile, cache: Path, timeout: float) -> Path:
-    """Return the path of a file in the cache, fetched; its hash is checked before it has its name.
+    """Download a file into the cache and return its path; the file gets its name only after its
+    hash was checked.
 
-    Raises DownloadError. A part that came stays, to go on with; what is another file does not.
+    Raises DownloadError. An incomplete download is kept, to continue it; a wrong file is deleted.
     """
     path = cache / file.name
     zipped = file.address.endswith(".zip")
@@ -270,7 +274,9 @@ def _fetch(file: ZooFile, cache: Path, timeout: float) -> Path:
 
 
 def _unpack(archive: Path, file: ZooFile, path: Path) -> None:
-    """Write to `path` what an archive has of a file."""
+    """Extract a file from an archive to `path`. Raises DownloadError if it is not there, or
+    damaged.
+    """
     try:
         with zipfile.ZipFile(archive) as members:
             member = members.getinfo(file.name)
@@ -280,7 +286,7 @@ def _unpack(archive: Path, file: ZooFile, path: Path) -> None:
                 shutil.copyfileobj(source, target)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError):
         raise DownloadError(
-            f"it sends no .zip file with {file.name}, likely a page of the network between"
+            f"the answer is not a .zip file with {file.name}, likely an error page or a login page"
         ) from None
     if not file.is_right(path):
         raise _another(file, path)
@@ -288,14 +294,14 @@ def _unpack(archive: Path, file: ZooFile, path: Path) -> None:
 
 def _another(file: ZooFile, path: Path) -> DownloadError:
     return DownloadError(
-        f"it sends another file than {file.name}, damaged on the way or not what it says: not of "
+        f"the answer is not {file.name}, or was damaged on the way: its hash is not "
         f"{file.digest}, but {digest_of(path, file.hash)}"
     )
 
 
 @contextmanager
 def _alone_in(cache: Path) -> Iterator[None]:
-    """Return a context that one process at a time is in."""
+    """Return a context that only one process at a time can enter."""
     with open(cache / LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

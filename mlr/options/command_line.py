@@ -13,9 +13,10 @@ from mlr.options.training import definitions, options_of_0_1_0
 def add_options(
     parser: argparse.ArgumentParser, words: Mapping[str, str], groups: Dict[str, Any]
 ) -> None:
-    """Add every option of a training to a command, in groups; what is not given is None.
+    """Add every option of a training to a command, in groups; an option not given is None.
 
-    words: {option: what its help adds, as its defaults}. groups: gets the groups by section.
+    words: {option: text to add to its help, such as its defaults}. groups: {section: group of
+    argparse}; new groups are added to it.
     """
     for section in SECTIONS:
         groups.setdefault(section, parser.add_argument_group(section))
@@ -34,7 +35,7 @@ def add_options(
 
 
 class Several(argparse.Action):
-    """Collects the values of an option that is given several times, as the option has them."""
+    """Collects the values of an option that is given several times: one value, or a tuple."""
 
     def __call__(
         self,
@@ -43,7 +44,7 @@ class Several(argparse.Action):
         value: Any,
         option_string: Optional[str] = None,
     ) -> None:
-        """Add a value. Raises ArgumentError for one that was given before."""
+        """Add a value. Raises ArgumentError if it was given before."""
         before = getattr(namespace, self.dest)
         if before is not None and value in each_of(before):
             raise argparse.ArgumentError(self, f"{value} is given twice")
@@ -53,8 +54,8 @@ class Several(argparse.Action):
 def read_options(path: Path) -> Dict[str, Any]:
     """Return the options in a YAML or JSON file, {name: value}, each checked.
 
-    The file is a mapping of options, or a run's config.json, whose `options` are taken. Raises
-    InputError where it can't be read, or names an option that there is not, or a wrong value.
+    The file is a mapping of options, or a run's config.json, of which only `options` counts. Raises
+    InputError if it can't be read, or has an unknown option or a wrong value.
     """
     import yaml
 
@@ -63,26 +64,32 @@ def read_options(path: Path) -> Dict[str, Any]:
     except OSError as error:
         raise InputError(f"can't read --config {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"--config {path} is no text: give a YAML or JSON file") from None
+        raise InputError(f"--config {path} is not a text file: give a YAML or JSON file") from None
     try:
         loaded = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         raise InputError(
-            f"--config {path}{line} is no YAML or JSON: correct it, or make one with --print-config"
+            f"--config {path}{line} is not valid YAML or JSON: correct it, or make a new file with "
+            "--print-config"
         ) from None
     if isinstance(loaded, dict) and isinstance(loaded.get("options"), dict):
         of_today = "format" in loaded
         loaded = loaded["options"] if of_today else options_of_0_1_0(loaded["options"])
     if not isinstance(loaded, dict):
-        raise InputError(f"--config {path} is no mapping of options to values")
+        raise InputError(
+            f"--config {path} is not a mapping of options to values: write a line such as "
+            "'epochs: 60' for each option, or make a file with --print-config"
+        )
     known = definitions()
     for name, value in loaded.items():
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1)
-            hint = f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
-            raise InputError(f"--config {path} has no option {shown(str(name), 80)}{hint}")
+            hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
+            raise InputError(
+                f"--config {path} sets {shown(str(name), 80)}, which is not an option: {hint}"
+            )
         value = loaded[name] = known[name].read(value)
         if not known[name].holds(value):
             raise InputError(
@@ -93,7 +100,7 @@ def read_options(path: Path) -> Dict[str, Any]:
 
 
 def written(options: Mapping[str, Any]) -> str:
-    """Return options as a YAML file that `read_options` reads."""
+    """Return options as YAML text that `read_options` can read back from a file."""
     import yaml
 
     return yaml.safe_dump(dict(options), sort_keys=False, allow_unicode=True)

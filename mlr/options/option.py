@@ -1,4 +1,4 @@
-"""What an option is: its values, its words, and the checks that follow from them."""
+"""The definition of an option: its values, its help text, and the checks that follow from them."""
 
 import argparse
 import math
@@ -8,7 +8,7 @@ from typing import Any, Optional, Tuple
 from mlr.errors import shown
 
 LONGEST = 4096  # characters of a path or a name: Linux's own limit
-LARGEST = 1e300  # of a number that has no other bounds
+LARGEST = 1e300  # the bound of a number that has no other
 SECTIONS = ("data", "network", "loss", "optimisation", "run", "machine")
 
 
@@ -16,11 +16,11 @@ SECTIONS = ("data", "network", "loss", "optimisation", "run", "machine")
 class Option:
     """The definition of one option. Its name and default are those of the dataclass field.
 
-    kind: str, int, float or bool. choices: the words that it takes, or () for any. parts: words of
-    which it also takes a list, different ones with commas between.
-    lowest, highest: bounds of a number, themselves allowed; above: `lowest` itself is not.
-    several: it also takes a list of such values, different ones, and is given once for each on the
-    command line. nullable: None is a value.
+    kind: str, int, float or bool. choices: the allowed words, or () for any. parts: words that may
+    also be combined in a list, each at most once, separated by commas.
+    lowest, highest: inclusive bounds of a number. above: excludes `lowest` itself.
+    several: the option also takes a list of different values; on the command line it is given once
+    for each value. nullable: None is allowed.
     """
 
     kind: type
@@ -37,11 +37,11 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """The values that the option takes, in words."""
+        """The allowed values, in words."""
         if self.choices:
             words = "one of " + ", ".join(self.choices)
             if self.parts:
-                words += f", or some of {', '.join(self.parts)} with commas between"
+                words += f", or some of {', '.join(self.parts)}, separated by commas"
         elif self.kind is str:
             words = f"text of up to {LONGEST} characters"
         elif self.kind is bool:
@@ -54,7 +54,7 @@ class Option:
         return words + (", or null" if self.nullable else "")
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a value, as JSON or YAML has it, is one of the option's."""
+        """Tell whether the option allows a value that came from JSON or YAML."""
         if value is None:
             return self.nullable
         if self.several and isinstance(value, (list, tuple)):
@@ -75,8 +75,10 @@ class Option:
         return bool(parts) and len(set(parts)) == len(parts) and set(parts) <= set(self.parts)
 
     def read(self, value: Any) -> Any:
-        """Return a value of a file as this option's: YAML takes 1e-4, without a dot, for text, and
-        what has several values has a tuple of them, or the one.
+        """Return a value from a file in the form that the option has in Python.
+
+        YAML reads 1e-4, without a dot, as text; it becomes a number here. A list becomes a tuple,
+        and a list of one value becomes that value.
         """
         if self.several and isinstance(value, (list, tuple)):
             return value[0] if len(value) == 1 else tuple(value)
@@ -88,7 +90,10 @@ class Option:
         return value
 
     def parse(self, text: str) -> Any:
-        """Return the value of a word of the command line. Raises argparse.ArgumentTypeError."""
+        """Return the value that a word of the command line stands for.
+
+        Raises argparse.ArgumentTypeError if the option does not allow it.
+        """
         try:
             value = given(text) if self.kind is str else self.kind(text)
         except ValueError:
@@ -99,17 +104,17 @@ class Option:
 
 
 def given(text: str) -> str:
-    """Return a word of the command line. Raises argparse.ArgumentTypeError where it is empty."""
+    """Return a word of the command line. Raises argparse.ArgumentTypeError if it is empty."""
     if not text:
         raise argparse.ArgumentTypeError(
-            "it is empty, likely a variable of the shell that is not set: give a value, or leave "
-            "it out"
+            "it is empty, likely because a shell variable is not set: give a value, or leave the "
+            "option out"
         )
     return text
 
 
 def option(default: Any, kind: type, section: str, help: str, **others: Any) -> Any:
-    """Return the dataclass field of an option; arguments as of `Option`."""
+    """Return the dataclass field of an option; the arguments are those of `Option`."""
     return field(
         default=default,
         metadata={"option": Option(kind, section, help, nullable=default is None, **others)},
@@ -117,12 +122,12 @@ def option(default: Any, kind: type, section: str, help: str, **others: Any) -> 
 
 
 def each_of(value: Any) -> Tuple[Any, ...]:
-    """Return the values of an option that takes several."""
+    """Return the values of an option that takes several, as a tuple."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def in_words(value: Any) -> str:
-    """Return a value of an option for a line of text."""
+    """Return the value of an option as words in a line of text."""
     return " and ".join(map(str, each_of(value)))
 
 

@@ -1,7 +1,8 @@
-"""The options of a training that make the run, each defined once.
+"""The options that decide the result of a training, each defined once.
 
 The command line, the check of config.json and docs/options.md follow from these definitions. The
-defaults here are the released code's; a method's own defaults are in its file in `mlr/methods/`.
+defaults here are those of the released code; a method's own defaults are in its file in
+`mlr/methods/`.
 """
 
 import math
@@ -12,22 +13,24 @@ from mlr import paper
 from mlr.options.option import Option, option
 
 DRAWN = ("demo", "demo-objects")  # the data sets of mlr.data.drawn, which --help does not load
-# Of the backbones, in their order; mlr.model.backbones says which one has which.
+# The levels of the backbones, from input to output; mlr.model.backbones says which backbone has
+# which levels.
 LEVELS = ("stem", "pool", *(f"stage{number}" for number in range(1, 6)))
 WARM_UP_EPOCHS = 1
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a network is built and trained, and on what; what config.json calls `options`."""
+    """How a network is built and trained, and on which data: the `options` of config.json."""
 
     data: Union[str, Tuple[str, ...]] = option(
         "demo",
         str,
         "data",
-        "folder with {train,valid,test}/<class>/<image>, or one that mlr prepare wrote; "
-        "demo is drawn into data/demo; several, of the same classes: all of their images, each "
-        "once by its content",
+        "folder with {train,valid,test}/<class>/<image>, or a folder that mlr prepare wrote; demo: "
+        "a small data set that the package draws into data/demo. Give it several times to train on "
+        "several data sets with the same classes together; an image that is in more than one of "
+        "them is used once",
         metavar="DIR|demo",
         several=True,
     )
@@ -35,22 +38,23 @@ class TrainingOptions:
         "emotion",
         str,
         "data",
-        "the class folders, or negative and positive, to which emotions are mapped",
+        "emotion: the classes are the class folders; sentiment: they are negative and positive, "
+        "to which the emotions are mapped",
         choices=("emotion", "sentiment"),
     )
     targets: str = option(
         "labels",
         str,
         "data",
-        "labels: a class for each image; votes: the distribution of people's votes, of data that "
-        "have them, with --loss cross_entropy",
+        "what the network learns. labels: one class for each image; votes: the distribution of "
+        "people's votes over the classes, which the data must contain, with --loss cross_entropy",
         choices=("labels", "votes"),
     )
     fold: Optional[int] = option(
         None,
         int,
         "data",
-        "of data in folds: test on fold K, train on the others",
+        "for data that are divided into folds: test on fold K, train on the others",
         lowest=1,
         highest=1000,
         metavar="K",
@@ -59,15 +63,16 @@ class TrainingOptions:
         None,
         str,
         "data",
-        "data of the same classes to transfer to, and to evaluate on, at the end",
+        "data set with the same classes; at the end the network is fine-tuned on it, and evaluated "
+        "on it",
         metavar="DIR",
     )
     train_part: float = option(
         1.0,
         float,
         "data",
-        "part of the training images of each class to train on, the same ones for every seed; a "
-        "smaller part is within a larger one",
+        "fraction of the training images of each class to train on. The images are the same for "
+        "every seed, and a smaller fraction is a subset of a larger one",
         lowest=0,
         highest=1,
         above=True,
@@ -77,23 +82,23 @@ class TrainingOptions:
         "released",
         str,
         "data",
-        "released: crops of 8 to 100 % of the area and jitter 0.4; gentle: 75 to 100 % and 0.1; "
-        "crop: a square anywhere, as Caffe does",
+        "released: crops of 8 to 100 % of the area and colour jitter 0.4; gentle: crops of 75 to "
+        "100 % and jitter 0.1; crop: a square at a random place, as in Caffe",
         choices=("released", "gentle", "crop"),
     )
     pipeline: str = option(
         "cached",
         str,
         "data",
-        "cached: decode each image once, into ~/.cache/mlr or $MLR_CACHE; released: decode it in "
-        "every epoch, in Gluon's own chain",
+        "cached: decode each image once and keep its pixels in ~/.cache/mlr or $MLR_CACHE; "
+        "released: decode each image in every epoch, with Gluon's own transforms",
         choices=("cached", "released"),
     )
     method: str = option(
         "l_cil",
         str,
         "network",
-        "the system of the results table",
+        "the system of the results table to train",
         metavar="NAME",
     )
     backbone: str = option(
@@ -107,16 +112,18 @@ class TrainingOptions:
         "zoo",
         str,
         "network",
-        "ImageNet weights of the backbone; FILE: .params, also a run's, .onnx, .npz or "
-        ".safetensors; mlr weights lists zoo's",
+        "ImageNet weights of the backbone. zoo: those of the model zoo, which mlr weights lists; "
+        "FILE: a .params file, which may be that of a run, or .onnx, .npz or .safetensors; none: "
+        "start from random weights",
         metavar="zoo|FILE|none",
     )
     taps: str = option(
         "released",
         str,
         "network",
-        "maps under the shallow branches. released: the first three levels, of a ResNet stem, "
-        "pool, stage1; by-width: stem, stage1, stage2; last: the last three; or names of levels",
+        "the backbone levels whose maps the shallow branches take. released: the first three "
+        "levels (stem, pool and stage1 of a ResNet); by-width: stem, stage1, stage2; last: the "
+        "last three; or the names of levels",
         metavar="NAMES",
         choices=("released", "by-width", "last"),
         parts=LEVELS,
@@ -134,7 +141,7 @@ class TrainingOptions:
         "concat",
         str,
         "network",
-        "of deep and shallow representation; add and multiply need equal widths",
+        "how deep and shallow representation are combined; add and multiply need equal widths",
         choices=("concat", "add", "multiply"),
     )
     style_width: int = option(
@@ -150,7 +157,7 @@ class TrainingOptions:
         paper.STYLE_DROPOUT,
         float,
         "network",
-        "rate of the dropout in the shallow representation",
+        "dropout rate in the shallow representation",
         lowest=0,
         highest=0.99,
         metavar="P",
@@ -159,7 +166,7 @@ class TrainingOptions:
         1.0,
         float,
         "network",
-        "factor on the Gram matrices",
+        "factor by which the Gram matrices are multiplied",
         lowest=0,
         above=True,
         metavar="F",
@@ -177,8 +184,8 @@ class TrainingOptions:
         "grid",
         str,
         "network",
-        "regions. grid: the package's own; FILE.npz or .mat: boxes with scores; or the model file "
-        "of OpenCV's edge boxes",
+        "where the proposals of regions come from. grid: the package's own grid of boxes; FILE.npz "
+        "or FILE.mat: boxes with scores; or the model file of OpenCV's edge boxes",
         metavar="grid|FILE",
     )
     svm_kernel: str = option(
@@ -192,7 +199,7 @@ class TrainingOptions:
         1.0,
         float,
         "network",
-        "its penalty C",
+        "penalty C of the support vector machine",
         lowest=0,
         above=True,
         metavar="C",
@@ -201,21 +208,23 @@ class TrainingOptions:
         "balanced",
         str,
         "network",
-        "weight its classes against imbalance, or not",
+        "balanced: the support vector machine weights the classes against imbalance; none: equal "
+        "weights",
         choices=("balanced", "none"),
     )
     loss: str = option(
         "class_imbalance",
         str,
         "loss",
-        "the loss",
+        "loss function of the training",
         choices=("class_imbalance", "cross_entropy"),
     )
     loss_form: str = option(
         "released",
         str,
         "loss",
-        "class imbalance with softmax twice, as released, or as its comment says",
+        "form of the class imbalance loss. released: with softmax applied twice, as in the "
+        "released code; written: as the comment in the released code describes it",
         choices=("released", "written"),
     )
     gamma: float = option(
@@ -230,7 +239,7 @@ class TrainingOptions:
         paper.BATCH_SIZE,
         int,
         "optimisation",
-        "images a step, over all devices",
+        "images per step, over all devices together",
         lowest=1,
         highest=2**16,
         metavar="N",
@@ -239,7 +248,7 @@ class TrainingOptions:
         paper.EPOCHS,
         int,
         "optimisation",
-        "passes over the training images; pcnn: before its first selection",
+        "passes over the training images; for pcnn those before the first selection",
         lowest=1,
         highest=10**6,
         metavar="N",
@@ -273,7 +282,7 @@ class TrainingOptions:
         paper.WEIGHT_DECAY,
         float,
         "optimisation",
-        "on all parameters",
+        "weight decay, applied to all parameters",
         lowest=0,
         metavar="W",
     )
@@ -281,15 +290,15 @@ class TrainingOptions:
         "step",
         str,
         "optimisation",
-        "step: halve at epochs 10, 20, 30, 40, 50; step-ar: a tenth every 7 epochs; cosine: an "
-        "epoch of warm-up, then down to 0",
+        "learning-rate schedule. step: halve at epochs 10, 20, 30, 40, 50; step-ar: divide by 10 "
+        "every 7 epochs; cosine: one epoch of warm-up, then a cosine towards 0",
         choices=("step", "step-ar", "cosine"),
     )
     rounds: int = option(
         1,
         int,
         "optimisation",
-        "of selection and fine-tuning",
+        "rounds of selection and fine-tuning",
         lowest=1,
         highest=1000,
         metavar="N",
@@ -298,7 +307,7 @@ class TrainingOptions:
         0,
         int,
         "run",
-        "of initial parameters, order, augmentation and dropout",
+        "random seed of initial parameters, order of images, augmentation and dropout",
         lowest=0,
         highest=2**32 - 1,
         metavar="N",
@@ -313,12 +322,12 @@ COMMON = (
 
 
 def definitions(kind: type = TrainingOptions) -> Dict[str, Option]:
-    """Return the definitions of a dataclass of options, by name."""
+    """Return {name: definition} of a dataclass of options."""
     return {each.name: each.metadata["option"] for each in fields(kind)}
 
 
 def options_of(config: Mapping[str, Any]) -> TrainingOptions:
-    """Return the options in a run's config.json, but those that this version doesn't know."""
+    """Return the options in a run's config.json, without those that this version doesn't know."""
     known = definitions()
     options = {
         name: known[name].read(value) for name, value in config["options"].items() if name in known
@@ -327,20 +336,22 @@ def options_of(config: Mapping[str, Any]) -> TrainingOptions:
 
 
 def options_of_0_1_0(options: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the options of a config.json of 0.1.0, which called a method a row, in new words."""
+    """Return the options of a config.json of version 0.1.0, under today's names: `method` was
+    called `row` there.
+    """
     upgraded = {name: value for name, value in options.items() if name != "row"}
     upgraded["method"] = options.get("row", TrainingOptions.method)
     if "augmentation" in options:
-        upgraded.setdefault("pipeline", "released")  # the only one, before there was another
+        upgraded.setdefault("pipeline", "released")  # the only one in 0.1.0
     return upgraded
 
 
 def learning_rate_at(options: TrainingOptions, epoch: int, epochs: Optional[int] = None) -> float:
     """Return the learning rate of an epoch, counted from 0.
 
-    epochs: the length of the schedule, by default all that the options say. step: halved at the
-    released epochs 10, 20, 30, 40 and 50. step-ar: a tenth every 7 epochs. cosine: an epoch of
-    warm-up, then down to 0 at the end.
+    epochs: the length of the schedule, by default `options.epochs`. step: halved at the released
+    epochs 10, 20, 30, 40 and 50. step-ar: divided by 10 every 7 epochs. cosine: one epoch of
+    warm-up, then a cosine that ends near 0.
     """
     if options.schedule == "step":
         passed = sum(epoch >= each for each in paper.LEARNING_RATE_EPOCHS)

@@ -1,7 +1,8 @@
-"""A folder of files that change together: whole after a stop at any moment, verified when read.
+"""A folder whose files change together: a stop at any moment leaves it consistent, and every file
+is verified when it is read.
 
-Files are staged as <name>.new and synced; the new SHA256SUMS is the commit: from then on a staged
-file whose hash it lists is the file, and renaming it is only tidying up.
+Files are first written as <name>.new and synced. Replacing SHA256SUMS commits them: from then on a
+<name>.new whose hash is listed counts as the file, and renaming it only tidies up.
 """
 
 import fcntl
@@ -23,18 +24,18 @@ PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # a name that can't lea
 
 
 class CommittedFolder:
-    """The files of a folder that its SHA256SUMS lists, and no other."""
+    """The files that the SHA256SUMS of a folder lists; other files in it are ignored."""
 
     def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
         self.path = Path(path)
 
     def has(self, name: str) -> bool:
-        """Tell whether a file was committed."""
+        """Tell whether SHA256SUMS lists a file."""
         return name in self.sums()
 
     def sums(self) -> Dict[str, str]:
-        """Return {name: SHA-256} of the files that were committed. Raises InputError where the list
-        is damaged, or names a file elsewhere.
+        """Return {name: SHA-256} of the committed files. Raises InputError if SHA256SUMS is
+        damaged, or lists a name that can't be a file of this folder.
         """
         try:
             lines = (self.path / SUMS).read_text().splitlines()
@@ -46,14 +47,15 @@ class CommittedFolder:
         for name in sums:
             if not PLAIN.fullmatch(name) or name.endswith(STAGED) or name in (SUMS, LOCK):
                 raise InputError(
-                    f"{self.path / SUMS} lists {name!r}, which is no file of this folder: it was "
-                    "not written by this package, or is damaged"
+                    f"{self.path / SUMS} lists {name!r}, which can't be a file of this folder: "
+                    "another program wrote the list, or it is damaged; restore it from a copy, or "
+                    "train again"
                 )
         return sums
 
     def find(self, name: str) -> Optional[Path]:
-        """Return the path of a file whose content is the one that was committed, None where it is
-        missing, damaged or a link.
+        """Return the path of a committed file after verifying its content; None if it is missing,
+        damaged or a link.
         """
         digest = self.sums().get(name)
         for path in (self.path / name, self.path / (name + STAGED)):
@@ -69,9 +71,9 @@ class CommittedFolder:
     ) -> None:
         """Write files together.
 
-        contents: {name: content, as of `mlr.runtime.files.write_file`}. moved: {name: the name that
-        its present content goes on under}. removed: names that are listed no more, but for those
-        just written.
+        contents: {name: content as `mlr.runtime.files.write_file` takes it}. moved: {name: a second
+        name, under which its present content is kept}. removed: names of files to remove, except
+        those in contents and the second names.
         """
         sums = self.sums() if (self.path / SUMS).is_file() else {}
         self._tidy(sums)
@@ -103,7 +105,7 @@ class CommittedFolder:
             remove(self.path / name)
 
     def _tidy(self, sums: Mapping[str, str]) -> None:
-        """Finish an interrupted commit: put staged files that it lists in their place."""
+        """Finish a commit: rename the staged files whose hashes `sums` lists."""
         sync(self.path)
         for name, digest in sums.items():
             staged = self.path / (name + STAGED)
@@ -112,8 +114,8 @@ class CommittedFolder:
         sync(self.path)
 
     def lock(self) -> None:
-        """Keep all others from locking the folder until `unlock`, or this object's or the process's
-        end. Raises InputError where another was first.
+        """Lock the folder against other processes until `unlock`, or until this object or the
+        process ends. Raises InputError if another process holds the lock.
         """
         descriptor = os.open(str(self.path / LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         self._unlock = weakref.finalize(self, os.close, descriptor)
@@ -122,14 +124,14 @@ class CommittedFolder:
         except BlockingIOError:
             owner = os.read(descriptor, 200).decode("ascii", "replace").strip()
             raise InputError(
-                f"another training ({owner}) is at work in {self.path}: wait until it ends, or "
+                f"another training ({owner}) is running in {self.path}: wait until it ends, or "
                 "stop it"
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, (f"process {os.getpid():d} on {socket.gethostname()}\n").encode())
 
     def unlock(self) -> None:
-        """Let others lock the folder: an exception's traceback may keep this object alive for
-        long.
+        """Let others lock the folder. It is needed because an exception's traceback may keep this
+        object, and so the lock, alive for long.
         """
         self._unlock()

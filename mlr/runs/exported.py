@@ -1,4 +1,4 @@
-"""An ONNX model of `mlr export` as a run: what its metadata say of the run that it was made of."""
+"""An ONNX model of `mlr export`, read as a run: its metadata describe the run that it came from."""
 
 import os
 from pathlib import Path
@@ -23,24 +23,24 @@ from mlr.runs.schema import (
 if TYPE_CHECKING:
     import onnx
 
-# Of what the metadata say and of the model's input and output. Another version is refused.
+# The version of the metadata and of the model's input and output; other versions are refused.
 CONTRACT = 1
 TEXTS = ("contract", "method", "parameters", "parameters_sha256", "mlr_version")
 JSON = ("classes", "preprocessing", "run")
-RESULTS = "-results"  # behind the file's name, the folder of what is measured
+RESULTS = "-results"  # added to the file's name: the folder for its evaluations
 
 
 class ExportedRun:
-    """What `mlr.runs.folder.Run` tells of a run, as far as predictions and evaluations ask, read
-    from an ONNX model.
+    """A run, read from an ONNX model. It has the part of `mlr.runs.folder.Run` that predictions and
+    evaluations need.
 
-    Attributes: `path`, the file; `folder`, of what is measured, beside it; `config`, `classes` and
-    `metrics`, as of the run; `of_parameters`, "last" or "best"; `about`, the metadata; `model`, a
-    ModelProto, and `content`, the file's bytes.
+    Attributes: `path`, the file; `folder`, beside it, for its evaluations; `config`, `classes` and
+    `metrics`, those of the run; `of_parameters`, "last" or "best", the parameters that were
+    exported; `about`, the metadata; `model`, a ModelProto; `content`, the file's bytes.
     """
 
     def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
-        """Raises InputError where the file is damaged, or no model of `mlr export`."""
+        """Raises InputError if the file is damaged, or `mlr export` did not write it."""
         self.path = Path(path)
         self.folder = self.path.with_name(self.path.stem + RESULTS)
         self.model, self.content = read_model(path)
@@ -54,8 +54,8 @@ class ExportedRun:
         about, path = self.about, self.path
         if about["contract"] != str(CONTRACT):
             raise InputError(
-                f"{path} is of version {shown(about['contract'], 20)} of the contract between mlr "
-                f"export and mlr predict, and this mlr reads {CONTRACT}: {REMEDY} of this version"
+                f"{path} has version {shown(about['contract'], 20)} of the format that mlr export "
+                f"writes, but this mlr reads version {CONTRACT}: {REMEDY} of this version"
             )
         check(about, {"parameters": one_of("last", "best"), "parameters_sha256": TEXT}, path)
         run = about["run"]
@@ -69,7 +69,7 @@ class ExportedRun:
         self.of_parameters: str = about["parameters"]
 
     def files_of(self, parameters: str) -> Dict[str, str]:
-        """Return {name: SHA-256} of what of the run the model was made of."""
+        """Return {name: SHA-256} of the run's files that the model was made from."""
         return dict(self.about["run"]["files"])
 
     def verified_sha256(self, name: str) -> str:
@@ -77,7 +77,7 @@ class ExportedRun:
         return self.about["parameters_sha256"]
 
     def temperature(self, parameters: str) -> Optional[float]:
-        """Return the temperature that was fitted for the parameters, None where there is none."""
+        """Return the temperature that was fitted for the parameters, or None."""
         return self.about.get("temperature")
 
 
@@ -88,5 +88,5 @@ def _metadata(model: "onnx.ModelProto", path: Path) -> Dict[str, Any]:
         raise InputError(f"{path} has no {missing[0]} in its metadata: {REMEDY}")
     for name in (*JSON, "temperature"):
         if name in about:
-            about[name] = parse_json(about[name], f"{path}, {name} of its metadata,", REMEDY)
+            about[name] = parse_json(about[name], f"the metadata entry {name} of {path}", REMEDY)
     return about

@@ -1,23 +1,23 @@
-"""A run folder, as it is read: every file verified (mlr/runs/committed.py). `mlr.runs.writing` is
-how it is written.
+"""Reads a run folder and verifies every file (mlr/runs/committed.py). `mlr.runs.writing` writes it.
 
 config.json          resolved options, network, preprocessing, data, argv, versions, git commit
 classes.json         class names in label order
-metrics.jsonl        a line an epoch, and metrics.csv the same for spreadsheets
-last.params          the parameters after the last epoch, best.params those of the best balanced
-                     accuracy on valid, if there is one
-optimizer.params     momentum of every parameter, for --resume; what a step draws follows from the
-                     seed and its number
-previous.params      and previous.optimizer.params, previous.metrics.jsonl: the same of the epoch
-                     before, for where one of the last is damaged
-last.temperature.json, best.temperature.json, where they were fitted: by what the logits of these
-                     parameters are divided before the softmax, and the SHA-256 of the parameters
-step.params          and step.optimizer.params, step.json: within an epoch, after a signal or with
-                     --checkpoint-every; gone at its end
-SHA256SUMS           of all these
-lock                 held by the process that trains
-tensorboard/         where it was asked for, the metrics for TensorBoard: made anew from
-                     metrics.jsonl, so not in SHA256SUMS
+metrics.jsonl        one line per epoch; metrics.csv has the same for spreadsheets
+last.params          the parameters after the last epoch
+best.params          the parameters with the best balanced accuracy on valid, if there is a valid
+optimizer.params     the optimizer's state of every parameter, for --resume. Random numbers are not
+                     stored: those of a step follow from the seed and the number of the step
+previous.params      and previous.optimizer.params, previous.metrics.jsonl: the same after the epoch
+                     before, used if a file of the last epoch is damaged
+last.temperature.json, best.temperature.json: present if fitted. The number by which the logits of
+                     these parameters are divided before the softmax, and the SHA-256 of the
+                     parameters
+step.params          and step.optimizer.params, step.json: a checkpoint within an epoch, written
+                     after a signal or with --checkpoint-every, removed at the end of the epoch
+SHA256SUMS           the hashes of all these files
+lock                 locked by the process that trains
+tensorboard/         with --tensorboard: the metrics for TensorBoard. They are made again from
+                     metrics.jsonl, so SHA256SUMS does not list them
 """
 
 import os
@@ -44,7 +44,7 @@ from mlr.runs.schema import (
 from mlr.runtime.output import warn
 
 TENSORBOARD = "tensorboard"
-# Where it is, parameters, optimizer: what a training goes on from.
+# A checkpoint, from which a training continues: position, parameters, optimizer.
 EPOCH = "metrics.jsonl", "last.params", "optimizer.params"
 PREVIOUS = tuple("previous." + name.replace("last.", "") for name in EPOCH)
 STEP = "step.json", "step.params", "step.optimizer.params"
@@ -57,7 +57,7 @@ def temperature_file(parameters: str) -> str:
 
 
 def refuse_existing_run(folder: Union[str, "os.PathLike[str]"]) -> None:
-    """Raise InputError where a new run's folder exists already."""
+    """Raise InputError if a new run's folder exists already."""
     if Path(folder).exists():
         raise InputError(
             f"run folder {folder} exists already: give another --out, remove it, or continue it "
@@ -66,10 +66,10 @@ def refuse_existing_run(folder: Union[str, "os.PathLike[str]"]) -> None:
 
 
 class Run:
-    """What is in a run folder; nothing of it is written.
+    """A run folder, read only.
 
-    Attributes: `folder`; `config` and `classes` as in the files; `metrics`, a list of dicts, one an
-    epoch.
+    Attributes: `folder`; `config` and `classes` as in the files; `metrics`, a list with one dict
+    per epoch.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Run:
 
     @classmethod
     def open(cls, folder: Union[str, "os.PathLike[str]"]) -> "Run":
-        """Return the run in a folder. Raises InputError where there is none or a file is damaged.
+        """Return the run in a folder. Raises InputError if there is none or a file is damaged.
 
-        Whether its parts fit each other is checked by `mlr.methods.open_run_folder`.
+        `mlr.methods.open_run_folder` also checks whether the parts of the run fit each other.
         """
         run = cls._found(folder)
         run._read()
@@ -94,9 +94,9 @@ class Run:
 
     @classmethod
     def config_of(cls, folder: Union[str, "os.PathLike[str]"]) -> Dict[str, Any]:
-        """Return the config of the run in a folder, whatever else there may be damaged.
+        """Return the config of the run in a folder, even if other files of the run are damaged.
 
-        Raises InputError as `open`.
+        Raises InputError if there is no run or config.json is damaged.
         """
         return cls._found(folder)._config()
 
@@ -133,12 +133,14 @@ class Run:
         return self._files.sums()[name]
 
     def verified_sha256(self, name: str) -> str:
-        """Return the SHA-256 of a committed file that is as it was committed, as `verified`."""
+        """Return the SHA-256 of a committed file after verifying its content, as `verified`."""
         self.verified(name)
         return self.sha256(name)
 
     def files_of(self, parameters: str) -> Dict[str, str]:
-        """Return {name: SHA-256} of what a prediction by the "last" or "best" parameters is of."""
+        """Return {name: SHA-256} of the .params files that a prediction with the "last" or "best"
+        parameters depends on.
+        """
         checkpoints = {*EPOCH, *PREVIOUS, *STEP, BEST} - {f"{parameters}.params"}
         return {
             name: digest
@@ -147,8 +149,8 @@ class Run:
         }
 
     def training_counts(self) -> List[int]:
-        """Return the number of training images of each class, of the target where there is one.
-        Raises Refused where config.json doesn't say it.
+        """Return the number of training images of each class; if there is a target, of the target.
+        Raises Refused if config.json doesn't say it.
         """
         name = "target" if self.config["options"].get("target") else "data"
         counts = self.config[name].get("counts")
@@ -160,7 +162,7 @@ class Run:
         return train
 
     def parameters(self) -> int:
-        """Return the number of trained parameters: without the running statistics of batch norm."""
+        """Return the number of trained parameters, without the running statistics of batch norm."""
         arrays = read_params(self.verified("last.params"))
         running = "running_mean", "running_var"
         return sum(array.size for name, array in arrays.items() if not name.endswith(running))
@@ -168,8 +170,9 @@ class Run:
     def checkpoint(
         self,
     ) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray], Optional[Dict[str, Any]]]:
-        """Return the last state that was committed: parameters, optimizer, and where it is within
-        an epoch, the fields of a `mlr.training.loop.Progress`, None at the end of one.
+        """Return the last committed state: parameters, optimizer state and the position within an
+        epoch, which is the fields of a `mlr.training.loop.Progress`, or None at the end of an
+        epoch.
         """
         within = self.has(STEP[0])
         where, parameters, optimizer = map(self.verified, STEP if within else EPOCH)
@@ -177,15 +180,15 @@ class Run:
         return read_params(parameters), read_params(optimizer), progress
 
     def checkpoint_files(self) -> Tuple[Path, Path]:
-        """Return the files of the last state's parameters and optimizer, for errors."""
+        """Return the files of the last state's parameters and optimizer, to name them in errors."""
         _, parameters, optimizer = STEP if self.has(STEP[0]) else EPOCH
         return self.folder / parameters, self.folder / optimizer
 
     def temperature(self, parameters: str) -> Optional[float]:
-        """Return the temperature that was fitted for the "last" or "best" parameters, None where
-        there is none, or with a warning where these have changed since.
+        """Return the temperature that was fitted for the "last" or "best" parameters, or None.
 
-        Raises InputError where its file is damaged.
+        If the parameters have changed since the fit, this warns and returns None. Raises InputError
+        if the file of the temperature is damaged.
         """
         name = temperature_file(parameters)
         if not self.has(name):
@@ -195,32 +198,33 @@ class Run:
         if fitted["files"] == self.files_of(parameters):
             return fitted["temperature"]
         warn(
-            f"{path} is of other parameters than {parameters}.params holds now, likely as the "
-            f"training went on, so the probabilities are without it: {REFIT}"
+            f"{path} was fitted to other parameters than {parameters}.params holds now, likely "
+            f"because the training continued; the probabilities don't use it: {REFIT}"
         )
         return None
 
     def verified(self, name: str, remedy: str = "train again") -> Path:
-        """Return the path of a file of the run whose content is the one that was committed.
+        """Return the path of a file of the run after verifying its content.
 
-        Raises InputError where it is missing or damaged: MXNet loads most damaged parameter files
-        without a word. remedy: what to do where there is no copy.
+        The check is needed because MXNet loads most damaged parameter files without an error.
+        remedy: what the error tells the user to do without a copy. Raises InputError if the file is
+        missing or damaged.
         """
         if not self.has(name) and not name.endswith(".params"):
             raise InputError(
-                f"{self.folder / SUMS} lists no {name}, so it is damaged: restore it from a "
-                "copy, or train again"
+                f"{self.folder / SUMS} does not list {name}, so the list is damaged: restore it "
+                "from a copy, or train again"
             )
         if not self.has(name):
             why = (
-                "its data has no split valid to choose an epoch by, or the system is fitted at once"
+                "its data has no split valid to choose the best epoch, or its method has no epochs"
                 if self.metrics
                 else "the training stopped before its first epoch ended"
             )
             if name == EPOCH[2]:
                 why = (
-                    "it ships, or came from PyTorch, so it predicts, but can't be gone on with; "
-                    "start a training with --pretrained last.params"
+                    "the run was shipped or converted from PyTorch, so it can predict, but its "
+                    "training can't be continued; start a training with --pretrained last.params"
                 )
             raise InputError(f"run folder {self.folder} has no {name}: {why}")
         path = self._files.find(name)

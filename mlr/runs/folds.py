@@ -1,4 +1,4 @@
-"""The results of all folds, in figures."""
+"""The results of all folds together: mean and standard deviation."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 from mlr.runs.committed import SUMS
 from mlr.runtime.files import write_file
 
-OF = "split", "fold", "sha256", "parameters", "files"  # what a fold's metrics are of
+OF = "split", "fold", "sha256", "parameters", "files"  # what a fold's metrics were measured on
 
 
 def fold_folder(folder: Union[str, Path], fold: int) -> Path:
@@ -17,15 +17,15 @@ def fold_folder(folder: Union[str, Path], fold: int) -> Path:
 
 
 def fold_folders(folder: Union[str, Path]) -> List[Path]:
-    """Return the run folders of all folds that are there."""
+    """Return the run folders of the folds that exist."""
     return sorted(path for path in Path(folder).glob("fold-*") if (path / SUMS).is_file())
 
 
 def save_folds(results: Sequence[Mapping[str, Any]], folder: Path, stem: str = "test") -> None:
-    """Print and write mean and standard deviation (of a sample) of the folds' metrics.
+    """Print and write the mean and the sample standard deviation of the folds' metrics.
 
-    With them go each fold's, and what it is of. results: evaluations, one a fold. stem: "test" for
-    folds.json, otherwise as in evaluation_<stem>.json.
+    The file also has the metrics of each fold, and what they were measured on. results: one
+    evaluation per fold. stem: "test" for folds.json, otherwise as in evaluation_<stem>.json.
     """
     summary: Dict[str, Any] = {"of": [{name: result[name] for name in OF} for result in results]}
     for name in ("accuracy", "balanced_accuracy"):

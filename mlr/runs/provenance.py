@@ -1,4 +1,4 @@
-"""What a result depends on beside options and data."""
+"""What a result depends on besides options and data: arguments, code, versions and threads."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ from mlr.runtime.installation import is_installed
 
 
 def environment() -> Dict[str, Any]:
-    """Return what a result depends on beside options and data, for config.json."""
+    """Return what a result depends on besides options and data, for config.json."""
     return {
         "argv": sys.argv,
         "git_commit": _git_commit(),
@@ -30,19 +30,20 @@ def environment() -> Dict[str, Any]:
 
 
 def _engine() -> Dict[str, str]:
-    """Return {name: version} of MXNet, or where it is not installed of ONNX Runtime."""
+    """Return {name: version} of MXNet, or of ONNX Runtime if MXNet is not installed."""
     engine = import_module("mxnet" if is_installed("mxnet") else "onnxruntime")
     return {engine.__name__: engine.__version__}
 
 
 def _git_commit() -> Optional[str]:
-    """Return the commit of the package's own checkout that it runs from.
+    """Return the commit of the checkout that the package runs from.
 
-    None where it is installed without one, be it into somebody's repository.
+    None if the package does not run from its own checkout, even if it is installed inside the
+    repository of another project.
     """
     path = Path(__file__).resolve()
     top = path.parents[2]
-    # A hook of somebody's repository sets the variables that say which one is meant.
+    # Inside a git hook these variables name the hook's repository, and git would use that one.
     others = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"
     environment = {name: value for name, value in os.environ.items() if name not in others}
 

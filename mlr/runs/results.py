@@ -1,4 +1,4 @@
-"""From run folders to the table of results."""
+"""Makes the table of results from run folders."""
 
 import csv
 import io
@@ -16,11 +16,11 @@ from mlr.formats.json import read_json
 from mlr.runs.folder import Run
 from mlr.runs.schema import REMEASURE, checked_evaluation
 
-# of the demo, made by make results
+# the demo's results, which `make results` writes
 SHIPPED_RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 Outcome = Dict[str, Any]  # what `outcome` returns
-Outcomes = Mapping[str, Sequence[Outcome]]  # of the seeds of a run, by the run's name
+Outcomes = Mapping[str, Sequence[Outcome]]  # {run's name: the outcome of each seed}
 # Title, {system's title: its run's name}, and {system's title: the paper's accuracy in %} or None.
 Table = Tuple[str, Mapping[str, str], Optional[Mapping[str, Optional[float]]]]
 
@@ -33,25 +33,27 @@ METRICS = {
 
 
 def measured_on(config: dict) -> str:
-    """Return which of a run's data sets it is measured on: "target", if it had one, else "data"."""
+    """Return on which of its data sets a run is measured: "target" if it has one, else "data"."""
     return "target" if config["options"].get("target") else "data"
 
 
 def folders_of(described: Mapping[str, Any]) -> List[Path]:
-    """Return the folders of a run's images, one of each data set. described: config.json's data, or
-    its target.
+    """Return the folders of a run's images, one per data set. described: `data` or `target` of
+    config.json.
     """
     return [Path(each["folder"]) for each in described.get("sets", [described])]
 
 
 def of_own_images(config: dict, evaluation: dict) -> bool:
-    """Tell whether an evaluation is of the images that were this split when the run was trained."""
+    """Tell whether an evaluation used the images that were in this split when the run was
+    trained.
+    """
     described, options = config[measured_on(config)], config["options"]
     if evaluation["manifest"] != described["manifest"]:
         return False
     if "splits" in described:
         return evaluation["sha256"] == described["splits"].get(evaluation["split"])
-    # Runs from before config.json had each split's SHA-256 tell the folder, or what was drawn.
+    # Older runs have no SHA-256 of each split in config.json: compare the folder instead.
     drawn = DRAWN.get(options[measured_on(config)])
     folder = str(drawn[0].resolve()) if drawn else described["folder"]
     fold = options["fold"] if described["manifest"] else None
@@ -59,9 +61,9 @@ def of_own_images(config: dict, evaluation: dict) -> bool:
 
 
 def stem_of(evaluation: dict, own_images: bool) -> str:
-    """Return what the files of an evaluation are called after.
+    """Return the stem of the names of an evaluation's files.
 
-    That is the split alone where it is the run's own result, by its last parameters and MXNet.
+    It is the split alone for the run's own result: its own images, last parameters, and MXNet.
     """
     parts = [evaluation["split"]]
     if evaluation["parameters"] != "last":
@@ -76,29 +78,31 @@ def stem_of(evaluation: dict, own_images: bool) -> str:
 def own_evaluation(run: Run, split: str = "test") -> dict:
     """Return what evaluation_<split>.json holds.
 
-    Raises InputError where it is missing, damaged, or not of the run as it is now.
+    Raises InputError if it is missing, damaged, or does not belong to the run as it is now.
     """
     path = run.folder / (f"evaluation_{split}.json")
     if not path.exists():
         raise InputError(
-            f"{run.folder} has no {path.name}, which mlr evaluate writes of the images that were "
-            f"{split} in the training: measure the run, and where these images have changed since, "
-            "restore them before"
+            f"{run.folder} has no {path.name}: measure the run with mlr evaluate on the images "
+            f"that were its split {split} in the training; if these images have changed since, "
+            "restore them first"
         )
     evaluation = checked_evaluation(read_json(path, REMEASURE), path)
     if stem_of(evaluation, of_own_images(run.config, evaluation)) != split:
-        raise InputError(f"{path} is of other images or parameters than the run's own: {REMEASURE}")
+        raise InputError(
+            f"{path} was measured on other images or with other parameters than the run's own: "
+            f"{REMEASURE}"
+        )
     if evaluation["files"] != run.files_of("last"):
         raise InputError(
-            f"{path} is of parameters that the run no longer has, likely as its training "
-            f"went on: {REMEASURE}"
+            f"{path} was measured with parameters that the run no longer has, likely because its "
+            f"training continued: {REMEASURE}"
         )
     return evaluation
 
 
 def latest_evaluation(run: Run) -> Optional[dict]:
-    """Return the run's own evaluation on test, where there is no file of that the one on valid, and
-    where there is neither, None.
+    """Return the run's own evaluation on test; if it has no such file, the one on valid, or None.
 
     Raises InputError as `own_evaluation`.
     """
@@ -109,15 +113,16 @@ def latest_evaluation(run: Run) -> Optional[dict]:
 
 
 def outcome(folder: Union[str, Path], split: str = "test") -> Outcome:
-    """Return what a finished and evaluated run says of itself, a dict of plain values. Raises
-    InputError where a file of it is missing or damaged.
+    """Return the results and the origin of a finished and evaluated run, a dict of plain values.
+
+    Raises InputError if a file of the run is missing or damaged.
     """
     run = Run.open(folder)
     evaluation = own_evaluation(run, split)
     if not all("seconds" in line for line in run.metrics):
         raise InputError(
-            f"{run.folder / 'metrics.jsonl'} tells no epoch's seconds: restore it from a copy, "
-            "or train again"
+            f"{run.folder / 'metrics.jsonl'} lacks the seconds of an epoch, so it is damaged: "
+            "restore it from a copy, or train again"
         )
     return {
         "run": run.folder.name,
@@ -138,7 +143,9 @@ def outcome(folder: Union[str, Path], split: str = "test") -> Outcome:
 
 
 def of_the_papers_data(folder: Union[str, Path]) -> bool:
-    """Tell whether a data folder was prepared from what the published accuracies are of."""
+    """Tell whether a data folder was prepared from a data set that the published accuracies are
+    about.
+    """
     path = Path(folder) / DESCRIPTION
     described = read_json(path) if path.is_file() else None
     name = described.get("dataset") if isinstance(described, dict) else None
@@ -146,13 +153,14 @@ def of_the_papers_data(folder: Union[str, Path]) -> bool:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Return a process's arguments as a person types them."""
+    """Return the arguments of a process as a person would type them."""
     return shlex.join(["mlr", *argv[1:]])
 
 
 def summary(outcomes: Sequence[Outcome]) -> Dict[str, Tuple[float, Optional[float]]]:
-    """Return {metric: (mean, standard deviation of a sample, None of one)} of the outcomes of one
-    system's seeds.
+    """Return {metric: (mean, sample standard deviation)} over the seeds of one system.
+
+    The standard deviation is None if there is only one seed.
     """
     found: Dict[str, Tuple[float, Optional[float]]] = {}
     for name in (*METRICS, "seconds"):
@@ -164,10 +172,10 @@ def summary(outcomes: Sequence[Outcome]) -> Dict[str, Tuple[float, Optional[floa
 def markdown(
     tables: Mapping[str, Table], outcomes: Outcomes, heading: Sequence[str], comparable: bool
 ) -> str:
-    """Return RESULTS.md. tables: {name: `Table`}.
+    """Return the text of RESULTS.md.
 
-    outcomes: {run's name: outcomes of its seeds}. heading: lines above. comparable: whether the
-    paper's figures are of the same data.
+    tables: {name: `Table`}. outcomes: {run's name: the outcome of each seed}. heading: the lines
+    above the tables. comparable: whether the paper's figures are for the same data.
     """
     lines = [*heading, ""]
     for table in tables.values():
@@ -182,7 +190,7 @@ def markdown(
 
 
 def _table_lines(table: Table, outcomes: Outcomes, comparable: bool) -> List[str]:
-    """Return the lines of a table with its title; arguments as of `markdown`."""
+    """Return the lines of a table with its title; the arguments are those of `markdown`."""
     title, systems, cited = table
     columns = ["system", *METRICS.values(), "training, s", "parameters, million"]
     if cited:
@@ -204,7 +212,9 @@ def _table_lines(table: Table, outcomes: Outcomes, comparable: bool) -> List[str
 
 
 def csv_table(outcomes: Outcomes) -> str:
-    """Return results.csv: a line a run, all columns of `outcome` that are plain."""
+    """Return the text of results.csv: one line per run, with all of `outcome` except the
+    versions.
+    """
     of_all = [result for results in outcomes.values() for result in results]
     columns = [name for name in of_all[0] if name != "versions"]
     text = io.StringIO(newline="")
@@ -215,10 +225,10 @@ def csv_table(outcomes: Outcomes) -> str:
 
 
 def read_csv(path: Union[str, Path]) -> Dict[str, List[Outcome]]:
-    """Return what `csv_table` wrote, {run's name: outcomes of its seeds}, with the numbers that
-    `summary` needs.
+    """Return what `csv_table` wrote, {run's name: the outcome of each seed}. The metrics and the
+    seconds, which `summary` needs, are numbers; all else is text.
 
-    Raises InputError where it is damaged.
+    Raises InputError if the file is damaged.
     """
     outcomes: Dict[str, List[Outcome]] = {}
     try:
@@ -234,7 +244,7 @@ def read_csv(path: Union[str, Path]) -> Dict[str, List[Outcome]]:
                 )
     except (KeyError, TypeError, ValueError, AttributeError, csv.Error):
         raise InputError(
-            f"{path} is damaged, or no table of results: make it again, with mlr reproduce"
+            f"{path} is damaged, or is not a table of results: make it again, with mlr reproduce"
         ) from None
     return outcomes
 
@@ -244,7 +254,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _spread(middle: float, deviation: Optional[float], digits: int) -> str:
-    """Return a mean and its standard deviation with so many digits behind the point."""
+    """Return a mean and its standard deviation with `digits` digits after the point."""
     if deviation is None:
         return f"{middle:.{digits}f}"
     return f"{middle:.{digits}f} +- {deviation:.{digits}f}"

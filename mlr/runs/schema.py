@@ -1,5 +1,5 @@
-"""What is written in a run folder, checked before anything is made of it: it may be damaged, or
-come from somebody who means harm.
+"""Checks the JSON files of a run folder before they are used: they may be damaged, or come from an
+attacker.
 """
 
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Union
@@ -9,13 +9,13 @@ from mlr.errors import InputError, shown
 from mlr.options.option import LARGEST, LONGEST, Option, each_of
 from mlr.options.training import definitions, options_of_0_1_0
 
-TEMPERATURES = 0.05, 20.0  # the lowest and the highest that a run's probabilities may have
-FORMAT = 2  # of config.json; runs of 0.1.0 have none
+TEMPERATURES = 0.05, 20.0  # the lowest and the highest temperature that a run may have
+FORMAT = 2  # the version of config.json; runs of mlr 0.1.0 don't say one
 MOST_CLASSES = 10000
 REMEASURE = "measure the run again, with mlr evaluate"
 REFIT = "fit it again, with mlr evaluate --split valid --fit-temperature"
 CAUSE = "it was not written by this package, or is damaged: restore it from a copy, or train again"
-# What config.json of 0.1.0 did not say yet.
+# The values that config.json of 0.1.0 did not state.
 NETWORK_BEFORE = {
     "kind": "multi_level",
     "taps": paper.TAPS,
@@ -26,19 +26,19 @@ NETWORK_BEFORE = {
 
 
 class Rule(NamedTuple):
-    """What a value must be: a function that tells, and in words."""
+    """What a value must be: a function that checks it, and a description for errors."""
 
     holds: Callable[[Any], bool]
     expected: str
 
 
-# by the name of what they are of; a dict of them is for what is inside
+# {name of a value: its rule}; a dict in place of a rule has the rules for a nested object
 Values = Union[Rule, Option]
 Rules = Mapping[str, Union[Values, Mapping[str, Values]]]
 
 
 def whole(lowest: int, highest: int) -> Rule:
-    """Return the rule of a whole number, both bounds allowed."""
+    """Return the rule for a whole number; both bounds are allowed."""
     return Rule(
         lambda value: type(value) is int and lowest <= value <= highest,
         f"a whole number from {lowest:d} to {highest:d}",
@@ -46,7 +46,7 @@ def whole(lowest: int, highest: int) -> Rule:
 
 
 def number(lowest: float, highest: float = LARGEST, above: bool = False) -> Rule:
-    """Return the rule of a number, both bounds allowed; above: `lowest` itself is not."""
+    """Return the rule for a number; both bounds are allowed. above: excludes `lowest` itself."""
     return Rule(
         lambda value: (
             type(value) in (int, float)
@@ -58,20 +58,20 @@ def number(lowest: float, highest: float = LARGEST, above: bool = False) -> Rule
 
 
 def one_of(*names: Any) -> Rule:
-    """Return the rule of a value that is one of these."""
+    """Return the rule for a value that is one of these."""
     return Rule(lambda value: value in names, "one of " + ", ".join(map(str, names)))
 
 
 def or_none(rule: Rule) -> Rule:
-    """Return the rule of what holds for another rule, or is null."""
+    """Return the rule for a value that is null or meets another rule."""
     return Rule(lambda value: value is None or rule.holds(value), rule.expected + ", or null")
 
 
 def list_of(rule: Rule) -> Rule:
-    """Return the rule of a list, for each item of which another rule holds."""
+    """Return the rule for a list whose items all meet another rule."""
     return Rule(
         lambda value: isinstance(value, list) and all(map(rule.holds, value)),
-        "a list, each item of it " + rule.expected,
+        "a list in which each item is " + rule.expected,
     )
 
 
@@ -84,7 +84,7 @@ PART = number(0, 1)
 DATA: Dict[str, Rule] = {"folder": TEXT, "sha256": TEXT, "manifest": or_none(TEXT)}
 HASHES = Rule(
     lambda value: isinstance(value, dict) and all(map(TEXT.holds, value.values())),
-    "an object of SHA-256 by name",
+    "an object {name: SHA-256}",
 )
 CLASSES = whole(2, MOST_CLASSES)
 CONFIG: Rules = {
@@ -112,12 +112,13 @@ EVALUATION: Dict[str, Rule] = {
     "parameters": one_of("last", "best"),
     "files": HASHES,
 }
-CALIBRATION: Dict[str, Rule] = {  # which evaluations of before have not
+CALIBRATION: Dict[str, Rule] = {  # older evaluations lack these
     "expected_calibration_error": PART,
     "negative_log_likelihood": number(0),
     "temperature": or_none(number(*TEMPERATURES)),
 }
-DISTRIBUTION: Dict[str, Rule] = {  # of data with votes; rounding may leave one just out of bounds
+# For data with votes. Rounding may bring a divergence just below 0.
+DISTRIBUTION: Dict[str, Rule] = {
     **dict.fromkeys(("chebyshev", "clark", "canberra", "cosine", "intersection"), number(0)),
     "kullback_leibler": number(-1e-6),
 }
@@ -133,9 +134,10 @@ PROGRESS: Dict[str, Rule] = {
 
 
 class Refused(InputError):
-    """Something that no file of a run may hold.
+    """A value that a file of a run must not hold.
 
-    Attribute: `found`, what and where, without the cause, which depends on who made it.
+    Attribute: `found`, which says what was found and where. It leaves out the cause, which depends
+    on where the file came from.
     """
 
     def __init__(self, found: str, cause: str = CAUSE):
@@ -146,10 +148,9 @@ class Refused(InputError):
 def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     """Return what config.json holds, in the present format.
 
-    Raises Refused where anything that this package reads of it is missing, of a wrong type, out of
-    range or unknown. Whether its parts fit each other, the run's method knows:
-    `mlr.methods.method.Method.check`. path: the file's, for the error. What the package doesn't
-    know of it is left alone.
+    path: the path of the file, for the error. Raises Refused if a value that this package reads is
+    missing, has a wrong type, or is out of range. Entries that the package doesn't know are left
+    alone. `mlr.methods.method.Method.check` checks whether the parts of the config fit each other.
     """
     known = definitions()
     needed = {name: known[name] for name in ("data", "seed")}
@@ -174,10 +175,12 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
 
 
 def _check_sets(sets: Any, several: Sequence[str], path: Any, name: str) -> None:
-    """Raise Refused where what is said of several data sets, or of one, is not of each of them."""
+    """Raise Refused if `sets` does not describe each of several data sets. With a single data set
+    it must be absent.
+    """
     if len(several) == 1:
         if sets is not None:
-            raise refused(path, f"{name}.sets", sets, f"none, as options.{name} is one folder")
+            raise refused(path, f"{name}.sets", sets, f"none, because options.{name} is one folder")
     elif not isinstance(sets, list) or len(sets) != len(several):
         expected = f"a list with an object for each of options.{name}"
         raise refused(path, f"{name}.sets", sets, expected)
@@ -186,12 +189,14 @@ def _check_sets(sets: Any, several: Sequence[str], path: Any, name: str) -> None
 
 
 def upgraded(config: Dict[str, Any], path: Any) -> Dict[str, Any]:
-    """Return a config.json in the present format: 0.1.0 wrote none, and called a method a row."""
+    """Return a config.json in the present format. Version 0.1.0 wrote no `format`, and called a
+    method a row.
+    """
     written = config.get("format", 1)
     if type(written) is not int or written not in (1, FORMAT):
         raise Refused(
-            f"{path}: format is {shown(ascii(written), 80)}, and this version of mlr reads 1 and "
-            f"{FORMAT}",
+            f"{path}: format is {shown(ascii(written), 80)}, but this version of mlr reads only 1 "
+            f"and {FORMAT}",
             "upgrade mlr",
         )
     if written == FORMAT:
@@ -204,7 +209,7 @@ def upgraded(config: Dict[str, Any], path: Any) -> Dict[str, Any]:
 
 
 def checked_classes(classes: Any, path: Any) -> List[str]:
-    """Return what classes.json holds, different names. Raises Refused otherwise."""
+    """Return what classes.json holds. Raises Refused unless it is a list of different names."""
     if (
         not isinstance(classes, list)
         or not 2 <= len(classes) <= MOST_CLASSES
@@ -216,8 +221,8 @@ def checked_classes(classes: Any, path: Any) -> List[str]:
 
 
 def checked_metrics(metrics: List[Any], path: Any) -> List[Dict[str, Any]]:
-    """Return what the lines of metrics.jsonl hold, a list of dicts of numbers, one an epoch. Raises
-    InputError otherwise.
+    """Return what the lines of metrics.jsonl hold. Raises Refused unless they are dicts of numbers,
+    one per epoch, in order.
     """
     for epoch, line in enumerate(metrics, start=1):
         check(line, {"epoch": one_of(epoch)}, path, f"line {epoch:d}, ")
@@ -235,8 +240,8 @@ def checked_metrics(metrics: List[Any], path: Any) -> List[Dict[str, Any]]:
 
 
 def checked_progress(progress: Any, path: Any) -> Dict[str, Any]:
-    """Return what step.json holds, the fields of a `mlr.training.loop.Progress`. Raises InputError
-    otherwise.
+    """Return what step.json holds. Raises Refused unless it has exactly the fields of a
+    `mlr.training.loop.Progress`.
     """
     if isinstance(progress, dict) and "hits" in progress:  # as 0.1.0 wrote it
         progress = {"correct" if name == "hits" else name: progress[name] for name in progress}
@@ -247,8 +252,10 @@ def checked_progress(progress: Any, path: Any) -> Dict[str, Any]:
 
 
 def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
-    """Return the numbers of the images, of so many, that a kept_<round>.json holds. Raises
-    InputError otherwise.
+    """Return the numbers of the kept images that a kept_<round>.json holds.
+
+    images: how many images there are. Raises Refused unless the numbers are different and below
+    `images`, and there is at least one.
     """
     check(kept, {"kept": list_of(whole(0, images - 1))}, path)
     if not kept["kept"] or len(set(kept["kept"])) != len(kept["kept"]):
@@ -257,8 +264,10 @@ def checked_kept(kept: Any, images: int, path: Any) -> List[int]:
 
 
 def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
-    """Return what an evaluation_<split>.json holds. Raises InputError where a measure is missing or
-    impossible, or what it is of. Only those of calibration and of votes may be missing.
+    """Return what an evaluation_<split>.json holds.
+
+    Raises InputError if a measure, or the record of what was measured, is missing or impossible.
+    Only the measures of calibration and of votes may be missing.
     """
     try:
         check(evaluation, EVALUATION, path)
@@ -272,8 +281,10 @@ def checked_evaluation(evaluation: Any, path: Any) -> Dict[str, Any]:
 
 
 def checked_temperature(fitted: Any, path: Any) -> Dict[str, Any]:
-    """Return what a <parameters>.temperature.json holds. Raises InputError where the temperature or
-    what it is for is missing or impossible.
+    """Return what a <parameters>.temperature.json holds.
+
+    Raises InputError if the temperature, or the list of files that it was fitted to, is missing or
+    impossible.
     """
     try:
         check(fitted, TEMPERATURE, path)
@@ -283,7 +294,9 @@ def checked_temperature(fitted: Any, path: Any) -> Dict[str, Any]:
 
 
 def check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:
-    """Raise Refused where rules don't hold for an object, or it lacks what they are of."""
+    """Raise Refused if a value is not an object, lacks an entry that has a rule, or breaks a
+    rule.
+    """
     if not isinstance(value, dict):
         raise refused(
             path, prefix.rstrip("., ") or "it", value, f"an object with {', '.join(rules)}"
@@ -299,8 +312,8 @@ def check(value: Any, rules: Rules, path: Any, prefix: str = "") -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON compares it: JSON has no tuples, and 1 and 1.0 are one number in it,
-    but True is none.
+    """Return a value in a form to compare with values from JSON. JSON has lists in place of tuples;
+    1 and 1.0 are the same number in it, but true is not 1.
     """
     if isinstance(value, tuple):
         return list(value)
@@ -308,5 +321,5 @@ def plain(value: Any) -> Any:
 
 
 def refused(path: Any, name: str, value: Any, expected: Any) -> Refused:
-    """Return the error of a value that is not what it must be."""
+    """Return the error for a value that is not what it must be."""
     return Refused(f"{path}: {shown(name, 80)} is {shown(ascii(value), 80)}, expected {expected}")

@@ -1,4 +1,4 @@
-"""A run's metrics as TensorBoard reads them."""
+"""Writes a run's metrics for TensorBoard."""
 
 import time
 from pathlib import Path
@@ -8,27 +8,27 @@ from mlr.runtime.installation import require_package
 
 
 def require_tensorboard() -> None:
-    """Raise InputError where tensorboardX is absent, which writes TensorBoard's files without
+    """Raise InputError if tensorboardX is not installed. It writes TensorBoard's files without
     TensorFlow.
     """
     require_package("tensorboardX", "tensorboard", "--tensorboard")
 
 
 class TensorBoardFile:
-    """TensorBoard's file in a folder: written anew from the metrics so far, so that no epoch is in
-    it twice, or is missing; then an epoch at a time.
+    """The file for TensorBoard in a folder.
 
-    A scalar for each number of metrics.jsonl under its name there, in steps of epochs; those on a
-    transfer's target under target/.
+    It is first written again from the metrics so far, so no epoch is missing or in it twice; then
+    each new epoch is added. Each number of metrics.jsonl is a scalar of the same name, and its step
+    is the epoch. Scalars of a transfer's target are under target/.
     """
 
     def __init__(self, folder: Union[str, Path], metrics: Iterable[Mapping[str, Any]]) -> None:
-        """folder: created where it is not there; TensorBoard's files in it are replaced. metrics:
-        a dict for each epoch.
+        """folder: created if it does not exist; TensorBoard's files in it are replaced. metrics:
+        one dict per epoch.
         """
         require_tensorboard()
-        # Its SummaryWriter hands what it writes to a thread, and its flush() does not wait for
-        # that: a kill would lose the last epoch.
+        # tensorboardX's SummaryWriter writes in a thread, and its flush() does not wait for the
+        # thread: a kill would lose the last epoch.
         from tensorboardX.event_file_writer import EventsWriter
 
         Path(folder).mkdir(exist_ok=True)
@@ -39,7 +39,7 @@ class TensorBoardFile:
             self.add(line)
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Write an epoch's metrics, and have them in the file."""
+        """Write the metrics of an epoch, and flush them to the file."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 

@@ -1,4 +1,4 @@
-"""How a run folder is written: each change whole after a stop at any moment."""
+"""Writes a run folder: a stop at any moment leaves each change done whole or not at all."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ from mlr.runs.tensorboard import TensorBoardFile
 from mlr.runtime.files import STAGED, Content, link, sync
 from mlr.runtime.output import warn
 
-State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters, of the optimizer
+State = Tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays of the parameters and the optimizer
 
 
 class RunWriter(Run):
@@ -48,15 +48,15 @@ class RunWriter(Run):
     def create(
         cls, folder: Union[str, Path], config: Dict[str, Any], classes: List[str]
     ) -> "RunWriter":
-        """Return a new run in a folder that must not exist yet, else InputError.
+        """Create a run in a new folder, and return it.
 
-        That is raised, too, where the run could not be opened again.
+        Raises InputError if the folder exists already, or if the run could not be opened again.
         """
         refuse_existing_run(folder)
         refuse_unreadable(folder, config, classes)
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # A folder that is there is a run: it is filled under another name.
+        # Fill it under another name, so that a folder of this name is always a complete run.
         filled = folder.with_name(f".{folder.name}.{os.getpid()}")
         try:
             filled.mkdir()
@@ -72,11 +72,10 @@ class RunWriter(Run):
 
     @classmethod
     def resumed(cls, folder: Union[str, Path]) -> "RunWriter":
-        """Return the run in a folder, to go on with, locked, and, where its newest checkpoint is
-        damaged, back at the one before.
+        """Lock the run in a folder and return it, to continue its training.
 
-        Raises InputError where there is no run, another process trains in it, or no checkpoint is
-        whole.
+        If its newest checkpoint is damaged, the run goes back to the one before. Raises InputError
+        if there is no run, another process trains in it, or no checkpoint is intact.
         """
         run = cls(cls._found(folder).folder, {}, [])
         run.lock()
@@ -89,9 +88,9 @@ class RunWriter(Run):
         return run
 
     def lock(self) -> None:
-        """Keep all others from training in this folder until `unlock`.
+        """Keep all other processes from training in this folder until `unlock`.
 
-        Raises InputError where another was first.
+        Raises InputError if another process trains in it already.
         """
         self._files.lock()
 
@@ -100,13 +99,13 @@ class RunWriter(Run):
         self._files.unlock()
 
     def save_files(self, contents: Mapping[str, Content]) -> None:
-        """Commit further files of the run, by name."""
+        """Commit further files of the run. contents: {name: content}."""
         self._files.commit(contents)
 
     def move(self, described: Mapping[str, Any]) -> None:
-        """Commit where the images of the training are now.
+        """Commit the folders in which the images of the training are now.
 
-        described: {"data" or "target": what config.json says of them, of which `folder` is new}.
+        described: {"data" or "target": what config.json says of the images, with the new `folder`}.
         """
         moved = {name: _moved(self.config[name], now) for name, now in described.items()}
         if any(self.config[name] != now for name, now in moved.items()):
@@ -116,8 +115,8 @@ class RunWriter(Run):
     def save_epoch(self, state: State, metrics: Dict[str, Any]) -> None:
         """Commit the state after an epoch.
 
-        metrics: this epoch's line of metrics.jsonl; with `target` where it is of a transfer's
-        target.
+        metrics: this epoch's line of metrics.jsonl; it has `target` if the epoch trained on a
+        transfer's target.
         """
         moved = {name: kept for name, kept in zip(EPOCH, PREVIOUS) if self.metrics}
         checked_metrics(json.loads(_json([*self.metrics, metrics])), self.folder / EPOCH[0])
@@ -138,8 +137,9 @@ class RunWriter(Run):
             self._tensorboard.add(metrics)
 
     def save_parameters(self, arrays: Mapping[str, Any], metrics: List[Dict[str, Any]]) -> None:
-        """Commit the parameters of a network that was trained elsewhere, {name: array}, and the
-        epochs of this package before that.
+        """Commit the parameters of a network that was trained outside this package.
+
+        arrays: {name: array}. metrics: the epochs that this package trained before that.
         """
         self.metrics = metrics
         contents: Dict[str, Content] = {EPOCH[0]: _json_lines(metrics)}
@@ -152,9 +152,10 @@ class RunWriter(Run):
         self._files.commit(dict(zip(STEP, (content, *_writers(state)))))
 
     def save_temperature(self, parameters: str, fitted: Optional[Mapping[str, Any]]) -> None:
-        """Commit the temperature of the "last" or "best" parameters, or that there is none.
+        """Commit the temperature of the "last" or "best" parameters, or remove it.
 
-        fitted: what its file says, {"temperature": number} and what it is fitted to.
+        fitted: the content of its file: {"temperature": number} and what it was fitted to; None to
+        remove the file.
         """
         name = temperature_file(parameters)
         if fitted is None:
@@ -163,27 +164,27 @@ class RunWriter(Run):
             self._files.commit({name: _json({**fitted, "files": self.files_of(parameters)})})
 
     def write_tensorboard(self, wanted: bool = False) -> None:
-        """Where it is wanted, or was of a run that goes on, write every epoch's metrics for
-        TensorBoard, too, into tensorboard/.
+        """Write the metrics of every epoch for TensorBoard, too, into tensorboard/.
 
-        Raises InputError where tensorboardX is not installed, or tensorboard/ leads elsewhere.
+        This is done if it is wanted, or if the run that is continued has such a folder. Raises
+        InputError if tensorboardX is not installed, or tensorboard/ is a link.
         """
         folder = self.folder / TENSORBOARD
         if folder.is_symlink():
             raise InputError(
-                f"{folder} is a link, and event files are replaced in it: put a folder in its "
-                "place, or remove it"
+                f"{folder} is a link, but event files are replaced in this folder: put a folder in "
+                "its place, or remove it"
             )
         if wanted or folder.exists():
             self._tensorboard = TensorBoardFile(folder, self.metrics)
 
     def ship(self, folder: Union[str, Path], half: bool = False) -> None:
-        """Write what prediction needs into a new folder: without the best parameters and the
-        optimizer's state.
+        """Write the files that prediction needs into a new folder, without the best parameters and
+        the optimizer's state.
 
-        half: round the parameters to float16, which halves their files. A temperature is of the
-        parameters as they were, and left out then. Raises InputError where float16 has no room for
-        a parameter.
+        half: round the parameters to float16, which halves their files. The temperature is then
+        left out, because it was fitted to the unrounded parameters. Raises InputError if a
+        parameter is too large for float16.
         """
         checkpoints = (BEST, *EPOCH[2:], *PREVIOUS, *STEP)
         arrays = [name for name in self._files.sums() if name.endswith(".params")]
@@ -210,7 +211,7 @@ class RunWriter(Run):
         return lambda path: write_params(path, halved)
 
     def _repair(self) -> None:
-        """Go back to a checkpoint that is whole."""
+        """Go back to an intact checkpoint, if files of the newest one are damaged."""
         damaged = [name for name in self._files.sums() if not self._files.find(name)]
         if set(EPOCH) & set(damaged):
             self._go_back_an_epoch(damaged)
@@ -232,13 +233,13 @@ class RunWriter(Run):
         names = " and ".join(str(self.folder / name) for name in damaged)
         if not self.has(PREVIOUS[0]) or set(PREVIOUS) & set(damaged):
             raise InputError(
-                f"{names}: missing, damaged or changed (SHA-256), and there is no whole checkpoint "
-                "of the epoch before: restore it from a copy, or train again"
+                f"{names}: missing, damaged or changed (SHA-256), and there is no intact "
+                "checkpoint of the epoch before: restore it from a copy, or train again"
             )
         metrics = metrics_in(self.verified(PREVIOUS[0]))
         warn(
-            f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
-            f"after epoch {len(metrics)}"
+            f"{names}: missing, damaged or changed (SHA-256); continuing from the checkpoint "
+            f"before, after epoch {len(metrics)}"
         )
         self._files.commit(
             {"metrics.csv": _csv_lines(metrics)},
@@ -250,14 +251,14 @@ class RunWriter(Run):
         names = " and ".join(str(self.folder / name) for name in damaged if name in STEP)
         where = "after the last epoch" if self.has(EPOCH[0]) else "the training's start"
         warn(
-            f"{names}: missing, damaged or changed (SHA-256); going on from the checkpoint before, "
-            f"{where}"
+            f"{names}: missing, damaged or changed (SHA-256); continuing from the checkpoint "
+            f"before, {where}"
         )
         self._files.commit({}, removed=STEP)
 
 
 def _moved(described: Mapping[str, Any], now: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return what config.json says of images, with the folders where they are now."""
+    """Return what config.json says of images, with the folders in which they are now."""
     moved = {**described, "folder": now["folder"]}
     if "sets" in moved:
         moved["sets"] = [_moved(*each) for each in zip(moved["sets"], now["sets"])]
@@ -265,11 +266,11 @@ def _moved(described: Mapping[str, Any], now: Mapping[str, Any]) -> Dict[str, An
 
 
 def refuse_unreadable(folder: Union[str, Path], config: Any, classes: Any) -> None:
-    """Raise InputError where a run folder of this config and these classes could not be opened."""
+    """Raise InputError if a run folder with this config and these classes could not be opened."""
     paths = [Path(folder) / name for name in ("config.json", "classes.json")]
     try:
         config, classes = (
-            parse_json(_json(value), path, "no run can be made of it")
+            parse_json(_json(value), path, "no run is created")
             for value, path in zip((config, classes), paths)
         )
         checked_config(config, paths[0])
@@ -279,8 +280,8 @@ def refuse_unreadable(folder: Union[str, Path], config: Any, classes: Any) -> No
 
 
 def refused_anew(error: Refused) -> InputError:
-    """Return the error of a run that is not made, as it could not be opened again."""
-    return InputError(f"no run can be made of this, as it could not be opened again: {error.found}")
+    """Return the error for a run that is not created, because it could not be opened again."""
+    return InputError(f"no run is created, because mlr could not open it again: {error.found}")
 
 
 def _writers(state: State) -> List[Content]:

@@ -1,4 +1,4 @@
-"""Which builds of MXNet are installed, told without importing any."""
+"""Finds which builds of MXNet are installed, without importing MXNet."""
 
 import re
 from importlib import metadata
@@ -8,10 +8,10 @@ NAMES = re.compile(r"mxnet(-(mkl|native|cu\d+(mkl)?))?")
 
 
 def installed_builds() -> Dict[str, str]:
-    """Return {distribution: version} of the MXNet builds that are installed, "mxnet-mkl": "1.5.1".
+    """Return {distribution: version} of the installed MXNet builds, such as {"mxnet-mkl": "1.5.1"}.
 
-    Of more than one each has overwritten files of those before it, as all are the one module mxnet.
-    Without one MXNet may still be there, built from source.
+    All builds install the same module `mxnet`, so if there are several, each has overwritten files
+    of the earlier ones. If there is none, MXNet may still be installed from source.
     """
     builds: Dict[str, str] = {}
     for distribution in metadata.distributions():
@@ -22,5 +22,5 @@ def installed_builds() -> Dict[str, str]:
 
 
 def version_numbers(version: str) -> Tuple[int, ...]:
-    """Return the first two numbers of a version, (1, 5) of "1.5.1"."""
+    """Return the first two numbers of a version: (1, 5) for "1.5.1"."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])

@@ -1,4 +1,4 @@
-"""The folder of what can be made again: pixels, exported networks."""
+"""The cache folder. It holds only files that can be made again: pixels and exported networks."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,16 @@ from mlr.errors import InputError
 
 
 def cache_folder() -> Path:
-    """Return the folder of the caches: $MLR_CACHE, else mlr in the user's cache folder."""
+    """Return the cache folder: $MLR_CACHE, else mlr in the user's cache folder.
+
+    Raises InputError if neither is known.
+    """
     try:
         return Path(
             os.environ.get("MLR_CACHE")
             or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlr"
         )
-    except (RuntimeError, KeyError):  # of Python 3.8
+    except (RuntimeError, KeyError):  # KeyError in Python 3.8
         raise InputError(
-            "there is no home folder for the cache: name a folder in MLR_CACHE"
+            "there is no home folder for the cache: set the variable MLR_CACHE to a folder"
         ) from None

@@ -1,4 +1,4 @@
-"""The package's own commands, run in processes of their own."""
+"""Runs the package's own commands, each in a separate process."""
 
 import os
 import shlex
@@ -16,16 +16,16 @@ Run = Tuple[Path, List[str]]  # a run folder, and the arguments of mlr train
 
 
 class Runner:
-    """Runs the package's own commands as a user would type them, several at once, each in a process
-    of its own.
+    """Runs the package's own commands as a user would type them: several at once, each in a
+    separate process.
     """
 
     def __init__(self, logs: Path, jobs: int, threads: int, total: int):
-        """logs: folder for what they print. threads: for each. total: how many runs there will be,
-        for the progress.
+        """logs: folder for the output of the commands. jobs: how many run at once. threads: CPU
+        threads of each. total: number of runs, for the progress bar.
         """
         self._logs, self._jobs, self._total = logs, jobs, total
-        # or an error would come before what was printed
+        # Unbuffered, or the log would show an error before the output that preceded it.
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         self._running: Set[subprocess.Popen] = set()
         self._stopped, self._done = False, 0
@@ -33,8 +33,8 @@ class Runner:
     def run_all(
         self, work: "Callable[[Runner, Path, List[str]], None]", runs: Sequence[Run]
     ) -> None:
-        """Do `work(runner, folder, arguments)` for all runs. Where one fails, or at Ctrl-C, the
-        others are interrupted, too.
+        """Call `work(runner, folder, arguments)` for all runs. If one fails, or at Ctrl-C, the
+        others are terminated, too.
         """
         with ThreadPoolExecutor(self._jobs) as pool, Bar(
             "training", self._total, "runs", self._done
@@ -53,13 +53,15 @@ class Runner:
             except BaseException:
                 self._stopped = True
                 for process in list(self._running):
-                    # what is in the background of a shell would not hear an interruption; a
-                    # checkpoint stays whole
+                    # Not SIGINT: a process started in the background of a shell ignores it. A
+                    # training that is terminated saves a checkpoint.
                     process.terminate()
                 raise
 
     def command(self, folder: Path, *arguments: str) -> None:
-        """Run `mlr ARGUMENTS`. Raises RunError where it fails."""
+        """Run `mlr ARGUMENTS`, with its output in the log of the run folder. Raises RunError if it
+        fails.
+        """
         if self._stopped:
             return
         log = self._logs / (folder.name + ".log")
@@ -72,27 +74,29 @@ class Runner:
                 env=self._environment,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                # or Ctrl-C in a terminal would be a second signal beside `terminate`, and end it
-                # without a checkpoint
+                # Otherwise Ctrl-C in a terminal would also reach this process. Together with
+                # `terminate` it would get two signals, and the second ends it without a checkpoint.
                 start_new_session=True,
             )
             self._running.add(process)
-            if self._stopped:  # while the process was started, so that `run_all` did not see it
+            if self._stopped:  # set while the process was starting: `run_all` did not terminate it
                 process.terminate()
             code = process.wait()
             self._running.remove(process)
         if code and not self._stopped:
-            # at once: this thread would begin the next run before `run_all` hears of it
+            # Set it here: this thread would start the next run before `run_all` sees the error.
             self._stopped = True
             raise RunError(
-                f"mlr {arguments[0]} ended with exit code {code:d}: {error_in(log, start)} (all "
-                f"of it: {log})"
+                f"mlr {arguments[0]} ended with exit code {code:d}: {error_in(log, start)} (the "
+                f"whole output is in {log})"
             )
 
 
 def error_in(log: Path, start: int) -> str:
-    """Return the line of a log, from a byte on, that says why a command ended: MXNet may print
-    behind it.
+    """Return the line of a log that says why a command ended.
+
+    start: the byte from which to read. It is the last line with ": error: ", because MXNet may
+    print after it; otherwise the last line.
     """
     lines = [
         line
@@ -101,5 +105,5 @@ def error_in(log: Path, start: int) -> str:
     ]
     return next(
         (line for line in reversed(lines) if ": error: " in line),
-        lines[-1] if lines else "it said nothing",
+        lines[-1] if lines else "it printed nothing",
     )

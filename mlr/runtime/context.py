@@ -1,4 +1,4 @@
-"""From the text of --ctx to MXNet contexts."""
+"""Parses the text of --ctx into MXNet contexts."""
 
 import re
 from typing import TYPE_CHECKING, List, Optional, Tuple
@@ -13,18 +13,16 @@ DEVICE = re.compile(r"^(cpu|gpu)(?:\((\d{1,4})\)|:?(\d{1,4}))?$")
 
 
 def parse_context(text: Optional[str] = None) -> List["mx.Context"]:
-    """Return the list of mx.Context that `text` names, by default the first GPU that MXNet sees,
-    else the CPU.
+    """Return the list of mx.Context that `text` names.
 
     text: devices separated by commas: "cpu", "gpu(0)", "gpu(0),gpu(1)"; "gpu", "gpu0" and "gpu:0"
-    are accepted too.
-    Raises InputError for anything else, for a device named twice, and for a GPU that MXNet does not
-    see.
+    are accepted, too. None: the first GPU if MXNet sees one, else the CPU. Raises InputError for
+    any other text, for a device named twice, and for a GPU that MXNet does not see.
     """
     mx = require_mxnet()
     try:
         gpus = mx.context.num_gpus()
-    except mx.MXNetError:  # a CUDA build without a driver that fits
+    except mx.MXNetError:  # a CUDA build without a suitable driver
         gpus = 0
     if text is None:
         return [mx.gpu(0) if gpus else mx.cpu(0)]
@@ -37,17 +35,19 @@ def parse_context(text: Optional[str] = None) -> List["mx.Context"]:
                 )
             raise InputError(
                 f"{context} is not there: MXNet {mx.__version__} sees no GPU. Use --ctx cpu; or, "
-                "if the machine has an NVIDIA GPU and its driver, replace a CPU build: pip "
-                "uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1), "
-                "'mlr[modern-cu112]' (CUDA 11.2) or 'mlr[modern-cu117]' (brings CUDA 11.7); `mlr "
-                "doctor` names those that fit the GPU"
+                "if the machine has an NVIDIA GPU and its driver, replace the CPU build of MXNet: "
+                "pip uninstall mxnet-mkl mxnet, then pip install 'mlr[cu101]' (CUDA 10.1), "
+                "'mlr[modern-cu112]' (CUDA 11.2) or 'mlr[modern-cu117]' (installs CUDA 11.7, too); "
+                "`mlr doctor` names those that fit the GPU"
             )
     return contexts
 
 
 def devices_in(text: str) -> List[Tuple[str, int]]:
-    """Return the devices that a text of --ctx names, ("cpu" or "gpu", its number) each, be they
-    there or not. Raises InputError for anything else, and for one named twice.
+    """Return the devices that a text of --ctx names, each as ("cpu" or "gpu", its number).
+
+    It does not check whether they exist. Raises InputError for any other text, and for a device
+    named twice.
     """
     devices: List[Tuple[str, int]] = []
     for named in str(text).replace(" ", "").split(","):

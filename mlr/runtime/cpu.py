@@ -1,10 +1,9 @@
-"""What MXNet has to know of the CPU before it loads: how many cores it may use, and which of MKL's
-kernels to take.
+"""Sets how many CPU cores MXNet may use, and which kernels of MKL. MXNet reads both when it loads.
 
-MXNet takes half of the logical cores unless OMP_NUM_THREADS says otherwise, which is right on a
-machine with two threads a core and costs half of the speed on one without. The MKL in mxnet-mkl
-1.5.1 takes its slowest kernels on a CPU that is not Intel's, unless MKL_DEBUG_CPU_TYPE is 5,
-those for AVX2; later versions of MKL, and other builds, take no notice of it.
+Unless OMP_NUM_THREADS is set, MXNet uses half of the logical cores. That is right on a machine with
+two threads per core, but halves the speed on a machine with one thread per core. On a CPU that is
+not Intel's, the MKL in mxnet-mkl 1.5.1 uses its slowest kernels, unless MKL_DEBUG_CPU_TYPE is 5,
+which selects those for AVX2. Later versions of MKL and other builds ignore this variable.
 """
 
 import math
@@ -16,18 +15,18 @@ from pathlib import Path
 from typing import Iterable, MutableMapping, Optional
 
 AVX2_KERNELS = "5"
-PERIOD = "100000"  # microseconds, the kernel's own where a control group names none
+PERIOD = "100000"  # microseconds: the kernel's default if a control group gives no period
 
 
 def prepare_for_mxnet(
     environment: MutableMapping[str, str] = os.environ, system: Path = Path("/")
 ) -> None:
-    """Set what the user has not set himself; warn where MXNet has been loaded too early for the
-    number of threads.
+    """Set the two variables, unless the user has set them; warn if MXNet was loaded too early for
+    the number of threads.
 
-    environment: a dict to set them in. system: the root under which /sys and /proc are read. Of
-    OMP_NUM_THREADS=4,2, threads by level as OpenMP has it, MXNet gets the first; it aborts where it
-    gets no whole number, and so gets none but ours.
+    environment: the dict to set them in. system: the root under which /sys and /proc are read. If
+    OMP_NUM_THREADS has OpenMP's form 4,2 (threads for each nested level), MXNet gets the first
+    number. MXNet aborts if the variable is not a whole number, so any other text is replaced.
     """
     if "MKL_DEBUG_CPU_TYPE" not in environment and amd_with_avx2(system):
         environment["MKL_DEBUG_CPU_TYPE"] = AVX2_KERNELS
@@ -49,8 +48,9 @@ def prepare_for_mxnet(
 
 
 def given(name: str) -> str:
-    """Return an environment variable as it was when this process started, "" without it: importing
-    mlr sets some in os.environ.
+    """Return an environment variable as it was when this process started, or "".
+
+    os.environ may differ, because importing mlr sets some variables.
     """
     for line in (_read(Path("/proc/self/environ")) or "").split("\0"):
         if line.startswith(name + "="):
@@ -59,7 +59,7 @@ def given(name: str) -> str:
 
 
 def amd_with_avx2(system: Path = Path("/")) -> bool:
-    """Tell whether the processor is AMD's and has AVX2; False where the kernel does not say."""
+    """Tell whether the CPU is from AMD and has AVX2; False if the kernel does not say."""
     described = _read(system / "proc/cpuinfo") or ""
     return "AuthenticAMD" in described and " avx2" in described
 
@@ -68,8 +68,8 @@ def usable_cores(cpus: Optional[Iterable[int]] = None, system: Path = Path("/"))
     """Return the number of physical cores that this process may use, at least 1.
 
     cpus: the logical CPUs to count, by default those of the process's affinity mask. system: the
-    root under which /sys and /proc are read. Respects the CPU quota of control groups, version 1
-    and 2; where the kernel tells nothing of the topology every logical CPU counts as a core.
+    root under which /sys and /proc are read. The CPU quota of control groups (version 1 and 2)
+    limits the number. If the kernel does not tell the topology, every logical CPU counts as a core.
     """
     if cpus is None:
         cpus = (
@@ -87,8 +87,8 @@ def usable_cores(cpus: Optional[Iterable[int]] = None, system: Path = Path("/"))
 
 
 def _cgroup_quota(system: Path) -> float:
-    """Return the CPU quota in cores, infinity without one: the tightest of the process's control
-    groups and their parents.
+    """Return the CPU quota in cores, or infinity if there is none: the smallest quota of the
+    process's control groups and their parents.
     """
     quota = math.inf
     for line in (_read(system / "proc/self/cgroup") or "").splitlines():
@@ -96,8 +96,8 @@ def _cgroup_quota(system: Path) -> float:
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        # Inside a container the group's own path is often not mounted: the root then holds the
-        # container's limit.
+        # Inside a container the path of the group is often not mounted. The root of the mount then
+        # has the container's limit.
         for folder in [root / group.lstrip("/")] + [
             root / parent for parent in Path(group.lstrip("/")).parents
         ]:
@@ -113,8 +113,9 @@ def _cgroup_quota(system: Path) -> float:
 
 
 def _cores_of(limit: str) -> float:
-    """Return the cores that a limit allows, "<quota> <period>" in microseconds, or the quota alone;
-    infinity where it says no such thing.
+    """Return the number of cores that a limit allows, or infinity if it is not a limit.
+
+    limit: "<quota> <period>" in microseconds, or the quota alone.
     """
     allowed, period = [*limit.split(), PERIOD][:2]
     return (

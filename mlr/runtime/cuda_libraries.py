@@ -1,7 +1,8 @@
-"""CUDA's libraries where pip installed them, and the libraries that MXNet lacks.
+"""Loads the CUDA libraries that pip installed, and finds which libraries MXNet lacks.
 
 The extra modern-cu117 installs NVIDIA's own wheels beside mxnet-cu117. The dynamic linker does not
-look into their folders, but takes a library of the right name that the process has loaded already.
+search the folders of these wheels, but it uses a library of the right name that the process has
+already loaded.
 """
 
 import ctypes
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 DRIVER = "libcuda.so.1"
-# What mxnet-cu117 1.9.1 links to, and the folder of the wheel that has it (read off the wheels).
-# Two more have to be there before others ask for them. cublas would take the cublasLt of a toolkit
-# in LD_LIBRARY_PATH. cuDNN 8.5 ends the process at the first convolution if it loads cnn_infer
-# itself and libnvrtc.so, a name that no wheel has, is not found; loaded by us, cnn_infer is kept.
+# {library that mxnet-cu117 1.9.1 links to: folder of the wheel that contains it}, read from the
+# wheels. Two more must be loaded before others need them. libcublasLt: otherwise cublas would use
+# the one of a CUDA toolkit in LD_LIBRARY_PATH. libcudnn_cnn_infer: if cuDNN 8.5 loads it itself, it
+# looks for libnvrtc.so, a name that no wheel contains, and ends the process at the first
+# convolution; it does not do so if we have loaded cnn_infer before.
 CUDA_LIBRARIES = {
     "libcudart.so.11.0": "cuda_runtime",
     "libcublasLt.so.11": "cublas",
@@ -36,10 +38,11 @@ CUDA_LIBRARIES = {
 
 
 def load_cuda_libraries(path: Optional[List[str]] = None) -> None:
-    """Load CUDA's libraries of NVIDIA's wheels for mxnet-cu117, which MXNet then finds.
+    """Load the CUDA libraries of NVIDIA's wheels, so that mxnet-cu117 finds them.
 
-    path: the folders to look into, by default sys.path. Without mxnet-cu117 and the wheels this
-    does nothing. A library that can't be loaded is left to MXNet's import, which names it.
+    path: the folders to search, by default sys.path. Without mxnet-cu117 or the wheels this does
+    nothing. A library that can't be loaded is skipped here: the import of MXNet will fail and name
+    it.
     """
     for library in installed_cuda_libraries(path).values():
         with suppress(OSError):
@@ -47,9 +50,10 @@ def load_cuda_libraries(path: Optional[List[str]] = None) -> None:
 
 
 def installed_cuda_libraries(path: Optional[List[str]] = None) -> Dict[str, Path]:
-    """Return {name: file} of those of CUDA_LIBRARIES that lie beside mxnet-cu117, {} without it.
+    """Return {name: file} of the CUDA_LIBRARIES that are installed beside mxnet-cu117, {} without
+    it.
 
-    path: the folders to look into, by default sys.path.
+    path: the folders to search, by default sys.path.
     """
     for folder in sys.path if path is None else path:
         wheels = Path(folder) / "nvidia"
@@ -60,8 +64,8 @@ def installed_cuda_libraries(path: Optional[List[str]] = None) -> Dict[str, Path
 
 
 def missing_libraries() -> List[str]:
-    """Return the names of the libraries that neither the dynamic linker nor `load_cuda_libraries`
-    finds for MXNet; [] where all are there, and where MXNet or ldd is not.
+    """Return the names of the libraries that MXNet needs and that neither the dynamic linker nor
+    `load_cuda_libraries` finds. The list is empty, too, if MXNet or ldd is not installed.
     """
     mxnet = find_spec("mxnet")
     if mxnet is None or not mxnet.submodule_search_locations:
@@ -78,5 +82,5 @@ def missing_libraries() -> List[str]:
         )
     except OSError:
         return []
-    # of what several libraries need ldd tells once for each
+    # ldd lists a library once for each library that needs it
     return list(dict.fromkeys(re.findall(r"^\s*(\S+) => not found", listed.stdout, re.MULTILINE)))

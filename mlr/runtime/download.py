@@ -1,4 +1,4 @@
-"""Files from the network: taken up where they broke off, and never waited for without end."""
+"""Downloads files: an interrupted download is continued, and a stalled one ends with an error."""
 
 import socket
 import time
@@ -12,22 +12,25 @@ from mlr.errors import InputError, shown
 from mlr.runtime.progress import Bar
 
 TIMEOUT = 30.0  # seconds
-LEAST_RATE = 1000  # bytes a second, over that time; what is slower counts as stalled
-MOST_BYTES = 2**30  # of a file; the largest of the zoos' has 553 million
+LEAST_RATE = 1000  # bytes per second, on average over TIMEOUT; slower downloads count as stalled
+MOST_BYTES = 2**30  # of a file; the largest file of the model zoos has 553 million
 BLOCK = 1 << 16  # bytes
-HAS_NO_MORE = 416  # HTTP's status where nothing lies behind the bytes that one has
+HAS_NO_MORE = 416  # the HTTP status if the local part is already the whole file
 
 
 class DownloadError(InputError):
-    """A file can't be had from an address: the message says why, as the end of a sentence."""
+    """A file can't be downloaded from an address. The message gives the reason, as the end of a
+    sentence.
+    """
 
 
 def download(url: str, path: Path, timeout: float = TIMEOUT) -> None:
-    """Bring what an address has into a file, and go on at its end where a part is there already.
+    """Download an address into a file. If the file exists, it counts as the first part, and the
+    rest is added.
 
-    timeout: seconds in which a connection, an answer, and then LEAST_RATE bytes for each of them
-    have to come. Raises DownloadError where they don't, with the part that came in the file.
-    Whether that is what it should be only a checksum can tell.
+    timeout: seconds to wait for the connection and for an answer, and then for each timeout *
+    LEAST_RATE bytes. Raises DownloadError if they don't come; the part that came stays in the file.
+    Only a checksum can tell whether the content is right.
     """
     there = path.stat().st_size if path.is_file() else 0
     headers = {"Range": f"bytes={there:d}-"} if there else {}
@@ -42,7 +45,7 @@ def download(url: str, path: Path, timeout: float = TIMEOUT) -> None:
     with answer:
         resumed = answer.getcode() == 206
         there = there if resumed else 0
-        length = getattr(answer, "length", None)  # None of what is no HTTP, too
+        length = getattr(answer, "length", None)  # addresses other than HTTP have none
         total = None if length is None else there + length
         with open(path, "ab" if resumed else "wb") as file, Bar(
             path.name, total, "B", there
@@ -58,7 +61,7 @@ def download(url: str, path: Path, timeout: float = TIMEOUT) -> None:
 
 
 def _blocks(answer: Any, timeout: float) -> Iterator[bytes]:
-    """Yield what comes, as it comes."""
+    """Yield the bytes of an answer as they arrive. Raises DownloadError if they stop."""
     began, came = time.monotonic(), 0
     while True:
         try:
@@ -77,8 +80,8 @@ def _blocks(answer: Any, timeout: float) -> Iterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error of the network says, in a line."""
-    reason = getattr(error, "reason", error)  # of a URLError, what it was raised for
+    """Return the reason of a network error in one line."""
+    reason = getattr(error, "reason", error)  # a URLError wraps the error that caused it
     if isinstance(reason, socket.timeout):
         return "no answer within the time limit"
     return shown(getattr(reason, "strerror", None) or str(reason)) or type(reason).__name__

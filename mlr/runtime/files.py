@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Writes files so that each is either complete or absent."""
 
 import os
 import shutil
@@ -9,13 +9,13 @@ from typing import Callable, Iterator, Union
 from mlr.errors import InputError, RunError
 
 STAGED = ".new"
-# of a file, or what writes it to the path that it is given
+# the content of a file, or a function that writes it to the path that it is given
 Content = Union[bytes, str, Callable[[str], object]]
 
 
 def write_file(path: Union[str, Path], content: Content) -> None:
-    """Write a file so that a stop at any moment leaves the old one or the new one; create its
-    folder if need be.
+    """Write a file, and create its folder if it does not exist. A stop at any moment leaves either
+    the old file or the new one.
 
     content: bytes, text, or a function that writes a file, given its path.
     """
@@ -26,14 +26,15 @@ def write_file(path: Union[str, Path], content: Content) -> None:
 
 
 def stage(path: Path, content: Content) -> Path:
-    """Write <path>.new, to be renamed to `path` when all else is ready, and return its path;
-    content as in `write_file`.
+    """Write <path>.new, and return its path. The caller renames it to `path` when all else is
+    ready.
 
-    Where that fails, or is interrupted, nothing is left of it. Raises OSError with the path in it.
+    content: as in `write_file`. If writing fails or is interrupted, <path>.new is removed. Raises
+    OSError, which names the path.
     """
     staged = path.with_name(path.name + STAGED)
     try:
-        remove(staged)  # what is there may be a link to somewhere else
+        remove(staged)  # it may be a link to another place
         if callable(content):
             content(str(staged))
         else:
@@ -41,7 +42,7 @@ def stage(path: Path, content: Content) -> Path:
         sync(staged)
     except BaseException as error:
         remove(staged)
-        # as of a write that finds no room
+        # for example if the disk is full
         if isinstance(error, OSError) and error.errno and not error.filename:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
@@ -50,17 +51,17 @@ def stage(path: Path, content: Content) -> Path:
 
 @contextmanager
 def new_folder(path: Union[str, Path]) -> Iterator[Path]:
-    """Return a context with <path>.new, a folder to fill, which is renamed to `path` at its end, or
-    removed where that is not reached.
+    """Return a context with a folder to fill, <path>.new. It is renamed to `path` at the end of the
+    context, or removed if the context ends early.
 
-    Raises InputError where the rest of an interrupted command is there, and RunError where it can't
-    be written.
+    Raises InputError if <path>.new exists, left by an interrupted command, and RunError if the
+    folder can't be written.
     """
     path = Path(path)
     staged = path.with_name(path.name + STAGED)
     if staged.exists():
         raise InputError(
-            f"{staged} exists already, likely the rest of an interrupted export: remove it"
+            f"{staged} exists already, likely left by an interrupted export: remove it"
         )
     try:
         staged.mkdir(parents=True)
@@ -71,7 +72,7 @@ def new_folder(path: Union[str, Path]) -> Iterator[Path]:
         sync(path.parent)
     except OSError as error:
         raise RunError(
-            f"{path} can't be written, likely for want of room: {error.strerror or error}"
+            f"{path} can't be written, likely because the disk is full: {error.strerror or error}"
         ) from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -84,10 +85,10 @@ def remove(path: Path) -> None:
 
 
 def link(source: Union[str, Path], path: Union[str, Path]) -> None:
-    """Have a file under a second name, which must be free: without a copy where the file system
-    knows links.
+    """Give a file a second name, which must be free: by a hard link if the file system has them,
+    else by a copy.
 
-    Both go on as they are when one is replaced, as `write_file` does it.
+    If `write_file` later replaces one of the two, the other keeps its content.
     """
     try:
         os.link(str(source), str(path))
@@ -96,7 +97,7 @@ def link(source: Union[str, Path], path: Union[str, Path]) -> None:
 
 
 def sync(path: Union[str, Path]) -> None:
-    """Have a file, or a folder's list of files, written to the disk."""
+    """Make sure that a file, or the list of files of a folder, is written to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,7 @@ CHECKSUM = ".sha256"  # appended to a file's name: a line as sha256sum writes it
 
 
 def verify_checksum(path: Union[str, Path]) -> None:
-    """Raise InputError where <path>.sha256 is there and is not the file's."""
+    """Raise InputError if <path>.sha256 exists and does not match the file."""
     listed = Path(f"{path}{CHECKSUM}")
     if not listed.is_file() or not Path(path).is_file():
         return
@@ -28,7 +28,7 @@ def sha256_of(path: Union[str, Path]) -> str:
 
 
 def digest_of(path: Union[str, Path], kind: str) -> str:
-    """Return a file's digest by the name of its kind, in hexadecimal."""
+    """Return a file's digest in hexadecimal. kind: a name of hashlib, such as "sha256"."""
     digest = hashlib.new(kind)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

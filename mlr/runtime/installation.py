@@ -1,4 +1,4 @@
-"""Which packages are installed, MXNet among them."""
+"""Finds and imports optional packages, including MXNet."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -8,23 +8,23 @@ from mlr.errors import InputError, RunError
 
 EXTRAS = (
     "'mlr[cpu]' (CPU), 'mlr[cu101]' (NVIDIA GPU, CUDA 10.1), 'mlr[modern]' (MXNet 1.9.1, CPU), "
-    "'mlr[modern-cu112]' (MXNet 1.9.1, CUDA 11.2), 'mlr[modern-cu117]' (MXNet 1.9.1, brings CUDA "
-    "11.7)"
+    "'mlr[modern-cu112]' (MXNet 1.9.1, CUDA 11.2), 'mlr[modern-cu117]' (MXNet 1.9.1, installs CUDA "
+    "11.7, too)"
 )
-# where they are not called like the package
+# {package: module} where the two names differ
 MODULES = {"opencv-python": "cv2", "pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml"}
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a package is there, without loading it. package: as pip calls it."""
+    """Tell whether a package is installed, without importing it. package: its name for pip."""
     return find_spec(MODULES.get(package, package)) is not None
 
 
 def require_package(name: str, extra: str, needing: str = "this") -> ModuleType:
-    """Import and return a package that only one of this package's extras installs.
+    """Import and return a module whose package only one of mlr's extras installs.
 
-    needing: what needs it, for the error. Raises InputError, naming the extra to install, where it
-    or a package that it needs is absent.
+    name: of the module. needing: what needs it, for the error. Raises InputError if the package, or
+    one that it needs, is not installed; the error names the extra to install.
     """
     try:
         return import_module(name)
@@ -35,8 +35,8 @@ def require_package(name: str, extra: str, needing: str = "this") -> ModuleType:
 
 
 def require_mxnet() -> ModuleType:
-    """Import and return mxnet. Raises RunError, naming the extras to install, where it is absent or
-    can't be loaded.
+    """Import and return mxnet. Raises RunError if it is not installed or can't be loaded; the error
+    names the extras to install.
     """
     try:
         import mxnet
@@ -49,8 +49,9 @@ def require_mxnet() -> ModuleType:
         ) from None
     except OSError as error:
         raise RunError(
-            f"MXNet is installed but its library can't be loaded ({error}), likely a CUDA build "
-            "on a machine without that CUDA or NVIDIA's driver: `mlr doctor` names what is "
-            f"missing. Install it, or uninstall that build and pip install one of {EXTRAS}"
+            f"MXNet is installed but its library can't be loaded ({error}), likely because it is a "
+            "CUDA build and the machine lacks that CUDA version or NVIDIA's driver: `mlr doctor` "
+            "names what is missing. Install it, or uninstall that build and pip install one of "
+            f"{EXTRAS}"
         ) from None
     return mxnet

@@ -1,5 +1,5 @@
-"""What a command prints: escaped where a terminal can't show it or would obey it, and what becomes
-of it where nobody takes it.
+"""Prints the output of a command safely: escapes what a terminal can't show or would obey as a
+command, and handles output that can't be written.
 """
 
 import errno
@@ -12,31 +12,32 @@ from typing import Any, Callable, Iterator, NoReturn, Union
 
 from mlr.errors import Interrupted, RunError
 
-# Control characters but tab and newline, separators of lines, what turns the direction of reading,
-# and surrogates.
+# Control characters except tab and newline, Unicode's line separators, characters that change the
+# reading direction, and surrogates.
 UNSHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# by which Python stands for the bytes of a file's name that are no text
+# the surrogates with which Python represents bytes of a file name that are not text
 NO_TEXT = range(0xDC80, 0xDD00)
 
 
 class ReaderGone(Interrupted):
-    """Nobody reads the output any more, as behind `| head`."""
+    """Nobody reads the output any more, for example after `| head` has ended."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the reader of its output has gone; what was saved before is kept", signal.SIGPIPE
+            "the program that reads its output has ended; what was saved before is kept",
+            signal.SIGPIPE,
         )
 
 
 def printable(text: object) -> str:
-    """Return a text in which what can't be shown is escaped: a name may hold what a terminal takes
-    for a command.
+    """Return a text with everything escaped that can't be shown: a file name may hold characters
+    that a terminal would obey as a command.
     """
     return UNSHOWN.sub(_escaped, str(text))
 
 
 def in_a_line(text: object) -> str:
-    """Return a text of one line, as `printable`: a name may hold newlines, too."""
+    """Return a text in one line, escaped as by `printable`: a file name may hold newlines, too."""
     return printable(text).replace("\n", "\\n")
 
 
@@ -46,23 +47,24 @@ def _escaped(found: "re.Match[str]") -> str:
 
 
 def warn(text: str) -> None:
-    """Print a warning to the standard error, in a line; from Python, too, where nothing guards
-    it.
+    """Print a warning to the standard error, in one line. Errors in writing it are ignored, also if
+    the package is used from Python, without `guarded_streams`.
     """
-    if sys.stderr:  # None where it was closed from the beginning
+    if sys.stderr:  # None if it was closed before Python started
         with suppress(OSError, RunError, ReaderGone):
             print("warning: " + in_a_line(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Return a context in which sys.stdout and sys.stderr take every text, and tell what can't be
-    written.
+    """Return a context in which sys.stdout and sys.stderr accept every text, and errors in writing
+    are handled.
 
-    Raises, where something is printed or flushed, ReaderGone, or RunError as of a full disk; what
-    sys.stderr can't take is dropped.
+    If sys.stdout can't be written, printing or flushing raises ReaderGone, or RunError, for example
+    for a full disk. Text that sys.stderr can't write is dropped.
     """
-    # a file that is opened later would get the number of a closed one, and what MXNet prints
+    # If one is closed, a file that is opened later would get its number, and MXNet would print
+    # into that file.
     for number in range(3):
         try:
             os.fstat(number)
@@ -82,10 +84,10 @@ def guarded_streams() -> Iterator[None]:
 
 
 def flush() -> None:
-    """Have what was printed written as far as it can be."""
+    """Write out what was printed so far, and ignore errors."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, RunError, ReaderGone):
-            if stream:  # None where it was closed from the beginning
+            if stream:  # None if it was closed before Python started
                 stream.flush()
 
 
@@ -93,14 +95,13 @@ def _tell(error: OSError) -> NoReturn:
     if error.errno == errno.EPIPE:
         raise ReaderGone() from None
     raise RunError(
-        f"what it prints can't be written: {error.strerror or error}; see to where its output "
-        "goes. "
-        "What was saved before is kept"
+        f"the output of the command can't be written: {error.strerror or error}; check the file or "
+        "terminal that its output goes to. What was saved before is kept"
     ) from None
 
 
 class _Guarded:
-    """A stream whose errors go to a function."""
+    """A stream that passes its errors to a function."""
 
     def __init__(self, stream: Any, failed: Callable[[OSError], None]) -> None:
         self._stream, self._failed = stream, failed
@@ -114,7 +115,7 @@ class _Guarded:
 
     def write(self, content: Union[bytes, str]) -> Any:
         if isinstance(content, str):
-            begins = content[:1] == "\r"  # a bar of progress, which is drawn over the one before
+            begins = content[:1] == "\r"  # a progress bar, drawn over the one before
             content = content[:begins] + printable(content[begins:])
             if self.encoding:
                 content = content.encode(self.encoding, "backslashreplace").decode(self.encoding)
@@ -127,7 +128,7 @@ class _Guarded:
         try:
             return function(*arguments)
         except OSError as error:
-            # or Python would try again at its end, complain, and exit with 120
+            # Otherwise Python would write it again at exit, print an error and exit with 120.
             with suppress(OSError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())

@@ -1,5 +1,6 @@
-"""How far work has come: a bar with the time that is left on a terminal, a line now and then in a
-log. Both go to the standard error; work goes on where nobody takes them.
+"""Shows progress: a bar with the remaining time on a terminal, a line now and then in a log.
+
+Both go to the standard error. If that can't be written, the work continues without them.
 """
 
 import os
@@ -15,17 +16,17 @@ from mlr.runtime.output import in_a_line
 
 T = TypeVar("T")
 
-REDRAWN = 0.25  # seconds between two states of a bar, at least
-WIDTH = 80  # columns, where the terminal doesn't say, as in containers
-LOGGED = 60.0  # seconds between two lines of a log, at least; shorter work leaves none
+REDRAWN = 0.25  # the least number of seconds between two states of a bar
+WIDTH = 80  # columns if the terminal doesn't tell its width, as in some containers
+LOGGED = 60.0  # the least number of seconds between two lines of a log; shorter work logs nothing
 
 
 class Bar:
-    """A context in which work tells how far it has come.
+    """A context in which work reports its progress.
 
-    what: the work, in a few words. total: how much there is, None where that is not known. unit: of
-    that, in the plural; "B" for bytes. done: before now. shown: False for work that is told of
-    elsewhere, as by the first of several workers.
+    what: the work, in a few words. total: the number of units of work, or None if unknown. unit:
+    the name of a unit, in the plural; "B" for bytes. done: the number done before now. shown: False
+    if another process shows the same progress, as the first of several workers does.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class Bar:
             self._bar.close()
 
     def over(self, things: Iterable[T]) -> Iterator[T]:
-        """Yield things, each of which is done when the next one is asked for."""
+        """Yield things. Each counts as done when the caller asks for the next one."""
         for thing in things:
             yield thing
             self.update()
 
     def update(self, number: int = 1) -> None:
-        """Tell that so much more is done."""
+        """Report that `number` more units are done."""
         self._done += number
         if self._bar is not None:
             self._bar.update(number)
@@ -67,7 +68,7 @@ class Bar:
             print(self._line(), file=_Forgiving(sys.stderr), flush=True)
 
     def refresh(self) -> None:
-        """Draw the bar again, whose times go on while nothing is done."""
+        """Draw the bar again, so that its times advance although no unit is done."""
         if self._bar is not None:
             self._bar.refresh()
 
@@ -106,10 +107,10 @@ class Bar:
 
 
 class _Forgiving:
-    """A stream, perhaps None, that drops what can't be written.
+    """A stream that drops what can't be written. The stream inside may be None.
 
-    An error that came out of it would leave tqdm's lock taken: the next bar of another thread would
-    wait for it without end.
+    If it raised an error, tqdm's lock would stay locked, and the next bar of another thread would
+    wait for it forever.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -125,20 +126,20 @@ class _Forgiving:
         self._try("flush")
 
     def _try(self, method: str, *arguments: Any) -> None:
-        with suppress(AttributeError, OSError, ValueError):  # of None, a broken one, a closed one
+        with suppress(AttributeError, OSError, ValueError):  # None, broken or closed stream
             getattr(self._stream, method)(*arguments)
 
 
 def progress_over(
     things: Iterable[T], what: str, total: Optional[int], unit: str, shown: bool = True
 ) -> Iterator[T]:
-    """Yield things, and tell how many are done; the others as of `Bar`."""
+    """Yield things, and show how many are done; the other arguments are those of `Bar`."""
     with Bar(what, total, unit, shown=shown) as bar:
         yield from bar.over(things)
 
 
 def _has_width(terminal: Any) -> bool:
-    """Tell whether a terminal says how wide it is."""
+    """Tell whether a terminal tells its width."""
     try:
         return os.get_terminal_size(terminal.fileno()).columns > 0
     except (AttributeError, OSError, ValueError):
@@ -146,8 +147,10 @@ def _has_width(terminal: Any) -> bool:
 
 
 def time_left(began: float, done: int, left: int) -> str:
-    """Return in words how long the rest takes, at the pace until now. began: by `time.monotonic`.
-    done: more than 0.
+    """Return in words how long the rest will take at the average speed so far.
+
+    began: start time by `time.monotonic`. done: units done since then, more than 0. left: units
+    left.
     """
     return f"{tqdm.format_interval((time.monotonic() - began) * left / done)} left"
 

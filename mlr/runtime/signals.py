@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGHUP, as of a terminal that closes, at a moment of the program's choice."""
+"""Handles Ctrl-C, SIGTERM and SIGHUP (a terminal that closes) at a moment that the program
+chooses.
+"""
 
 import os
 import signal
@@ -15,17 +17,18 @@ NAMES: Dict[int, str] = {
     signal.SIGTERM: "terminated",
     signal.SIGHUP: "hung up",
 }
-# of a process that has saved and stopped: the signal
+# {exit code of a process that has saved and stopped: the signal}
 CODES = {128 + number: number for number in SIGNALS}
 
 H = TypeVar("H", bound="Handled")
 
 
 class Handled:
-    """Within it, a handler takes signals, but those that the process was started to ignore, as a
-    shell's background job ignores SIGINT, and what nohup starts SIGHUP.
+    """A context in which a handler receives signals.
 
-    Outside of Python's main thread, which alone may handle signals, it does nothing.
+    Signals that the process was started to ignore stay ignored: a background job of a shell ignores
+    SIGINT, a command under nohup ignores SIGHUP. Only Python's main thread may handle signals; in
+    other threads the context does nothing.
     """
 
     def __init__(
@@ -52,14 +55,14 @@ class Handled:
 
 
 class Postponed(Handled):
-    """Within it, the first of SIGNALS is only remembered, as `signal`, and the next ends the
-    process at once, but for SIGHUP.
+    """A context in which the first of SIGNALS is only stored, in the attribute `signal`.
 
-    A terminal that closes sends SIGHUP twice, by its shell and by the kernel.
+    The next signal ends the process at once, unless it is SIGHUP: a closing terminal sends SIGHUP
+    twice, once from its shell and once from the kernel.
     """
 
     def __init__(self, says: Optional[str]) -> None:
-        """says: what is printed when the first one comes, or None."""
+        """says: text to print at the first signal, or None."""
         super().__init__(self._remember)
         self.signal: Optional[int] = None
         self._says = says
@@ -67,16 +70,17 @@ class Postponed(Handled):
     def _remember(self, number: int, _: Any) -> None:
         self.signal = number
         for each in self._before:
-            # The system's own does not wait for MXNet to come back to Python.
+            # Unlike a handler in Python, the system's does not wait until MXNet returns to Python.
             signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else signal.SIG_DFL)
         if self._says:
-            with suppress(OSError):  # the terminal may be what has gone
-                os.write(2, (f"\n{self._says}\n").encode())  # print() may be what was interrupted
+            with suppress(OSError):  # the terminal may have been closed
+                # not print(): the signal may have interrupted a print()
+                os.write(2, (f"\n{self._says}\n").encode())
 
 
 def terminable() -> Handled:
-    """Return a context in which SIGTERM and SIGHUP, where nobody else handles them, end what is
-    done as Ctrl-C does, by an exception: so nothing half-written is left.
+    """Return a context in which SIGTERM and SIGHUP raise an exception, as Ctrl-C does, so that no
+    half-written file is left. Signals that already have another handler keep it.
     """
 
     def terminate(number: int, _: Any) -> None:
@@ -93,6 +97,6 @@ def terminable() -> Handled:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, without waiting for what other threads of it are at."""
+    """End the process at once, without waiting for its other threads."""
     flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""The page and `POST /predict`: a FastAPI application around a predictor, which it is handed."""
+"""The page and `POST /predict`: a FastAPI application around a given predictor."""
 
 import asyncio
 import base64
@@ -31,21 +31,25 @@ from mlr.errors import InputError
 from mlr.serving.guard import Guard
 from mlr.serving.uploads import FIELD, MOST_BYTES, MOST_IMAGES, Queue, images_of, refusal
 
-DESCRIPTION = "Tells which emotion photographs evoke. Images are answered in memory, never stored."
+DESCRIPTION = (
+    "Predicts which emotion photographs evoke. Images stay in memory and are never stored."
+)
 PAGE = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-# One request is read while another is with the network. More would hold more images decoded.
+# The server reads one request while the network works on another. A higher number would keep more
+# decoded images in memory.
 AT_ONCE = 2
-# of an image: what it is, in words for the page, and its pixels (H, W, 3), uint8 RGB
+# a view of an image: (kind, title for the page, pixels (H, W, 3) uint8 RGB)
 View = Tuple[str, str, np.ndarray]
 
 
 class Served(NamedTuple):
-    """What is served. run: its name. classes: K. each: as `Predictor.each`. views: what draws an
-    image as the network sees it, or None; it raises InputError for what is none.
+    """The run that is served. run: its name. classes: K names. each: as `Predictor.each`. views: a
+    function that draws what the network sees in an image, or None; it raises InputError for a file
+    that is not an image.
     """
 
     run: str
@@ -55,7 +59,7 @@ class Served(NamedTuple):
 
 
 class About(BaseModel):
-    """What is served, and what a request may have."""
+    """The run that is served, and the limits of a request."""
 
     run: str
     classes: List[str]
@@ -65,7 +69,7 @@ class About(BaseModel):
 
 
 class Answer(BaseModel):
-    """The probability of each class for an image, the highest first; they sum to 1."""
+    """The probabilities of the classes for an image, highest first; they sum to 1."""
 
     image: str
     label: str
@@ -81,13 +85,13 @@ class Unread(BaseModel):
 
 
 class Answers(BaseModel):
-    """An answer for each image, in their order."""
+    """The answers for the images, in the order of the request."""
 
     images: List[Union[Answer, Unread]]
 
 
 class Picture(BaseModel):
-    """A view of an image: which, in words, and a JPEG as a data: URL."""
+    """A view of an image: its kind, its title, and a JPEG as a data: URL."""
 
     view: str
     title: str
@@ -102,7 +106,7 @@ class Pictures(BaseModel):
 
 
 class Refused(BaseModel):
-    """Why a request is not answered: a word for programs, and the cause with what to do."""
+    """Why a request is refused. error: for programs; cause: for people, with what to do."""
 
     error: str
     cause: str
@@ -110,17 +114,20 @@ class Refused(BaseModel):
 
 REFUSALS: Dict[Union[int, str], Dict[str, Any]] = {
     400: {"model": Refused, "description": "no images, a malformed request, or an unknown host"},
-    403: {"model": Refused, "description": "a page of another web site"},
-    408: {"model": Refused, "description": "the request came too slowly"},
+    403: {"model": Refused, "description": "a page of another web site sent the request"},
+    408: {"model": Refused, "description": "the request took too long to arrive"},
     413: {"model": Refused, "description": f"more than {MOST_BYTES} bytes"},
     415: {"model": Refused, "description": "not multipart/form-data"},
     500: {"model": Refused, "description": "the prediction failed"},
-    503: {"model": Refused, "description": "too many wait; Retry-After says for how long"},
+    503: {
+        "model": Refused,
+        "description": "too many requests are waiting; Retry-After says when to send it again",
+    },
 }
 
 
 def _body(most: int) -> Dict[str, Any]:
-    """Return OpenAPI's description of a form with images."""
+    """Return the OpenAPI description of a form with images. most: the highest number of images."""
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
@@ -132,8 +139,8 @@ def _body(most: int) -> Dict[str, Any]:
 
 
 def app_of(served: Served, version: str, host: str = "127.0.0.1") -> FastAPI:
-    """Return the application. host: that it is served on, by which it may be asked."""
-    # FastAPI's page for the description would load its script from another host.
+    """Return the application. host: the address that it is served on, which requests may name."""
+    # docs_url is None, as FastAPI's page for the description loads its script from another host.
     app = FastAPI(
         title="mlr", version=version, description=DESCRIPTION, docs_url=None, redoc_url=None
     )
@@ -179,13 +186,15 @@ def _constant(content: bytes, kind: str) -> Callable[[], Any]:
 
 
 async def _refuse(_: Request, error: Any) -> JSONResponse:
-    """Answer with JSON what FastAPI or `refusal` refuses."""
+    """Return a JSON answer to a request that FastAPI or `refusal` refused."""
     said = error.detail
-    if not isinstance(said, dict):  # FastAPI's own
+    if not isinstance(said, dict):  # raised by FastAPI
         said = {
             "error": str(said).lower(),
-            "cause": "this server has GET /, GET /about, GET /openapi.json, POST /predict and "
-            "POST /views: ask for one of these",
+            "cause": (
+                "this server only has GET /, GET /about, GET /openapi.json, POST /predict and "
+                "POST /views: request one of these"
+            ),
         }
     return JSONResponse(said, error.status_code, error.headers)
 
@@ -206,9 +215,11 @@ def _answers(served: Served, images: List[BinaryIO]) -> Answers:
 
 def _pictures(served: Served, images: List[BinaryIO]) -> Union[Pictures, Unread]:
     if served.views is None:
-        raise refusal(404, "no views", f"{served.run} has no maps to draw: ask POST /predict alone")
+        raise refusal(404, "no views", f"{served.run} has no maps to draw: use only POST /predict")
     if len(images) > 1:
-        raise refusal(400, "too many images", "views are of one image: send one in a request")
+        raise refusal(
+            400, "too many images", "POST /views takes one image: send each in its own request"
+        )
     (image,) = images
     try:
         drawn = served.views(image)

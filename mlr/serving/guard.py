@@ -1,4 +1,4 @@
-"""What every request passes: who may ask, and what a browser may do with the answer."""
+"""Checks every request: who may send it, and what a browser may do with the answer."""
 
 import ipaddress
 import socket
@@ -25,17 +25,17 @@ HEADERS = {
 
 
 class Guard:
-    """An ASGI application around another: other web sites, which a browser has open, can't ask it,
-    and what fails is one line here and JSON there.
+    """An ASGI application around another. Web sites in the user's browser can't send it requests,
+    and a failure gives one line on this machine and JSON to the client.
     """
 
     def __init__(self, app: Any, host: str) -> None:
-        """host: that the server listens on."""
+        """host: the address that the server listens on."""
         self._app = app
         self._names: Set[str] = {"localhost", socket.gethostname().lower(), host.lower()}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request, as ASGI has it."""
+        """Answer a request; the arguments are ASGI's."""
         begun = False
 
         async def send_guarded(message: Any) -> None:
@@ -60,22 +60,25 @@ class Guard:
                 await _error(500, "failed", cause)(scope, receive, send_guarded)
 
     def _refused(self, headers: Headers) -> Any:
-        """Return the answer to a request of another web site, or None.
+        """Return the refusal of a request from another web site, None if the request is allowed.
 
-        By DNS rebinding a site's own name leads to this machine, so a browser takes both for one
-        site; an address can't do that. A form, or a script without reading the answer, may send to
-        any site; then the browser says from where.
+        The check of Host is against DNS rebinding: there a web site's own name leads to this
+        machine, so the browser treats both as one site. That is impossible with an IP address. The
+        check of Origin is against forms, and scripts that don't read the answer, which may send to
+        any site: the browser then names the sending site.
         """
         host, origin = headers.get("Host", ""), headers.get("Origin")
         if not self._is_own(host):
             return _error(
                 400,
                 "unknown host",
-                "the request is for a host that this server does not know: ask for it by the "
-                "address that mlr serve printed",
+                "the request names a host that this server does not know: use the address that "
+                "mlr serve printed",
             )
         if origin and origin.partition("://")[2] != host:
-            return _error(403, "other site", "pages of other web sites may not ask this server")
+            return _error(
+                403, "other site", "pages of other web sites may not send requests to this server"
+            )
         return None
 
     def _is_own(self, host: str) -> bool:

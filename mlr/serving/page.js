@@ -1,7 +1,7 @@
 "use strict";
 
-const AT_ONCE = 2;   // requests; as many as the server answers at once
-const ATTEMPTS = 30; // at a server that others keep busy
+const AT_ONCE = 2;   // requests at the same time, as many as the server works on
+const ATTEMPTS = 30; // while the server is busy
 
 const LEGEND = "Where the network looks for its answer, and where the strongest filter of each block " +
   "responds: dark is low, yellow is high.";
@@ -22,7 +22,7 @@ function tell() {
   find("clear").hidden = !asked || answered < asked;
 }
 
-// The server's JSON; an Error with its cause where it has refused, or is not there.
+// Returns the server's JSON. Throws an Error with the cause if the server refuses or does not answer.
 async function ask(path, file) {
   const form = new FormData();
   form.append("images", file, file.name);
@@ -79,8 +79,8 @@ async function answer({file, item}) {
     if (said.cause) throw new Error(said.cause);
     const row = made("div", "", "answer"), preview = made("img");
     preview.src = URL.createObjectURL(file);
-    preview.alt = "";   // its name is the heading
-    preview.onerror = () => preview.remove();   // a format that the network reads, and no browser
+    preview.alt = "";   // the heading has its name
+    preview.onerror = () => preview.remove();   // a format that mlr reads but the browser does not
     row.append(preview, bars(said.probabilities));
     item.append(row);
     if (about.has_views) {
@@ -122,7 +122,7 @@ function take(files) {
 
 find("files").addEventListener("change", event => {
   take(event.target.files);
-  event.target.value = "";   // or the same file could not be chosen again
+  event.target.value = "";   // so that the same file can be chosen again
 });
 addEventListener("paste", event => take(event.clipboardData.files));
 addEventListener("dragover", event => {

@@ -1,4 +1,4 @@
-"""An application on a port of this machine, until a signal ends it."""
+"""Runs an application on a port of this machine until a signal ends it."""
 
 import errno
 import ipaddress
@@ -12,14 +12,14 @@ from mlr.errors import InputError, RunError
 from mlr.runtime.signals import Handled
 
 LIKELY = {
-    errno.EADDRINUSE: "; likely another program, such as another mlr serve, has the port",
-    errno.EACCES: "; ports below 1024 are the system's",
+    errno.EADDRINUSE: "; likely another program, such as another mlr serve, uses the port",
+    errno.EACCES: "; ports below 1024 are reserved for the system",
 }
-SECONDS_TO_END = 5  # for the requests that are being answered
+SECONDS_TO_END = 5  # for running requests
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether no other machine can reach a host's address."""
+    """Tell whether an address can only be reached from this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -29,9 +29,10 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. port: 0 for a free one.
+    """Return a listening socket. port: 0 for a free one.
 
-    Raises InputError for a host that is not this machine's, RunError where the port is in use.
+    Raises InputError if the host is not an address of this machine, RunError if the port can't be
+    used.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -43,7 +44,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise InputError(
-                f"{host} is not an address of this machine: give --host one, or leave it out"
+                f"{host} is not an address of this machine: give --host an address of this "
+                "machine, or leave it out"
             ) from None
         likely = LIKELY.get(error.errno or 0, "")
         raise RunError(
@@ -53,15 +55,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return what to type into a browser for a socket that listens."""
+    """Return the URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def serve(app: Any, listening: socket.socket) -> None:
-    """Answer until a signal comes, which then has the effect that it had outside.
+    """Answer requests until a signal comes; then the signal has its usual effect.
 
-    The requests that are being answered get their answers first.
+    Running requests get their answers first.
     """
     server = uvicorn.Server(
         uvicorn.Config(
@@ -84,8 +86,8 @@ def serve(app: Any, listening: socket.socket) -> None:
         hung_up.append(number)
         server.should_exit = True
 
-    # uvicorn handles SIGINT and SIGTERM alone; an exception of another handler, raised while a
-    # request is answered, would end that request and not the server.
+    # uvicorn only handles SIGINT and SIGTERM. An exception from another signal handler, raised
+    # during a request, would end that request but not the server.
     with Handled(end, [signal.SIGHUP]):
         server.run(sockets=[listening])
     for number in hung_up[:1]:

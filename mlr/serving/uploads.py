@@ -1,4 +1,6 @@
-"""The images of a request: bounded in bytes and in number, held in memory, never on the disk."""
+"""The images of a request: limited in bytes and number, kept in memory, never written to the
+disk.
+"""
 
 import asyncio
 import io
@@ -13,28 +15,29 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 FIELD = "images"
 MIB = 2**20
 MOST_BYTES = 20 * MIB  # of a request
-MOST_IMAGES = 16  # of a request: the network sees as many together
+MOST_IMAGES = 16  # of a request: one batch of the network
 MOST_WAITING = 64  # requests
-MOST_HELD = 256 * MIB  # of the bodies of all requests
-MOST_SECONDS = 30  # for a request's body to come; one that stalls would keep its place
+MOST_HELD = 256 * MIB  # of the bodies of all waiting requests together
+MOST_SECONDS = 30  # for a request's body to arrive, as one that stalls keeps its place in the queue
 RETRY_AFTER = 2  # seconds
 
-# what it warns of is in the answer, and whoever asks could fill a log with it
+# The answer contains what this logger warns of, and a client could fill a log file with its
+# warnings.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class InMemory(MultiPartParser):
     """Starlette's parser, which never writes an image to the disk."""
 
-    # its name in Starlette 0.44, and in 0.50
+    # the names of this limit in Starlette 0.44 and 0.50
     max_file_size = spool_max_size = MOST_BYTES
 
 
 def refusal(
     status: int, error: str, cause: str, headers: Optional[Dict[str, str]] = None
 ) -> HTTPException:
-    """Return what refuses a request with JSON. error: for programs. cause: for persons, with what
-    to do.
+    """Return the exception that refuses a request with JSON. error: for programs. cause: for
+    people, with what to do.
     """
     return HTTPException(status, {"error": error, "cause": cause}, headers)
 
@@ -43,7 +46,8 @@ def _busy() -> HTTPException:
     return refusal(
         503,
         "busy",
-        "too many images wait for their answer: ask again, as soon as Retry-After says",
+        "too many images are waiting for their answer: send the request again after the seconds "
+        "in Retry-After",
         {"Retry-After": str(RETRY_AFTER)},
     )
 
@@ -55,7 +59,7 @@ class Place:
         self._queue, self.held = queue, 0
 
     def hold(self, size: int) -> None:
-        """Hold so many bytes more. Raises HTTPException where that are too many."""
+        """Count `size` more bytes. Raises HTTPException if there are too many."""
         self.held += size
         self._queue.held += size
         refuse_large(self.held)
@@ -64,8 +68,8 @@ class Place:
 
 
 class Queue:
-    """The requests that came and are not answered, of a bounded number and size. It is used in one
-    thread, the event loop's.
+    """The requests that are not answered yet, limited in number and size. Only the event loop's
+    thread uses it.
     """
 
     def __init__(self) -> None:
@@ -73,7 +77,7 @@ class Queue:
 
     @contextmanager
     def place(self) -> Iterator[Place]:
-        """Return a context with a Place. Raises HTTPException where there is none."""
+        """Return a context with a Place. Raises HTTPException if the queue is full."""
         if self.waiting >= MOST_WAITING:
             raise _busy()
         self.waiting += 1
@@ -86,29 +90,28 @@ class Queue:
 
 
 def refuse_large(size: int) -> None:
-    """Raise HTTPException where a request has more bytes than it may."""
+    """Raise HTTPException if a request has too many bytes."""
     if size > MOST_BYTES:
         raise refusal(
             413,
             "too large",
             f"a request may have {MOST_BYTES // MIB} MiB, and this one has more: send fewer "
-            "images in a request, or make them smaller; the network sees some hundred pixels of "
-            "a side",
+            "images in a request, or smaller ones; the network only sees a few hundred pixels on "
+            "each side",
         )
 
 
 async def images_of(request: Request, place: Place) -> List[BinaryIO]:
-    """Return the images of a request, files in memory whose names are those that the client gave
-    them.
+    """Return the images of a request, as files in memory with the client's file names.
 
     Raises HTTPException for a request that is too large, too slow or malformed, or has no image or
-    too many. It is raised as soon as that is known, not after the whole request has come.
+    too many, as soon as this is known, without waiting for the whole request.
     """
     if request.headers.get("Content-Type", "").partition(";")[0].strip() != "multipart/form-data":
         raise refusal(
             415,
             "wrong type",
-            f"images are sent as multipart/form-data: curl -F {FIELD}=@photo.jpg",
+            f"send images as multipart/form-data: curl -F {FIELD}=@photo.jpg",
         )
     length = request.headers.get("Content-Length", "")
     refuse_large(int(length) if length.isdecimal() else 0)
@@ -130,7 +133,7 @@ async def images_of(request: Request, place: Place) -> List[BinaryIO]:
         raise refusal(
             408,
             "too slow",
-            f"the request did not come within {MOST_SECONDS} seconds: send it again, with fewer "
+            f"the request did not arrive within {MOST_SECONDS} seconds: send it again, with fewer "
             "images",
         ) from None
     except (MultiPartException, ValueError) as error:
@@ -142,7 +145,7 @@ async def images_of(request: Request, place: Place) -> List[BinaryIO]:
 
 
 def _uploads(form: Any) -> List[UploadFile]:
-    """Return a form's images. Raises HTTPException where it has none, or something else."""
+    """Return a form's images. Raises HTTPException if it has none, or contains something else."""
     found = form.multi_items()
     if not found or any(
         name != FIELD or not isinstance(value, UploadFile) for name, value in found
@@ -150,8 +153,8 @@ def _uploads(form: Any) -> List[UploadFile]:
         raise refusal(
             400,
             "no images",
-            f"a request has files in the field {FIELD}, one or more, and nothing else: curl -F "
-            f"{FIELD}=@photo.jpg, with the @",
+            f"a request must have one or more files in the field {FIELD}, and nothing else: curl "
+            f"-F {FIELD}=@photo.jpg, with the @",
         )
     return [value for _, value in found]
 

@@ -1,4 +1,4 @@
-"""The batches of a training and of its evaluations."""
+"""The batches for training and for the evaluation after each epoch."""
 
 from typing import Callable, Optional
 
@@ -18,9 +18,9 @@ def training_batches(
     split: LabelledImages,
     part: Optional[Callable[[int], slice]] = None,
 ) -> Batches:
-    """Return the batches of a training set, in a new order for each pass, by the run's pipeline.
+    """Return the batches of a training set, in a new order for each pass, from the run's pipeline.
 
-    part: as in `mlr.data.loader.Batches`.
+    part: as for `mlr.data.loader.Batches`.
     """
     transform, size = preprocessing.training(options.augmentation), preprocessing.size
     if options.targets == "votes":
@@ -28,7 +28,7 @@ def training_batches(
     if options.pipeline == "released":
         return GluonBatches(split, transform, options.batch_size, True, part)
     images = resized_images(split, preprocessing.cached_edge)
-    if not preprocessing.in_numpy:  # its resize has nothing left to do
+    if not preprocessing.in_numpy:  # the cached images already have its size
         return GluonBatches(images, transform, options.batch_size, True, part)
     finish = augmentation.Augmentation(size, options.augmentation)
     return CachedBatches(images, finish, size, options.batch_size, True, part)
@@ -37,7 +37,9 @@ def training_batches(
 def evaluation_batches(
     preprocessing: Preprocessing, options: TrainingOptions, split: LabelledImages
 ) -> Batches:
-    """Return the batches of a split to look at after each epoch, by the run's pipeline."""
+    """Return the batches of the split that is evaluated after each epoch, from the run's
+    pipeline.
+    """
     transform, size = preprocessing.evaluation(), preprocessing.size
     if options.pipeline == "released":
         return GluonBatches(split, transform, EVALUATION_BATCH)

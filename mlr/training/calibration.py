@@ -24,17 +24,20 @@ def negative_log_likelihood(
 
 
 def fitted_temperature(logits: ArrayLike, labels: ArrayLike) -> Optional[float]:
-    """Return the temperature of the lowest `negative_log_likelihood`, None where that is no lower
-    than without one.
+    """Return the temperature with the lowest `negative_log_likelihood`; None if that is no lower
+    than at temperature 1.
 
-    None, too, where none from 0.05 to 20 is the best: the colder the better where all images are
-    told right, the hotter where no better than by chance. logits: (N, K). labels: (N,) integers.
+    Also None if no temperature from 0.05 to 20 is the minimum: if all predictions are right, lower
+    is always better, and if they are no better than chance, higher is always better. logits: (N,
+    K). labels: (N,) integers.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     above_true = logits - logits[np.arange(len(logits)), labels][:, None]  # (N, K)
 
     def slope(inverse: float) -> float:
-        """The derivative by 1 / T, in which the likelihood is convex."""
+        """Return the derivative with respect to 1 / T, in which the negative log-likelihood is
+        convex.
+        """
         probabilities = softmax(inverse * above_true, axis=1)
         return float((probabilities * above_true).sum(axis=1).mean())
 

@@ -1,9 +1,9 @@
-"""Several machines: MXNet's parameter server, and this process as one of its workers, servers or
-its scheduler.
+"""Training on several machines with MXNet's parameter server: this process may be a worker, a
+server or the scheduler.
 
-What docs/several-machines.md says of it was found by experiment on MXNet 1.5.1. MXNet is imported
-inside the functions, as importing it makes a server of a process that DMLC_ROLE calls one; and
---help needs neither it nor NumPy.
+The facts in docs/several-machines.md were found by experiment with MXNet 1.5.1. MXNet is imported
+inside the functions, because importing it turns a process into a server if DMLC_ROLE says so, and
+because --help must import neither MXNet nor NumPy.
 """
 
 import ctypes
@@ -21,37 +21,40 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 KINDS = "dist_sync", "dist_device_sync", "dist_async"
-# seconds; of all nodes of a job, or they take each other for dead
+# seconds; must be the same in all nodes of a job, or they take each other for dead
 HEARTBEAT = {"PS_HEARTBEAT_INTERVAL": "2"}
-# seconds after which a node is dead, where it is found so each second for some more
+# A node is dead after SILENCE seconds without a sign of life, confirmed by LOOKS checks, one each
+# second.
 SILENCE, LOOKS = 30, 10
-START = 600  # seconds that a job's nodes have to come together
-SCHEDULER, SERVERS_AND_WORKERS = 1, 6  # groups of nodes, by their numbers in ps-lite
-# the trainer's keys are the numbers of its parameters
+START = 600  # seconds within which all nodes of a job must start
+SCHEDULER, SERVERS_AND_WORKERS = 1, 6  # ps-lite's numbers for groups of nodes
+# far above the trainer's keys, which are the numbers of its parameters
 FIRST_KEY = 1 << 20
 TOTAL_KEY = FIRST_KEY - 1
 
 
 class Workers:
-    """The workers of a job, as one of them sees it; without a kind, a process on its own.
+    """The workers of a job, as one of them sees them; without a kind, a single process that trains
+    alone.
 
-    Attributes: `rank`, from 0; `first`, whether it is the one that writes; `number`; `kvstore`, or
-    None; `wait_for_each_other`, whether a step is made of the gradients of all.
+    Attributes: `rank`, from 0; `first`, whether this worker has rank 0 and writes the run; `number`
+    of workers; `kvstore`, or None; `wait_for_each_other`, whether each step uses the gradients of
+    all workers.
     """
 
     def __init__(self, kind: Optional[str] = None) -> None:
-        """kind: of KINDS. Blocks until all nodes of the job are there. Raises InputError outside of
-        a job, or in one without a kind.
+        """kind: one of KINDS. Blocks until all nodes of the job have started. Raises InputError if
+        a kind is given outside a job, or none is given inside one.
         """
         if kind and not in_a_job():
             raise InputError(
                 f"--kvstore {kind} is for a worker of a job, but this process was not started as "
-                f"one: use mlr launch -n WORKERS -s SERVERS -- mlr train ... --kvstore {kind}"
+                f"a worker: use mlr launch -n WORKERS -s SERVERS -- mlr train ... --kvstore {kind}"
             )
         if in_a_job() and not kind:
             raise InputError(
-                "this process is a worker of a job (DMLC_ROLE), which needs --kvstore, one of "
-                f"{', '.join(KINDS)}: else each worker would train alone"
+                "this process is a worker of a job, as DMLC_ROLE says, but has no --kvstore, so "
+                f"each worker would train alone: give --kvstore, one of {', '.join(KINDS)}"
             )
         self.kvstore: Any = None
         self.rank, self.number, self._gathered = 0, 1, 0
@@ -64,7 +67,7 @@ class Workers:
             for name, value in HEARTBEAT.items():
                 os.environ.setdefault(name, value)
             missing = threading.Timer(
-                START, _end, [f"not all workers and servers of the job came within {START:d} s"]
+                START, _end, [f"not all workers and servers of the job started within {START:d} s"]
             )
             missing.daemon = True
             missing.start()
@@ -82,42 +85,44 @@ class Workers:
         self.first = self.rank == 0
 
     def close(self) -> None:
-        """End the part that this worker has, when all is done; it then waits for the others at the
-        process's end.
+        """Stop watching the other nodes, after all work is done. The process then waits for the
+        other workers when it ends.
         """
         if self._watch:
             self._watch.stop()
 
     def gather(self, array: "ArrayLike") -> List["np.ndarray"]:
-        """Return every worker's array, in order of rank, as NumPy arrays, of several workers
-        float32. array: (N, ...), N at least 1, may differ, the rest not.
+        """Return every worker's array, in order of rank, as NumPy arrays; with several workers they
+        are float32. array: (N, ...); N is at least 1 and may differ between workers, the other
+        lengths may not.
 
-        All workers must call it, and wait in it for each other.
+        All workers must call this method, and wait for each other in it.
         """
         import numpy as np
 
         if self.number == 1:
             return [np.asarray(array)]
-        # servers round float64 to float32 in some jobs and not in others
+        # In some jobs servers round float64 to float32, in others they don't.
         array = np.asarray(array, np.float32)
         lengths = self._exchange(np.array([len(array)], np.float32), [(1,)] * self.number)
         return self._exchange(array, [(int(length), *array.shape[1:]) for (length,) in lengths])
 
     def add_up(self, array: "mx.nd.NDArray") -> "mx.nd.NDArray":
-        """Return the sum of every worker's array, an NDArray of float32 whose shape is always the
-        same: exchanged as gradients are.
+        """Return the sum of all workers' arrays, which are exchanged like gradients. array: an
+        NDArray of float32, whose shape must be the same in every call.
 
-        All workers must call it equally often, in step with each other; not for dist_async, whose
-        servers do not add. It comes back at once, and who reads the sum waits for the others.
+        All workers must call this method equally often, in the same order as their training steps;
+        it is not for dist_async, whose servers do not add. It returns at once; reading the sum
+        waits for the other workers.
         """
         if self.number == 1:
             return array
         if self._added is None:
             self._added = array.zeros_like()
             self.kvstore.init(TOTAL_KEY, self._added)
-        # MXNet keeps push, pull and the next push of a key in order only by the array that is
-        # pushed. Of an array of its own each, a push can overtake the last pull, and the servers
-        # then answer that with the next sum.
+        # MXNet keeps a key's push, pull and next push in order only if they push the same array.
+        # With a new array each time, a push can overtake the last pull, which then gets the next
+        # sum.
         array.copyto(self._added)
         total = array.zeros_like()
         self.kvstore.push(TOTAL_KEY, self._added)
@@ -125,12 +130,12 @@ class Workers:
         return total
 
     def barrier(self) -> None:
-        """Wait until all workers are here."""
+        """Wait until all workers have called this method."""
         if self.kvstore:
             self.kvstore._barrier()
 
     def part(self, count: int) -> slice:
-        """Return this worker's part of `count` things in order, a slice; see
+        """Return this worker's part of `count` ordered items, a slice; see
         `mlr.data.parts.part_of`.
         """
         return part_of(count, self.rank, self.number)
@@ -138,16 +143,16 @@ class Workers:
     def _exchange(
         self, array: "np.ndarray", shapes: Sequence[Tuple[int, ...]]
     ) -> List["np.ndarray"]:
-        """Have every worker's array of the shapes given. A server takes a push to a key that it
-        does not know as its value, and never adds or updates; so this works beside an optimizer on
-        the servers, too.
+        """Return every worker's array. shapes: those of the arrays. The first push to a new key
+        only sets its value, so servers never add or update these keys, even if they run an
+        optimizer.
         """
         from mxnet import nd
 
         start = FIRST_KEY + self._gathered * self.number
         keys, self._gathered = [start + rank for rank in range(self.number)], self._gathered + 1
         self.kvstore.push(keys[self.rank], nd.array(array))
-        nd.waitall()  # answered by the server
+        nd.waitall()  # until the server has answered
         self.barrier()
         arrays = [nd.empty(shape) for shape in shapes]
         self.kvstore.pull(keys, arrays)
@@ -155,8 +160,8 @@ class Workers:
 
 
 class _Watch:
-    """A thread that ends the process, exit code 1, when a node of a group has been silent: MXNet
-    itself would wait for it for ever.
+    """A thread that ends the process with exit code 1 when a node of a group has been silent for
+    too long: MXNet itself would wait for ever.
     """
 
     def __init__(self, kvstore: Any, group: int, says: str) -> None:
@@ -169,8 +174,8 @@ class _Watch:
 
         dead, looks = ctypes.c_int(), 0
         while not self._stopped.wait(1):
-            # It fails as long as the node has not started. A node that came late is called dead
-            # until it first shows life.
+            # The call fails until this node has started. A node that starts late counts as dead
+            # until its first sign of life.
             failed = _LIB.MXKVStoreGetNumDeadNode(
                 kvstore.handle, ctypes.c_int(group), ctypes.byref(dead), ctypes.c_int(SILENCE)
             )
@@ -181,7 +186,7 @@ class _Watch:
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        self._thread.join()  # in the process's end it would abort it
+        self._thread.join()  # a thread that still runs at the end of the process would abort it
 
 
 def in_a_job() -> bool:
@@ -197,16 +202,16 @@ def _end(says: str) -> NoReturn:
 
 
 def serve() -> None:
-    """Where this process was started as a server or the scheduler of a job, be that until the job
-    ends, and exit; else return.
+    """If this process was started as a server or the scheduler of a job, run as that until the job
+    ends, and then exit. Otherwise return at once.
 
-    Exit code 1 where a node of the job is gone.
+    The exit code is 1 if a node of the job is gone.
     """
     if os.environ.get("DMLC_ROLE") not in ("server", "scheduler"):
         return
     for name, value in HEARTBEAT.items():
         os.environ.setdefault(name, value)
-    # or the import would not come back, and nothing would watch
+    # With DMLC_ROLE set, the import would run the server and not return, and nothing would watch.
     role = os.environ.pop("DMLC_ROLE")
     import mxnet as mx
     from mxnet.kvstore_server import KVStoreServer

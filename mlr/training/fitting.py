@@ -1,4 +1,4 @@
-"""How methods are fitted: gradient descent in stages, and a support vector machine."""
+"""Fits methods: by gradient descent in stages, or as a support vector machine."""
 
 import json
 import time
@@ -28,17 +28,17 @@ from mlr.training.loss import (
 )
 from mlr.training.session import Source, Training
 
-# Which images a stage keeps: probabilities (N, K), labels (N,), seed -> indices.
+# Selects the images that a stage keeps: probabilities (N, K), labels (N,), seed -> indices.
 Selection = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 def fit_by_gradients(
     training: Training, stages: List[range], select: Optional[Selection] = None
 ) -> None:
-    """Train the network in stages of epochs, each on what is left of the images.
+    """Train the network in stages of epochs, each with its own images.
 
-    The first stage has all images; each later one those that `select` keeps; the last one the
-    target's, where there is a target.
+    The first stage uses all images, each later one the images that `select` keeps. If there is a
+    target, the last stage uses the target's images.
     """
     for number, epochs in enumerate(stages):
         last = number == len(stages) - 1
@@ -53,13 +53,15 @@ def fit_by_gradients(
 
 
 def fit_stage(training: Training, source: Source, images: LabelledImages, epochs: range) -> None:
-    """Train the network for the epochs of a stage that are left. images: to train on."""
+    """Train the network for the remaining epochs of a stage. images: the training images."""
     run, options, workers = training.run, training.options, training.machine.workers
     preprocessing = training.method.preprocessing(run.config)
     batches = training_batches(preprocessing, options, images, workers.part)
     of_worker = range(len(source.evaluation))[workers.part(len(source.evaluation))]
     own = evaluation_batches(preprocessing, options, Subset(source.evaluation, of_worker))
-    says = "stopping at the end of this step, with a checkpoint; once more, and it stops at once"
+    says = (
+        "stopping at the end of this step, with a checkpoint; send the signal again to stop at once"
+    )
 
     def save(line: Dict[str, Any]) -> None:
         training.record({**line, **({"target": True} if source is training.target else {})})
@@ -81,15 +83,15 @@ def fit_stage(training: Training, source: Source, images: LabelledImages, epochs
         checkpoints = training.checkpoints(len(batches), postponed)
         loop.train(learner, batches, evaluation, schedule, save, checkpoints, training.progress)
     if postponed.signal is not None and workers.first:
-        # It came after the last step, while the epoch was saved.
+        # the signal came after the last step, while the epoch was saved
         raise Interrupted(
             f"{NAMES[postponed.signal]} after epoch {len(run.metrics)}", postponed.signal
         )
 
 
 def kept_images(training: Training, round_: int, select: Selection) -> Subset:
-    """Return the training images that a round keeps, as the run recorded them, or, the first time,
-    selected and recorded.
+    """Return the training images that a round keeps: those that the run has recorded, or, the first
+    time, a selection that is then recorded.
     """
     run, images = training.run, training.source.train
     name = f"kept_{round_}.json"
@@ -112,11 +114,11 @@ def kept_images(training: Training, round_: int, select: Selection) -> Subset:
 def fit_support_vectors(training: Training, file_name: str) -> None:
     """Fit the support vector machine of a classifier to the training images, and save it.
 
-    file_name: in the run folder.
+    file_name: the name of its file in the run folder.
     """
     run, options, images = training.run, training.options, training.source.train
     classifier, start = training.predictor.classifier, time.time()
-    assert isinstance(classifier, SupportVectorClassifier)  # as the method says
+    assert isinstance(classifier, SupportVectorClassifier)  # the method's classifier
     batches = GluonBatches(images, classifier.transform, EVALUATION_BATCH)
     shown = progress_over(batches, "features", len(batches), "batches")
     features = np.concatenate([classifier.outputs(batch.asnumpy()) for batch, _ in shown])
@@ -137,7 +139,9 @@ def fit_support_vectors(training: Training, file_name: str) -> None:
 
 
 def new_loss(options: TrainingOptions, counts: List[int]) -> gluon.HybridBlock:
-    """Return the loss; its class weights follow from the training images per class, `counts`."""
+    """Return the loss. counts: the number of training images of each class, from which the class
+    weights follow.
+    """
     if options.targets == "votes":
         loss = SoftCrossEntropyLoss()
     elif options.loss == "cross_entropy":

@@ -1,4 +1,4 @@
-"""The training loop, in the manner of d2lzh's `train`. It knows nothing of the paper."""
+"""The training loop, in the style of d2lzh's `train`. Nothing in it is specific to the paper."""
 
 import itertools
 import math
@@ -26,11 +26,11 @@ Batch = Tuple[nd.NDArray, nd.NDArray]  # images (N, ...), labels (N,) or distrib
 
 @dataclass
 class Progress:
-    """Where in an epoch a training is, counted from 0: `step` batches are done, with `loss` and the
-    number of `correct` predictions summed over their `images`.
+    """The position of a training within an `epoch`, counted from 0: `step` batches are done, and
+    `loss` and the number of `correct` predictions are sums over their `images`.
 
-    The sums are over all workers that wait for each other; with dist_async they are each worker's
-    own.
+    If the workers wait for each other, the sums are over all workers; with dist_async they are this
+    worker's own.
     """
 
     epoch: int
@@ -42,14 +42,16 @@ class Progress:
 
 
 class Saves(Protocol):
-    """What saves within an epoch, as `mlr.training.checkpoints.Checkpoints`."""
+    """The interface that saves within an epoch, implemented by
+    `mlr.training.checkpoints.Checkpoints`.
+    """
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal asked for an end."""
+        """Whether a signal asked the training to stop."""
 
     def due(self, step: int) -> bool:
-        """Tell whether to save after a step, by the number of steps that are done."""
+        """Tell whether to save after a step. step: the number of steps done in the epoch."""
 
     def save_step(self, progress: Progress) -> None:
         """Save; may raise Interrupted."""
@@ -57,11 +59,11 @@ class Saves(Protocol):
 
 @dataclass
 class Learner:
-    """A network as it is trained: with its loss, (logits, labels) -> (N,), and its trainer, on a
-    list of contexts over which every batch is split; one of several workers, perhaps.
+    """A network in training, with its loss, (logits, labels) -> (N,), its trainer, the contexts
+    over which every batch is split, and the workers of its job.
 
-    As in all of Gluon's data-parallel training, batch norm sees one context's part of the batch at
-    a time.
+    As always in Gluon's data-parallel training, batch norm computes its statistics from one
+    context's part of the batch.
     """
 
     net: gluon.HybridBlock
@@ -73,7 +75,9 @@ class Learner:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is looked at after each epoch: the batches of a split, valid or test, of K classes."""
+    """The evaluation after each epoch: the batches of a split, valid or test, and the names of its
+    K classes.
+    """
 
     split: str
     batches: Iterable[Batch]
@@ -82,7 +86,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The epochs to do, counted from 0, the learning rate of each, and the seed of all draws."""
+    """The epochs to train, counted from 0, the learning rate of each, and the seed of all random
+    draws.
+    """
 
     epochs: range
     learning_rate_at: Callable[[int], float]
@@ -90,7 +96,9 @@ class Schedule:
 
 
 class NotFinite(Exception):
-    """A number in training that is none: of which `step`, and in words, `what`."""
+    """A number in training that is NaN or infinite: at which `step`, and, in words, `what` it
+    is.
+    """
 
     def __init__(self, step: int, what: str):
         super().__init__(what)
@@ -106,15 +114,15 @@ def train(
     checkpoints: Optional[Saves] = None,
     progress: Optional[Progress] = None,
 ) -> None:
-    """Train, and after each epoch evaluate, call `after_epoch(metrics)` and print one line.
+    """Train; after each epoch evaluate, call `after_epoch(metrics)` and print one line.
 
-    metrics: a dict of numbers, its epoch counted from 1. checkpoints: asked after each step and
-    each batch of the evaluation. progress: where to go on within an epoch. Each of several workers
-    calls this with its own part of batches and evaluation.
+    metrics: a dict of numbers; its "epoch" is counted from 1. checkpoints: asked after each step,
+    and after each batch of the evaluation, whether to save. progress: where to continue within an
+    epoch. Each of several workers calls this with its own part of batches and evaluation.
 
-    What a step draws follows from seed, epoch and step alone, so it is the same whether or not the
-    steps before it ran just now (and, with several workers, from the worker's rank).
-    Raises RunError where a loss, a gradient or a logit is no longer a finite number.
+    The random draws of a step depend only on seed, epoch and step (and, with several workers, on
+    the worker's rank), so a resumed training draws the same. Raises RunError if a loss, a gradient
+    or a logit is NaN or infinite.
     """
     began, epochs = time.monotonic(), schedule.epochs
     for epoch in epochs:
@@ -143,7 +151,7 @@ def train(
             "images_per_second": speed,
             "learning_rate": learner.trainer.learning_rate,
         }
-        after_epoch(metrics)  # before it is printed: the reader may have gone
+        after_epoch(metrics)  # before printing, which fails if the reader of the output has gone
         if learner.workers.first:
             print(
                 f"epoch {epoch + 1}, loss {mean_loss:.4f}, train acc {accuracy:.3f}, "
@@ -161,7 +169,9 @@ def _one_epoch(
     progress: Progress,
     bar: Bar,
 ) -> Tuple[float, float, int]:
-    """Return as `train_epoch`. Raises RunError, which names the images, for what is not finite."""
+    """Return what `train_epoch` returns. Raises RunError, which names the images, if a number is
+    not finite.
+    """
     seeded = _seeded(batches.epoch(progress.step), schedule.seed, progress, learner.workers.rank)
     try:
         return train_epoch(learner, bar.over(seeded), progress, checkpoints, batches.size)
@@ -169,8 +179,8 @@ def _one_epoch(
         raise RunError(
             f"{error.what} in epoch {progress.epoch + 1}, step {error.step + 1} of "
             f"{len(batches)}, at the images {', '.join(batches.names(error.step))}. The likely "
-            "cause is a learning rate that is too high: lower it, in a new run (what was saved "
-            "before is kept)"
+            "cause is a learning rate that is too high: start a new run with a lower one (this "
+            "run keeps what it saved before)"
         ) from None
 
 
@@ -180,7 +190,9 @@ def _evaluated(
     checkpoints: Optional[Saves],
     progress: Progress,
 ) -> Dict[str, Any]:
-    """Return the metrics of the evaluation, over all workers."""
+    """Return the metrics of the evaluation, over all workers. Raises RunError if a logit is not
+    finite.
+    """
     shown = progress_over(
         evaluation.batches,
         f"epoch {progress.epoch + 1}, {evaluation.split}",
@@ -195,15 +207,15 @@ def _evaluated(
     )
     if not np.isfinite(logits).all():
         raise RunError(
-            f"the network's answers to images of {evaluation.split} are no finite numbers after "
-            f"epoch {progress.epoch + 1}: its running statistics have likely overflowed; lower the "
-            "learning rate, in a new run (what was saved before is kept)"
+            f"the network's logits for images of {evaluation.split} are NaN or infinite after "
+            f"epoch {progress.epoch + 1}. Likely its running statistics have overflowed: start a "
+            "new run with a lower learning rate (this run keeps what it saved before)"
         )
     return classification_metrics(labels, logits.argmax(axis=1), evaluation.classes)
 
 
 def seed_generators(*numbers: int) -> None:
-    """Seed every random generator by whole numbers: those of Python, NumPy and MXNet."""
+    """Seed the random generators of Python, NumPy and MXNet with whole numbers."""
     number = zlib.crc32(":".join(map(str, numbers)).encode()) & 0x7FFFFFFF
     random.seed(number)
     np.random.seed(number)
@@ -211,8 +223,8 @@ def seed_generators(*numbers: int) -> None:
 
 
 def _seeded(batches: Iterator[Batch], seed: int, progress: Progress, rank: int) -> Iterator[Batch]:
-    """Yield the batches of an epoch that are left, the generators seeded for what making each and
-    training on it draw.
+    """Yield the remaining batches of an epoch; before each one seed the random generators, for the
+    draws that make the batch and train on it.
     """
     for step in itertools.count(progress.step):
         seed_generators(seed, progress.epoch, step, *([rank] if rank else []))
@@ -226,7 +238,7 @@ def _seeded(batches: Iterator[Batch], seed: int, progress: Progress, rank: int) 
 def _watched(
     batches: Iterable[Batch], checkpoints: Optional[Saves], progress: Progress
 ) -> Iterator[Batch]:
-    """Yield batches, and save where it was asked to: an evaluation may be long."""
+    """Yield batches, and save after a signal, as an evaluation may be long."""
     for batch in batches:
         yield batch
         if checkpoints and checkpoints.stopping:
@@ -240,14 +252,15 @@ def train_epoch(
     checkpoints: Optional[Saves] = None,
     sizes: Optional[Callable[[int], int]] = None,
 ) -> Tuple[float, float, int]:
-    """Train on the batches of an epoch that are left; return the mean loss and the accuracy over
-    all its images, and their number.
+    """Train on the remaining batches of an epoch; return the mean loss and the accuracy over all
+    images of the epoch, and the number of images.
 
-    progress, checkpoints: as in `train`. sizes: step -> number of images in the batch over all
-    workers, for several. Raises NotFinite.
+    progress, checkpoints: as for `train`. sizes: for several workers, step -> number of images in
+    the batch over all workers. Raises NotFinite.
     """
     workers, progress = learner.workers, progress or Progress(0)
-    if not (workers.first or workers.wait_for_each_other):  # what was restored is the first's
+    # the restored sums are those of the first worker
+    if not (workers.first or workers.wait_for_each_other):
         progress.loss, progress.correct, progress.images = 0.0, 0.0, 0
     start = time.time() - progress.seconds
     sums = nd.array([progress.loss, progress.correct], learner.ctx[0])
@@ -256,12 +269,13 @@ def train_epoch(
     unchecked = None
     for images, labels in batches:
         size = sizes(progress.step) if sizes and workers.number > 1 else len(images)
-        # A worker that a small batch has no image for does another's, and leaves it out.
+        # If a batch is too small to give this worker an image, it computes another worker's, with
+        # weight 0.
         own = len(images) if workers.rank < size else 0
         of_step = _step(learner, images, labels, size, float(bool(own)))
         sums += workers.add_up(of_step) if workers.wait_for_each_other else of_step
-        # Python runs ahead of the device; a step behind is near enough to keep it busy, and bounds
-        # the batches in memory.
+        # Python runs ahead of the device. Checking the step before keeps the device busy, and
+        # bounds the number of batches in memory.
         _check(unchecked)
         unchecked = progress.step, sums.copy(), _squares(gradients)
         progress.step += 1
@@ -272,8 +286,8 @@ def train_epoch(
             progress.seconds = time.time() - start
             checkpoints.save_step(progress)
     _check(unchecked)
-    # MXNet updates the running statistics of batch norm in the backward pass, and a reader does not
-    # wait for that by itself: an evaluation or a checkpoint would miss the last step's.
+    # MXNet updates the running statistics of batch norm in the backward pass, and reading them does
+    # not wait for that: an evaluation or a checkpoint would miss the last update.
     nd.waitall()
     progress.loss, progress.correct = map(float, sums.asnumpy())
     progress.seconds = time.time() - start
@@ -284,10 +298,10 @@ def train_epoch(
 def _step(
     learner: Learner, images: nd.NDArray, labels: nd.NDArray, size: int, own: float
 ) -> nd.NDArray:
-    """Do one step; return its loss and number of correct predictions, summed, (2,).
+    """Do one step; return the sum of its losses and the number of correct predictions, (2,).
 
-    Correct is, of a distribution (N, K) for labels, the class of its largest share.
-    size: of the batch over all workers. own: 1, or 0 where nothing of it is this worker's.
+    If labels are distributions (N, K), the class with the largest share counts as correct. size: of
+    the batch over all workers. own: 1, or 0 if none of its images is this worker's.
     """
     parts = split_batch(images, labels, learner.ctx)
     with autograd.record():
@@ -298,7 +312,7 @@ def _step(
     if learner.workers.wait_for_each_other:
         autograd.backward(losses)
         learner.trainer.step(size)
-    else:  # the optimizer on the servers keeps the first batch size that it is told
+    else:  # the optimizer on the servers keeps the first batch size that it gets
         heads = [nd.full(loss.shape, 1 / size, loss.context, loss.dtype) for loss in losses]
         autograd.backward(losses, heads)
         learner.trainer.step(1)
@@ -324,10 +338,10 @@ def _of_all_workers(learner: Learner, progress: Progress) -> Tuple[float, float,
 
 
 def _average_running_statistics(learner: Learner) -> None:
-    """Give every context of every worker the mean of all their running statistics of batch norm, of
-    which each has those of its own images.
+    """Average the running statistics of batch norm over all contexts of all workers: each has those
+    of its own images.
 
-    It is what is saved, and so what is evaluated; the next epoch goes on from it.
+    The mean is what is saved and evaluated, and the next epoch starts from it.
     """
     parameters = learner.net.collect_params().values()
     statistics = [parameter for parameter in parameters if parameter.grad_req == "null"]
@@ -340,13 +354,13 @@ def _average_running_statistics(learner: Learner) -> None:
     mean = np.mean(learner.workers.gather(np.concatenate(own)), axis=0)
     ends = np.cumsum([len(array) for array in own])
     for parameter, part in zip(statistics, np.split(mean, ends[:-1])):
-        for value in parameter.list_data():  # set_data() is not for parameters that are on servers
+        for value in parameter.list_data():  # set_data() fails for parameters on servers
             value[:] = nd.array(part, value.context, value.dtype)
 
 
 def _squares(arrays: List[nd.NDArray]) -> nd.NDArray:
-    """Return the sum of squares of all numbers in the arrays, (1,): finite if all are, as far as
-    float32 reaches.
+    """Return the sum of squares of all numbers in the arrays, (1,). It is finite if and only if all
+    numbers are, unless the squares overflow float32.
     """
     # MXNet's own multi_all_finite takes a hundred times as long on a CPU.
     flat = [array.reshape(-1) for array in arrays]
@@ -354,9 +368,9 @@ def _squares(arrays: List[nd.NDArray]) -> nd.NDArray:
 
 
 def _check(step: Optional[Tuple[int, nd.NDArray, nd.NDArray]]) -> None:
-    """Wait for a step, and raise NotFinite where its loss or gradient is not.
+    """Wait for a step. Raises NotFinite if its loss or gradient is not finite.
 
-    step: its number, sums of losses and correct predictions, and of squares.
+    step: its number; the sums of losses and of correct predictions; the sum of squared gradients.
     """
     if step is None:
         return

@@ -1,5 +1,5 @@
-"""The losses of the released code, against class imbalance, cross entropy, and vote; and cross
-entropy for distributions.
+"""The losses of the released code (the class imbalance loss, cross entropy and the vote loss), and
+cross entropy for distributions.
 """
 
 from typing import Any, Iterable, Optional
@@ -35,9 +35,8 @@ class ClassImbalanceLoss(Loss):
     softmax to p once more. As written in the comment beside it:  loss = w[y] * (1 - p[y])^gamma *
     -ln p[y].
 
-    class_weights: (K,) numbers, None for all 1. They are kept in double precision and take the
-    dtype of the logits.
-    gamma: the focusing exponent, >= 0.
+    class_weights: (K,) numbers, None for all 1. They are kept in double precision and converted to
+    the dtype of the logits. gamma: the focusing exponent, >= 0.
 
     Input: logits (N, K) and labels (N,) with integer values; output: loss (N,) in the dtype of the
     logits.
@@ -65,14 +64,14 @@ class ClassImbalanceLoss(Loss):
         """Gluon's forward pass: return the loss (N,) of logits and labels."""
         probabilities = F.softmax(logits)  # (N, K)
         log_likelihood = _log_softmax(F, probabilities if self._as_released else logits)  # (N, K)
-        # The bound is far below rounding; it keeps the gradient of x^gamma finite at x = 0 for
-        # gamma < 1.
+        # The lower bound keeps the gradient of x^gamma finite at x = 0 for gamma < 1; it is far
+        # below rounding errors.
         doubt = F.clip(1 - F.pick(probabilities, labels), a_min=1e-30, a_max=1)  # (N,)
         loss = -(doubt**self._gamma) * F.pick(log_likelihood, labels)
         if self._class_weights is None:
             return loss
-        # Built from scalars, which MXNet holds in double, so that the weights follow the dtype and
-        # the device of the logits.
+        # Built from scalars, which MXNet keeps in double precision, so that the weights get the
+        # dtype and the device of the logits.
         ones = F.ones_like(F.slice_axis(logits, axis=1, begin=0, end=1))  # (N, 1)
         weights = F.concat(*[ones * weight for weight in self._class_weights], dim=1)  # (N, K)
         return F.pick(weights, labels) * loss
@@ -95,7 +94,7 @@ class VoteLoss(Loss):
 
 class CrossEntropyLoss(Loss):
     """Cross entropy plus `vote` times the vote loss of the batch; released model/utils.py, `loss`,
-    where vote is 0.
+    with vote = 0.
 
     Input: logits (N, K) and labels (N,); output: loss (N,).
     """
@@ -114,7 +113,7 @@ class CrossEntropyLoss(Loss):
 
 
 class SoftCrossEntropyLoss(Loss):
-    """Cross entropy with a distribution over the classes in place of a label.
+    """Cross entropy with distributions over the classes in place of labels.
 
     Input: logits (N, K) and distributions (N, K), each row of which sums to 1; output: loss (N,).
     """
@@ -128,8 +127,8 @@ class SoftCrossEntropyLoss(Loss):
 
 
 def _log_softmax(F: Any, z: Any) -> Any:
-    """Logarithm of the softmax over axis 1; MXNet 1.9.1's own, of oneDNN, is off by 3e-6 in
-    float32.
+    """Return the logarithm of the softmax over axis 1. MXNet's own, in 1.9.1 by oneDNN, has errors
+    of 3e-6 in float32.
     """
     z = F.broadcast_sub(z, F.BlockGrad(F.max(z, axis=1, keepdims=True)))
     return F.broadcast_sub(z, F.log(F.sum(F.exp(z), axis=1, keepdims=True)))

@@ -1,4 +1,4 @@
-"""What a set of predictions is worth."""
+"""The metrics of predictions: accuracy, calibration, and distance from votes."""
 
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from mlr.data.labelled import distributions
 
-BINS = 15  # of the confidence, as in Guo et al.
+BINS = 15  # bins of the confidence, as in Guo et al.
 LEAST = np.finfo(np.float64).tiny  # 2.2e-308, so that the logarithm of a probability is finite
 
 
@@ -17,13 +17,14 @@ def classification_metrics(
     """Return the metrics of predictions as plain numbers, ready for JSON.
 
     labels, predictions: (N,) integers. classes: K names. Returns images, accuracy,
-    balanced_accuracy (the mean recall of the classes that have images), macro_f1 (the mean over
-    these of the F1 score, 0 without a correct prediction), worst_recall, majority_rate (the
-    accuracy of always saying the most frequent class), recall and precision by class (None without
-    images, or without predictions), and confusion, a K x K list, rows true and columns predicted.
+    balanced_accuracy (the mean recall of the classes that have images), macro_f1 (the mean F1 score
+    of the same classes; 0 for a class without a correct prediction), worst_recall, majority_rate
+    (the accuracy of always predicting the most frequent class), recall and precision by class (None
+    without images, or without predictions), and confusion, a K x K list with true classes as rows
+    and predicted ones as columns.
     """
     confusion = np.zeros((len(classes), len(classes)), int)
-    # whole numbers in float32, where several workers have exchanged them
+    # labels from several workers are whole numbers in float32
     np.add.at(confusion, (np.asarray(labels, int), np.asarray(predictions, int)), 1)
     correct, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     there = true > 0
@@ -47,18 +48,19 @@ def classification_metrics(
 
 
 def calibration_metrics(labels: ArrayLike, probabilities: ArrayLike) -> Dict[str, Any]:
-    """Return what probabilities are worth, as plain numbers, ready for JSON.
+    """Return the calibration of probabilities as plain numbers, ready for JSON.
 
-    labels: (N,) integers. probabilities: (N, K), float64. Returns expected_calibration_error
-    (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3): the mean over
-    the images of the difference between accuracy and mean confidence, the probability of the
-    predicted class, in the bin that the image is in. The bins are 15 of equal width, the m-th of
-    confidences above (m - 1) / 15, up to m / 15. negative_log_likelihood: the mean, in nats; a
-    probability below 2.2e-308 counts as that. reliability: images, confidence and accuracy of each
-    bin, the means None where there are no images.
+    labels: (N,) integers. probabilities: (N, K), float64. Returns expected_calibration_error (Guo
+    et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3): the mean over the
+    images of the difference between accuracy and mean confidence in the image's bin; confidence is
+    the probability of the predicted class. There are 15 bins of equal width; the m-th has the
+    confidences above (m - 1) / 15 up to m / 15. negative_log_likelihood: the mean, in nats; a
+    probability below 2.2e-308 counts as 2.2e-308. reliability: images, mean confidence and accuracy
+    of each bin; both means are None for a bin without images.
     """
     labels = np.asarray(labels)
-    probabilities = np.clip(probabilities, LEAST, 1)  # rounding can leave one just above 1
+    # rounding can make a probability slightly larger than 1
+    probabilities = np.clip(probabilities, LEAST, 1)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence)
@@ -78,17 +80,17 @@ def calibration_metrics(labels: ArrayLike, probabilities: ArrayLike) -> Dict[str
 
 
 def distribution_metrics(votes: ArrayLike, probabilities: ArrayLike) -> Dict[str, float]:
-    """Return how far predicted distributions are from those of votes, as plain numbers.
+    """Return the distances between predicted distributions and those of votes, as plain numbers.
 
-    votes: (N, K) numbers from 0 up, some above 0 in each row; d are their shares. probabilities:
-    (N, K), p. The measures are those of X. Geng, "Label distribution learning", IEEE TKDE
-    28:1734-1748, 2016, table 1, not divided by K or its root, their means over the images.
-    chebyshev: max |d - p|. clark: root of the sum of (d - p)^2 / (d + p)^2. canberra: sum of
-    |d - p| / (d + p). kullback_leibler: sum of d ln(d / p), in nats. cosine: of the angle between
-    d and p. intersection: sum of min(d, p). The first four are 0 where d = p, the others 1.
+    votes: (N, K) numbers from 0 up, with at least one above 0 in each row; d are their shares.
+    probabilities: (N, K), p. The measures are those of X. Geng, "Label distribution learning", IEEE
+    TKDE 28:1734-1748, 2016, table 1, not divided by K or its root; the result has their means over
+    the images. chebyshev: max |d - p|. clark: root of the sum of (d - p)^2 / (d + p)^2. canberra:
+    sum of |d - p| / (d + p). kullback_leibler: sum of d ln(d / p), in nats. cosine: of the angle
+    between d and p. intersection: sum of min(d, p). The first four are 0 where d = p, the others 1.
 
-    Zeros: a class for which d and p are both 0 adds 0 to clark and canberra, and 1 where only one
-    is; d = 0 adds 0 to kullback_leibler; p below 2.2e-308 counts as that in it.
+    Zeros: a class adds 0 to the sums of clark and canberra if d and p are both 0, and 1 if only one
+    of them is. In kullback_leibler d = 0 adds 0, and p below 2.2e-308 counts as 2.2e-308.
     """
     p, d = np.asarray(probabilities, np.float64), distributions(votes)
     apart, both = np.abs(d - p), d + p

@@ -12,12 +12,12 @@ from mlr.training.distributed import Workers
 
 Source = Union[str, Path]  # the file's name, for errors
 Arrays = Dict[str, np.ndarray]
-ByIndex = Dict[int, List[np.ndarray]]  # by the parameter's number in the trainer
+ByIndex = Dict[int, List[np.ndarray]]  # the key is the parameter's number in the trainer
 
 
 def set_learning_rate(trainer: gluon.Trainer, rate: float, workers: Workers) -> None:
-    """Set the rate of a trainer, also of one whose optimizer is on the servers; these begin with
-    new momentum where it changes.
+    """Set the learning rate of a trainer, even if its optimizer is on the servers. If the rate
+    changes, the servers then start with new momentum.
     """
     changed = rate != trainer.learning_rate
     trainer.set_learning_rate(rate)
@@ -37,14 +37,15 @@ def new_trainer(
 ) -> gluon.Trainer:
     """Return a gluon.Trainer for all parameters of an initialized network.
 
-    optimizer: its name in MXNet. arguments: the optimizer's. multipliers: of the learning rate, by
-    parameter. workers: the trainer begins with the parameters of the first.
+    optimizer: its name in MXNet. arguments: those of the optimizer. multipliers: {parameter:
+    multiplier of the learning rate}. workers: the trainer starts with the parameters of the first
+    worker.
     """
     workers, multipliers = workers or Workers(), multipliers or {}
     updates, parameters = mx.optimizer.create(optimizer, **arguments), net.collect_params()
     for parameter, multiplier in multipliers.items():
         parameter.lr_mult = multiplier
-    # The servers' copy of the optimizer knows parameters by number alone.
+    # The servers' copy of the optimizer knows parameters only by their numbers.
     updates.set_lr_mult(
         {
             number: multipliers[parameter]
@@ -57,11 +58,11 @@ def new_trainer(
         for parameter in parameters.values()
         for context in parameter.list_ctx()
     ):
-        # The fused update of several parameters saves launches on a GPU; on a CPU its inner loop
-        # goes over the parameters.
+        # The fused update of several parameters saves kernel launches on a GPU. On a CPU it is
+        # slow, as its inner loop goes over the parameters.
         updates.aggregate_num = 0
-    # Without update_on_kvstore the optimizer's state is at hand with several contexts and workers,
-    # too; dist_async knows it only so.
+    # Without update_on_kvstore this process has the optimizer's state even with several contexts
+    # and workers. dist_async requires update_on_kvstore.
     trainer = gluon.Trainer(
         parameters,
         updates,
@@ -69,20 +70,20 @@ def new_trainer(
         update_on_kvstore=not workers.wait_for_each_other,
     )
     if workers.wait_for_each_other:
-        # With several contexts the first use copies every parameter from the first to all; in the
-        # first step, where MXNet does it by default, that would undo the update of batch norm's
-        # running statistics.
+        # With several contexts the first call copies every parameter from the first context to all
+        # others. MXNet would do that in the first step, and undo the update of batch norm's running
+        # statistics.
         trainer.allreduce_grads()
     return trainer
 
 
 def optimizer_arrays(trainer: gluon.Trainer) -> Dict[str, nd.NDArray]:
-    """Return what a trainer goes on with beside the parameters, {name: NDArray}; Gluon's own way of
-    saving it is a pickle.
+    """Return a trainer's state apart from the parameters, {name: NDArray}. Gluon itself would save
+    it as a pickle.
 
     "<parameter index>.<number>" are the optimizer's moments, "updates" is the number of steps so
-    far. With several contexts "running.<parameter index>.<context's number>" are batch norm's
-    running statistics, which each context has its own of.
+    far. With several contexts each has its own running statistics of batch norm:
+    "running.<parameter index>.<context's number>".
     """
     arrays = {"updates": nd.array([trainer._optimizer.num_update], dtype="int64")}
     for index, state in sorted(trainer._updaters[0].states.items()):
@@ -101,13 +102,13 @@ def optimizer_arrays(trainer: gluon.Trainer) -> Dict[str, nd.NDArray]:
 def restore_optimizer(
     trainer: gluon.Trainer, arrays: Mapping[str, np.ndarray], source: Source = "the arrays"
 ) -> None:
-    """Put back what `optimizer_arrays` returned, as NumPy arrays, into a trainer that has done no
+    """Put the arrays of `optimizer_arrays`, as NumPy arrays, back into a trainer that has done no
     step yet.
 
-    The moments go to every context; running statistics only where there are as many contexts as
-    there were. source: the file's name.
-    Raises InputError where anything is missing, too much, of another shape or type, or no number:
-    MXNet would write beyond the end of a moment that is too short.
+    The moments go to every context, running statistics only if the number of contexts is the same
+    as before. source: the file's name. Raises InputError if an array is missing, unexpected, of
+    another shape or type, or not finite: MXNet would write beyond the end of a moment that is too
+    short.
     """
     updates, moments, running = _checked_optimizer(trainer, dict(arrays), source)
     trainer._optimizer.begin_num_update = trainer._optimizer.num_update = updates
@@ -126,7 +127,7 @@ def _checked_optimizer(
     trainer: gluon.Trainer, arrays: Arrays, source: Source
 ) -> Tuple[int, ByIndex, ByIndex]:
     """Return the number of updates, {parameter's index: [moments]} and {parameter's index: [running
-    statistics, one a context]}. Takes them out of `arrays`.
+    statistics, one for each context]}. Removes them from `arrays`.
     """
     updates = arrays.pop("updates", None)
     if (
@@ -141,7 +142,7 @@ def _checked_optimizer(
     contexts = sum(name.startswith("running.") for name in arrays) // (
         sum(parameter.grad_req == "null" for parameter in trainer._params) or 1
     )
-    # with dist_async, which keeps the moments to itself
+    # as with dist_async, whose servers keep the moments
     on_servers = not any(name[:1].isdigit() for name in arrays)
     for index, parameter in enumerate(trainer._params):
         data = parameter.list_data()[0]
@@ -162,8 +163,8 @@ def _checked_optimizer(
 
 
 def _taken(arrays: Arrays, name: str, like: nd.NDArray, source: Source) -> np.ndarray:
-    """Take an array out of `arrays` and return it. Raises InputError where it is missing, not
-    finite, or not of the shape and type of `like`.
+    """Remove an array from `arrays` and return it. Raises InputError if it is missing, not finite,
+    or has another shape or type than `like`.
     """
     array = arrays.pop(name, None)
     if array is not None and (array.shape, array.dtype) == (like.shape, like.dtype):

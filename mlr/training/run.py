@@ -1,4 +1,4 @@
-"""One training: from resolved options to a finished run folder."""
+"""Trains one run: from resolved options to a finished run folder."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -41,7 +41,8 @@ from mlr.viz.figures import save_confusion, save_curves
 if TYPE_CHECKING:
     from mlr.methods.method import Method
 
-NO_FILES = ("grid", "zoo", "none", *DRAWN)  # words of options that otherwise name a file or folder
+# values that are not a path, of options that may be paths
+NO_FILES = ("grid", "zoo", "none", *DRAWN)
 
 
 def train_run(
@@ -51,15 +52,16 @@ def train_run(
     folders: Sequence[Path],
     machine: Machine,
 ) -> Optional[Dict[str, Any]]:
-    """Train one system, in a new run folder or, where there is one, from its last checkpoint on.
+    """Train one system in a new run folder, or, if the folder exists, continue from its last
+    checkpoint.
 
-    options: as in config.json; of a run that goes on the target may be where it is now. folders:
-    one of each data set. Return the evaluation at the end, or None of a worker that is not the
+    options: those of config.json; a resumed run may have its target at another path. folders: the
+    folder of each data set. Returns the evaluation at the end, or None in a worker that is not the
     first.
 
-    Raises InputError for data, weights or a run that don't fit, or a run that another process
-    trains; RunError where the loss is no longer a number; Interrupted after a signal, with a
-    checkpoint at the step that was finished.
+    Raises InputError for data, weights or a run that don't fit, and for a run that another process
+    trains; RunError if the loss is NaN or infinite; Interrupted after a signal, with a checkpoint
+    after the last finished step.
     """
     with ExitStack() as at_the_end:
         run = resumed_run(out, machine.workers)
@@ -76,7 +78,9 @@ def train_run(
 
 
 def with_whole_paths(options: TrainingOptions) -> TrainingOptions:
-    """Return the options with whole paths: a run is also used from other folders."""
+    """Return the options with absolute paths, as a run is also used from other working
+    directories.
+    """
     whole: Dict[str, Any] = {}
     for name in ("proposals", "target", "pretrained"):
         text = getattr(options, name)
@@ -86,9 +90,9 @@ def with_whole_paths(options: TrainingOptions) -> TrainingOptions:
 
 
 def resumed_run(out: Path, workers: Workers) -> Optional[Run]:
-    """Return the run in a folder, to go on with, or None where there is no folder.
+    """Return the run in a folder, to continue it, or None if the folder does not exist.
 
-    The first of several workers looks and repairs.
+    Of several workers the first one looks for the folder, and repairs it.
     """
     (there,) = workers.gather([float(workers.first and out.exists())])[0]
     if not there:
@@ -106,8 +110,8 @@ def prepared(
     machine: Machine,
     run: Optional[Run],
 ) -> Training:
-    """Return a training that is ready to begin, or to go on where `run` is; all that can be wrong
-    with its data, weights and options is found here, before a run folder is made.
+    """Return a training that is ready to start, or to continue `run`. Everything that can be wrong
+    with data, weights and options is found here, before a run folder is made.
     """
     if options.batch_size < len(machine.ctx):
         raise InputError(
@@ -129,11 +133,12 @@ def prepared(
         run.config if run else new_config(method, options, machine, images, pretrained, classes)
     )
     refuse_contradictions(method, config, classes, out)
-    # It may read a file of proposals, which may be wrong: better before than after hours.
+    # The classifier may read a file of proposals: a wrong one must stop the training now, not after
+    # hours.
     predictor = Predictor(method.classifier(net, config, machine.ctx), classes)
     if not run and method.by_gradients:
-        # Here the pixel cache is made: its folder may not be one to write to, and a run folder
-        # keeps its pipeline.
+        # This makes the pixel cache, so a cache folder that is not writable stops the training
+        # before it has a run folder.
         preprocessed = method.preprocessing(config)
         training_batches(preprocessed, options, source.train)
         evaluation_batches(preprocessed, options, source.evaluation)
@@ -148,7 +153,7 @@ def prepared(
 def refuse_contradictions(
     method: "Method", config: Dict[str, Any], classes: List[str], out: Path
 ) -> None:
-    """Raise InputError where a run with this config and these classes could not be opened."""
+    """Raise InputError if a run with this config and these classes could not be opened again."""
     refuse_unreadable(out, config, classes)
     try:
         method.check(config, classes, out / "config.json")
@@ -157,7 +162,9 @@ def refuse_contradictions(
 
 
 def new_run(out: Path, config: Dict[str, Any], classes: List[str], workers: Workers) -> Run:
-    """Return a new run, locked, that the first of several workers writes and the others follow."""
+    """Return a new run. The first of several workers writes and locks it; the others only read its
+    config.
+    """
     if not workers.first:
         return Run(out, config, classes)
     run = RunWriter.create(out, config, classes)
@@ -168,9 +175,10 @@ def new_run(out: Path, config: Dict[str, Any], classes: List[str], workers: Work
 def read_sources(
     options: TrainingOptions, folders: Sequence[Path], run: Optional[Run]
 ) -> Tuple[Source, Optional[Source], Dict[str, Any]]:
-    """Return what to train on, what to transfer to, and what config.json says of both.
+    """Return the data to train on, the target to transfer to, and the description of both for
+    config.json.
 
-    Raises InputError where their classes differ, or they are not the images of the run.
+    Raises InputError if their classes differ, or if they are not the images of the run.
     """
     target_folder = data_folder(options.target) if options.target else None
     target_fold = options.fold if target_folder and folds_of(target_folder) else None
@@ -178,7 +186,7 @@ def read_sources(
     if run and bool(run.config["options"]["fold"]) != bool(in_folds or target_fold):
         raise InputError(
             f"the images in {words} are not those that {run.folder} was trained on, which were "
-            f"{'' if options.fold else 'not '}in folds: restore them, or start a new run"
+            f"{'' if options.fold else 'not '}split into folds: restore them, or start a new run"
         )
     fold = None if target_fold and not in_folds else options.fold
     if len(folders) == 1:
@@ -203,15 +211,15 @@ def read_sources(
             before = run.config[name]
             raise InputError(
                 f"the images in {described['folder']} are not those that {run.folder} was trained "
-                f"on (SHA-256 {described['sha256']}, and {before['sha256']} of those that were in "
-                f"{before['folder']}): restore them, or start a new run"
+                f"on (their SHA-256 is {described['sha256']}; that of the images in "
+                f"{before['folder']} was {before['sha256']}): restore them, or start a new run"
             )
     return source, target, images
 
 
 def joined_source(options: TrainingOptions, folders: Sequence[Path], fold: Optional[int]) -> Source:
-    """Return several data sets together. Raises InputError where one can't be trained on by itself,
-    or their classes differ.
+    """Return several data sets joined. Raises InputError if one of them can't be trained on by
+    itself, or if their classes differ.
     """
     sets = read_sets(folders, options.labels, fold)
     for folder, splits in zip(folders, sets):
@@ -221,8 +229,8 @@ def joined_source(options: TrainingOptions, folders: Sequence[Path], fold: Optio
 
 
 def describe_data(folders: Sequence[Path], source: Source) -> Dict[str, Any]:
-    """Return what config.json says of a data set, or of several together, and under `sets` of
-    each.
+    """Return the description for config.json of a data set, or of several joined; then `sets`
+    describes each.
     """
     if not source.sets:
         return describe(folders[0], source)
@@ -235,7 +243,7 @@ def describe_data(folders: Sequence[Path], source: Source) -> Dict[str, Any]:
 
 
 def describe(folder: Path, source: Source) -> Dict[str, Any]:
-    """Return what config.json says of a data set, having checked every image."""
+    """Return the description of a data set for config.json, after checking every image."""
     return {
         "folder": str(folder.resolve()),
         "sha256": fingerprint(source.splits),
@@ -252,27 +260,27 @@ def check_workers(
     images: Dict[str, Any],
     source: Source,
 ) -> None:
-    """Raise InputError where several workers can't train this, or see other images."""
+    """Raise InputError if several workers can't train this, or if they have different images."""
     if workers.number == 1:
         return
     if not method.several_workers:
         raise InputError(
-            f"--method {method.name} can't be trained by several workers: it is not trained by "
-            "gradients alone"
+            f"--method {method.name} can't be trained by several workers, as it is not trained by "
+            "gradients alone: leave out --kvstore"
         )
     batches = {"a batch": options.batch_size, "an evaluation": len(source.evaluation)}
     for what, number in batches.items():
         if number < workers.number:
             raise InputError(
-                f"{what} of {number} images can't be split over {workers.number} workers: take "
-                "fewer"
+                f"{what} of {number} images can't be split over {workers.number} workers: start "
+                "fewer workers"
             )
     digests = workers.gather([[int(described["sha256"][:6], 16) for described in images.values()]])
     other = [str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any()]
     if other:
         raise InputError(
-            f"the workers {', '.join(other)} have other images than worker 0: each needs the same "
-            "data folder"
+            f"the workers {', '.join(other)} have other images than worker 0: give each of them "
+            "the same data folder"
         )
 
 
@@ -303,7 +311,9 @@ def new_config(
 def new_network(
     method: "Method", description: Dict[str, Any], ctx: List[mx.Context]
 ) -> gluon.HybridBlock:
-    """Return a new network on the contexts, initialized as in the released code, a static graph."""
+    """Return a new network on the contexts, initialized as in the released code and hybridized to a
+    static graph.
+    """
     net = method.build(description)
     materialize(net, ctx, mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
@@ -316,7 +326,9 @@ def trainer_of(
     multipliers: Dict[gluon.Parameter, float],
     workers: Optional[Workers] = None,
 ) -> gluon.Trainer:
-    """Return the trainer that the options describe. multipliers: of learning rates."""
+    """Return the trainer that the options describe. multipliers: {parameter: multiplier of its
+    learning rate}.
+    """
     arguments = {"learning_rate": options.learning_rate, "wd": options.weight_decay}
     if options.optimizer == "sgd":
         arguments["momentum"] = paper.MOMENTUM
@@ -326,7 +338,9 @@ def trainer_of(
 def new_layers(
     net: gluon.HybridBlock, options: TrainingOptions, pretrained: Dict[str, Any]
 ) -> Dict[gluon.Parameter, float]:
-    """Return the parameters without pretrained weights and their learning-rate multiplier."""
+    """Return {parameter: multiplier of its learning rate} for the parameters without pretrained
+    weights.
+    """
     if options.new_layers_rate == 1 or pretrained["source"] == "none":
         return {}
     backbone = getattr(net, "backbone", net)
@@ -339,7 +353,7 @@ def new_layers(
 
 
 def announce(training: Training, folders: Sequence[Path]) -> None:
-    """Print what is about to be trained."""
+    """Print the data, options and devices of a training, before it starts."""
     source, run = training.source, training.run
     evaluated = {"valid": "validation", "test": "test"}[source.evaluated]
     print(
@@ -354,8 +368,8 @@ def announce(training: Training, folders: Sequence[Path]) -> None:
             print(words_on(left_out))
     if source.evaluated == "test":
         print(
-            "there is no split valid, so the accuracy after each epoch is of test, and no best "
-            "epoch is kept"
+            "there is no split valid, so the accuracy after each epoch is that on test, and no "
+            "best epoch is kept"
         )
     options = ", ".join(
         f"{name} {in_words(value)}" for name, value in run.config["options"].items()

@@ -1,4 +1,4 @@
-"""A training under way: what there is to train, on what, and where it goes."""
+"""A training in progress: its network and data, its machine and its run."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a training runs, and what it writes beside the run; no options of the run."""
+    """The machine that a training runs on, and what it writes beyond the run's own files. These are
+    not options of the run.
+    """
 
     ctx: List[mx.Context]
     workers: Workers
@@ -33,9 +35,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Source:
-    """The splits of a data set, and the one, valid or test, that is looked at after each epoch.
+    """The splits of a data set, and the name of the split, valid or test, that is evaluated after
+    each epoch.
 
-    sets: where it is several data sets together, the splits of each.
+    sets: for several data sets joined, the splits of each.
     """
 
     splits: Mapping[str, LabelledImages]
@@ -49,12 +52,14 @@ class Source:
 
     @property
     def evaluation(self) -> LabelledImages:
-        """The split that is looked at after each epoch."""
+        """The split that is evaluated after each epoch."""
         return self.splits[self.evaluated]
 
     @property
     def apart(self) -> List[Tuple[str, LabelledImages]]:
-        """Of several data sets what each is measured on, its whole split, and that one's name."""
+        """For each of several joined data sets, the name of the split that it is measured on at the
+        end, and the split.
+        """
         wanted = (self.evaluated, "valid", "test")
         names = [next(name for name in wanted if name in splits) for splits in self.sets]
         return [(name, splits[name]) for name, splits in zip(names, self.sets)]
@@ -62,10 +67,11 @@ class Source:
 
 @dataclass
 class Training:
-    """What a method's `fit` works with.
+    """All that a method's `fit` needs.
 
-    source: of the images; target: what to transfer to at the end, or None. predictor: of the
-    network as it is, untrained parts included. progress: where to go on within an epoch, or None.
+    source: the data to train on; target: the data to transfer to at the end, or None. predictor:
+    predicts with the network in its present state, trained or not. progress: where to continue
+    within an epoch, or None.
     """
 
     method: "Method"
@@ -84,19 +90,21 @@ class Training:
         return self.predictor.net
 
     def write(self, contents: Mapping[str, Content]) -> None:
-        """Commit further files of the run; a worker that is not the first leaves it to that one."""
+        """Commit further files of the run. Only the first worker writes; the others do nothing."""
         if isinstance(self.run, RunWriter):
             self.run.save_files(contents)
 
     def record(self, line: Dict[str, Any]) -> None:
-        """Commit the state after an epoch, with its line of metrics.jsonl."""
+        """Commit the state after an epoch, with the epoch's line of metrics.jsonl."""
         if isinstance(self.run, RunWriter):
             self.run.save_epoch(state_of(self.net, self.trainer), line)
         else:
             self.run.metrics.append(line)
 
     def checkpoints(self, steps: int, postponed: Postponed) -> Optional[Checkpoints]:
-        """Return what saves within an epoch of so many steps, None for one that can't write."""
+        """Return the object that saves within an epoch, None for a worker that does not write.
+        steps: the number of steps in an epoch.
+        """
         if not isinstance(self.run, RunWriter):
             return None
         every = self.machine.checkpoint_every

@@ -1,4 +1,4 @@
-"""Which parts of an image, and which pairs of its channels, weigh for a class."""
+"""Which parts of an image, and which pairs of channels, support a class."""
 
 from typing import Dict, List, Sequence, Tuple
 
@@ -13,16 +13,16 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
     """Return the Grad-CAM map of each image for its class, (N, h, w) NumPy array, at least 0
     (Selvaraju et al., ICCV 2017).
 
-    It is that of the deepest map, of a ResNet the output of stage 4: its channels weighted by the
-    mean gradient of the class's logit, added, the negative part cut off. net: a MultiLevelNet.
-    images: (N, 3, H, W), normalised. classes: (N,) class numbers.
+    The map is the sum of the channels of the backbone's deepest map (in a ResNet the output of
+    stage 4), each weighted by the mean gradient of the class's logit; negative values become 0.
+    net: a MultiLevelNet. images: (N, 3, H, W), normalised. classes: (N,) class numbers.
     """
     maps, grams, _ = _representations(net, images)
     deepest = maps[net.backbone.levels[-1]]
     deepest.attach_grad()
     layers = list(net.backbone.head)
-    # MKL-DNN keeps what a max-pool needs for the way back in training mode only, and the others
-    # are as in evaluation.
+    # MKL-DNN keeps what a max-pool needs for its gradient only in training mode. All other layers
+    # run in evaluation mode.
     pools = [layers.pop(0)] if isinstance(layers[0], nn.MaxPool2D) else []
     with autograd.record():
         pooled = pools[0](deepest) if pools else deepest
@@ -45,11 +45,11 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
 def gram_contributions(
     net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]
 ) -> List[np.ndarray]:
-    """Return for each shallow branch what the pairs of channels contribute to the logit of each
-    image's class.
+    """Return for each shallow branch the contributions of the pairs of channels to the logit of
+    each image's class.
 
-    A list of (N, C, C) NumPy arrays, symmetric: Gram matrix times the logit's gradient by it, (a,
-    b) and (b, a) shared out evenly. Arguments as in `grad_cam`.
+    A list of symmetric NumPy arrays (N, C, C): the Gram matrix times the logit's gradient with
+    respect to it, averaged over (a, b) and (b, a). Arguments as for `grad_cam`.
     """
     _, grams, deep = _representations(net, images)
     for gram in grams:
@@ -62,8 +62,8 @@ def gram_contributions(
 
 
 def strongest_pairs(contribution: np.ndarray, top: int) -> List[Tuple[int, int, float]]:
-    """Return the pairs of channels that weigh most, [(a, b, contribution of both orders)], a <= b,
-    the largest size first.
+    """Return the pairs of channels with the largest absolute contributions, largest first: [(a, b,
+    sum over both orders)], a <= b.
 
     contribution: (C, C), symmetric.
     """
@@ -88,8 +88,6 @@ def _representations(
 
 
 def _logits(net: MultiLevelNet, deep: nd.NDArray, grams: Sequence[nd.NDArray]) -> nd.NDArray:
-    """Return the logits (N, K) from the deep representation and the Gram matrices: what is left of
-    the network.
-    """
+    """Return the logits (N, K) from the deep representation and the Gram matrices."""
     vectors = [branch.layers[-1](gram) for branch, gram in zip(net.shallow.branches, grams)]
     return net.fusion(deep, net.shallow.mix(nd.concat(*vectors, dim=1)))

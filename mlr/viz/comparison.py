@@ -1,5 +1,5 @@
-"""Runs side by side on one HTML page that needs nothing beside it and no network. A script sorts
-its table of results; without it, the table stands as it is.
+"""Runs side by side on one HTML page that needs no other file and no network connection. A script
+sorts its table of results; without JavaScript the table keeps its order.
 """
 
 import base64
@@ -16,7 +16,7 @@ from mlr.runtime.files import write_file
 from mlr.viz.figures import new_figure, plot_confusion, plot_runs
 from mlr.viz.report import POLICY, Shown, png_uri, template
 
-GENERATOR = "mlr report"  # by which a page of this module is known
+GENERATOR = "mlr report"  # marks pages that this module wrote
 SCRIPT = Path(__file__).with_name("sorting.js")
 MEASURES = {**METRICS, "expected_calibration_error": "calibration error"}
 COLUMNS = ["run", *MEASURES.values(), "split", "images", "epochs", "training, s"]
@@ -24,8 +24,8 @@ LONGEST = 30  # characters of a name in a figure
 
 
 class Compared(NamedTuple):
-    """A run beside others. epochs: that it has when it is finished. evaluation: what
-    evaluation_<split>.json holds, None where it has none of the run as it is.
+    """A run in a comparison. epochs: its number of epochs when it is finished. evaluation: the
+    content of evaluation_<split>.json, None if there is none for the run as it is now.
     """
 
     name: str
@@ -41,8 +41,8 @@ def is_comparison(path: Path) -> bool:
 
 
 def names_of(folders: Sequence[Path]) -> List[str]:
-    """Return what to call the runs in different folders: the folder's name, of a fold with that of
-    the folder it is in, or where several would have the same, the path.
+    """Return the names of the runs in different folders: the folder's name, for a fold after the
+    name of the folder around it; or the path, if several runs would have the same name.
     """
     names = [
         "/".join(folder.resolve().parts[-2 if folder.name.startswith("fold-") else -1 :])
@@ -55,7 +55,9 @@ def names_of(folders: Sequence[Path]) -> List[str]:
 
 
 def differences(runs: Sequence[Compared]) -> List[str]:
-    """Return sentences on what makes the runs hard to compare: other images, other classes."""
+    """Return a sentence for each reason why the runs can't be compared: other images, other
+    classes.
+    """
     found = []
     for what, groups in (
         ("were trained on different images", _grouped(runs, _trained_on)),
@@ -64,12 +66,14 @@ def differences(runs: Sequence[Compared]) -> List[str]:
     ):
         if len(groups) > 1:
             listed = "; ".join(f"{', '.join(names)}: {of}" for of, names in groups.items())
-            found.append(f"the runs {what}, so their results don't compare: {listed}")
+            found.append(f"the runs {what}, so their results can't be compared: {listed}")
     return found
 
 
 def save_comparison(path: Path, runs: Sequence[Compared], notes: Iterable[str]) -> None:
-    """Write the page; a write that fails leaves what was there. notes: what is to be said first."""
+    """Write the page; if writing fails, an existing file stays as it was. notes: sentences for the
+    top of the page.
+    """
     script = SCRIPT.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     options, same = option_rows(runs)
@@ -79,8 +83,8 @@ def save_comparison(path: Path, runs: Sequence[Compared], notes: Iterable[str]) 
         generator=GENERATOR,
         notes=list(notes),
         about_results=(
-            "The run's own images by its last parameters. Calibration error is the expected one; "
-            "there and in seconds lower is better."
+            "Measured on each run's own images with its last parameters. Calibration error is the "
+            "expected calibration error. Lower calibration errors and fewer seconds are better."
         ),
         columns=COLUMNS,
         results=[_result(each) for each in runs],
@@ -91,13 +95,13 @@ def save_comparison(path: Path, runs: Sequence[Compared], notes: Iterable[str]) 
         confusions=[_confusion(each) for each in runs if _counts(each)],
         script=script,
     )
-    # Names of files need not be UTF-8; what isn't becomes question marks.
+    # File names need not be UTF-8: characters that can't be encoded become question marks.
     write_file(path, page.encode("utf-8", "replace"))
 
 
 def option_rows(runs: Sequence[Compared]) -> Tuple[List[List[Any]], int]:
-    """Return a row for each option that differs, its name and each run's value, None where the
-    run's method has no such option; and the number of the others.
+    """Return a row for each option that differs, with its name and each run's value (None if the
+    run's method does not have the option), and the number of equal options.
     """
     of_runs = [each.run.config["options"] for each in runs]
     names = list(dict.fromkeys(name for options in of_runs for name in options))
@@ -110,7 +114,7 @@ def option_rows(runs: Sequence[Compared]) -> Tuple[List[List[Any]], int]:
 
 
 def _grouped(runs: Sequence[Compared], key: Any) -> Dict[str, List[str]]:
-    """Return {what `key` says: names of runs}, without those of which it says nothing."""
+    """Return {value of `key`: names of the runs with it}, without the runs whose value is None."""
     groups: Dict[str, List[str]] = {}
     for each in runs:
         of = key(each)
@@ -132,7 +136,7 @@ def _evaluated_on(each: Compared) -> Optional[str]:
 
 
 def _result(each: Compared) -> List[Any]:
-    """Return a row of the table, as COLUMNS."""
+    """Return a row of the table, with the COLUMNS."""
     evaluation: Mapping[str, Any] = each.evaluation or {}
     metrics = each.run.metrics
     seconds = [line["seconds"] for line in metrics if "seconds" in line]
@@ -150,18 +154,20 @@ def _curves(runs: Sequence[Compared]) -> List[Shown]:
     accuracies = {
         each.name: _points(each.run.metrics, f"{split}_balanced_accuracy")
         for each in runs
-        for split in ("test", "valid")  # valid, where a run has both, as after a transfer
+        for split in ("test", "valid")  # if a run has both, as after a transfer, valid
         if _points(each.run.metrics, f"{split}_balanced_accuracy")
     }
     kinds = {_loss(each) for each in runs if losses[each.name]}
-    warning = "; of different losses, which don't compare" if len(kinds) > 1 else ""
+    warning = (
+        "; the runs have different losses, whose values can't be compared" if len(kinds) > 1 else ""
+    )
     figures = []
     for label, curves, caption in (
         ("training loss", losses, f"training loss by epoch{warning}"),
         (
             "balanced accuracy",
             accuracies,
-            "balanced accuracy by epoch on valid, or on test where there is no valid",
+            "balanced accuracy by epoch on valid, or on test if there is no valid",
         ),
     ):
         there = {shown(name, LONGEST): points for name, points in curves.items() if points}
@@ -184,7 +190,7 @@ def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> List[Tuple[float,
 
 
 def _counts(each: Compared) -> Optional[List[List[int]]]:
-    """Return the confusion matrix of a run's classes, None where there is none."""
+    """Return the confusion matrix of a run's classes, None if it is missing or malformed."""
     counts = (each.evaluation or {}).get("confusion")
     size = len(each.run.classes)
     if not isinstance(counts, list) or len(counts) != size:

@@ -1,6 +1,4 @@
-"""The structure of a network as a figure, drawn from the network itself: the paper's structure
-figure.
-"""
+"""The paper's structure figure, drawn from a network itself."""
 
 from typing import Dict, List, Mapping, Tuple
 
@@ -24,7 +22,7 @@ def boxes_and_arrows(net: MultiLevelNet, size: int) -> Tuple[Boxes, Arrows]:
     """Return the boxes of a materialized MultiLevelNet and the arrows between them, for images of
     size x size.
 
-    boxes: {name: (column, row, text, colour)}, row 0 is the backbone's. arrows: [(name, name)].
+    boxes: {name: (column, row, text, colour)}; the backbone is in row 0. arrows: [(name, name)].
     """
     levels = net.backbone.levels
     *found, deep = net.backbone(nd.zeros((1, 3, size, size), ctx=_context(net)))
@@ -51,7 +49,9 @@ def boxes_and_arrows(net: MultiLevelNet, size: int) -> Tuple[Boxes, Arrows]:
 def _add_shallow(
     net: MultiLevelNet, channels: Mapping[str, int], boxes: Boxes, arrows: Arrows
 ) -> None:
-    """Add the shallow branches and what mixes them. channels: of each of the backbone's maps."""
+    """Add the shallow branches and the layers that mix them. channels: those of each of the
+    backbone's maps.
+    """
     widths = 0
     for number, (tap, branch) in enumerate(zip(net.taps, net.shallow.branches)):
         *before, dense = branch.layers

@@ -1,5 +1,5 @@
-"""The figures of a run and of a data set. Every plot function draws on the axes it is given and
-returns them.
+"""The figures of a run and of a data set. Every plot function draws on the given axes and returns
+them.
 """
 
 import io
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Metrics = Sequence[Mapping[str, Any]]
 
-CAPTION = 11  # points: readable in a figure ten inches wide that is shown 600 pixels wide
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+CAPTION = 11  # points; readable in a figure of ten inches that is displayed 600 pixels wide
+# Okabe and Ito's colours, which colour-blind readers can distinguish, too.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLOURS = BLUE, ORANGE, GREEN, VERMILION, "#56B4E9", "#CC79A7", "#000000"
 DASHES = "-", "--", ":", "-."
@@ -51,7 +51,7 @@ def plot_loss(metrics: Metrics, axes: Axes) -> Axes:
 
 @own_settings()
 def plot_accuracy(metrics: Metrics, axes: Axes) -> Axes:
-    """Draw accuracy on train and on the split that was evaluated, there also balanced, by epoch.
+    """Draw accuracy on train, and accuracy and balanced accuracy on the evaluated split, by epoch.
     metrics: the lines of metrics.jsonl.
     """
     split = "valid" if "valid_accuracy" in metrics[-1] else "test"
@@ -60,7 +60,7 @@ def plot_accuracy(metrics: Metrics, axes: Axes) -> Axes:
         (split + "_accuracy", split, ORANGE, "-"),
         (split + "_balanced_accuracy", split + ", balanced", GREEN, "--"),
     ):
-        # a transfer's target may be evaluated on another split than its source
+        # in a transfer the target may be evaluated on another split than the source
         there = [line for line in metrics if key in line]
         axes.plot(
             [line["epoch"] for line in there],
@@ -78,7 +78,7 @@ def plot_accuracy(metrics: Metrics, axes: Axes) -> Axes:
 
 @own_settings()
 def plot_runs(curves: Mapping[str, Sequence[Tuple[float, float]]], ylabel: str, axes: Axes) -> Axes:
-    """Draw curves of several runs by epoch over one another, told apart by colour, then by dashes.
+    """Draw curves of several runs by epoch in one plot; they differ in colour, then in dashes.
     curves: {name: (epoch, value) of each epoch}.
     """
     for number, (name, points) in enumerate(curves.items()):
@@ -97,8 +97,8 @@ def plot_runs(curves: Mapping[str, Sequence[Tuple[float, float]]], ylabel: str, 
 
 @own_settings()
 def plot_confusion(confusion: ArrayLike, classes: Sequence[str], axes: Axes) -> Axes:
-    """Draw a confusion matrix, (K, K) counts with true classes as rows: the count, and below it,
-    and as colour, the row's rate.
+    """Draw a confusion matrix, (K, K) counts with true classes as rows. Each cell has the count,
+    and below it, and as its colour, the share of its row.
     """
     counts = np.asarray(confusion)
     rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -122,8 +122,8 @@ def plot_confusion(confusion: ArrayLike, classes: Sequence[str], axes: Axes) -> 
 
 @own_settings()
 def plot_classes(result: Mapping[str, Any], classes: Sequence[str], axes: Axes) -> Axes:
-    """Draw precision and recall of each class as bars. result: of
-    `mlr.training.metrics.classification_metrics`.
+    """Draw precision and recall of each class as bars. result: what
+    `mlr.training.metrics.classification_metrics` returned.
     """
     rows = np.arange(len(classes))
     for shift, name, color in ((-0.2, "recall", BLUE), (0.2, "precision", ORANGE)):
@@ -143,8 +143,9 @@ def plot_classes(result: Mapping[str, Any], classes: Sequence[str], axes: Axes) 
 
 @own_settings()
 def plot_reliability(reliability: Mapping[str, Any], axes: Axes) -> Axes:
-    """Draw accuracy by confidence as bars, a bar a bin that has images, and the diagonal, on which
-    confidence is accuracy. reliability: of `mlr.training.metrics.calibration_metrics`.
+    """Draw accuracy by confidence, one bar for each bin with images, and the diagonal, on which
+    confidence equals accuracy. reliability: what `mlr.training.metrics.calibration_metrics`
+    returned.
     """
     bins = len(reliability["images"])
     there = [number for number in range(bins) if reliability["images"][number]]
@@ -163,7 +164,7 @@ def plot_reliability(reliability: Mapping[str, Any], axes: Axes) -> Axes:
 
 @own_settings()
 def plot_confidences(reliability: Mapping[str, Any], axes: Axes) -> Axes:
-    """Draw the number of images by confidence as bars. reliability: as of `plot_reliability`."""
+    """Draw the number of images by confidence as bars. reliability: as for `plot_reliability`."""
     images = reliability["images"]
     middles = (np.arange(len(images)) + 0.5) / len(images)
     axes.bar(middles, images, 1 / len(images), color="0.6", edgecolor="white")
@@ -221,8 +222,8 @@ def plot_image(pixels: np.ndarray, title: str, axes: Axes) -> Axes:
 def plot_prediction(
     pixels: np.ndarray, true: str, predicted: str, probability: float, axes: Axes
 ) -> Axes:
-    """Draw an image, (H, W, 3) uint8 RGB, framed and captioned: right, or wrong and what it truly
-    is. true, predicted: class names.
+    """Draw an image, (H, W, 3) uint8 RGB, in a frame, with a caption: whether the prediction is
+    right, and the true class if not. true, predicted: class names.
     """
     right = true == predicted
     caption = f"{'right' if right else 'wrong'}: {predicted}\nprobability {probability:.3f}"
@@ -236,11 +237,11 @@ def plot_prediction(
 def plot_regions(
     image: np.ndarray, boxes: ArrayLike, scores: ArrayLike, title: str, axes: Axes
 ) -> Axes:
-    """Draw the affective regions of an image: those that are asked in orange, numbered from the
-    best, the others in blue, dashed.
+    """Draw the affective regions of an image: those that the prediction uses in orange, numbered
+    from the highest score, the others in dashed blue.
 
     image: (H, W, 3) uint8 RGB. boxes: (R, 4), x1, y1, x2, y2 in pixels. scores: (R,); the
-    paper.AR_TOP highest are asked.
+    prediction uses the paper.AR_TOP highest.
     """
     plot_image(image, title, axes)
     order = np.argsort(-np.asarray(scores), kind="stable")
@@ -280,10 +281,10 @@ def plot_map(
     axes: Axes,
     over: Optional[np.ndarray] = None,
 ) -> Axes:
-    """Draw an activation map, (h, w), upsampled to the (height, width) of its image; dark is low,
-    yellow is high.
+    """Draw an activation map, (h, w), upsampled to the size of its image; dark is low, yellow is
+    high. shape: (height, width, ...) of the image.
 
-    over: the image, (H, W, 3) uint8, for a translucent map above it.
+    over: the image, (H, W, 3) uint8, to draw the map translucent above it.
     """
     height, width = shape[:2]
     upsampled = cv2.resize(
@@ -297,8 +298,8 @@ def plot_map(
 
 @own_settings()
 def plot_gram(matrix: np.ndarray, highest: float, title: str, axes: Axes) -> Axes:
-    """Draw a Gram matrix, (C, C), a square for each pair of channels: dark is 0, yellow is
-    `highest`, the same for matrices to compare.
+    """Draw a Gram matrix, (C, C), with a square for each pair of channels: dark is 0, yellow is
+    `highest`. Give matrices that are compared the same `highest`.
     """
     axes.imshow(matrix, cmap="viridis", vmin=0, vmax=highest)
     return _without_ticks(title, axes)
@@ -306,8 +307,8 @@ def plot_gram(matrix: np.ndarray, highest: float, title: str, axes: Axes) -> Axe
 
 @own_settings()
 def plot_contributions(matrix: np.ndarray, title: str, axes: Axes) -> Axes:
-    """Draw what the pairs of channels contribute, (C, C): blue for, red against, white nothing; the
-    strongest 0.1 % saturate.
+    """Draw the contributions of pairs of channels, (C, C): blue for the class, red against it,
+    white for 0. The strongest 0.1 % saturate.
     """
     limit = max(np.quantile(np.abs(matrix), 0.999), 1e-12)
     axes.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit)
@@ -325,16 +326,16 @@ def _without_ticks(title: str, axes: Axes) -> Axes:
 def activation_figure(
     images: Sequence[np.ndarray], found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 ) -> Figure:
-    """Return the paper's activation figure: input and blocks 1 to 4, left to right; the images
-    below each other.
+    """Return the paper's activation figure: the input image and blocks 1 to 4 from left to right,
+    one image below the other.
 
-    images: (H, W, 3) uint8 each. found: {block: for each image a list, strongest first, of dicts
-    filter, map (h, w), activation, pattern (S, S, 3), excited}; each takes two rows, the map for
-    the image above the pattern that excites the filter most.
+    images: (H, W, 3) uint8 each. found: what `mlr.viz.filters.strongest_with_patterns` returned.
+    Each filter has two rows: its map for the image, and below it the pattern that excites the
+    filter most.
     """
     ranks = len(next(iter(found.values()))[0])
     heights = [
-        height + 0.5  # of two lines of a caption
+        height + 0.5  # for the two lines of a caption
         for image in images
         for height in ranks * (_height(image, 2), 2)
     ]
@@ -360,7 +361,7 @@ def _plot_filters(
     above: Sequence[Axes],
     below: Sequence[Axes],
 ) -> None:
-    """Draw a filter of each block: its map for the image into a row of axes, and its pattern into
+    """Draw one filter for each block: its map for the image in a row of axes, and its pattern in
     the row below.
     """
     below[0].text(
@@ -392,8 +393,8 @@ def _plot_filters(
 def predictions_figure(
     *groups: Sequence[Tuple[np.ndarray, str, str, float]], columns: int = 5
 ) -> Figure:
-    """Return the sheet of groups of predictions, below each other. groups: lists of the arguments
-    of `plot_prediction` but for the axes.
+    """Return a sheet with groups of predictions, one below the other. groups: lists of the
+    arguments of `plot_prediction`, without the axes.
     """
     lines = [
         group[start : start + columns]
@@ -415,7 +416,7 @@ def grad_cam_figure(images: Sequence[np.ndarray], maps: np.ndarray, names: Seque
     """Return a figure of images beside their Grad-CAM maps, (N, h, w), for the classes called
     `names`.
     """
-    heights = [_height(image, 3) + 0.3 for image in images]  # 0.3 of the caption
+    heights = [_height(image, 3) + 0.3 for image in images]  # 0.3 for the caption
     figure, axes = new_figure(6, sum(heights), 2, len(images), heights)
     for image, cam, name, (left, right) in zip(images, maps, names, axes):
         plot_image(image, "input image", left)
@@ -430,8 +431,8 @@ def gram_figure(
     pairs: Mapping[str, Sequence[Sequence[Tuple[int, int, float]]]],
     names: Sequence[str],
 ) -> Figure:
-    """Return a figure of images beside what each shallow branch's channel pairs contribute to the
-    class.
+    """Return a figure of images, each beside the contributions of each shallow branch's channel
+    pairs to the class.
 
     contributions: {tap: (N, C, C)}. pairs: {tap: for each image [(a, b, contribution)]}. names: the
     classes.
@@ -452,8 +453,8 @@ def gram_figure(
 
 @own_settings()
 def reliability_figure(reliability: Mapping[str, Any]) -> Figure:
-    """Return the reliability diagram, accuracy by confidence above the number of images, of
-    `mlr.training.metrics.calibration_metrics`.
+    """Return the reliability diagram: accuracy by confidence, and below it the number of images.
+    reliability: as for `plot_reliability`.
     """
     figure, (above, below) = new_figure(5, 5.5, rows=2, heights=(3, 1))
     plot_reliability(reliability, above[0])
@@ -463,9 +464,11 @@ def reliability_figure(reliability: Mapping[str, Any]) -> Figure:
 
 @own_settings()
 def bins_figure(bins: Sequence["Bin"], accuracy: float, label: str) -> Figure:
-    """Return the accuracy in bins of images as bars, above the number of images in each.
+    """Return a figure of the accuracy in bins of images, and below it the number of images in each
+    bin.
 
-    bins: `mlr.viz.looks.Bin`. accuracy: of all, a dashed line. label: what the bins are of.
+    bins: `mlr.viz.looks.Bin`. accuracy: that of all images, drawn as a dashed line. label: the name
+    of the measure that the bins are formed by.
     """
     figure, (above, below) = new_figure(5, 4.5, rows=2, heights=(3, 1))
     places = range(len(bins))
@@ -483,8 +486,8 @@ def bins_figure(bins: Sequence["Bin"], accuracy: float, label: str) -> Figure:
 
 
 def _height(image: np.ndarray, width: float) -> float:
-    """Return the height of a panel that an image, (H, W, 3), fills at this width; of very long
-    images, of a panel that still has room for a caption.
+    """Return the height of a panel of this width that an image, (H, W, 3), fills. Very wide and
+    very tall images get a panel of limited proportions.
     """
     rows, columns = image.shape[:2]
     return width * min(max(rows / columns, 0.3), 2)
@@ -498,10 +501,10 @@ def new_figure(
     rows: Optional[int] = None,
     heights: Optional[Sequence[float]] = None,
 ) -> Tuple[Figure, Any]:
-    """Return a figure, in inches, and its axes: one, or an array of a row or, where `rows` is
-    given, of rows and columns.
+    """Return a figure and its axes: one, an array (columns,), or, if `rows` is given, an array
+    (rows, columns). width, height: inches.
 
-    heights: of the rows, in proportion. Nothing global is touched.
+    heights: the rows' heights in proportion. No global state of Matplotlib changes.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -510,10 +513,10 @@ def new_figure(
 
 @own_settings()
 def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
-    """Return a figure as the content of a file. kind: png, svg, pdf. Dollar signs are no
-    mathematics: they are in names of classes.
+    """Return a figure as the content of a file. kind: png, svg or pdf. Dollar signs, which may be
+    in names of classes, don't start mathematics.
     """
-    for axes in figure.axes:  # a tick has no text before it is asked for
+    for axes in figure.axes:  # Matplotlib creates the ticks' texts only when it is asked for them
         axes.get_xticklabels(), axes.get_yticklabels()
     texts = figure.findobj(Text)
     families = fonts_for("".join(text.get_text() for text in texts))
@@ -522,14 +525,14 @@ def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
         text.set_fontfamily(families)
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # fonts_for has said so
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # fonts_for has already warned
         figure.savefig(file, format=kind, dpi=120)
     return file.getvalue()
 
 
 def save_figure(figure: Figure, path: Union[str, Path]) -> None:
-    """Write a figure to a file whose ending tells the format; a write that fails leaves what was
-    there.
+    """Write a figure to a file; the ending of its name sets the format. If writing fails, an
+    existing file stays as it was.
     """
     path = Path(path)
     write_file(path, figure_bytes(figure, path.suffix.lstrip(".") or "png"))
@@ -548,8 +551,8 @@ def save_curves(metrics: Metrics, path: Union[str, Path]) -> None:
 def save_confusion(
     result: Mapping[str, Any], classes: Sequence[str], title: str, path: Union[str, Path]
 ) -> None:
-    """Draw the confusion matrix of `mlr.training.metrics.classification_metrics`, beside it
-    precision and recall, into a file.
+    """Draw the confusion matrix, beside it precision and recall, into a file. result: what
+    `mlr.training.metrics.classification_metrics` returned.
     """
     size = 2.5 + 0.45 * len(classes)
     figure, (left, right) = new_figure(1.7 * size, size, 2)
@@ -561,8 +564,8 @@ def save_confusion(
 
 @own_settings()
 def save_reliability(result: Mapping[str, Any], title: str, path: Union[str, Path]) -> None:
-    """Draw `reliability_figure` into a file. result: of
-    `mlr.training.metrics.calibration_metrics`.
+    """Draw `reliability_figure` into a file. result: what
+    `mlr.training.metrics.calibration_metrics` returned.
     """
     figure = reliability_figure(result["reliability"])
     figure.suptitle(f"{title}: calibration error {result['expected_calibration_error']:.3f}")

@@ -1,12 +1,13 @@
-"""What the filters of a trained network respond to: the strongest ones for an image, and the
+"""What the filters of a trained network respond to: the strongest filters for an image, and the
 patterns that excite them most.
 
-The paper's activation figure shows, by its caption, convolution filters "which produce an
+According to its caption, the paper's activation figure shows convolution filters "which produce an
 activation map with the highest activation", for the input image and the 1st to 4th convolutional
-block. Its recipe is unpublished. Here the blocks are the four stages of the ResNet, as its words
-suggest (inferred), or the last four of another backbone. A filter is a channel of a stage's output,
-and both readings of "shows a filter" are given: its activation map for the image, and its
-maximising pattern, found by gradient ascent from noise, as the same author's next paper does.
+block. How it was made is not published. Here the blocks are the four stages of the ResNet, as the
+caption suggests (inferred), or the last four levels with convolutions of another backbone. A filter
+is a channel of a stage's output. "Shows a filter" can mean two things, and both are drawn: the
+filter's activation map for the image, and the pattern that excites it most, found by gradient
+ascent from noise, as in the same author's next paper.
 """
 
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -14,7 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 import cv2
 import numpy as np
 from mxnet import autograd, nd
-from mxnet.gluon import nn
+from mxnet.gluon import Block, nn
 
 from mlr import paper
 from mlr.model.backbone import Backbone
@@ -23,19 +24,20 @@ from mlr.model.parameters import infer_shapes
 from mlr.runtime.progress import progress_over
 
 MEASURES: Dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "max": np.max}
-SMALLEST_PATTERN = 128  # pixels; a network for smaller images still shows its large filters there
+# pixels; networks for smaller images also get patterns of this size, to show large filters
+SMALLEST_PATTERN = 128
 
 
 class Ascent(NamedTuple):
-    """How a pattern is sought. Every regularisation may be switched off with 0.
+    """The settings of the search for a pattern. 0 switches a regularisation off.
 
-    steps: of the ascent. step: root mean square of one, in standard deviations of the pixels.
-    jitter: pixels by which the image is shifted at random before each step, so that the pattern
-    doesn't cling to the grid of the strides. blur: standard deviation, in pixels, of the Gaussian
-    by which the image is smoothed every `blur_every` steps, against the checkerboard of high
-    frequencies; it fades out over the last third. total_variation: weight of the mean absolute
-    difference of neighbouring pixels, relative to the gradient's own size. noise: standard
-    deviation of the start.
+    steps: number of steps of the ascent. step: root mean square of a step, in standard deviations
+    of the pixels. jitter: the image is shifted at random by up to this many pixels before each
+    step, so that the pattern does not follow the grid of the strides. blur: standard deviation, in
+    pixels, of the Gaussian that smooths the image every `blur_every` steps, against checkerboard
+    patterns; it fades out over the last third of the steps. total_variation: weight of the penalty
+    on differences of neighbouring pixels, relative to the size of the gradient. noise: standard
+    deviation of the noise at the start.
     """
 
     steps: int = 200
@@ -53,8 +55,7 @@ DEFAULT_ASCENT = Ascent()
 def activation_maps(net: MultiLevelNet, images: nd.NDArray) -> Dict[str, np.ndarray]:
     """Return the activation maps of the four blocks, {block: (N, C, H, W) NumPy array}.
 
-    net: a MultiLevelNet, hybridized or not, whose backbone returns its maps itself. images: (N, 3,
-    H, W), normalised.
+    net: a MultiLevelNet, hybridized or not. images: (N, 3, H, W), normalised.
     """
     maps = dict(zip(net.backbone.levels, net.backbone(images)))
     return {block: maps[block].asnumpy() for block in net.backbone.blocks}
@@ -63,8 +64,8 @@ def activation_maps(net: MultiLevelNet, images: nd.NDArray) -> Dict[str, np.ndar
 def strongest_filters(
     maps: np.ndarray, top: int = 1, measure: str = "mean"
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Return for each image the filters of the highest activation, the highest first, and these:
-    (N, top) int, (N, top) float.
+    """Return for each image the filters with the highest activations, highest first, and these
+    activations: (N, top) int, (N, top) float.
 
     maps: (N, C, H, W). measure: "mean" or "max" over a map.
     """
@@ -81,12 +82,13 @@ def strongest_with_patterns(
     seed: int = 0,
     ascent: Ascent = DEFAULT_ASCENT,
 ) -> Dict[str, List[List[Dict[str, Any]]]]:
-    """Return what `mlr.viz.figures.activation_figure` shows: the strongest filters of each image in
-    each block, with their patterns.
+    """Return the data for `mlr.viz.figures.activation_figure`: the strongest filters of each image
+    in each block, with their patterns.
 
-    {block: for each image a list, the strongest first, of dicts filter, map (h, w), activation,
-    pattern (S, S, 3) uint8, excited}. Arguments as in `activation_maps`, `strongest_filters` and
-    `maximising_patterns`; S is the side of the images, at least 128.
+    The result is {block: for each image a list of dicts, strongest first}. A dict has filter, map
+    (h, w), activation, pattern (S, S, 3) uint8, and excited, the activation by the pattern.
+    Arguments as for `activation_maps`, `strongest_filters` and `maximising_patterns`; S is the side
+    of the images, at least 128.
     """
     size = max(SMALLEST_PATTERN, images.shape[-1])
     maps, found = activation_maps(net, images), {}
@@ -119,7 +121,8 @@ def maximising_patterns(
     ascent: Ascent = DEFAULT_ASCENT,
     measure: str = "mean",
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the images that excite filters of a block most, and what they excite before and after.
+    """Return the images that excite filters of a block most, and the filters' activations before
+    and after the ascent.
 
     filters: K channel numbers. size: side of the patterns, pixels. Returns patterns (K, size, size,
     3), uint8 RGB, the activation of the noise at the start (K,) and that of the patterns (K,). The
@@ -162,13 +165,12 @@ def maximising_patterns(
 
 
 def frozen(backbone: Backbone) -> Backbone:
-    """Return a copy of a Backbone that computes in training mode what it does in evaluation, for
-    gradients by its input.
+    """Return a copy of a Backbone for gradients with respect to its input, through `_chosen`.
 
-    MKL-DNN keeps what its max-pool needs for the way back in training mode only: in evaluation mode
-    gradients are wrong, and others each time. In training mode it is batch norm that has to be told
-    to keep to its running statistics, which MKL-DNN's, of mxnet-mkl 1.5.1, does wrongly on the way
-    back; MXNet's own does it, which takes over for any axis but 1: here -3, the same one.
+    Levels with a max-pool run in training mode there, so their batch norms must be told to use the
+    running statistics. The gradient of MKL-DNN's batch norm in mxnet-mkl 1.5.1 is then wrong.
+    MXNet's own batch norm is right, and it runs for any axis but 1: here -3, which is the same
+    axis.
     """
     copy = Backbone(backbone.name_in_zoo, backbone.image_size or paper.IMAGE_SIZE)
     copy.initialize(ctx=next(iter(backbone.structural_parameters.values())).list_ctx()[0])
@@ -177,35 +179,47 @@ def frozen(backbone: Backbone) -> Backbone:
         source = backbone.structural_parameters[name]
         parameter.cast(source.dtype)
         parameter.set_data(source.list_data()[0])
-    copy.apply(
-        lambda block: (
-            block._kwargs.update(axis=-3, use_global_stats=True)
-            if isinstance(block, nn.BatchNorm)
-            else None
-        )
-    )
+        parameter.grad_req = "null"
+    for level in filter(_has_max_pool, (getattr(copy, name) for name in copy.levels)):
+        for norm in _layers(level, nn.BatchNorm):
+            norm._kwargs.update(axis=-3, use_global_stats=True)
     copy.hybridize()
     return copy
 
 
+def _layers(block: Block, kind: type) -> List[Block]:
+    """Return the layers of a kind in a block, which may be such a layer itself."""
+    found: List[Block] = []
+    block.apply(lambda each: found.append(each) if isinstance(each, kind) else None)
+    return found
+
+
+def _has_max_pool(level: Block) -> bool:
+    return bool(_layers(level, nn.MaxPool2D))
+
+
 def _as_input(backbone: Backbone, images: np.ndarray) -> nd.NDArray:
-    """An NDArray on the backbone's device, in its type."""
+    """Return images as an NDArray on the backbone's device, in its dtype."""
     parameter = next(iter(backbone.structural_parameters.values()))
     return nd.array(images, parameter.list_ctx()[0], parameter.dtype)
 
 
 def _size(gradient: np.ndarray) -> np.ndarray:
-    """Root mean square of each image's gradient, (K, 1, 1, 1)."""
+    """Return the root mean square of each image's gradient, (K, 1, 1, 1)."""
     return np.sqrt(np.mean(gradient**2, axis=(1, 2, 3), keepdims=True))
 
 
 def _chosen(
     backbone: Backbone, block: str, filters: Sequence[int], images: nd.NDArray, measure: str
 ) -> nd.NDArray:
-    """The activation of each image's own filter, (K,)."""
+    """Return the activation of filter k by image k, (K,)."""
     maps = images
-    for level in backbone.levels[: 1 + backbone.levels.index(block)]:
-        maps = getattr(backbone, level)(maps)  # (K, C, H, W)
+    for name in backbone.levels[: 1 + backbone.levels.index(block)]:
+        level = getattr(backbone, name)
+        # MKL-DNN keeps what the gradient of a max-pool needs only in training mode: in evaluation
+        # mode that gradient is wrong, and different each time. The rest is faster in that mode.
+        with autograd.train_mode() if _has_max_pool(level) else autograd.predict_mode():
+            maps = level(maps)  # (K, C, H, W)
     scores = getattr(nd, measure)(maps, axis=(2, 3))  # (K, C)
     return nd.pick(scores, nd.array(filters, images.context))
 
@@ -223,12 +237,14 @@ def _gradient(
     tracked.attach_grad()
     with autograd.record():
         activation = _chosen(backbone, block, filters, tracked, measure)
-    activation.backward()
+    activation.backward(train_mode=False)
     return tracked.grad.asnumpy().astype(np.float64)
 
 
 def _total_variation_gradient(images: np.ndarray) -> np.ndarray:
-    """The gradient of the sum of absolute differences between neighbours, (K, 3, H, W)."""
+    """Return the gradient of the sum of absolute differences between neighbouring pixels, (K, 3, H,
+    W).
+    """
     gradient = np.zeros_like(images)
     for axis in (2, 3):
         sign = np.sign(np.diff(images, axis=axis))

@@ -1,4 +1,4 @@
-"""Images to be looked at: as they are, as the network sees them, and small."""
+"""Images for figures: unchanged, as the network sees them, and scaled down."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Sequence, Tuple, Union
@@ -7,16 +7,17 @@ if TYPE_CHECKING:
     import mxnet as mx
     import numpy as np
 
-LONGEST = 1024  # pixels of a side that a figure shows; it would take some hundred bytes for each
+# pixels of the longest side in a figure, which needs some hundred bytes for each pixel
+LONGEST = 1024
 
 
 def read_images_and_inputs(
     paths: Sequence[Union[str, Path]], image_size: int, ctx: "mx.Context"
 ) -> Tuple[List["np.ndarray"], "mx.nd.NDArray"]:
-    """Return the images to be looked at, a list of (h, w, 3) uint8, `shrunk`, and as the network
-    sees them, NDArray (N, 3, S, S).
+    """Return the images to show, a list of `shrunk` (h, w, 3) uint8, and as the network sees them,
+    an NDArray (N, 3, S, S).
 
-    Raises InputError, naming the file, for the first that is missing or damaged.
+    Raises InputError, which names the file, for the first image that is missing or damaged.
     """
     from mxnet import nd
 
@@ -27,7 +28,9 @@ def read_images_and_inputs(
 def read_images_and_arrays(
     paths: Sequence[Union[str, Path]], image_size: int
 ) -> Tuple[List["np.ndarray"], "np.ndarray"]:
-    """Return the same without MXNet, the second as a NumPy array (N, 3, S, S) float32."""
+    """Return what `read_images_and_inputs` returns, without MXNet: the second is a NumPy array (N,
+    3, S, S) float32.
+    """
     import numpy as np
 
     from mlr.data.images import pixels_of, read_bytes
@@ -42,8 +45,8 @@ def read_images_and_arrays(
 
 
 def shrunk(pixels: "np.ndarray", longest: int) -> "np.ndarray":
-    """Return an image, (H, W, 3) uint8, scaled down where its longest side has more pixels than
-    that.
+    """Return an image, (H, W, 3) uint8, scaled down if its longest side has more than `longest`
+    pixels.
     """
     import cv2
 
@@ -58,10 +61,10 @@ def shrunk(pixels: "np.ndarray", longest: int) -> "np.ndarray":
 
 
 def thumbnail(path: Union[str, Path], longest: int = 200) -> "np.ndarray":
-    """Return an image, (h, w, 3) uint8 RGB, scaled down where its longest side has more pixels than
-    that.
+    """Return an image from a file, (h, w, 3) uint8 RGB, scaled down if its longest side has more
+    than `longest` pixels.
 
-    Raises InputError, naming the file, where it is missing or damaged.
+    Raises InputError, which names the file, if it is missing or damaged.
     """
     from mlr.data.images import decode, read_bytes
 

@@ -1,8 +1,8 @@
-"""What an image looks like, in numbers, and how accurate a run is by them: brightness, colours and
+"""Measures of an image's looks, and a run's accuracy as a function of them: brightness, colours and
 edges are what the paper's shallow branches are said to see.
 
-An image is measured scaled down to at most 256 pixels on its longest side, so that edges of small
-and of large images compare.
+Images are first scaled down to at most 256 pixels on the longest side, so that the edges of small
+and large images can be compared.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +19,14 @@ from mlr.viz.images import thumbnail
 
 LONGEST = 256  # pixels
 QUANTILES = 10
-# EmoSet's: 0.0, 0.1, ... 1.0
+# EmoSet's levels: 0.0, 0.1, ... 1.0
 LEVELS = 11
 ATTRIBUTES = ("brightness", "colorfulness")
 EDGES = 100, 200  # Canny's thresholds, in levels of grey
 
 
 class Bin(NamedTuple):
-    """Images of similar looks. name: from where to where. accuracy: None of no images."""
+    """Images with similar looks. name: the range of the measure. accuracy: None without images."""
 
     name: str
     images: int
@@ -34,7 +34,7 @@ class Bin(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Accuracy by one measure of an image's looks. definition: of the measure, in words."""
+    """Accuracy by one measure of an image's looks. definition: the measure in words."""
 
     name: str
     definition: str
@@ -50,7 +50,8 @@ def brightness(pixels: np.ndarray) -> float:
 
 
 def colourfulness(pixels: np.ndarray) -> float:
-    """Return the colourfulness, 0 of grey to more than 100, of an image (H, W, 3), uint8 RGB.
+    """Return the colourfulness of an image (H, W, 3), uint8 RGB: 0 for grey, more than 100 for
+    extreme colours.
 
     That is sqrt(s(rg)^2 + s(yb)^2) + 0.3 sqrt(m(rg)^2 + m(yb)^2), with m the mean over pixels, s
     the standard deviation, rg = R - G and yb = (R + G) / 2 - B: D. Hasler, S. Suesstrunk,
@@ -75,24 +76,26 @@ def edge_density(pixels: np.ndarray) -> float:
 
 MEASURES: Dict[Callable[[np.ndarray], float], str] = {
     brightness: "mean luma, 0 to 1",
-    colourfulness: "by Hasler and Suesstrunk, 2003: 0 of grey, 109 of extreme colours",
+    colourfulness: "by Hasler and Suesstrunk, 2003: 0 for grey, 109 for extreme colours",
     edge_density: "share of the pixels that Canny's detector marks",
 }
 
 
 def looks_of(split: LabelledImages, right: Sequence[bool]) -> List[Look]:
-    """Return the accuracy by attributes of the manifest, where it has them, and by each measure of
-    the images themselves.
+    """Return the accuracy by the manifest's attributes, if it has any, and by each measure of the
+    images themselves.
 
-    right: whether the prediction of each image is right. Raises InputError where an image is
-    missing or damaged.
+    right: whether the prediction for each image is right. Raises InputError if an image is missing
+    or damaged.
     """
     rights = np.asarray(right, bool)
     looks = []
     for name in ATTRIBUTES:
         levels = [_level(attributes.get(name, "")) for attributes in split.attributes]
         if any(level is not None for level in levels):
-            found = f"as the manifest has it, of {len(levels) - levels.count(None):d} images"
+            found = (
+                f"from the manifest, which has it for {len(levels) - levels.count(None):d} images"
+            )
             looks.append(Look(f"{name} of the manifest", found, by_level(levels, rights)))
     with ThreadPoolExecutor(usable_cores()) as workers:
         values = list(
@@ -107,7 +110,7 @@ def looks_of(split: LabelledImages, right: Sequence[bool]) -> List[Look]:
 
 
 def by_level(levels: Sequence[Optional[int]], right: np.ndarray) -> List[Bin]:
-    """Return a bin for each of the eleven levels. levels: 0 to 10, or None, of each image."""
+    """Return a bin for each of the eleven levels. levels: for each image 0 to 10, or None."""
     chosen = [np.array([each == level for each in levels], bool) for level in range(LEVELS)]
     return [
         _bin(f"{level / (LEVELS - 1):.1f}", right[images]) for level, images in enumerate(chosen)
@@ -115,9 +118,10 @@ def by_level(levels: Sequence[Optional[int]], right: np.ndarray) -> List[Bin]:
 
 
 def by_quantile(values: np.ndarray, right: np.ndarray) -> List[Bin]:
-    """Return at most ten bins of as many images each, lowest values first.
+    """Return at most ten bins with about the same number of images, lowest values first.
 
-    values: (N,), of each image. Images of one value are in one bin, so that there may be fewer.
+    values: (N,), one for each image. Images with the same value share a bin, so there may be fewer
+    bins.
     """
     parts = np.array_split(np.sort(values), QUANTILES)
     starts = np.unique([part[0] for part in parts if len(part)])

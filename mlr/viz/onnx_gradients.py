@@ -1,5 +1,5 @@
-"""Grad-CAM of an ONNX model: ONNX Runtime has no gradients, so those of the few layers between the
-deepest map and the logits are worked out here, node by node.
+"""Grad-CAM of an ONNX model. ONNX Runtime has no gradients, so this module computes them node by
+node, for the few layers between the deepest map and the logits.
 """
 
 from typing import Any, Callable, Dict, List, Mapping, Sequence
@@ -9,14 +9,15 @@ import numpy as np
 from mlr.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
-# Of a node, the values by name, the gradient by its output: that by its input of that number.
+# (node, values by name, gradient with respect to its output, number of an input) -> gradient with
+# respect to that input
 Backward = Callable[[Any, Arrays, np.ndarray, int], np.ndarray]
 
 
 def nodes_between(graph: Any, deepest: str, output: str) -> List[Any]:
-    """Return the nodes of an ONNX graph, in order, that the output gets the deepest map through.
+    """Return the nodes of an ONNX graph on the way from the deepest map to the output, in order.
 
-    Raises InputError where there are none, or one of them has no gradient here.
+    Raises InputError if there are none, or if this module lacks the gradient of one.
     """
     reached, between = {deepest}, []
     for node in graph.node:
@@ -33,7 +34,7 @@ def nodes_between(graph: Any, deepest: str, output: str) -> List[Any]:
     if others or not path:
         raise InputError(
             f"Grad-CAM needs the gradient of {others[0] if others else 'no node'}, which only "
-            "MXNet works out: give the run folder"
+            "MXNet computes: give the run folder"
             + (", or export it without --int8" if "Linear" in "".join(others) else "")
         )
     return path
@@ -49,8 +50,8 @@ def grad_cam(
     """Return the Grad-CAM map of each image for its class, (N, h, w), at least 0, as
     `mlr.viz.attribution.grad_cam` does.
 
-    nodes: of `nodes_between`. values: {name: array} of what these nodes read and write, constants
-    and the answers of ONNX Runtime. output: the name of the logits (N, K).
+    nodes: what `nodes_between` returned. values: {name: array} of all inputs and outputs of these
+    nodes: constants, and results of ONNX Runtime. output: the name of the logits (N, K).
     """
     gradients: Dict[str, np.ndarray] = {
         output: np.eye(values[output].shape[1], dtype=np.float32)[list(classes)]
@@ -98,7 +99,7 @@ def _global_average(node: Any, values: Arrays, gradient: np.ndarray, number: int
 
 
 def _max_pool(node: Any, values: Arrays, gradient: np.ndarray, number: int) -> np.ndarray:
-    """The first of equals in a window has its gradient, as in MXNet."""
+    """Of several maxima in a window the first gets the gradient, as in MXNet."""
     given, highest = values[node.input[0]], values[node.output[0]]
     sides, strides, pads = (_sides(node, name) for name in ("kernel_shape", "strides", "pads"))
     around = ((0, 0), (0, 0), *zip(pads[:2], pads[2:]))

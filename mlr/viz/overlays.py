@@ -1,4 +1,4 @@
-"""Maps of an image above it, for a page: Grad-CAM, and the strongest filter of each block."""
+"""Images under translucent maps, for a page: Grad-CAM, and the strongest filter of each block."""
 
 from typing import Any, Iterator, Sequence, Tuple
 
@@ -31,8 +31,8 @@ def overlays(
     classifier: Any, image: np.ndarray, classes: Sequence[str]
 ) -> Iterator[Tuple[str, str, np.ndarray]]:
     """Yield the views of an image, (view, title, (h, w, 3) uint8 RGB): grad-cam for its most
-    probable class and, where MXNet answers, filter for each block. The thread of networks calls
-    this.
+    probable class and, if MXNet runs the network, filter for each block. Call this in the thread of
+    networks.
 
     classifier: a `mlr.inference.classifier.Classifier`. image: (H, W, 3) uint8 RGB. classes: K
     names.
@@ -42,7 +42,7 @@ def overlays(
     maps, (label,) = classifier.grad_cam(seen)
     yield "grad-cam", f"Grad-CAM for {classes[label]}", overlay(small, maps[0])
     net = getattr(classifier, "net", None)
-    if net is None:  # ONNX Runtime has the answer alone
+    if net is None:  # ONNX Runtime does not give the maps of the blocks
         return
     from mxnet import nd
 

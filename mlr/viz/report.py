@@ -1,5 +1,5 @@
-"""The report of a run, one HTML page that needs nothing beside it, no network and no script; and
-the sheet of its predictions.
+"""The report of a run, one HTML page that needs no other file, no network connection and no script;
+and the sheet of the run's predictions.
 """
 
 import base64
@@ -53,16 +53,17 @@ if TYPE_CHECKING:
 
     AnyRun = Union[Run, ExportedRun]
 
-SHOWN = 10  # predictions, right ones and wrong ones each
-EXPLAINED = 3  # of the wrong ones, with Grad-CAM
+SHOWN = 10  # right predictions, and as many wrong ones
+EXPLAINED = 3  # wrong predictions that Grad-CAM explains
 JPEG_QUALITY = 90
 DEMO = (
-    "The demo's pictures are drawings that a program made and sorted: nothing about people, "
-    "photographs or art follows from a score on them."
+    "A program drew the demo's pictures and set their classes, so scores on them say nothing "
+    "about people, photographs or art."
 )
 
 LOWER, HIGHER = "\N{DOWNWARDS ARROW} lower, 0 at best", "\N{UPWARDS ARROW} higher, 1 at best"
-MEASURES = {  # of distributions, by their names in an evaluation
+# distances between distributions: {key in an evaluation: (name, which values are better)}
+MEASURES = {
     "chebyshev": ("Chebyshev distance", LOWER),
     "clark": ("Clark distance", LOWER),
     "canberra": ("Canberra distance", LOWER),
@@ -71,15 +72,15 @@ MEASURES = {  # of distributions, by their names in an evaluation
     "intersection": ("intersection", HIGHER),
 }
 
-POLICY = (  # what a page may load: the images and the style that are in it
+POLICY = (  # a page may only use the images and the style that it contains
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
 
 
 class Prediction(NamedTuple):
-    """What was said of an image. true, predicted: names of classes. probability: of the predicted
-    one.
+    """The prediction for an image. true, predicted: names of classes. probability: that of the
+    predicted class.
     """
 
     path: Path
@@ -89,7 +90,7 @@ class Prediction(NamedTuple):
 
 
 class Shown:
-    """A figure of the page. source: its URI. caption: lines."""
+    """A figure of the page. source: its URI. caption: the lines below it."""
 
     def __init__(self, source: str, alt: str, *caption: str):
         self.source, self.alt, self.caption = source, alt, caption
@@ -102,8 +103,8 @@ def most_confident(
     classes: Sequence[str],
     count: int = SHOWN,
 ) -> Tuple[List[Prediction], List[Prediction]]:
-    """Return the right and the wrong predictions of the highest probability, two lists of at most
-    `count` Predictions, the highest first.
+    """Return the right and the wrong predictions with the highest probabilities: two lists of at
+    most `count` Predictions, highest first.
 
     probabilities: (N, K). labels: (N,) integers. paths: N image files. classes: K names.
     """
@@ -126,7 +127,7 @@ def most_confident(
 
 
 def predictions_sheet(right: Sequence[Prediction], wrong: Sequence[Prediction]) -> "Figure":
-    """Return a figure of the predictions that `most_confident` returned. Raises InputError where an
+    """Return a figure of the predictions that `most_confident` returned. Raises InputError if an
     image is missing or damaged.
     """
     return predictions_figure(
@@ -151,8 +152,8 @@ def save_sheet(
 
 
 def class_rows(result: Mapping[str, Any]) -> List[Tuple[str, ...]]:
-    """Return for each class its name, images, recall and precision as text. result: of
-    `mlr.training.metrics.classification_metrics`.
+    """Return for each class its name, number of images, recall and precision as text. result: what
+    `mlr.training.metrics.classification_metrics` returned.
     """
     return [
         (
@@ -178,13 +179,14 @@ def calibration_line(evaluation: Mapping[str, Any]) -> str:
 
 
 def distribution_rows(measures: Mapping[str, float]) -> List[Tuple[str, str, str]]:
-    """Return for each measure between probabilities and votes its name, its value, and which
-    direction is better, as text. measures: of `mlr.training.metrics.distribution_metrics`.
+    """Return for each measure between probabilities and votes its name, its value, and whether
+    lower or higher is better, as text. measures: what `mlr.training.metrics.distribution_metrics`
+    returned.
     """
     return [(name, f"{measures[key]:.3f}", better) for key, (name, better) in MEASURES.items()]
 
 
-def save_report(  # noqa: PLR0913 - all that a page shows
+def save_report(  # noqa: PLR0913 - everything that the page shows
     path: Union[str, Path],
     run: "AnyRun",
     net: "Optional[HybridBlock]",
@@ -194,13 +196,14 @@ def save_report(  # noqa: PLR0913 - all that a page shows
     wrong: Sequence[Prediction],
     looks: Sequence[Look] = (),
 ) -> None:
-    """Write the report of a run as an HTML page; a write that fails leaves what was there.
+    """Write the report of a run as an HTML page. If writing fails, an existing file stays as it
+    was.
 
-    run: a `mlr.runs.folder.Run`, or an exported one. net: its network, None of an exported one;
-    filters and Grad-CAM are shown of a MultiLevelNet, on its first device. split: its name.
-    evaluation: what evaluation_<split>.json holds. right, wrong: as `most_confident` returned them.
-    looks: as `mlr.viz.looks.looks_of` returned them. Raises InputError where an image or a file of
-    the run is missing or damaged.
+    run: a `mlr.runs.folder.Run`, or an exported one. net: its network, None for an exported run;
+    for a MultiLevelNet the page also shows filters and Grad-CAM, computed on its first device.
+    split: the name of the split. evaluation: the content of evaluation_<split>.json. right, wrong:
+    what `most_confident` returned. looks: what `mlr.viz.looks.looks_of` returned. Raises InputError
+    if an image or a file of the run is missing or damaged.
     """
     page = template("report.html").render(
         title=f"{run.folder.resolve().name}, {split}",
@@ -222,12 +225,12 @@ def save_report(  # noqa: PLR0913 - all that a page shows
         **_filters(run, net, right, wrong),
         **_options(run),
     )
-    # Names of files need not be UTF-8; what isn't becomes question marks.
+    # File names need not be UTF-8: characters that can't be encoded become question marks.
     write_file(path, page.encode("utf-8", "replace"))
 
 
 def template(name: str) -> jinja2.Template:
-    """Return a template of this folder, which escapes all that it is given."""
+    """Return a template of this folder, which escapes all values."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -271,9 +274,9 @@ def _summary(run: "AnyRun", evaluation: Mapping[str, Any]) -> List[Tuple[str, An
 
 def _curves(metrics: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     if not metrics:
-        return {"without_curves": "No epoch of this run ended."}
+        return {"without_curves": "No epoch of this run is finished."}
     if "loss" not in metrics[0]:
-        return {"without_curves": "This system is fitted at once, without epochs."}
+        return {"without_curves": "This system is fitted in one step, without epochs."}
     last = metrics[-1]
     reached = ", ".join(
         f"{key.replace('_', ' ')} {value:.3f}"
@@ -287,7 +290,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
             "training loss by epoch",
             f"from {metrics[0]['loss']:.3g} to {last['loss']:.3g} in {len(metrics):d} epochs",
         ),
-        (plot_accuracy, "accuracy by epoch", f"after the last: {reached}"),
+        (plot_accuracy, "accuracy by epoch", f"after the last epoch: {reached}"),
     ):
         figure, axes = new_figure(5, 3.5)
         plot(metrics, axes)
@@ -303,14 +306,14 @@ def _confusion(evaluation: Mapping[str, Any], classes: Sequence[str]) -> "Shown"
     np.fill_diagonal(mistaken, 0)
     true, predicted = map(int, np.unravel_index(mistaken.argmax(), mistaken.shape))
     most = (
-        f"{classes[true]} for {classes[predicted]}, {mistaken.max():d} images"
+        f"{classes[true]} predicted as {classes[predicted]}, {mistaken.max():d} images"
         if mistaken.any()
         else "none"
     )
     return Shown(
         png_uri(figure),
         "Confusion matrix, the true classes as rows",
-        "counts, and below them the part of the row; most often mistaken: " + most,
+        "counts, and below them the share of the row; most frequent confusion: " + most,
     )
 
 
@@ -319,8 +322,8 @@ def _calibration(evaluation: Mapping[str, Any]) -> "Shown":
         png_uri(reliability_figure(evaluation["reliability"])),
         "Reliability diagram: accuracy by confidence, and the number of images",
         calibration_line(evaluation),
-        "Confidence is the probability of the predicted class; bars below the dashed line are of "
-        "predictions that are more confident than right.",
+        "Confidence is the probability of the predicted class. Bars below the dashed line mean "
+        "that the network is too confident.",
     )
 
 
@@ -333,8 +336,8 @@ def _look(look: Look, accuracy: float) -> "Shown":
         png_uri(bins_figure(look.bins, accuracy, look.name)),
         f"Accuracy by {look.name}, and the number of images",
         f"{look.name}, {look.definition}",
-        f"accuracy from {lowest.accuracy:.3f} at {lowest.name} to {highest.accuracy:.3f} at "
-        f"{highest.name}; of all images {accuracy:.3f}",
+        f"accuracy from {lowest.accuracy:.3f} for {lowest.name} to {highest.accuracy:.3f} for "
+        f"{highest.name}; {accuracy:.3f} for all images",
     )
 
 
@@ -387,7 +390,8 @@ def _of_network(
         images, filters.strongest_with_patterns(net, inputs, ascent=filters.DEFAULT_ASCENT)
     )
     named = " and to ".join(
-        f"the most confident {'right' if true == predicted else 'wrong'} one ({_file(path)})"
+        f"the image of the most confident {'right' if true == predicted else 'wrong'} prediction "
+        f"({_file(path)})"
         for path, true, predicted, _ in chosen
     )
     shown = {
@@ -395,8 +399,8 @@ def _of_network(
             png_uri(figure),
             "Input images, activation maps of their strongest filters, and patterns that excite "
             "these filters",
-            f"The filter of each block that responds most to {named}: its map, dark is low and "
-            "yellow is high, and below it the pattern that excites it most.",
+            f"The filter of each block that responds most to {named}: its map, where dark is low "
+            "and yellow is high, and below the map the pattern that excites the filter most.",
         )
     }
     if explained:
@@ -406,14 +410,14 @@ def _of_network(
         names = [prediction.predicted for prediction in explained]
         maps = grad_cam(net, inputs, [run.classes.index(name) for name in names])
         mistaken = "; ".join(
-            f"{true} taken for {predicted} ({_file(path)})"
+            f"{true} predicted as {predicted} ({_file(path)})"
             for path, true, predicted, _ in explained
         )
         shown["explained"] = Shown(
             png_uri(grad_cam_figure(images, maps, names)),
             "Images beside their Grad-CAM maps",
-            "What of the most confident wrong ones speaks for the predicted class, yellow "
-            f"most: {mistaken}.",
+            "Which parts of the images of the most confident wrong predictions support the "
+            f"predicted class; yellow parts support it most: {mistaken}.",
         )
     return shown
 
@@ -429,7 +433,9 @@ def _options(run: "AnyRun") -> Dict[str, Any]:
 
 
 def _flat(tree: Mapping[str, Any]) -> List[Tuple[str, Any]]:
-    """The names and values of a dict of dicts, those inside as "outer: inner"."""
+    """Return the names and values of a dict of dicts; the names of inner values are "outer:
+    inner".
+    """
     rows: List[Tuple[str, Any]] = []
     for name, value in tree.items():
         rows += (
@@ -445,7 +451,7 @@ def _file(path: Path) -> str:
 
 
 def png_uri(figure: "Figure") -> str:
-    """Return a figure as the URI of a picture that is in the page."""
+    """Return a figure as a data: URI, which puts the picture into the page."""
     return _data_uri("image/png", figure_bytes(figure))
 
 

@@ -1,5 +1,5 @@
-// Sorts a table by the column whose heading is clicked: numbers from the highest, text from the
-// first; a second click turns it round. What has no value ("-") stays at the end.
+// Sorts a table by the column whose heading is clicked: numbers from the highest, text from A to Z.
+// A second click reverses the order. Rows without a value ("-") stay at the end.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {

@@ -1,5 +1,5 @@
-"""Matplotlib whatever the user has set for it, and fonts for all names. Import this before anything
-of Matplotlib.
+"""Matplotlib independent of the user's settings, and fonts for all names. Import this module before
+any module of Matplotlib.
 """
 
 import atexit
@@ -18,31 +18,32 @@ from typing import Any, Iterator, List, Set
 from mlr.runtime.output import warn
 
 FONT = "DejaVu Sans"  # Matplotlib's own
-# as Unicode's names of characters begin
+# the first words of these characters' names in Unicode
 EAST_ASIAN = "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "BOPOMOFO"
 
-_told: Set[str] = set()  # the characters that no font has
+_told: Set[str] = set()  # characters without a font, which were already warned of
 
 
 def _imported() -> ModuleType:
-    """Import Matplotlib, which reads the user's settings at once, and fails without a home folder
-    or where they are damaged.
+    """Import Matplotlib, which reads the user's settings when imported, even if these are damaged
+    or there is no home folder.
     """
     if os.path.expanduser("~") == "~" and not os.environ.get("MPLCONFIGDIR"):
         os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="mlr-matplotlib-")
         atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
     try:
         return import_module("matplotlib")
-    except (ValueError, OSError):  # of a file that is no text or can't be read, or of MPLBACKEND
+    # raised for a settings file that is not text or can't be read, or for a wrong MPLBACKEND
+    except (ValueError, OSError):
         return _imported_alone()
 
 
 def _imported_alone() -> ModuleType:
-    """Import Matplotlib where it finds its own settings file: it looks into the working folder
+    """Import Matplotlib in the folder of its own settings file: it looks into the working folder
     first.
     """
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        del sys.modules[name]  # what the first attempt has left
+        del sys.modules[name]  # left by the first attempt
     found: Any = find_spec("matplotlib")
     here, backend = os.open(".", os.O_RDONLY), os.environ.pop("MPLBACKEND", None)
     try:
@@ -60,8 +61,8 @@ matplotlib = _imported()
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Return a context, also a decorator, in which Matplotlib draws by its own defaults, whatever
-    the user's matplotlibrc says.
+    """Return a context, also usable as a decorator, in which Matplotlib draws with its own defaults
+    and ignores the user's matplotlibrc.
     """
     with matplotlib.rc_context(
         {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
@@ -70,10 +71,11 @@ def own_settings() -> Iterator[None]:
 
 
 def fonts_for(text: str) -> List[str]:
-    """Return the families to draw a text with: Matplotlib's own, and what is installed for the
+    """Return the font families to draw a text with: Matplotlib's own, and installed ones for the
     characters that it lacks.
 
-    What no installed font has is drawn as boxes; say once what to install.
+    Characters without an installed font are drawn as boxes; a warning, once for each character,
+    says what to install.
     """
     from matplotlib import font_manager
 
@@ -96,8 +98,7 @@ def fonts_for(text: str) -> List[str]:
     if missing - _told:
         warn(
             f"no installed font has {''.join(sorted(missing - _told))}, so figures show boxes in "
-            "their place: install one, "
-            "as of Debian's "
+            "their place: install a font, such as Debian's "
             f"{' and '.join(sorted({_package(character) for character in missing - _told}))}"
         )
         _told.update(missing)
@@ -112,13 +113,13 @@ def _lacking(path: str, characters: Set[str]) -> Set[str]:
 
 
 def _add_new_fonts(font_manager: ModuleType) -> None:
-    """Have Matplotlib know the fonts that were installed since it last looked for some."""
+    """Tell Matplotlib the fonts that were installed since it last searched for fonts."""
     for path in set(font_manager.findSystemFonts()) - {
         font.fname for font in font_manager.fontManager.ttflist
     }:
         try:
             font_manager.fontManager.addfont(path)
-        except (OSError, RuntimeError):  # one of bitmaps, as of coloured emoji
+        except (OSError, RuntimeError):  # a bitmap font, such as one of coloured emoji
             pass
 
 

@@ -356,7 +356,7 @@ def test_names_with_newlines_stay_one_line(trained, tmp_path, capsys):
     assert (
         said.out.splitlines()[0] == f"{tmp_path}/a\\nawe 1.jpg" and len(said.out.splitlines()) == 3
     )
-    assert said.err == f"left out: 1 file that is no image, such as {tmp_path}/b\\nc\n"
+    assert said.err == f"left out: 1 file that is not an image, such as {tmp_path}/b\\nc\n"
 
 
 def test_predict_json(trained, command, tmp_path):
@@ -578,7 +578,7 @@ def test_nothing_to_predict(trained, command, tmp_path, name, texts):
 
 def test_prepare_refuses_a_folder_that_holds_something_else(command, tmp_path):
     (tmp_path / "mine.txt").write_text("x")
-    refused(command("prepare", "--dataset", "demo", "--out", tmp_path), "is no demo data set")
+    refused(command("prepare", "--dataset", "demo", "--out", tmp_path), "is not a demo data set")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -591,7 +591,7 @@ def test_a_run_folder_that_can_not_be_written(trained, command, tmp_path):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_empty_argument_is_refused(name, capsys):
-    """As of a variable of the shell that is not set: it would be the default, or the working
+    """As from a shell variable that is not set: it would be the default, or the working
     folder.
     """
     parser = import_module("mlr." + name).parser()
@@ -604,9 +604,7 @@ def test_an_empty_argument_is_refused(name, capsys):
     for action in options:
         with pytest.raises(SystemExit, match="2"):
             parser.parse_args([*action.option_strings[-1:], ""])
-        assert (
-            "it is empty, likely a variable of the shell that is not set" in capsys.readouterr().err
-        )
+        assert "it is empty, likely because a shell variable is not set" in capsys.readouterr().err
 
 
 def test_what_launch_starts_may_have_empty_arguments():

@@ -55,7 +55,7 @@ def test_this_machine(command):
         f"numpy {__import__('numpy').__version__}" in lines["packages"]
         and "d2lzh 1.0.0" in lines["optional"]
     )
-    assert "checkpoints/demo, whole" in lines["checkpoint"]
+    assert "checkpoints/demo, undamaged" in lines["checkpoint"]
     assert "checkpoints/photos and " in lines["checkpoint"]
     assert lines["threads"].startswith(f"{usable_cores():d} cores, OMP_NUM_THREADS ")
 
@@ -92,8 +92,8 @@ def test_json_beside_a_gpu(command, tmp_path, monkeypatch):
     ]
     assert [problem["problem"] for problem in facts["problems"] if "GPU" in problem["problem"]] == [
         (
-            "there is a GPU, NVIDIA A100, 40 GB (compute capability 8.0, driver 470.57), but this "
-            "MXNet is built for CPUs"
+            "this machine has a GPU, NVIDIA A100, 40 GB (compute capability 8.0, driver 470.57), "
+            "but this MXNet is built for CPUs"
         )
     ]
 
@@ -112,7 +112,7 @@ def test_where_nothing_is_installed(tmp_path):
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert (
-            line.startswith("mlr doctor: error: this can't work: ")
+            line.startswith("mlr doctor: error: mlr can't work here: ")
             and "MXNet is not installed" in line
         )
     assert (
@@ -151,7 +151,7 @@ def test_builds_that_are_installed(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "code, error",
     [
-        (f"import os; os.kill(os.getpid(), {signal.SIGILL:d})", "its process dies of SIGILL"),
+        (f"import os; os.kill(os.getpid(), {signal.SIGILL:d})", "signal SIGILL ended its process"),
         (
             "raise OSError('libcudart.so.10.1: cannot open shared object file')",
             "OSError: libcudart.so.10.1: cannot open shared object file",
@@ -171,7 +171,7 @@ def test_a_build_that_does_not_end(tmp_path, monkeypatch):
     (tmp_path / "mxnet.py").write_text("import time; time.sleep(60)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.1)
-    assert doctor.ask_mxnet() == [{"error": "it has not loaded after 0.1 seconds"}] * 2
+    assert doctor.ask_mxnet() == [{"error": "it did not load within 0.1 seconds"}] * 2
 
 
 @pytest.mark.parametrize(
@@ -300,14 +300,14 @@ def lacking(build, *missing):
     [
         (
             {"python": {"version": "3.12.1"}},
-            "Python 3.12.1 is none of 3.8 to 3.11",
+            "Python 3.12.1 is not in 3.8 to 3.11",
             "make install PYTHON=python3.11",
             True,
         ),
-        ({"python": {"version": "3.7.9"}}, "Python 3.7.9 is none", "make install", True),
+        ({"python": {"version": "3.7.9"}}, "Python 3.7.9 is not in", "make install", True),
         (
             {"builds": {}, **ONNX_WORLD, "python": {"version": "3.14.0"}},
-            "Python 3.14.0 is none of 3.8 to 3.13",
+            "Python 3.14.0 is not in 3.8 to 3.13",
             "make install",
             True,
         ),
@@ -319,13 +319,13 @@ def lacking(build, *missing):
         ),
         (
             {"packages": {"numpy": "1.24.0"}},
-            "NumPy 1.24.0 has no longer the names",
+            "NumPy 1.24.0 lacks names",
             "'numpy<1.24'",
             True,
         ),
         ({"packages": {"numpy": "2.0.1"}}, "NumPy 2.0.1", "pip install", True),
         ({"missing": ["scipy"]}, "the package scipy is missing", "pip install scipy", True),
-        ({"mlr": None}, "not installed, but run from its folder", "make install", False),
+        ({"mlr": None}, "not installed, but runs from its folder", "make install", False),
         (
             {
                 "builds": {},
@@ -350,7 +350,7 @@ def lacking(build, *missing):
         ),
         (
             {"builds": {"mxnet": "1.9.1", "mxnet-mkl": "1.5.1"}},
-            "mxnet 1.9.1 and mxnet-mkl 1.5.1 are installed, into one",
+            "mxnet 1.9.1 and mxnet-mkl 1.5.1 are installed, into the same",
             "pip uninstall --yes mxnet mxnet-mkl",
             True,
         ),
@@ -380,13 +380,13 @@ def lacking(build, *missing):
         ),
         (
             {"gpus": {"error": "fails: no driver"}},
-            "nvidia-smi is there, but fails: no driver",
+            "nvidia-smi is installed, but fails: no driver",
             "--ctx cpu",
             False,
         ),
         (
             {"gpus": gpu(7.5)},
-            "there is a GPU, GPU (compute capability 7.5",
+            "this machine has a GPU, GPU (compute capability 7.5",
             "mxnet-mkl, then pip install 'mlr[cu101]' (on a machine with CUDA 10.1) or "
             "'mlr[modern-cu117]' (which brings CUDA) or 'mlr[modern-cu112]' (on a machine with "
             "CUDA 11.2)",
@@ -407,14 +407,14 @@ def lacking(build, *missing):
         ),
         (
             {"gpus": gpu(9.0)},
-            "no MXNet wheel carries code for the GPU GPU (compute capability 9.0",
-            "train on the CPU, or on a GPU of compute capability 8.9 or less; for predictions on "
-            "this one take ONNX Runtime",
+            "no MXNet wheel contains code for the GPU GPU (compute capability 9.0",
+            "train on the CPU, or on a GPU of compute capability 8.9 or less; to predict on this "
+            "GPU, use ONNX Runtime",
             False,
         ),
         (
             {**CU101, "gpus": gpu(8.0)},
-            "mxnet-cu101 carries no code for the GPU GPU (compute capability 8.0",
+            "mxnet-cu101 contains no code for the GPU GPU (compute capability 8.0",
             "mxnet-cu101, then pip install 'mlr[modern-cu117]' (which brings CUDA) or "
             "'mlr[modern-cu112]' (on a machine with CUDA 11.2); --ctx cpu",
             True,
@@ -422,35 +422,36 @@ def lacking(build, *missing):
         (
             {**CU101, "gpus": gpu(7.0, 8.0)},
             "for the GPU GPU (compute capability 8.0, driver 1), only",
-            "use the others, with --ctx",
+            "use the other GPUs, with --ctx",
             False,
         ),
         (
             {**CU112, "gpus": gpu(9.0)},
             "only for compute capabilities up to 8.9",
-            "ONNX Runtime, with what `mlr export` writes; --ctx cpu works",
+            "ONNX Runtime with a file of `mlr export`; --ctx cpu works",
             True,
         ),
         (
             lacking("mxnet-cu117", "libcuda.so.1"),
             "can't be loaded: OSError: libcuda.so.1; missing: libcuda.so.1",
-            "NVIDIA's driver, which a CUDA build does not load without; otherwise pip uninstall "
-            "--yes mxnet-cu117, then pip install one of 'mlr[cpu]'",
+            "NVIDIA's driver; a CUDA build does not load without it; or install another build: "
+            "pip uninstall --yes mxnet-cu117, then pip install one of 'mlr[cpu]'",
             True,
         ),
         (
             {**lacking("mxnet-cu117", "libcudnn.so.8", "libnccl.so.2"), "gpus": gpu(8.0)},
             "; missing: libcudnn.so.8, libnccl.so.2",
-            "pip install 'mlr[modern-cu117]' brings CUDA's libraries; otherwise pip uninstall "
-            "--yes mxnet-cu117, then pip install 'mlr[modern-cu112]' (on a machine with CUDA 11.2) "
-            "or 'mlr[cpu]'",
+            "pip install 'mlr[modern-cu117]' brings CUDA's libraries; or install another build: "
+            "pip uninstall --yes mxnet-cu117, then pip install 'mlr[modern-cu112]' (on a machine "
+            "with CUDA 11.2) or 'mlr[cpu]'",
             True,
         ),
         (
             {**lacking("mxnet-cu101", "libcudart.so.10.1", "libcuda.so.1"), "gpus": gpu(7.5)},
             "; missing: libcudart.so.10.1, libcuda.so.1",
-            "does not load without; a CUDA build needs that CUDA on the machine; otherwise pip "
-            "uninstall --yes mxnet-cu101, then pip install 'mlr[modern-cu117]'",
+            "does not load without it; a CUDA build needs its version of CUDA on the machine; or "
+            "install another build: pip uninstall --yes mxnet-cu101, then pip install "
+            "'mlr[modern-cu117]'",
             True,
         ),
         (
@@ -462,24 +463,24 @@ def lacking(build, *missing):
         (
             lacking("mxnet", "libquadmath.so.0", "libgomp.so.1"),
             "; missing: libquadmath.so.0, libgomp.so.1",
-            "on Debian and Ubuntu: apt-get install libquadmath0 libgomp1; otherwise",
+            "on Debian and Ubuntu: apt-get install libquadmath0 libgomp1; or install another build",
             True,
         ),
         (
             {**CU112, "gpus": gpu(3.7)},
-            "mxnet-cu112 carries no code for the GPU GPU (compute capability 3.7",
+            "mxnet-cu112 contains no code for the GPU GPU (compute capability 3.7",
             "pip install 'mlr[cu101]'",
             True,
         ),
         (
             {**cuda("mxnet-cu101mkl", "1.5.1", 1), "gpus": gpu(8.0)},
-            "mxnet-cu101 carries no code",
+            "mxnet-cu101 contains no code",
             "modern",
             True,
         ),
         (
             {**cuda("mxnet-cu101", "1.5.1", 0, gpu_error="CUDA: driver"), "gpus": gpu(7.5)},
-            "but MXNet no GPU: CUDA: driver",
+            "but MXNet sees no GPU: CUDA: driver",
             "update it",
             False,
         ),
@@ -527,7 +528,9 @@ def test_each_problem_is_found_alone(changes, problem, remedy, broken, monkeypat
     assert doctor.main([]) == int(broken)
     said = capsys.readouterr()
     assert f"{'broken' if broken else 'problem'}: {found.problem}\n  {found.remedy}\n" in said.out
-    assert said.err == (f"mlr doctor: error: this can't work: {found.problem}\n" if broken else "")
+    assert said.err == (
+        f"mlr doctor: error: mlr can't work here: {found.problem}\n" if broken else ""
+    )
 
 
 @pytest.mark.parametrize(

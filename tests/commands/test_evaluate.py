@@ -146,8 +146,7 @@ def test_images_that_changed_in_their_folder_are_others(data, tmp_path, capsys):
     with pytest.raises(
         InputError,
         match=(
-            "run has no evaluation_test.json, .* where these images have changed since, restore "
-            "them"
+            "run has no evaluation_test.json: .* if these images have changed since, restore them"
         ),
     ):
         outcome(run.folder)
@@ -184,7 +183,10 @@ def test_of_a_run_from_before_only_the_folder_is_known(data, tmp_path, before, o
     if own:
         assert own_evaluation(old) == evaluation
     else:
-        with pytest.raises(InputError, match="is of other images or parameters than the run's own"):
+        with pytest.raises(
+            InputError,
+            match="was measured on other images or with other parameters than the run's own",
+        ):
             own_evaluation(old)
 
 
@@ -304,7 +306,7 @@ def test_a_fold_of_the_source_is_none_of_the_target(data, tmp_path):
         patch.setattr("mlr.exporting.int8.calibration_images", calibration_images)
         for folder in (target, prepared):
             with pytest.raises(Seen):
-                quantized_model(run, method_of(run.config), None, folder)
+                quantized_model(run, method_of(run.config), None, [folder])
     assert seen == [str(target / "train"), f"{prepared / 'manifest.csv'}, train of fold 1"]
 
 

@@ -693,7 +693,7 @@ def test_proposals_from_a_file(data, tmp_path, command):
         ),
         (
             ("--method", "vgg16", "--backbone", "vgg16_slim", "--pretrained", "zoo"),
-            "the Gluon zoo has no ImageNet weights of vgg16_slim",
+            "no zoo has ImageNet weights for vgg16_slim",
         ),
         (
             (
@@ -734,7 +734,7 @@ def test_wrong_proposals_are_found_before_training(data, tmp_path, command):
         "--proposals",
         tmp_path / "boxes.npz",
     )
-    assert done.returncode == 2 and "boxes.npz is no .npz file" in done.stderr
+    assert done.returncode == 2 and "boxes.npz is not a .npz file" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -792,7 +792,8 @@ def test_the_report_of_a_method_without_epochs(data, tmp_path, command, capsys):
     run = trained_method(command, "deepsentibank", data, tmp_path / "run")
     assert in_process(mlr.evaluate, "--run", run, "--report", "--ctx", "cpu") == 0
     assert (
-        "This system is fitted at once, without epochs." in (run / "report_test.html").read_text()
+        "This system is fitted in one step, without epochs."
+        in (run / "report_test.html").read_text()
     )
     temperature = "--split", "valid", "--fit-temperature", "--ctx", "cpu"
     assert in_process(mlr.evaluate, "--run", run, *temperature) == 2

@@ -211,7 +211,7 @@ def test_int8(trained, exported, tmp_path, photograph):
         f"the same class for 100.00 % of 4 images of {data}/test" in said
         and "calibrated on 12 images" in said
     )
-    assert f"left out: 1 file that is no image, such as {data}/test/notes.txt" in said
+    assert f"left out: 1 file that is not an image, such as {data}/test/notes.txt" in said
     change = json.loads(metadata(tmp_path / "model.onnx")["int8"])
     assert (
         change["split"],
@@ -293,7 +293,7 @@ def test_mxnet_alone_loads_a_symbol(trained, exported, tmp_path):
 def test_an_interrupted_export_is_not_taken_for_one(trained, exported, tmp_path, format):
     (tmp_path / "model.new").mkdir()
     said = exported("--run", trained[0], "--format", format, "--out", tmp_path / "model", code=2)
-    assert "model.new exists already, likely the rest of" in said
+    assert "model.new exists already, likely left by" in said
     assert not (tmp_path / "model").exists()
 
 
@@ -363,7 +363,7 @@ HOSTILE = {
         lambda arrays: {**arrays, "config": np.arange(3)},
         "its `config` is missing or damaged",
     ),
-    "config is no JSON": (
+    "config is not JSON": (
         lambda arrays: {**arrays, "config": "{"},
         "its `config` is missing or damaged",
     ),
@@ -428,7 +428,7 @@ HOSTILE = {
     ),
     "objects": (
         lambda arrays: {**arrays, "fusion.output.bias": np.array([{}, {}, {}])},
-        "no .npz file of plain arrays",
+        "not a .npz file of plain arrays",
     ),
 }
 
@@ -457,7 +457,7 @@ def test_damaged_npz(arrays, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(
             InputError,
-            match=f"damaged-{number:d}.npz is no .npz file of plain arrays, or a damaged one",
+            match=f"damaged-{number:d}.npz is not a .npz file of plain arrays, or is damaged",
         ):
             mlr.import_npz(path)
     with pytest.raises(InputError, match="missing.npz does not exist"):
@@ -494,19 +494,19 @@ def test_a_link_to_nowhere_is_kept(trained, exported, tmp_path):
         (("--format", "npz", "--out", "model.onnx"), ("ends with .npz",)),
         (
             ("--format", "npz", "--with-preprocessing", "--out", "model.npz"),
-            ("--with-preprocessing is of --format onnx",),
+            ("--with-preprocessing is only for --format onnx",),
         ),
         (
             ("--format", "npz", "--int8", "--calibrate", "x", "--out", "model.npz"),
-            ("--int8 is of --format onnx",),
+            ("--int8 is only for --format onnx",),
         ),
-        (("--int8", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
-        (("--calibrate", "x", "--out", "model.onnx"), ("--int8 and --calibrate go together",)),
+        (("--int8", "--out", "model.onnx"), ("--int8 and --calibrate need each other",)),
+        (("--calibrate", "x", "--out", "model.onnx"), ("--int8 and --calibrate need each other",)),
         (
             ("--int8", "--calibrate", "nowhere", "--out", "model.onnx"),
             ("nowhere/train does not exist",),
         ),
-        (("--out", "file/model.onnx"), ("file is no folder",)),
+        (("--out", "file/model.onnx"), ("file is not a folder",)),
         (("--run", "nowhere", "--out", "model.onnx"), ("nowhere is not a run folder",)),
     ],
 )
@@ -564,7 +564,7 @@ def test_a_full_disk_leaves_nothing(trained, exported, tmp_path, format, name):
         said = exported("--run", trained[0], "--format", format, "--out", tmp_path / name, code=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert f"{tmp_path / name} can't be written, likely for want of room" in said
+    assert f"{tmp_path / name} can't be written, likely " in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -587,5 +587,5 @@ def test_the_network_of_a_method_is_exported_whole(tmp_path):
     assert METHODS["vgg16"].exported(net, run.config) == (
         net,
         "logits",
-        "logits of the classes; their softmax are the probabilities",
+        "logits of the classes; their softmax gives the probabilities",
     )

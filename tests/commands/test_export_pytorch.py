@@ -202,7 +202,7 @@ def test_other_networks_are_refused(exported, tmp_path, method, options, what):
     features = {"features": "fc7"} if method == "deepsentibank" else {}
     run_of(replace(METHODS[method].demo, **options), tmp_path / "run", **features)
     said = exported(tmp_path / "run", code=2)
-    assert f"has the network {what}, which --format torch is not written for" in said
+    assert f"has the network {what}, but --format torch only has the backbones of" in said
     assert said.count("\n") == 1 and not (tmp_path / "exported").exists()
 
 
@@ -330,9 +330,9 @@ def no_numbers(folder):
             "model.safetensors does not exist",
         ),
         (lambda folder: (folder / "config.json").unlink(), "can't read .*config.json"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "does not say of which run"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "does not say of which run"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is no JSON"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "does not describe the run"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "does not describe the run"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
         (
             lambda folder: changed(
                 folder / "config.json", lambda about: about["run"].update(config=1)
@@ -348,7 +348,7 @@ def no_numbers(folder):
         (other_classes, "the list of classes is .*, expected 2 different names"),
         (other_backbone, "model.safetensors don't fit the network: .* missing"),
         (other_weights, "model.safetensors don't fit the network: .* missing"),
-        (half_the_weights, "model.safetensors is no .safetensors file, or a damaged one"),
+        (half_the_weights, "model.safetensors is not a .safetensors file, or is damaged"),
         (no_numbers, "fusion.output.bias NaN or infinite"),
     ],
 )
@@ -361,7 +361,9 @@ def test_what_can_not_come_back(copied, tmp_path, change, message):
 
 def test_what_came_back_is_not_gone_on_with(small, tmp_path):
     back = open_run(mlr.import_torch(small[1], tmp_path / "back"))
-    with pytest.raises(InputError, match="has no optimizer.params: it ships, or came from PyTorch"):
+    with pytest.raises(
+        InputError, match="has no optimizer.params: the run was shipped or converted from PyTorch"
+    ):
         back.checkpoint()
 
 

@@ -114,11 +114,7 @@ def wait_until(condition):
         ),
         (
             ["-n", "2", "--", "", "-x"],
-            (
-                "COMMAND is empty, likely a variable of the shell that is not set: give the "
-                "program "
-                "to run"
-            ),
+            ("COMMAND is empty, likely as a shell variable is not set: give the program to run"),
         ),
         (["-n", "2", "--", "/"], "/ can't be started: Permission denied"),
         (["-n", "2", "echo", "--rate", "1"], "unrecognized arguments: --rate"),
@@ -152,8 +148,8 @@ def test_lines_are_told_apart_by_worker_and_stream(run, tmp_path):
     ]
     assert errors[1:] == [f"worker {number:d}: wrong" for number in range(3)]
     assert errors[0].startswith(
-        "mlr launch: error: worker 0 ended with exit code 3, and as no other can go on without "
-        "it, all have been ended."
+        "mlr launch: error: worker 0 ended with exit code 3; the others can't go on without it "
+        "and were ended."
     )
 
 
@@ -178,8 +174,8 @@ def test_a_usage_error_of_the_workers_is_one_of_the_job(run):
     code, _, errors = run(sys.executable, "-m", "mlr", "train", "--epochs", "none")
     assert code == 2
     assert re.match(
-        r"mlr launch: error: worker [01] ended with exit code 2, "
-        r".*what was wrong it has said above",
+        r"mlr launch: error: worker [01] ended with exit code 2; "
+        r".*its own message stands above",
         errors[0],
     )
     assert {line.split(": mlr train: error: ")[0] for line in errors[1:]} <= {
@@ -208,8 +204,7 @@ def test_one_worker_killed_ends_the_job(monkeypatch, capfd, tmp_path):
         == 1
     )
     assert (
-        "was killed by signal 9 (SIGKILL), and as no other can go on without it, all have been "
-        "ended"
+        "was killed by signal 9 (SIGKILL); the others can't go on without it and were ended"
     ) in capfd.readouterr().err
     wait_until(lambda: not marked(tmp_path))  # init takes its time to see the sleep's end
 
@@ -245,17 +240,17 @@ def test_a_signal_lets_worker_0_save(start, tmp_path, number, code):
     ]
     job.send_signal(number)
     if number == signal.SIGHUP:
-        assert "SIGHUP passed on to worker 0" in job.stderr.readline()
+        assert "SIGHUP was passed on to worker 0" in job.stderr.readline()
         # as the kernel does after the shell
         job.send_signal(number)
     returned, out, errors = finish(job, tmp_path)
     assert (returned, out) == (code, ["worker 0: saved"])
     if number != signal.SIGHUP:
         assert (
-            f"mlr launch: {number.name} passed on to worker 0, which may save first; once more "
-            "ends everything at once"
+            f"mlr launch: {number.name} was passed on to worker 0, which may save first; send it "
+            "again to end everything at once"
         ) in errors
-    assert "mlr launch: error: worker 0 has stopped, and all others with it" in errors
+    assert "mlr launch: error: worker 0 was stopped, and so were all others" in errors
 
 
 def test_worker_0_may_stop_the_job_by_itself(start, tmp_path):
@@ -266,7 +261,7 @@ def test_worker_0_may_stop_the_job_by_itself(start, tmp_path):
     assert finish(job, tmp_path) == (
         143,
         ["worker 0: saved"],
-        ["mlr launch: error: worker 0 has stopped, and all others with it"],
+        ["mlr launch: error: worker 0 was stopped, and so were all others"],
     )
 
 
@@ -282,12 +277,7 @@ def test_a_second_signal_ends_all_at_once(start, tmp_path):
     code, _, errors = finish(job, tmp_path)
     assert (code, errors) == (
         143,
-        [
-            (
-                "mlr launch: error: ended at once by a second signal; the last checkpoint is what "
-                "there is"
-            )
-        ],
+        ["mlr launch: error: ended at once by a second signal; only the last checkpoint is left"],
     )
 
 
@@ -298,9 +288,7 @@ def test_workers_that_join_no_server(monkeypatch, capfd):
     out, errors = capfd.readouterr()
     assert sorted(out.splitlines()) == ["worker 0: done", "worker 1: done"]
     assert (
-        errors.startswith(
-            "mlr launch: the workers ended without having joined the parameter servers"
-        )
+        errors.startswith("mlr launch: the workers never joined the parameter servers")
         and errors.count("\n") == 1
     )
 

@@ -290,14 +290,14 @@ def other_output(proto):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (outside, "leaves its weights to other files"),
+        (outside, "keeps its weights in other files"),
         (other_opset, "its operators are of ONNX 11, not of ONNX 17"),
         (foreign_operators, "ONNX 17, com.microsoft 1, not of ONNX 17"),
         (loop, "has the operator Loop"),
         (other_classes, "list of classes|answers with"),
-        (other_output, "answers with .*scores', 3"),
-        (metadata(contract="2"), "is of version 2 of the contract .* this mlr reads 1"),
-        (metadata(run="{"), "run of its metadata, is no JSON"),
+        (other_output, "returns .*scores', 3"),
+        (metadata(contract="2"), "has version 2 of the format .* this mlr reads version 1"),
+        (metadata(run="{"), "metadata entry run of .* is not JSON"),
         (metadata(run="{}"), "run.config is None"),
         (metadata(temperature="-1"), "temperature is -1"),
         (metadata(preprocessing='{"image_size": 9}'), "preprocessing.image_size"),
@@ -344,10 +344,10 @@ def resealed_noise(content):
         (flipped, "is damaged or was changed after mlr export wrote it"),
         (
             lambda content: content[:-SEAL_BYTES],
-            "is no model of mlr export, one of another version",
+            "is not a model of mlr export, is from another version",
         ),
-        (lambda content: b"", "is no model of mlr export"),
-        (resealed_noise, "is no model of mlr export"),
+        (lambda content: b"", "is not a model of mlr export"),
+        (resealed_noise, "is not a model of mlr export"),
     ],
 )
 def test_a_damaged_model(model, tmp_path, capsys, change, message, photographs):
@@ -369,7 +369,7 @@ def test_a_damaged_model(model, tmp_path, capsys, change, message, photographs):
         ({"engine": "torch"}, "there is no engine torch: choose one of mxnet, onnx, onnx-int8"),
         ({"parameters": "best"}, "has the last parameters of its run"),
         ({"ctx": "gpu(0)"}, "no CUDA provider.*pip install onnxruntime-gpu"),
-        ({"ctx": "cpu,gpu(0)"}, "answers on one device"),
+        ({"ctx": "cpu,gpu(0)"}, "predicts on one device"),
         ({"ctx": "tpu"}, 'unknown context "tpu"'),
     ],
 )
@@ -381,7 +381,7 @@ def test_what_a_model_can_not_be_asked(model, options, message):
 def test_8_bits_need_the_images_of_the_training(tmp_path):
     run, nowhere = tmp_path / "run", {"folder": "nowhere", "sha256": "d" * 64, "manifest": None}
     run_of(METHODS["alexnet"].demo, run, CLASSES, data=nowhere)
-    with pytest.raises(InputError, match="8 bits are calibrated on the images of the training"):
+    with pytest.raises(InputError, match="8-bit model is calibrated on these images"):
         mlr.load(run, engine="onnx-int8")
 
 

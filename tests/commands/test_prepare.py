@@ -318,7 +318,7 @@ def test_what_is_left_out_is_listed(tmp_path, command):
     "content, message",
     [
         (None, "can't read .*label.csv: No such file"),
-        (b"\xff\xfe1\x00", "label.csv is no text file"),
+        (b"\xff\xfe1\x00", "label.csv is not a text file"),
         (
             b"",
             (
@@ -351,7 +351,7 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
         (("--dataset", "csv", "--out", "x"), "needs --root"),
         (
             ("--dataset", "csv", "--out", "x", "--root", "nowhere"),
-            "--root nowhere does not exist or is no folder",
+            "--root nowhere does not exist or is not a folder",
         ),
         (("--dataset", "csv", "--out", "mine", "--root", "mine"), "--out mine exists already"),
         (
@@ -416,7 +416,7 @@ def test_companions_and_other_files_beside_a_label_file(tmp_path, capsys):
     assert len(manifest(tmp_path / "out")) == 6
     assert (
         f"8 left out, see {tmp_path / 'out' / 'left_out.csv'}\n  7 hidden or system files, such "
-        "as ._label.csv\n  1 file that is no image, such as notes.txt\n"
+        "as ._label.csv\n  1 file that is not an image, such as notes.txt\n"
     ) in capsys.readouterr().out
 
 

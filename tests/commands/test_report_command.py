@@ -92,13 +92,13 @@ def test_runs_side_by_side(made, capsys):
     assert options["fusion"][2] == "-" and options["gamma"][:2] == ["1.0", "2.0"]
     assert not {"labels", "image_size", "epochs"} & set(options)
     # two curves, three confusion matrices, and losses that are not the same
-    assert html.count("<img ") == 5 and "losses, which don't compare" in unescape(html)
+    assert html.count("<img ") == 5 and "losses, whose values can't be compared" in unescape(html)
 
 
 def test_equal_options_are_not_listed(made):
     html = unescape(page_of(made("one"), made("two")))
     assert rows(html, "Options that differ") == [] and "All options are the same" in html
-    assert "training loss by epoch" in html and "which don't compare" not in html
+    assert "training loss by epoch" in html and "whose values can't be compared" not in html
 
 
 def test_what_is_wrong_is_said_on_the_page_and_on_the_standard_error(made, tmp_path, capsys):
@@ -118,10 +118,12 @@ def test_what_is_wrong_is_said_on_the_page_and_on_the_standard_error(made, tmp_p
     for line, expected in zip(
         said,
         (
-            f"{begun} is not finished, with 1 of 2 epochs: mlr train --resume --out {begun} goes",
-            f"{unmeasured} has no results yet: mlr evaluate --run '{unmeasured}'",
+            f"{begun} is not finished, with 1 of 2 epochs: continue it with mlr train --resume "
+            f"--out {begun}",
+            f"{unmeasured} has no results yet: measure them with mlr evaluate --run '{unmeasured}'",
             f"{never} is not finished, with 0 of 2 epochs",
-            f"without results: {stale}/evaluation_test.json is of parameters that the run no long",
+            f"without results: {stale}/evaluation_test.json was measured with parameters that "
+            "the run no long",
             f"without results: {damaged}/last.params is missing, damaged or changed",
             f"left out: {broken}/config.json is missing, damaged or changed",
             f"left out: {tmp_path}/file is not a run folder",
@@ -141,10 +143,11 @@ def test_runs_of_other_images_or_classes_are_told(made, capsys):
     page_of(made("a"), made("b", data="f"), made("c", (0, 0, 1, 1, 2, 2), classes=[*CLASSES, "x"]))
     said = capsys.readouterr().err
     for part in (
-        "were trained on different images, so their results don't compare: a, c: data (SHA-256 "
-        "dddddddd); b: data (SHA-256 ffffffff)",
-        "were measured on different images, so their results don't compare: a, c: test of data",
-        "have different classes, so their results don't compare: a, b: awe, fear; c: awe, fear, x",
+        "were trained on different images, so their results can't be compared: a, c: data "
+        "(SHA-256 dddddddd); b: data (SHA-256 ffffffff)",
+        "were measured on different images, so their results can't be compared: a, c: test of data",
+        "have different classes, so their results can't be compared: a, b: awe, fear; "
+        "c: awe, fear, x",
     ):
         assert f"warning: the runs {part}" in said
 
@@ -212,9 +215,9 @@ def test_only_a_page_of_its_own_is_replaced(made, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     for out, message in (
         ("mine.html", "mine.html exists already: give another --out, or remove it"),
-        ("folder.html", "the page needs the name of a file that ends with .html"),
-        ("page.png", "the page needs the name of a file that ends with .html"),
-        ("file/a.html", "is no folder, or not one that you may write to"),
+        ("folder.html", "the name of the page must end with .html"),
+        ("page.png", "the name of the page must end with .html"),
+        ("file/a.html", "is not a folder, or you may not write to it"),
     ):
         assert main([str(run), "--out", out]) == 2
         assert message in capsys.readouterr().err

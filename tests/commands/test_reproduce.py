@@ -269,8 +269,8 @@ def test_the_results_of_runs(tmp_path, monkeypatch, capsys, dataset, labels, com
         f"2{''.join(' ' + label for label in labels)}`"
     ) in text
     assert (
-        "6 test images; always saying the most frequent class is right in 0.667 of them. Mean "
-        "and standard deviation of 2 seeds. MXNet 1.5.1"
+        "6 test images; always predicting the most frequent class is right for 0.667 of them. "
+        "Mean and standard deviation of 2 seeds. MXNet 1.5.1"
     ) in text
     column = (
         "paper, accuracy on FI"
@@ -373,20 +373,25 @@ def test_only_what_is_missing_is_done(tmp_path, state, expected):
 OTHERS = {
     "of the best epoch": (
         {"parameters": "best"},
-        "is of other images or parameters than the run's own: measure the run again",
+        "was measured on other images or with other parameters than the run's own: measure "
+        "the run again",
     ),
     "of other images": (
         {"sha256": "f" * 64},
-        "is of other images or parameters than the run's own",
+        "was measured on other images or with other parameters than the run's own",
     ),
     "of a relabelled manifest": (
         {"manifest": "f" * 64},
-        "is of other images or parameters than the run's own",
+        "was measured on other images or with other parameters than the run's own",
     ),
-    "of another split": ({"split": "valid"}, "is of other images or parameters than the run's own"),
+    "of another split": (
+        {"split": "valid"},
+        "was measured on other images or with other parameters than the run's own",
+    ),
     "before the training went on": (
         {"files": {"last.params": "f" * 64}},
-        "is of parameters that the run no longer has, likely as its training went on",
+        "was measured with parameters that the run no longer has, likely because its training "
+        "continued",
     ),
     "from before it said so": (
         {"files": None},
@@ -417,7 +422,7 @@ def test_a_damaged_evaluation_is_made_again(tmp_path):
     with pytest.raises(
         InputError,
         match=(
-            "evaluation_test.json is no JSON, or damaged .*: measure the run again, with mlr "
+            "evaluation_test.json is not JSON, or is damaged .*: measure the run again, with mlr "
             "evaluate"
         ),
     ):
@@ -432,7 +437,7 @@ def test_runs_of_other_test_images_make_no_table(tmp_path):
         made_run(tmp_path / (f"vgg16-seed{seed:d}"), seed=seed, test=test)
         for seed, test in enumerate(("e", "f"))
     ]
-    with pytest.raises(InputError, match="are of different images"):
+    with pytest.raises(InputError, match="were trained or measured on different images"):
         write_results(tmp_path, options("--data", "x"), {}, {"vgg16": folders})
 
 
@@ -440,7 +445,7 @@ def test_a_run_of_other_options_is_refused(tmp_path):
     folder, runner = made_run(tmp_path / "vgg16-seed1", ARGUMENTS, seed=1), Recorder()
     with pytest.raises(
         InputError,
-        match=r"vgg16-seed1 was made by other options \(mlr train --data x .*--seed 1\): give "
+        match=r"vgg16-seed1 was trained with other options \(mlr train --data x .*--seed 1\): give "
         "another --out",
     ):
         refuse_other_options(folder, [*ARGUMENTS[:-1], "2"])
@@ -452,16 +457,16 @@ def test_a_run_of_0_1_0_has_the_same_options(tmp_path):
     before = ["--row" if word == "--method" else word for word in ARGUMENTS]
     folder = made_run(tmp_path / "vgg16-seed1", before, seed=1)
     refuse_other_options(folder, ARGUMENTS)
-    with pytest.raises(InputError, match="was made by other options"):
+    with pytest.raises(InputError, match="was trained with other options"):
         refuse_other_options(folder, [*ARGUMENTS[:-1], "2"])
 
 
-def test_rows_are_methods_until_0_2_0(capsys):
+def test_rows_are_methods_until_0_3_0(capsys):
     chosen = options("--rows", "ar", "vgg16", "--tables", "rows")
     assert list(wanted_methods(chosen)) == ["vgg16", "ar"]
-    assert "--rows is now called --methods, and goes with 0.3.0" in capsys.readouterr().err
+    assert "--rows is now called --methods; 0.3.0 will remove --rows" in capsys.readouterr().err
     assert command_of(chosen) == "mlr reproduce --methods ar vgg16 --tables methods"
-    with pytest.raises(InputError, match="--rows and --methods: give --methods"):
+    with pytest.raises(InputError, match="--rows and --methods mean the same"):
         wanted_methods(options("--rows", "ar", "--methods", "vgg16"))
 
 
@@ -492,7 +497,7 @@ def test_a_failure_interrupts_the_others(tmp_path):
     with pytest.raises(
         RunError,
         match=(
-            "mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg "
+            "mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg: "
             ".*logs/failing.log"
         ),
     ):
@@ -515,12 +520,13 @@ def test_the_error_of_a_command_is_told_and_no_other_line(tmp_path, monkeypatch)
     }
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     for (_name, script), (code, line) in zip(
-        said.items(), ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it said nothing"))
+        said.items(),
+        ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it printed nothing")),
     ):
         (tmp_path / "python").write_text("#!/bin/sh\n[ $PYTHONUNBUFFERED ] || exit 0\n" + script)
         (tmp_path / "python").chmod(0o755)
         with pytest.raises(
-            RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(all of it"
+            RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(the whole output"
         ):
             Runner(tmp_path / "logs", 1, 1, 1).command(tmp_path / "run", "train")
 
@@ -596,10 +602,12 @@ def test_options_of_all_trainings(tmp_path):
     assert "--style-dropout" not in runs["ar"] and runs["ar"][:4] == ["--method", "ar", *common]
     path.write_text("backbone: alexnet\n")
     chosen.tables = ["methods"]
-    with pytest.raises(InputError, match="fi.yaml: the backbone alexnet is not for the method vgg"):
+    with pytest.raises(
+        InputError, match="fi.yaml: the method vgg16 can't use the backbone alexnet"
+    ):
         plan({"vgg16": METHODS["vgg16"]}, chosen, tmp_path)
     path.write_text("seed: 1\nlabels: emotion\n")
-    with pytest.raises(InputError, match="fi.yaml has labels, seed, which mlr reproduce gives"):
+    with pytest.raises(InputError, match="fi.yaml has labels, seed, which mlr reproduce sets"):
         plan(PUBLISHED, chosen, tmp_path)
 
 
@@ -623,8 +631,8 @@ def test_the_command_can_be_typed_again(arguments):
         (("--caffenet", "a.npz"), "--caffenet is not for demo"),
         (
             ("--methods", "vgg16", "ar", "--tables", "ablations", "imbalance"),
-            "--tables ablations imbalance are of methods that --methods leaves out: add them, or "
-            "take the table methods",
+            "--tables ablations imbalance: --methods leaves out the methods of these tables: add "
+            "the methods, or give the table methods",
         ),
         (("--methods", "resnet"), "argument --methods: invalid choice: 'resnet'"),
         (
@@ -722,7 +730,7 @@ def test_what_is_finished_is_not_done_again(command, tmp_path):
     )
     done = command(*arguments, "--labels", "sentiment", cwd=tmp_path)
     assert done.returncode == 2 and re.search(
-        "(alexnet|deepsentibank)-seed[01] was made by other options", done.stderr
+        "(alexnet|deepsentibank)-seed[01] was trained with other options", done.stderr
     )
     assert times() == after
 

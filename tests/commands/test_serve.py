@@ -94,7 +94,7 @@ def test_a_port_in_use_is_one_line(capsys):
     [
         ("no host", "there is no host no host: give --host an address of this machine"),
         # of the addresses that are for documents alone
-        ("192.0.2.1", "192.0.2.1 is not an address of this machine: give --host one"),
+        ("192.0.2.1", "192.0.2.1 is not an address of this machine: give --host an address"),
     ],
 )
 def test_a_host_that_is_not_this_machine_is_one_line(host, says, capsys):
@@ -108,7 +108,9 @@ def test_a_port_that_is_the_systems_is_said_so(monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(socket, "create_server", forbidden)
-    with pytest.raises(RunError, match="Permission denied; ports below 1024 are the system's"):
+    with pytest.raises(
+        RunError, match="Permission denied; ports below 1024 are reserved for the system"
+    ):
         server.listen("127.0.0.1", 80)
 
 
@@ -128,7 +130,9 @@ def test_another_host_is_warned_of(host, warns, monkeypatch, capsys):
     assert main(["--run", str(DEMO_RUN), "--ctx", "cpu", "--host", host, "--port", "0"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"demo is served at http://{host}:")
-    assert ("whoever reaches this machine over the network can use the server" in err) == warns
+    assert (
+        "everyone who can reach this machine over the network can use the server" in err
+    ) == warns
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import run_config, write_images
 from numpy.testing import assert_allclose
+from test_export import run_of
 from test_votes import EMOTIONS, NETWORK, all_for_one, voted, without_figures  # noqa: F401
 
 import mlr.evaluate
@@ -22,6 +23,7 @@ from mlr.errors import InputError
 from mlr.methods import METHODS, load
 from mlr.options.command_line import read_options
 from mlr.runs.folder import Run
+from mlr.runs.measured_images import fitted_classes
 from mlr.runs.schema import Refused, checked_config
 from mlr.runtime.hashing import sha256_of
 
@@ -73,7 +75,9 @@ def test_classes_that_do_not_agree(two, tmp_path):
     train = join(read_sets([two[0], six], "sentiment"))["train"]
     assert train.classes == ["negative", "positive"] and train.counts == [4, 6]
     three = other_images(tmp_path / "three", ("negative", "neutral", "positive"))
-    with pytest.raises(InputError, match="need the same ones$"):  # neutral has no sentiment
+    with pytest.raises(
+        InputError, match="give those with the same classes$"
+    ):  # neutral has no sentiment
         read_sets([two[0], three])
     nameless = other_images(tmp_path / "nameless", ("cat", "dog"))
     assert join(read_sets([nameless, nameless]))["train"].classes == ["cat", "dog"]
@@ -155,7 +159,7 @@ def test_two_sets_that_moved(two, tmp_path, capsys):
     assert f"{two[0]}, the folder of the images of the training, is not there" in error
     resume = ["--resume", "--out", str(run), "--ctx", "cpu"]
     assert mlr.train.main([*resume, "--data", str(moved[0])]) == 2
-    assert "say for each where it is now, in the same order" in capsys.readouterr().err
+    assert "give as many folders, in the same order" in capsys.readouterr().err
     swapped = [word for folder in moved[::-1] for word in ("--data", str(folder))]
     assert mlr.train.main([*resume, *swapped]) == 2
     assert "are not those that" in capsys.readouterr().err
@@ -179,7 +183,7 @@ def test_options_of_several_sets(two, tmp_path, capsys):
     assert mlr.train.main(["--data", first, "--data", second, *boxes]) == 2
     assert "is not for several data sets" in capsys.readouterr().err
     assert mlr.train.main(["--data", first, "--data", second, "--folds", "all"]) == 2
-    assert "is not in folds: leave out --folds" in capsys.readouterr().err
+    assert "is not split into folds: leave out --folds" in capsys.readouterr().err
     for wrong in ("[]", f"[{first}, {first}]", f"[{first}, 3]", f"[[{first}], {second}]"):
         (tmp_path / "options.yaml").write_text(f"data: {wrong}\n")
         with pytest.raises(InputError, match="data is .* or a list of several"):
@@ -207,8 +211,8 @@ def test_emotions_are_summed_to_sentiments(two, tmp_path, capsys):
     assert evaluate(run, "--data", other, "--fold", 1) == 0
     out = capsys.readouterr().out
     assert (
-        "has the classes negative and positive alone: the probabilities of the run's 3 are summed, "
-        "negative of fear; positive of amusement, awe\n"
+        "has only the classes negative and positive: the probabilities of the run's 3 classes are "
+        "summed, negative of fear; positive of amusement, awe\n"
     ) in out
     split = read_splits(other, "sentiment", 1)["test"]
     (path,) = run.glob(f"evaluation_test-{fingerprint({'test': split})[:8]}.json")
@@ -229,11 +233,11 @@ def test_emotions_are_summed_to_sentiments(two, tmp_path, capsys):
 def test_which_classes_fit(two, tmp_path):
     own = list(EMOTIONS)
     split = read_splits(two[1])["test"]  # the same emotions in another order
-    assert mlr.evaluate.fitted_classes(own, split) == {} and split.classes == own
+    assert fitted_classes(own, split) == {} and split.classes == own
     assert [Path(path).parent.name for path in split.paths] == sorted(ADJECTIVES)
     assert split.labels == [own.index("amusement"), own.index("awe"), own.index("fear")]
     signs = read_splits(other_images(tmp_path / "signs", ("Pos", "neg")))["test"]
-    mapped = mlr.evaluate.fitted_classes(own, signs)
+    mapped = fitted_classes(own, signs)
     assert mapped == {"amusement": "positive", "awe": "positive", "fear": "negative"}
     assert signs.classes == ["negative", "positive"]
     assert [(path.parent.name, label) for path, label in zip(signs.paths, signs.labels)] == [
@@ -245,7 +249,28 @@ def test_which_classes_fit(two, tmp_path):
     ):
         split = read_splits(other_images(tmp_path / str(number), others))["test"]
         with pytest.raises(InputError, match="has the classes .* but the run was trained on"):
-            mlr.evaluate.fitted_classes(run, split)
+            fitted_classes(run, split)
+
+
+def test_8_bits_are_calibrated_on_all_sets(two, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLR_CACHE", str(tmp_path / "cache"))
+    seen, data = [], run_config_of_two(two)["data"]
+    run = run_of(METHODS["alexnet"].demo, tmp_path / "run", EMOTIONS, data=data)
+
+    class Seen(Exception):
+        pass
+
+    def calibration_images(train, transform):
+        seen.append((train.source, train.counts))
+        raise Seen
+
+    monkeypatch.setattr("mlr.exporting.int8.calibration_images", calibration_images)
+    with pytest.raises(Seen):
+        load(run.folder, engine="onnx-int8")
+    assert seen == [(" and ".join(f"{folder}/train" for folder in two), [4, 4, 4])]
+    two[1].rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="second, the folder of the training's images, is not th"):
+        load(run.folder, engine="onnx-int8")
 
 
 def test_sets_of_a_damaged_config(two, tmp_path):
@@ -256,12 +281,11 @@ def test_sets_of_a_damaged_config(two, tmp_path):
         with pytest.raises(Refused, match="config.json: data.sets"):
             checked_config(config, "config.json")
     config["options"]["data"] = str(two[0])
-    with pytest.raises(Refused, match="data.sets is .* expected none, as options.data is one"):
+    with pytest.raises(Refused, match="data.sets is .* expected none, because options.data is one"):
         checked_config(config, "config.json")
 
 
 def run_config_of_two(two):
-    config = run_config(METHODS["vgg16"].demo, 3)
-    config["options"]["data"] = list(map(str, two))
-    config["data"]["sets"] = [dict(config["data"]) for _ in two]
-    return config
+    of_one = run_config(METHODS["vgg16"].demo, 3)["data"]
+    sets = [{**of_one, "folder": str(folder)} for folder in two]
+    return run_config(METHODS["vgg16"].demo, 3, data={**of_one, "sets": sets})

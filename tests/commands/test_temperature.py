@@ -25,7 +25,7 @@ from mlr.runs.shipped import DEMO_RUN
 from mlr.runs.writing import RunWriter
 
 FILE = "last.temperature.json"
-STALE = "is of other parameters than last.params holds now"
+STALE = "was fitted to other parameters than last.params holds now"
 
 
 def command(module, *arguments):
@@ -117,7 +117,7 @@ def test_an_exported_network_tells_it(fitted, tmp_path):
     assert about["tempered"] == {
         **about["plain"],
         "temperature": evaluation["temperature"],
-        "output": about["plain"]["output"] + ", once the logits are divided by the temperature",
+        "output": about["plain"]["output"] + ", after the logits are divided by the temperature",
     }
     mlr.import_npz(tmp_path / "tempered.npz", mx.cpu())
 
@@ -189,7 +189,7 @@ def test_damage_is_named_and_a_fit_mends_it(run, data, capsys):
         ('{"temperature": 1e9, "files": {}}', "temperature is 1000000000.0"),
         ('{"temperature": 2}', "files is None"),
         ("[]", r"it is \[\]"),
-        ('{"temperature": NaN, "files": {}}', "is no JSON, or damaged"),
+        ('{"temperature": NaN, "files": {}}', "is not JSON, or is damaged"),
     ],
 )
 def test_what_no_fit_writes_is_refused(run, content, found):

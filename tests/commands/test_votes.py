@@ -180,11 +180,11 @@ def test_what_can_not_be_trained_on_votes(tmp_path, capsys):
     for more in ([], ["--print-config"]):
         assert mlr.train.main([*arguments, *more]) == 2
         assert capsys.readouterr().err == (
-            "mlr train: error: --targets votes is not for --loss class_imbalance, which weighs one "
-            "label an image: add --loss cross_entropy\n"
+            "mlr train: error: --targets votes is not for --loss class_imbalance, which needs one "
+            "label for each image: add --loss cross_entropy\n"
         )
     assert mlr.train.main([*arguments, "--loss", "cross_entropy", "--ctx", "cpu"]) == 2
-    assert "split train has no votes, which --targets votes trains on" in capsys.readouterr().err
+    assert "split train has no votes, but --targets votes trains" in capsys.readouterr().err
     assert not run.exists()
     assert mlr.train.main([*arguments, "--method", "deepsentibank"]) == 2
     assert "--targets is not for --method deepsentibank" in capsys.readouterr().err

@@ -111,7 +111,8 @@ def test_what_is_here_is_told_by_its_hash(zoos_file, cache, capsys):
     lines = listed(capsys)[1][NETWORK]
     assert "  damaged  " in lines[0]
     assert (
-        lines[-1].split() == f"{NETWORK}-{other}.params - here, of another version of MXNet".split()
+        lines[-1].split()
+        == f"{NETWORK}-{other}.params - here, from another version of MXNet".split()
     )
 
 
@@ -135,7 +136,7 @@ def test_get_fetches_what_pretrained_zoo_takes(zoo, zoos_file, cache, capsys, mo
     [
         ("resnet50_v2", "resnet50_v2 can't be downloaded .*Connection refused.*resnet50-v2-7.onnx"),
         ("resnet50", "unknown backbone resnet50: choose one of resnet18_v2, "),
-        ("resnet18_v2_slim", "no ImageNet weights of resnet18_v2_slim"),
+        ("resnet18_v2_slim", "no zoo has ImageNet weights for resnet18_v2_slim"),
         ("", "it is empty"),
     ],
 )
@@ -198,10 +199,10 @@ def test_check_lists_every_name_that_does_not_fit(zoos_file, tmp_path, capsys):
     [
         ("none", "parameter file none does not exist"),
         ("zoo", "parameter file zoo does not exist"),
-        ("a.safetensors", "a.safetensors is no .safetensors file"),
-        ("a.npz", "a.npz is no .npz file"),
-        ("a.onnx", "a.onnx is no ONNX file"),
-        ("a.params", "a.params is no MXNet parameter file"),
+        ("a.safetensors", "a.safetensors is not a .safetensors file"),
+        ("a.npz", "a.npz is not a .npz file"),
+        ("a.onnx", "a.onnx is not an ONNX file"),
+        ("a.params", "a.params is not an MXNet parameter file"),
     ],
 )
 def test_check_of_what_is_no_file_of_weights(name, message, tmp_path, capsys, monkeypatch):

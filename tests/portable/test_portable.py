@@ -128,7 +128,7 @@ def test_a_model_of_somebody_else_is_refused(tmp_path):
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1,))
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value], [value])
     onnx.save(helper.make_model(graph), str(tmp_path / "a.onnx"))
-    with pytest.raises(InputError, match="is no model of mlr export"):
+    with pytest.raises(InputError, match="is not a model of mlr export"):
         mlr.load(tmp_path / "a.onnx")
 
 
@@ -152,7 +152,7 @@ def test_what_needs_mxnet_says_so(capsys, tmp_path):
 def test_doctor_says_what_can_be_done(capsys):
     doctor.main([])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("can ") and "exported runs (.onnx), by ONNX Runtime" in lines[0]
+    assert lines[0].startswith("can ") and "exported runs (.onnx), with ONNX Runtime" in lines[0]
     assert "train" not in lines[0]
 
 

@@ -55,7 +55,6 @@ from mlr.data.preparation import SplitRule, prepare_images
 from mlr.data.splits import fingerprint, manifest_sha256, read_training_splits
 from mlr.data.transforms import caffe_transform, preprocessing
 from mlr.errors import InputError, RunError
-from mlr.evaluate import images_of
 from mlr.exporting.arrays import npz_of
 from mlr.exporting.description import description
 from mlr.exporting.pytorch import of_the_run, save_pytorch
@@ -76,6 +75,7 @@ from mlr.model.released_weights import load_original_parameters, save_original_p
 from mlr.model.torch_names import in_pytorchs_names
 from mlr.options.training import TrainingOptions, definitions, options_of
 from mlr.runs.folder import SUMS
+from mlr.runs.measured_images import read_images
 from mlr.runs.provenance import environment
 from mlr.runs.results import (
     csv_table,
@@ -628,8 +628,7 @@ def read_run_of_sets(folder, path):
     places.
     """
     run = sealed(folder, path)
-    options = SimpleNamespace(data=None, split="test")
-    assert all(len(images.split) for images in images_of(run, options, None))
+    assert all(len(images.split) for images in read_images(run, None, "test"))
     resumed, places = RunWriter.resumed(folder), folders_of(run.config["data"])
     sets = [{"folder": str(place.resolve())} for place in places]
     resumed.move({"data": {"folder": "elsewhere", "sets": sets}})
@@ -1119,7 +1118,8 @@ def test_a_jpeg_that_takes_for_ever(templates, tmp_path):
     )
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(
-        InputError, match="a.jpg goes over its 110000000 pixels 5[0-9] times, likely an attack"
+        InputError,
+        match="a.jpg has 5[0-9] scans over its 110000000 pixels, .* likely made to do harm",
     ):
         read_bytes(tmp_path / "a.jpg")
 
@@ -1224,25 +1224,25 @@ def files_below(folder):
         ),
         (
             lambda config: config["network"].update(style_width=60000),
-            "network.style_width is 60000, expected 8, by its options",
+            "network.style_width is 60000, expected 8, as its options imply",
         ),
         (
             lambda config: config["network"].update(kind="os.system"),
-            "network.kind is 'os.system', expected multi_level, by its options",
+            "network.kind is 'os.system', expected multi_level, as its options imply",
         ),
         (
             lambda config: config["network"].update(prefix="x"),
-            "network.prefix is 'x', expected None, by its options",
+            "network.prefix is 'x', expected None, as its options imply",
         ),
         # as in runs from before there was a choice
         (lambda config: [config.pop("format"), config["network"].pop("widths")], None),
         (
             lambda config: config["network"].pop("widths"),
-            r"network.widths is None, expected \(64, 256, 512\), by its options",
+            r"network.widths is None, expected \(64, 256, 512\), as its options imply",
         ),
         (
             lambda config: config["network"].pop("backbone"),
-            "network.backbone is None, expected resnet18_v2_slim, by its options",
+            "network.backbone is None, expected resnet18_v2_slim, as its options imply",
         ),
         (
             lambda config: config["options"].update(backbone="pcnn_small"),
@@ -1250,7 +1250,7 @@ def files_below(folder):
         ),
         (
             lambda config: config["options"].update(epochs=float("nan")),
-            "config.json is no JSON, or damaged",
+            "config.json is not JSON, or is damaged",
         ),
         (
             lambda config: config["options"].update(method=["l_cil"]),
@@ -1262,7 +1262,7 @@ def files_below(folder):
         ),
         (
             lambda config: config.update(format=3),
-            "format is 3, and this version of mlr reads 1 and 2; upgrade mlr",
+            "format is 3, but this version of mlr reads only 1 and 2; upgrade mlr",
         ),
         (
             lambda config: config["options"].update(data="a\0b"),
@@ -1282,7 +1282,7 @@ def files_below(folder):
         ),
         (
             lambda config: config.update(argv=["mlr", 3]),
-            r"argv is \['mlr', 3\], expected a list, each item of it text",
+            r"argv is \['mlr', 3\], expected a list in which each item is text",
         ),
         (
             lambda config: config["data"].update(manifest=7),
@@ -1335,7 +1335,7 @@ def test_every_option_of_a_training_has_a_rule():
         ("classes.json", '["awe", ""]', "at least two different names"),
         ("classes.json", '["awe", ["fear"]]', "at least two different names"),
         ("classes.json", '{"awe": 0, "fear": 1}', "at least two different names"),
-        ("classes.json", "[" * 100000, "classes.json is no JSON, or damaged"),
+        ("classes.json", "[" * 100000, "classes.json is not JSON, or is damaged"),
         ("metrics.jsonl", '{"epoch": 2}\n', "line 1, epoch is 2, expected one of 1"),
         ("metrics.jsonl", "[]\n", "line 1 is .*, expected an object with epoch"),
         ("metrics.jsonl", '{"epoch": 1, "loss": "x"}\n', "line 1, loss is 'x', expected a number"),
@@ -1344,7 +1344,11 @@ def test_every_option_of_a_training_has_a_rule():
             '{"epoch": 1, "loss": 1}\n{"epoch": 2}\n',
             "line 2, loss is None, expected a number",
         ),
-        ("metrics.jsonl", '{"epoch": 1, "loss": 1e999}\n', "metrics.jsonl is no JSON, or damaged"),
+        (
+            "metrics.jsonl",
+            '{"epoch": 1, "loss": 1e999}\n',
+            "metrics.jsonl is not JSON, or is damaged",
+        ),
     ],
 )
 def test_what_else_a_run_says(hostile, name, content, message):
@@ -1430,7 +1434,7 @@ def test_support_vectors_that_answer_with_no_number(kernel, name):
     with pytest.raises(
         InputError,
         match=(
-            "svm.params holds no support vector machine, or a damaged one: it answers with NaN "
+            "svm.params does not hold a support vector machine, or is damaged: it answers with NaN "
             "or infinity"
         ),
     ):
@@ -1438,13 +1442,13 @@ def test_support_vectors_that_answer_with_no_number(kernel, name):
 
 
 def test_an_archive_with_more_than_arrays(tmp_path):
-    """NumPy hands out members that are no arrays as bytes."""
+    """NumPy hands out members that are not arrays as bytes."""
     np.savez(tmp_path / "a.npz", conv1_weight=np.ones(3))
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
         archive.writestr("conv1_bias", b"text")
     with pytest.raises(
         InputError,
-        match="a.npz is no .npz file of plain arrays, or a damaged one .conv1_bias is no array",
+        match="a.npz is not a .npz file of plain arrays, or is damaged .conv1_bias is not an array",
     ):
         read_npz(tmp_path / "a.npz")
 
@@ -1465,7 +1469,7 @@ def test_weights_in_other_files_are_not_read(tmp_path):
     with pytest.raises(
         InputError,
         match=(
-            "a.onnx is no ONNX file, or a damaged one .it leaves its weights to other files, "
+            "a.onnx is not an ONNX file, or is damaged .it keeps its weights in other files, "
             "which are not read"
         ),
     ):

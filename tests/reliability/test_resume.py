@@ -138,11 +138,11 @@ def test_a_disk_without_room_for_the_pixel_cache_before_or_after_a_stop(
     code, _, error = train(
         ("--data", images, "--out", run, *ARGUMENTS), FULL_DISK * (full == "before") + stop
     )
-    assert code == 130 and ("until then images are decoded" in error) == (full == "before"), error
+    assert code == 130 and ("decode all images again" in error) == (full == "before"), error
     monkeypatch.setenv("MLR_CACHE", str(tmp_path / "after"))
     resumed = ("--resume", "--out", run, "--ctx", "cpu", "--pipeline", "cached")
     code, _, error = train(resumed, FULL_DISK * (full == "after"))
-    assert code == 0 and ("until then images are decoded" in error) == (full == "after"), error
+    assert code == 0 and ("decode all images again" in error) == (full == "after"), error
     assert result(run) == uninterrupted[1]
 
 
@@ -165,11 +165,11 @@ def test_a_signal_lets_the_step_end_and_writes_a_checkpoint(
     assert done[0] == code
     epoch, in_epoch = divmod(step - 1, STEPS)
     assert done[2].splitlines()[-2:] == [
-        "stopping at the end of this step, with a checkpoint; once more, and it stops at once",
+        "stopping at the end of this step, with a checkpoint; send the signal again to stop at "
+        "once",
         (
-            f"mlr train: error: {word} in epoch {epoch + 1:d}, after step {in_epoch + 1:d} of 3, "
-            "and "
-            f"saved; to go on: mlr train --resume --out '{run}'"
+            f"mlr train: error: {word} in epoch {epoch + 1:d}, after step {in_epoch + 1:d} of 3; "
+            f"a checkpoint is saved; to go on: mlr train --resume --out '{run}'"
         ),
     ]
     assert json.loads((run / "step.json").read_text())["step"] == in_epoch + 1
@@ -195,7 +195,10 @@ def test_a_signal_while_the_epoch_is_evaluated_or_saved(images, uninterrupted, t
             "signal.SIGINT) or batch for batch in made(*arguments))"
         ),
     )
-    assert code == 130 and "interrupted in epoch 1, after step 3 of 3, and saved" in error
+    assert (
+        code == 130
+        and ("interrupted in epoch 1, after step 3 of 3; a checkpoint is saved") in error
+    )
     code, _, error = train(
         ("--resume", "--out", run, "--ctx", "cpu"),
         (
@@ -399,7 +402,7 @@ def test_a_damaged_step_is_left_for_the_epoch_before(stopped, uninterrupted, tmp
     flip_a_bit(run / name)
     _, error = resume(run)
     assert (
-        f"warning: {run / name}: missing, damaged or changed (SHA-256); going on from the "
+        f"warning: {run / name}: missing, damaged or changed (SHA-256); continuing from the "
         "checkpoint before, after the last epoch"
     ) in error
     assert result(run) == uninterrupted[1]
@@ -414,7 +417,7 @@ def test_a_damaged_epoch_is_left_for_the_one_before(uninterrupted, tmp_path, nam
     flip_a_bit(run / name)
     out, error = resume(run)
     assert (
-        f"warning: {run / name}: missing, damaged or changed (SHA-256); going on from the "
+        f"warning: {run / name}: missing, damaged or changed (SHA-256); continuing from the "
         "checkpoint before, after epoch 1"
     ) in error
     assert [line.split(",")[0] for line in out.splitlines() if line.startswith("epoch")] == [
@@ -433,7 +436,7 @@ def test_without_a_whole_checkpoint_the_damage_is_named(uninterrupted, tmp_path)
     assert (
         code == 2
         and (
-            "there is no whole checkpoint of the epoch before: restore it from a copy, or train "
+            "there is no intact checkpoint of the epoch before: restore it from a copy, or train "
             "again"
         )
         in error
@@ -475,7 +478,7 @@ def test_a_second_training_into_a_folder_is_refused(images, uninterrupted, tmp_p
     assert code == 2
     assert error == (
         f"mlr train: error: another training (process {first.pid:d} on "
-        f"{os.uname().nodename}) is at work in {run}: wait until it ends, or stop it\n"
+        f"{os.uname().nodename}) is running in {run}: wait until it ends, or stop it\n"
     )
     code, _, error = train(("--data", images, "--out", run, *ARGUMENTS))
     assert code == 2 and "exists already" in error
@@ -594,8 +597,8 @@ def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
     files = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     assert resumed(run) == 2
     assert capsys.readouterr().err == (
-        f"mlr train: error: {tmp_path / 'gone'}, the folder of the images that {run.folder} was "
-        "trained on, is not there: give --data, the folder where they are now\n"
+        f"mlr train: error: {tmp_path / 'gone'}, with the images that {run.folder} was trained "
+        "on, does not exist: give their present folder with --data\n"
     )
     other = write_images(tmp_path / "other", train=5)
     assert resumed(run, "--data", other) == 2
@@ -620,8 +623,8 @@ def test_the_other_options_stay(moved, tmp_path, capsys):
     for name, kept, other in (("--seed", 0, 1), ("--epochs", 1, 3)):
         assert resumed(run, "--data", data, name, other) == 2
         assert capsys.readouterr().err == (
-            f"mlr train: error: {name} {other}: {run.folder} was begun with {name} {kept}, and a "
-            "resumed run keeps its options: leave it out, or start a new run\n"
+            f"mlr train: error: {name} {other}: {run.folder} was started with {name} {kept}, and "
+            "a resumed run keeps its options: leave it out, or start a new run\n"
         )
     assert resumed(run, "--data", data, "--seed", 0, "--epochs", 1) == 0
     assert resumed(run, "--data", data, "--target", data) == 2
@@ -657,9 +660,8 @@ def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
     write_prepared(tmp_path / "folds", {"root": str(data), "dataset": "csv"}, entries, [])
     assert resumed(run, "--data", tmp_path / "folds") == 2
     assert (
-        f"are not those that {run.folder} was trained on, which were not in folds: restore "
-        "them, "
-        "or start a new run"
+        f"are not those that {run.folder} was trained on, which were not split into folds: "
+        "restore them, or start a new run"
     ) in capsys.readouterr().err
 
 
@@ -722,9 +724,7 @@ def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
     )
     assert resumed(run, "--target", tmp_path / "new target") == 2
     assert (
-        f"there is no folder {root}: restore it, or prepare the data set again, from where "
-        "they "
-        "are now, for --data"
+        f"there is no folder {root}: restore that folder, or run mlr prepare again"
     ) in capsys.readouterr().err
     assert (
         resumed(

@@ -424,12 +424,13 @@ def test_a_worker_needs_a_job_and_a_job_a_kvstore(images, command, tmp_path, mon
     )
     assert done.returncode == 2
     assert (
-        "--kvstore dist_sync is for a worker of a job, but this process was not started as "
-        "one: "
-        "use mlr launch"
+        "--kvstore dist_sync is for a worker of a job, but this process was not started as a "
+        "worker: use mlr launch"
     ) in done.stderr
     monkeypatch.setenv("DMLC_ROLE", "worker")
-    with pytest.raises(InputError, match="is a worker of a job .DMLC_ROLE., which needs --kvstore"):
+    with pytest.raises(
+        InputError, match="is a worker of a job, as DMLC_ROLE says, but has no --kvstore"
+    ):
         Workers()
 
 
@@ -497,7 +498,7 @@ def test_workers_with_other_images_are_told_apart(images, command, tmp_path):
     )
     assert done.returncode == 2
     assert (
-        "the workers 1 have other images than worker 0: each needs the same data folder"
+        "the workers 1 have other images than worker 0: give each of them the same data folder"
         in done.stderr
     )
 

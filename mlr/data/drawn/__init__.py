@@ -1,4 +1,4 @@
-"""The data sets that the package draws itself, by the names that --data knows them by."""
+"""The data sets that the package draws itself, under the names that --data accepts."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ DRAWN = {
 
 
 def data_folder(text: str) -> Path:
-    """Return the folder that --data names: a path, or one of the drawn data sets, which is drawn
-    there if it isn't yet.
+    """Return the folder that --data names. If it is the name of a drawn data set that does not
+    exist yet, the data set is drawn.
     """
     if text not in DRAWN:
         return Path(text)

@@ -1,8 +1,7 @@
-"""Drawn objects: another task than the demo's, to pretrain on before it, as the paper pretrains on
-ImageNet.
+"""Drawn objects: a data set for pretraining before the demo, as the paper pretrains on ImageNet.
 
-What an object is follows from its shape and its surface alone; colours, place, size and turn are
-drawn evenly for all classes and say nothing. There is no emotion in it.
+The class of an object depends only on its shape and surface. Colours, place, size and orientation
+have the same distribution in all classes. The classes have nothing to do with emotions.
 """
 
 import math
@@ -20,11 +19,11 @@ COUNTS = {"train": 200, "valid": 20}  # of each class
 
 
 def draw_objects(folder: Path, seed: int = SEED) -> None:
-    """Draw the objects into `folder`: {train,valid}/<surface>_<shape>/<nnnn>.jpg, the same for the
-    same seed anywhere.
+    """Draw the objects into `folder`: {train,valid}/<surface>_<shape>/<nnnn>.jpg. The same seed
+    gives the same images on every machine.
 
-    A folder that holds them already is left as it is; one that holds anything else is refused with
-    InputError.
+    A folder that already has them is left as it is. Raises InputError if the folder has anything
+    else.
     """
     draw(
         folder,
@@ -35,7 +34,7 @@ def draw_objects(folder: Path, seed: int = SEED) -> None:
 
 
 def paint_object(name: str, random: np.random.RandomState) -> np.ndarray:
-    """Return an object of a class on a background, (SIZE, SIZE, 3) uint8 RGB."""
+    """Return the image of an object of a class, (SIZE, SIZE, 3) uint8 RGB."""
     surface, shape = name.split("_")
     canvas = wash(_any_color(random), _any_color(random), random)
     mask = np.zeros((SIZE, SIZE), np.uint8)
@@ -45,7 +44,7 @@ def paint_object(name: str, random: np.random.RandomState) -> np.ndarray:
 
 
 def _outline(shape: str, random: np.random.RandomState) -> np.ndarray:
-    """Return the corners of a shape somewhere on the canvas, (M, 2) int32."""
+    """Return the corners of a shape at a random place on the canvas, (M, 2) int32."""
     corners = {"disc": 40, "box": 4, "triangle": 3, "star": 10}[shape]
     radius = random.uniform(0.28, 0.46) * SIZE
     angles = 2 * math.pi * (np.arange(corners) / corners + random.uniform())

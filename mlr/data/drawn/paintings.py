@@ -1,8 +1,8 @@
-"""The demo data: abstract paintings, drawn here, whose colours and lines carry an emotion.
+"""Draws the demo data: abstract paintings whose colours and lines express an emotion.
 
-In the spirit of the Abstract data set (Machajdik and Hanbury, "Affective image classification using
-features inspired by psychology and art theory", ACM Multimedia 2010), whose images have nothing
-but colour and texture. What each emotion looks like follows, freely, from
+The model is the data set Abstract (Machajdik and Hanbury, "Affective image classification using
+features inspired by psychology and art theory", ACM Multimedia 2010), whose images have only colour
+and texture. The look of each emotion is loosely based on
 
 - J. Itten, "The Art of Color", 1961: warm and cold hues, and what contrasts of saturation and
   brightness express;
@@ -12,8 +12,8 @@ but colour and texture. What each emotion looks like follows, freely, from
 - Machajdik and Hanbury, section 3: horizontal lines are calm, vertical ones dignified, oblique ones
   dynamic; texture and level of detail.
 
-They are drawings that a program sorted, not a psychological experiment: nothing about people
-follows from a score on them.
+A program draws and labels these paintings; they are not a psychological experiment. A score on them
+says nothing about people.
 """
 
 import json
@@ -36,9 +36,9 @@ from mlr.runtime.progress import progress_over
 
 SIZE = 96  # pixels
 JPEG_QUALITY = 90
-TRAIN_IMAGES = 2400  # about, in the ratio of FI's classes
-VALID_IMAGES = 20  # of each emotion
-TEST_IMAGES = 60  # of each emotion
+TRAIN_IMAGES = 2400  # about this number, in the proportions of FI's classes
+VALID_IMAGES = 20  # per emotion
+TEST_IMAGES = 60  # per emotion
 SEED = 7
 DESCRIPTION = "demo.json"
 
@@ -48,15 +48,15 @@ Trait = Tuple[float, float]  # mean and standard deviation
 
 @dataclass(frozen=True)
 class Manner:
-    """How an emotion is painted: mean and standard deviation of each trait, drawn anew for each
-    painting.
+    """How an emotion is painted: the mean and standard deviation of each trait, which is drawn
+    separately for each painting.
     """
 
     hue: Trait  # degrees on the colour circle: 0 red, 60 yellow, 120 green, 240 blue
     saturation: Trait  # 0 to 1
     brightness: Trait  # 0 to 1
     direction: Trait  # degrees of the lines: 0 horizontal, 90 vertical
-    frequency: Trait  # lines across the painting; the deviation is of its logarithm
+    frequency: Trait  # lines across the painting; the deviation is that of its logarithm
     jaggedness: Trait  # 0 waves, 1 zigzag
 
 
@@ -73,11 +73,11 @@ MANNERS = {
 
 
 def draw_demo_data(folder: Path, seed: int = SEED, train: int = TRAIN_IMAGES) -> None:
-    """Draw the demo data set into `folder`: {train,valid,test}/<emotion>/<nnnn>.jpg, the same for
-    the same seed anywhere.
+    """Draw the demo data set into `folder`: {train,valid,test}/<emotion>/<nnnn>.jpg. The same seed
+    gives the same images on every machine.
 
-    train: about how many training images. A folder that holds it already is left as it is; one that
-    holds anything else is refused with InputError.
+    train: the approximate number of training images. A folder that already has the data set is left
+    as it is. Raises InputError if the folder has anything else.
     """
     fi_images = sum(FI_COUNTS.values())
     counts = {
@@ -99,22 +99,22 @@ def draw(
     counts: Mapping[Tuple[str, str], int],
     painter: Callable[[str, np.random.RandomState], np.ndarray],
 ) -> None:
-    """Draw a data set into a folder, unless it is there already; one that is there in part, as
-    after an interruption, is finished.
+    """Draw a data set into a folder, unless the folder already has it. A data set that is only
+    partly drawn, for example after an interruption, is completed.
 
-    description: what the drawing depends on, with a seed, for demo.json. counts: {(split, class):
-    images}. painter: a function of a class and a RandomState, returns an image (H, W, 3) uint8 RGB.
-    Several processes may draw the same at once, as each writes the same files. Raises InputError
-    for a folder that holds anything else, and leaves it as it is.
+    description: all that the drawing depends on, with a `seed`, for demo.json. counts: {(split,
+    class): number of images}. painter: a function of a class and a RandomState that returns an
+    image (H, W, 3) uint8 RGB. Several processes may draw the same data set at once, because all
+    write the same files. Raises InputError if the folder has anything else, and does not change it.
     """
     marker, described = folder / DESCRIPTION, (json.dumps(description) + "\n").encode()
     found = marker.read_bytes() if marker.is_file() else b""
     if not described.startswith(found) or found == described:
-        if read_json(marker, "remove the folder, and it is drawn anew") == description:
+        if read_json(marker, "remove the folder, and it will be drawn again") == description:
             return
         raise InputError(
-            f"{folder} holds a demo data set drawn with other options: give another folder, or "
-            "remove it"
+            f"{folder} holds a demo data set that was drawn with other options: give another "
+            "folder, or remove this one"
         )
     paintings = {
         folder / split / name / (f"{number:04d}.jpg"): (split, name, number)
@@ -143,7 +143,9 @@ def draw(
 def _refuse_others(
     folder: Path, marker: Path, paintings: Iterable[Path], painting: Callable[[Path], bytes]
 ) -> None:
-    """Raise InputError where a folder holds what is not of a data set, not even in part."""
+    """Raise InputError if a folder has a file that is not part of the data set. Incomplete files of
+    the data set are accepted.
+    """
     there = [path for path in paintings if os.path.lexists(path)]
     own = {marker, *there}
     others = [
@@ -154,14 +156,15 @@ def _refuse_others(
     others += (path for path in there if not painting(path).startswith(path.read_bytes()))
     if others:
         raise InputError(
-            f"{folder} exists and is no demo data set, not even one in part: {others[0]} is not "
-            "of it; give another folder, or move yours"
+            f"{folder} exists and is not a demo data set, not even part of one: {others[0]} does "
+            "not belong to it; give another folder, or move this one"
         )
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that others may write or read meanwhile. Unlike `mlr.runtime.files.write_file`
-    it doesn't wait for the disk, 3,000 times.
+    """Write a file that other processes may write or read at the same time. Unlike
+    `mlr.runtime.files.write_file` it doesn't wait for the disk, which would be slow for 3,000
+    files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{os.getpid():d}")
@@ -170,8 +173,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def paint(manner: Manner, random: np.random.RandomState) -> np.ndarray:
-    """Return one painting, (SIZE, SIZE, 3) uint8 RGB. random: a RandomState, whose streams NumPy
-    keeps for ever.
+    """Return one painting, (SIZE, SIZE, 3) uint8 RGB. random: a RandomState, which gives the same
+    numbers in all versions of NumPy.
     """
     hue = random.normal(*manner.hue)
     saturation = np.clip(random.normal(*manner.saturation), 0.05, 1)
@@ -193,7 +196,7 @@ def paint(manner: Manner, random: np.random.RandomState) -> np.ndarray:
 
 
 def wash(first: np.ndarray, second: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """Return a canvas that runs from one colour to another in a random direction."""
+    """Return a canvas with a gradient from one colour to another in a random direction."""
     angle = random.uniform(0, 2 * math.pi)
     y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1) - 0.5
     along = np.clip(x * math.cos(angle) + y * math.sin(angle) + 0.5, 0, 1)[:, :, None]
@@ -206,7 +209,7 @@ def _strokes(
     color: Callable[[], np.ndarray],
     random: np.random.RandomState,
 ) -> None:
-    """Cover the canvas with lines of the manner's direction, frequency and jaggedness."""
+    """Cover the canvas with lines in the direction, frequency and jaggedness of a manner."""
     angle = math.radians(random.normal(*manner.direction) * random.choice((-1, 1)))
     spacing = SIZE / np.clip(
         manner.frequency[0] * math.exp(random.normal(0, manner.frequency[1])), 2, 20
@@ -239,7 +242,7 @@ def _strokes(
 
 
 def _distract(canvas: np.ndarray, random: np.random.RandomState) -> None:
-    """Put a shape of any colour anywhere: it says nothing of the emotion."""
+    """Draw a shape of random colour at a random place. It does not depend on the emotion."""
     color = scalar(rgb(random.uniform(0, 360), random.uniform(0.2, 0.9), random.uniform(0.2, 0.9)))
     x, y = (int(value) for value in random.randint(0, SIZE, 2))
     width, height = (int(value) for value in random.randint(SIZE // 12, SIZE // 5, 2))
@@ -258,8 +261,8 @@ def _distract(canvas: np.ndarray, random: np.random.RandomState) -> None:
 
 
 def rgb(hue: float, saturation: float, brightness: float) -> np.ndarray:
-    """Return an RGB colour, (3,) integers from 0 to 255. hue: degrees, any; the others are clipped
-    to 0..1.
+    """Return an RGB colour, (3,) integers from 0 to 255. hue: in degrees, any number. saturation,
+    brightness: clipped to 0..1.
     """
     saturation, brightness = np.clip([saturation, brightness], 0, 1)
     sector = (np.array([5, 3, 1]) + hue / 60) % 6
@@ -269,5 +272,5 @@ def rgb(hue: float, saturation: float, brightness: float) -> np.ndarray:
 
 
 def scalar(color: np.ndarray) -> Tuple[int, ...]:
-    """Return a colour, (3,), as OpenCV's drawing functions take it."""
+    """Return a colour, (3,), as a tuple for OpenCV's drawing functions."""
     return tuple(int(channel) for channel in color)

@@ -1,8 +1,8 @@
-"""The data sets of the field, as they lie on disk: a file each, found here.
+"""Readers of the field's data sets in their layouts on disk, one file for each data set.
 
-A file of this package that defines a `mlr.data.layouts.data_set.DataSet` adds it; nothing else
-knows a data set by name. What a file marks as inferred was seen in the code of others or follows
-from counts, and is not documented by the data set's authors. Nothing heavy is loaded.
+To add a data set, define a `mlr.data.layouts.data_set.DataSet` in a file of this package; no other
+code names a data set. "Inferred" in these files means that the data set's authors did not document
+it: it comes from the code of others, or follows from counts. These files import nothing heavy.
 """
 
 import pkgutil

@@ -4,8 +4,8 @@ psychology and art theory", ACM MM 2010. 280 abstract paintings, rated on the we
     testImages_abstract/<file>
     ABSTRACT_groundTruth.csv      a header, and rows <file>,<votes for each of Mikels' eight>
 
-Every name in the table stands in single quotes. The emotion is the one with the most votes; ties
-are left out, 280 -> 228.
+Every name in the table is in single quotes. The emotion is the one with the most votes; ties are
+left out, so 228 of the 280 images remain.
 """
 
 import re
@@ -22,19 +22,22 @@ COUNT = re.compile(r"\d+(\.\d*)?")
 
 
 def read_abstract(root: Path) -> Listing:
-    """Return the images of Abstract, each with the emotion of most votes."""
+    """Return the images of Abstract, each with the emotion that got the most votes."""
     path = nearest(root, "ABSTRACT_groundTruth.csv")
     images = path and nearest(root, "testImages_abstract")
     if not path or not images:
         raise InputError(
-            f"{root} is no folder of Abstract: expected testImages_abstract/ and "
+            f"{root} is not a folder of Abstract: expected testImages_abstract/ and "
             "ABSTRACT_groundTruth.csv"
         )
     listing = Listing(root)
     rows = csv_rows(path, quotechar="'")
     emotions = [emotion_named(name) for name in next(rows, [])[1:]]
     if sorted(emotions) != sorted(MIKELS):
-        raise InputError(f"the first line of {path} does not name the eight emotions")
+        raise InputError(
+            f"the first line of {path} does not name the eight emotions, likely because the file "
+            "was changed: restore the header"
+        )
     for row in rows:
         text = ",".join(row)
         if not _is_name_and_votes(row):

@@ -15,7 +15,7 @@ LAYOUT = "testImages_artphoto/<emotion>_<name>.jpg"
 
 
 def read_artphoto(root: Path) -> Listing:
-    """Return the images of ArtPhoto, each with the emotion that its name begins with."""
+    """Return the images of ArtPhoto, each with the emotion at the start of its name."""
     top = folder_with(root, "testImages_artphoto", LAYOUT)
     listing = Listing(root)
     for path in listing.walk(top / "testImages_artphoto"):

@@ -1,10 +1,10 @@
-"""The user's own images with a label file, as the released model/DataPrepare.py takes them.
+"""The user's own images with a label file, in the layout of the released model/DataPrepare.py.
 
     label.csv                     rows id,label without a header
     <anywhere>/<id>.<extension>
 
-An id may be given with its extension, and as a path below the folder. The labels are taken as they
-stand.
+An id may include the extension, and may be a path relative to the folder. The labels are used
+unchanged.
 """
 
 import os
@@ -39,7 +39,7 @@ def read_label_csv(root: Path) -> Listing:
 
 
 def _labels(listing: Listing) -> Dict[str, List[str]]:
-    """Return the labels that the file gives to each id."""
+    """Return the labels that the label file has for each id."""
     labels: Dict[str, List[str]] = {}
     for row in csv_rows(listing.root / LABEL_FILE):
         if len(row) != 2 or not all(row):
@@ -50,7 +50,7 @@ def _labels(listing: Listing) -> Dict[str, List[str]]:
 
 
 def _images(listing: Listing, labels: Dict[str, List[str]]) -> Dict[str, List[str]]:
-    """Return the paths of the images of each id; an image without a label has its name for one."""
+    """Return {id: paths of its images}. For an image without a label the id is its name."""
     images: Dict[str, List[str]] = {}
     for path in listing.walk(used=[listing.root / LABEL_FILE]):
         plain = plain_path(path)

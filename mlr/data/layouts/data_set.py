@@ -1,4 +1,4 @@
-"""What the package knows of a data set of the field. Each has one file beside this one."""
+"""The definition of a data set of the field. Each data set has one file beside this one."""
 
 from dataclasses import dataclass, field
 from typing import Callable, Mapping, Optional, Tuple
@@ -6,19 +6,20 @@ from typing import Callable, Mapping, Optional, Tuple
 from mlr.data.listing import Listing
 from mlr.data.manifest import FOLDS
 
-# Of each class, where a data set has no lists of its own: {split or fold: fraction}.
+# {split or fold: fraction of each class}, for data sets without lists of their own.
 # The protocol of FI (You et al., AAAI 2016).
 FRACTIONS: Mapping[str, float] = {"train": 0.80, "valid": 0.05, "test": 0.15}
-FRACTIONS_WITHOUT_VALID: Mapping[str, float] = {"train": 0.70, "test": 0.30}  # of EmotionROI
-FIVE_FOLDS: Mapping[str, float] = {fold: 0.2 for fold in FOLDS}  # of the small sets
+# The protocol of EmotionROI.
+FRACTIONS_WITHOUT_VALID: Mapping[str, float] = {"train": 0.70, "test": 0.30}
+FIVE_FOLDS: Mapping[str, float] = {fold: 0.2 for fold in FOLDS}  # for the small data sets
 
 
 @dataclass(frozen=True)
 class ReadingOption:
-    """An option of `mlr prepare` that only one data set has, or a few that share it.
+    """An option of `mlr prepare` that only one or a few data sets have.
 
-    Where it is given, the data set's `read` gets it as an argument of that name. choices: the words
-    that it takes, or () for any text, which `metavar` stands for in the help.
+    If it is given, it is passed to the data set's `read` as an argument of the same name. choices:
+    the allowed words, or () for any text. metavar: the placeholder for the text in the help.
     """
 
     name: str
@@ -31,15 +32,15 @@ class ReadingOption:
 class DataSet:
     """A data set that `mlr prepare` reads.
 
-    name: of --dataset. title: as people write it. layout: what lies in its folder, in words, for
-    --help. read: makes a Listing of the folder that the user has; every row or file that it doesn't
-    take is left out with a reason, and a folder of another layout is refused by InputError.
-    fractions: of each class in each split or fold, where the layout has no lists of its own.
-    offered: where its authors offer it. restricted: they give it out on request only.
-    options: those that no other data set has. has_released_rule: whether it may be split by the
-    rule of the released code. accuracies_published: whether the paper's table of results is of it.
-    published: the number of images that its authors speak of, 0 where unknown; published_classes:
-    {class: its number of them}, where known.
+    name: for --dataset. title: its usual name. layout: the files in its folder, in words, for
+    --help. read: a function that makes a Listing of the user's folder; it leaves out every row or
+    file that it does not use, with a reason, and raises InputError for a folder of another layout.
+    fractions: {split or fold: fraction of each class}, used if the layout has no lists of its own.
+    offered: where its authors offer it. restricted: whether they give it out on request only.
+    options: those that only this and a few other data sets have. has_released_rule: whether it may
+    be split by the rule of the released code. accuracies_published: whether the paper's table of
+    results is about it. published: the number of images that its authors state, 0 if unknown.
+    published_classes: {class: number of images that they state}, empty if unknown.
     """
 
     name: str
@@ -57,12 +58,12 @@ class DataSet:
 
     @property
     def source(self) -> str:
-        """Where it is to be had, "" for the user's own."""
+        """Where to get it, "" for the user's own images."""
         return self.offered + (", on request" if self.restricted else "")
 
     @property
     def split(self) -> str:
-        """What each class is split into, in words."""
+        """How each class is split, in words."""
         if self.fractions == FIVE_FOLDS:
             return "five folds"
         return "/".join(f"{fraction:.0%}"[:-1] for fraction in self.fractions.values()) + " %"

@@ -5,13 +5,13 @@ large-scale visual emotion dataset with rich attributes", ICCV 2023. 118,102 ima
     image/<emotion>/<id>.jpg
     annotation/<emotion>/<id>.json      image_id, emotion, and the attributes
 
-That is in its authors' README and EmoSet.py (github.com/JingyuanYY/EmoSet); nobody had the images
-here. Lists without the id are read, too, as two programs of others read them. An emotion is told
-by its name: its number, in info.json, is not that of the alphabetical order.
+This layout is from its authors' README and EmoSet.py (github.com/JingyuanYY/EmoSet); we did not
+have the images. Lists without the id are read, too, because two programs of other people read such
+lists. Emotions are identified by name: their numbers in info.json are not in alphabetical order.
 
 The attributes become columns of the manifest: brightness and colorfulness, 0.0 to 1.0 in eleven
 levels; scene, facial_expression and human_action, names; object, a JSON list of names. An image
-whose annotation is missing or broken is kept, and the annotation listed.
+whose annotation is missing or broken is kept, and the annotation is listed in left_out.csv.
 """
 
 import json
@@ -44,7 +44,7 @@ def read_emoset(root: Path) -> Listing:
     listing, folder, annotated = Listing(root), "", False
     for split, name in LISTS.items():
         if not (top / name).is_file():
-            listing.leave_out(prefix_of(root, top) + name, "no such list, its split is missing")
+            listing.leave_out(prefix_of(root, top) + name, "no such list, so its split is missing")
             continue
         entries = _entries(listing, top / name)
         if split == "train":
@@ -59,14 +59,14 @@ def read_emoset(root: Path) -> Listing:
             elif listing.add(image, emotion, split=split, listed=row) and annotated:
                 listing.attributes[image] = _attributes(listing, annotation, emotion, row)
     if not annotated:
-        listing.leave_out(f"{folder}annotation", "no such folder, images have no attributes")
+        listing.leave_out(f"{folder}annotation", "no such folder, so images have no attributes")
     leave_out_unlisted(listing, root / folder / "image")
     return listing
 
 
 def _entries(listing: Listing, path: Path) -> List[List[str]]:
-    """Return the entries of a list, [emotion, image, annotation] or with an id, as they lie on
-    disk. Raises InputError where it is no such list.
+    """Return the entries of a list, [emotion, image, annotation] or [emotion, id, image,
+    annotation], with paths as on disk. Raises InputError if the list has no such entry.
     """
     entries = []
     found = read_json(path)
@@ -78,15 +78,15 @@ def _entries(listing: Listing, path: Path) -> List[List[str]]:
         listing.leave_out(json.dumps(entry), "not [emotion, id, image, annotation]")
     if not entries:
         raise InputError(
-            f"{path} holds no [emotion, id, image, annotation]: expected {LAYOUT}, as EmoSet's "
-            "authors give them out"
+            f"{path} holds no entries [emotion, id, image, annotation]: expected {LAYOUT}, as "
+            "EmoSet's authors publish them"
         )
     return entries
 
 
 def _attributes(listing: Listing, path: str, emotion: str, row: str) -> Dict[str, str]:
-    """Return the attributes of an annotation, "" for what it doesn't have; what is wrong with it
-    is listed, with the row that names it.
+    """Return the attributes in an annotation, "" for those that it lacks. If the annotation has a
+    fault, adds the fault and the row that names the annotation to left_out.csv.
     """
     attributes, found = dict.fromkeys(ATTRIBUTES, ""), {}
     fault = listing.fault(path, absent="no such file")
@@ -96,7 +96,7 @@ def _attributes(listing: Listing, path: str, emotion: str, row: str) -> Dict[str
         except InputError as error:
             fault = str(error)
     if not isinstance(found, dict):
-        fault, found = "no JSON object", {}
+        fault, found = "not a JSON object", {}
     elif emotion_named(str(found.get("emotion", emotion))) != emotion:
         fault, found = f"of another emotion, {found['emotion']!a:.40}", {}
     for name in ATTRIBUTES:
@@ -105,12 +105,12 @@ def _attributes(listing: Listing, path: str, emotion: str, row: str) -> Dict[str
         except ValueError:
             fault = f"{name} is {found[name]!a:.40}"
     if fault:
-        listing.leave_out(row, f"annotation without which its image is kept: {fault}")
+        listing.leave_out(row, f"annotation left out, its image is kept: {fault}")
     return attributes
 
 
 def _text(name: str, value: Any) -> str:
-    """Return an attribute as it stands in the manifest. Raises ValueError for one that is none."""
+    """Return an attribute as text for the manifest. Raises ValueError for an impossible value."""
     if value is None or value == []:
         return ""
     if name in LEVELS:
@@ -123,7 +123,7 @@ def _text(name: str, value: Any) -> str:
         return json.dumps(value)
     if not isinstance(value, str):
         raise ValueError
-    value.encode()  # JSON can hold half a character, which no file can
+    value.encode()  # raises for a lone surrogate, which JSON can hold but a UTF-8 file can't
     return value
 
 

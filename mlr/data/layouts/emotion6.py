@@ -3,7 +3,7 @@ predict, and transfer emotion distributions", CVPR 2015. 1,980 images from Flick
 
     images/<keyword>/<file>
     ground_truth.txt     <keyword>/<file>, valence, arousal, and the fractions of votes for Ekman's
-                         six and neutral, between tabs
+                         six emotions and neutral, separated by tabs
 
 The emotion is the one with the most votes; ties and neutral images are left out.
 """
@@ -23,7 +23,7 @@ NAMES = (*EKMAN, NEUTRAL)
 
 
 def read_emotion6(root: Path) -> Listing:
-    """Return the images of Emotion6, each with the emotion of most votes."""
+    """Return the images of Emotion6, each with the emotion that got the most votes."""
     top = folder_with(root, "ground_truth.txt", LAYOUT)
     listing = Listing(root)
     for row in csv_rows(top / "ground_truth.txt", delimiter="\t"):
@@ -39,7 +39,7 @@ def read_emotion6(root: Path) -> Listing:
 
 
 def _votes(row: List[str]) -> List[float]:
-    """Return the seven fractions of a row, [] where it has no such."""
+    """Return the seven fractions of votes in a row, [] if it does not have them."""
     try:
         votes = [float(field) for field in row[3:]]
     except ValueError:

@@ -4,7 +4,7 @@ Predicting the emotion stimuli map", ICIP 2016. 1,980 images, 330 of each of Ekm
     images/<emotion>/<n>.jpg
     training_testing_split/{training,testing}.txt     lines <emotion>/<file>
 
-The lists are its split, where they are there.
+If the lists exist, they are its split.
 """
 
 from pathlib import Path
@@ -19,7 +19,9 @@ LISTS = {"train": "training.txt", "test": "testing.txt"}
 
 
 def read_emotionroi(root: Path) -> Listing:
-    """Return the images of EmotionROI, by its lists or else by its folders."""
+    """Return the images of EmotionROI that its lists name or, without lists, those in its
+    folders.
+    """
     top = folder_with(root, "images", LAYOUT)
     listing = Listing(root)
     lists = {split: top / "training_testing_split" / name for split, name in LISTS.items()}
@@ -42,7 +44,7 @@ def read_emotionroi(root: Path) -> Listing:
 EMOTIONROI = DataSet(
     name="emotionroi",
     title="EmotionROI",
-    layout=f"{LAYOUT}, and training_testing_split/ if there",
+    layout=f"{LAYOUT}, and training_testing_split/ if it exists",
     read=read_emotionroi,
     fractions=FRACTIONS_WITHOUT_VALID,
     offered="its authors, Cornell",

@@ -2,20 +2,21 @@
 image emotion recognition: the fine print and the benchmark", AAAI 2016. 23,308 images of Mikels'
 eight emotions.
 
-It is passed on in many forms. Whichever of these is found first is read:
+Copies of it have many layouts. The first of these that is found is read:
 
-- fi_{train,val,test}img_label.txt, lines `<path> <number>`, emotions in alphabetical order
-  (inferred); where there are only the binary lists fi_{train,val,test}img_label_c2.txt, 0 is
+- fi_{train,val,test}img_label.txt, lines `<path> <number>`, with the emotions in alphabetical
+  order (inferred); if there are only the binary lists fi_{train,val,test}img_label_c2.txt, 0 is
   negative and 1 positive
 - Images/<name> and {Train,Val,Test}Images.txt, lines `<label>/<name>`
-- {train,val,test}/<emotion>/<image>, emotions also by the short names amuse, content, excit, sad
-- <emotion>/<image>, the release of its authors, also inside of emotion_dataset/, or as EmoSet's
-  image/ beside its annotation/
-- label.csv with rows `id,label`, as of the released code
-- a CSV file of rows `name,emotion,sentiment` without a header, one for each split where their
-  names say so
+- {train,val,test}/<emotion>/<image>; the emotions may have the short names amuse, content, excit,
+  sad
+- <emotion>/<image>, the release of its authors; the folders may also be in emotion_dataset/, or in
+  image/ beside annotation/ as in EmoSet
+- label.csv with rows `id,label`, as in the released code
+- CSV files with rows `name,emotion,sentiment` without a header; if the names of the files contain a
+  split, each file is that split
 
-A number for an emotion counts in alphabetical order from 0 (inferred).
+A number for an emotion is its place in alphabetical order, from 0 (inferred).
 """
 
 import re
@@ -41,19 +42,21 @@ from mlr.data.walk import subfolders
 from mlr.errors import InputError
 
 NUMBER = re.compile("[0-9]{1,9}")
-# A word of a file's name: fi_trainimg, ValImages, test2016.
+# A word in a file's name, as in fi_trainimg, ValImages, test2016.
 WORD = re.compile("[A-Z]*[a-z]+|[A-Z]+")
 SPLIT_WORD = re.compile(f"({'|'.join(SPLIT_NAMES)})(set|lists?|img|images?|data|labels?|split)?")
 
 
 def read_fi(root: Path) -> Listing:
-    """Return the images of FI, in whichever of its layouts is found first."""
+    """Return the images of FI, in the first of LAYOUTS that is found."""
     for read in LAYOUTS.values():
         listing = read(Path(root))
         if listing:
             return listing
     expected = "\n".join(f"- {layout}" for layout in LAYOUTS)
-    raise InputError(f"none of the layouts of FI is below {root}: expected one of\n{expected}")
+    raise InputError(
+        f"{root} and its subfolders have none of the layouts of FI: expected one of\n{expected}"
+    )
 
 
 def _emotion_numbers(root: Path) -> Optional[Listing]:
@@ -102,7 +105,7 @@ def _name_lists(root: Path) -> Optional[Listing]:
 
 
 def _lists(root: Path, pattern: str, splits: Dict[str, str]) -> Dict[str, Path]:
-    """Return the lists that are there, {split: path}. splits: by the words in the files' names."""
+    """Return the lists that exist, {split: path}. splits: {word in the file's name: split}."""
     found = {split: nearest(root, pattern % word) for word, split in splits.items()}
     return {split: path for split, path in found.items() if path}
 
@@ -161,7 +164,7 @@ def _tables(root: Path) -> Optional[Listing]:
 
 
 def _emotion(text: str) -> str:
-    """Return the emotion of Mikels that a label names, or whose number it is, "" for none."""
+    """Return Mikels' emotion that a label names, or gives the number of; "" if it does neither."""
     text = text.strip()
     if NUMBER.fullmatch(text):
         return MIKELS[int(text)] if int(text) < len(MIKELS) else ""
@@ -170,19 +173,21 @@ def _emotion(text: str) -> str:
 
 
 def _split_named(stem: str) -> str:
-    """Return the split that the words of a file's name tell, "" where they tell none or several."""
+    """Return the split that the words of a file's name contain, "" if they contain none or
+    several.
+    """
     words = [SPLIT_WORD.fullmatch(word.lower()) for word in WORD.findall(stem)]
     splits = {SPLIT_NAMES[word.group(1)] for word in words if word}
     return splits.pop() if len(splits) == 1 else ""
 
 
-# What says more comes first.
+# The layouts with more information come first.
 LAYOUTS: Dict[str, Callable[[Path], Optional[Listing]]] = {
     "fi_{train,val,test}img_label.txt with lines <path> <number>": _emotion_numbers,
     "fi_{train,val,test}img_label_c2.txt, where 0 is negative and 1 positive": _sentiment_numbers,
     "Images/<name> and {Train,Val,Test}Images.txt with lines <label>/<name>": _name_lists,
     "{train,val,test}/<emotion>/<image>": _split_folders,
-    "<emotion>/<image>, also inside of emotion_dataset/": _emotion_folders,
+    "<emotion>/<image>, also in emotion_dataset/": _emotion_folders,
     "label.csv with rows id,label": _label_csv,
     "CSV files with rows name,emotion,sentiment, without a header": _tables,
 }
@@ -190,7 +195,7 @@ LAYOUTS: Dict[str, Callable[[Path], Optional[Listing]]] = {
 FI = DataSet(
     name="fi",
     title="FI, Flickr and Instagram",
-    layout="lists, folders or tables, in any of the forms that it is passed on in",
+    layout="lists, folders or tables, in any layout of its copies",
     read=read_fi,
     fractions=FRACTIONS,
     offered="qzyou.github.io",

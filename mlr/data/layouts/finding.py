@@ -1,5 +1,5 @@
-"""What the readers of the data sets share: to find files in the folder that a user has, and to
-read the forms of label files.
+"""Functions that the readers of the data sets share: they find files in the user's folder, and
+parse label files.
 """
 
 import os
@@ -13,7 +13,7 @@ from mlr.data.walk import folders_below, is_hidden
 from mlr.errors import InputError
 
 TIE = "tie"
-NAMES_LOOKED_FOR = 20  # of a list, to find the folder that they are in
+NAMES_LOOKED_FOR = 20  # names of a list that are tried, to find the folder of its images
 
 
 def most_voted(names: Sequence[str], votes: Sequence[float]) -> str:
@@ -23,28 +23,30 @@ def most_voted(names: Sequence[str], votes: Sequence[float]) -> str:
 
 
 def plain_path(name: str) -> str:
-    """Return an image's path as label files may have it, with slashes and without ./ before it."""
+    """Return an image's path from a label file, with forward slashes and without a leading ./"""
     name = name.replace("\\", "/")
     return name[2:] if name.startswith("./") else name
 
 
 def name_and_number(line: str) -> Tuple[str, str]:
-    """Return the two of a line `<name> <number>`, between which there are blanks or tabs.
+    """Return the name and the number of a line `<name> <number>`, separated by blanks or tabs.
 
-    The name may have blanks, too.
+    The name may contain blanks.
     """
     name, *number = line.strip().rsplit(None, 1)
     return name, "".join(number)
 
 
 def nearest_first(root: Path) -> Iterator[Path]:
-    """Yield a folder and those below it, the nearest first, as far down as a layout may lie."""
+    """Yield a folder and its subfolders, the nearest first, down to the deepest level at which a
+    layout is searched for.
+    """
     for level in folders_below(root):
         yield from level
 
 
 def csv_files(root: Path) -> List[Path]:
-    """Return the CSV files as far down as a layout may lie."""
+    """Return the CSV files in a folder and the subfolders in which a layout is searched for."""
     return sorted(
         path
         for folder in nearest_first(root)
@@ -54,14 +56,14 @@ def csv_files(root: Path) -> List[Path]:
 
 
 def nearest(root: Path, name: str) -> Optional[Path]:
-    """Return where a file or folder of that name lies, nearest to the root first, or None."""
+    """Return the path of the file or folder of this name that is nearest to the root, or None."""
     return next((folder / name for folder in nearest_first(root) if (folder / name).exists()), None)
 
 
 def folder_with(root: Path, name: str, expected: str) -> Path:
-    """Return the folder in which a file or folder of that name lies.
+    """Return the folder that contains a file or folder of this name.
 
-    expected: the layout in words, for the InputError where there is none.
+    expected: the layout in words, for the InputError that is raised if there is none.
     """
     found = nearest(root, name)
     if not found:
@@ -70,20 +72,23 @@ def folder_with(root: Path, name: str, expected: str) -> Path:
 
 
 def prefix_of(root: Path, folder: Path) -> str:
-    """Return a folder's path below the root with a slash at its end, "" for the root itself."""
+    """Return a folder's path relative to the root, with a slash at its end; "" for the root
+    itself.
+    """
     path = folder.relative_to(root).as_posix()
     return "" if path == "." else path + "/"
 
 
 def prefix_of_names(root: Path, folder: Path, names: Iterable[str]) -> str:
-    """Return the prefix of the folder in which the first of the names lies that lies anywhere.
+    """Find the folder to which the names in a list are relative, and return its prefix.
 
-    folder: is looked into first, and its prefix returned where none of the names lies anywhere.
+    It is the folder that contains the first name that is found at all. folder: is searched first;
+    its prefix is returned if none of the names is found.
     """
     candidates = [folder, *(path for path in nearest_first(root) if path != folder)]
     for _, name in zip(range(NAMES_LOOKED_FOR), names):
         for candidate in candidates:
-            # False of a name that is too long, too
+            # isfile is also False for a name that is too long
             if not Path(name).is_absolute() and os.path.isfile(candidate / name.strip()):
                 return prefix_of(root, candidate)
     return prefix_of(root, folder)
@@ -95,9 +100,9 @@ def add_class_folders(
     split: str = "",
     label_of: Callable[[str], str] = emotion_named,
 ) -> None:
-    """Add the images in and below <top>/<class>/.
+    """Add the images in the folders <top>/<class>/ and their subfolders.
 
-    label_of: makes the label of a folder's name, "" where it is to be left out.
+    label_of: a function that returns the label for a folder's name, "" to leave the folder out.
     """
     classes = read_classes(top)
     for folder in classes.folders:
@@ -111,7 +116,7 @@ def add_class_folders(
 
 
 def leave_out_unlisted(listing: Listing, folder: Path) -> None:
-    """Leave out the images in and below a folder that no list has named."""
+    """Leave out the images in a folder and its subfolders that no list names."""
     listed = listing.named | {row.what for row in listing.left_out}
     if folder.is_dir():
         for path in listing.walk(folder):

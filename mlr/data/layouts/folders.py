@@ -1,9 +1,9 @@
-"""The user's own images in a folder for each class, with any names of classes.
+"""The user's own images, with a folder for each class. The classes may have any names.
 
-    {train,val,test}/<class>/<image>     its own splits
-    <class>/<image>                      to be split
+    {train,val,test}/<class>/<image>     the folders are the splits
+    <class>/<image>                      mlr prepare splits them
 
-Images are also taken from subfolders of a class.
+Images in subfolders of a class folder are used, too.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from mlr.errors import InputError
 
 
 def read_class_folders(root: Path) -> Listing:
-    """Return the images in folders of classes, each with its folder's name for a label."""
+    """Return the images in class folders, each with the name of its folder as label."""
     listing = Listing(root)
     splits = split_folders(root)
     if splits:
@@ -27,7 +27,7 @@ def read_class_folders(root: Path) -> Listing:
     top = folder_of_classes(root)
     if top is None:
         raise InputError(
-            f"there are no two folders of images below {root}: expected <class>/<image> or "
+            f"{root} does not contain two folders of images: expected <class>/<image> or "
             "{train,val,test}/<class>/<image>"
         )
     add_class_folders(listing, top, label_of=lambda name: name)

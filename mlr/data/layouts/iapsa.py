@@ -1,9 +1,9 @@
 """IAPSa: J. A. Mikels et al., "Emotional category data on images from the International Affective
-Picture System", Behavior Research Methods 37:626-630, 2005. 395 of the IAPS's photographs, which is
-given out on request only.
+Picture System", Behavior Research Methods 37:626-630, 2005. 395 photographs of the IAPS, whose
+authors give it out on request only.
 
-    <table>.csv     rows file,emotion, with or without that header
-    <file>          below the table's folder, or anywhere else
+    <table>.csv     rows file,emotion, with or without a header file,emotion or file,label
+    <file>          a path relative to the table's folder, or to another folder below the root
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_iapsa(root: Path) -> Listing:
     tables = csv_files(root)
     if len(tables) != 1:
         raise InputError(
-            f"{root} has {len(tables):d} CSV files: expected one, of rows file,emotion"
+            f"{root} has {len(tables):d} CSV files: expected one, with rows file,emotion"
         )
     listing, prefix = Listing(root), None
     for number, row in enumerate(csv_rows(tables[0])):
@@ -39,7 +39,7 @@ def read_iapsa(root: Path) -> Listing:
 IAPSA = DataSet(
     name="iapsa",
     title="IAPSa",
-    layout="images and a CSV file of rows file,emotion",
+    layout="images and a CSV file with rows file,emotion",
     read=read_iapsa,
     fractions=FIVE_FOLDS,
     offered="the IAPS's authors",

@@ -1,13 +1,13 @@
 """MVSA-Single: T. Niu, S. Zhu, L. Pang, A. El Saddik, "Sentiment analysis on multi-view social
-data", MMM 2016. 4,869 tweets with an image; text and image are labelled apart.
+data", MMM 2016. 4,869 tweets with an image; text and image have separate labels.
 
     data/<id>.jpg             and the tweet's text, <id>.txt
     labelResultAll.txt        a header `ID<tab>text,image`, and rows `<id><tab><label>,<label>`, the
                               labels positive, neutral or negative
 
-The label is the image's own. Neutral images are left out, or are a class of their own, which has no
-sentiment: the three are then the manifest's emotions. The fractions of the split are those that
-others use (inferred).
+The label that is used is that of the image. Neutral images are left out, or form a third class. As
+neutral has no sentiment, the three classes are then in the manifest's column for emotions. The
+fractions of the split are those that other papers use (inferred).
 """
 
 from pathlib import Path
@@ -26,12 +26,12 @@ NEUTRAL = "neutral"
 def read_mvsa(root: Path, labels: str = "sentiment") -> Listing:
     """Return the images of MVSA-Single, each with the label of the image.
 
-    labels: sentiment, or sentiment3, with neutral for a third class.
+    labels: "sentiment", or "sentiment3", with neutral as a third class.
     """
     top = folder_with(root, LABEL_FILE, LAYOUT)
     listing, seen = Listing(root), set()
     images: Dict[str, List[str]] = {}
-    texts = set((top / "data").glob("*.txt"))  # of the tweets, which no image command reads
+    texts = set((top / "data").glob("*.txt"))  # the texts of the tweets, which are not used
     for path in listing.walk(top / "data", used=texts) if (top / "data").is_dir() else ():
         images.setdefault(Path(path).stem, []).append(path)
     for row in csv_rows(top / LABEL_FILE, delimiter="\t"):
@@ -57,7 +57,7 @@ def read_mvsa(root: Path, labels: str = "sentiment") -> Listing:
 
 
 def _label(row: List[str]) -> str:
-    """Return the label of the image in a row, "" where it has no two labels."""
+    """Return the image's label in a row, "" if the row does not have two labels."""
     labels = row[1].lower().split(",") if len(row) == 2 else []
     known = all(label.strip() in (*SENTIMENTS, NEUTRAL) for label in labels)
     return labels[1].strip() if known and len(labels) == 2 else ""
@@ -74,7 +74,8 @@ MVSA = DataSet(
         ReadingOption(
             "labels",
             ("sentiment", "sentiment3"),
-            "MVSA-Single: neutral images are left out, or are a third class (default: sentiment)",
+            "MVSA-Single: sentiment: leave out neutral images; sentiment3: use them as a third "
+            "class (default: sentiment)",
         ),
     ),
     published=4869,

@@ -5,9 +5,9 @@ trained and domain transferred deep networks", AAAI 2015. 1,269 images, labelled
     twitter_{three,four,five}_agrees.txt                    lines <file> <0|1>, 1 is positive
     {three,four,five}_agrees/test{1..5}/test.txt            five folds
 
-The labels of `--agree four` are those on which four of the five, or more, agree. The folds are
-those of github.com/imatge-upc/sentiment-2017-imavis, and are used where they are there; so are
-label files of the names <agree>_agree.txt and <agree>_agrees.txt.
+With `--agree four` the images are those on whose label at least four of the five people agree. The
+folds are those of github.com/imatge-upc/sentiment-2017-imavis, and are used if they exist. The
+label file may also be called <agree>_agree.txt or <agree>_agrees.txt.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ from mlr.errors import InputError
 def read_twitter1(root: Path, agree: str = "three") -> Listing:
     """Return the images of Twitter I, each with its sentiment.
 
-    agree: three, four or five of the five who labelled an image.
+    agree: "three", "four" or "five", how many of the five people must agree on the label.
     """
     top = folder_with(
         root, "Agg_AMT_Candidates", f"Agg_AMT_Candidates/ and twitter_{agree}_agrees.txt"
@@ -32,7 +32,10 @@ def read_twitter1(root: Path, agree: str = "three") -> Listing:
     names = [f"twitter_{agree}_agrees.txt", f"{agree}_agree.txt", f"{agree}_agrees.txt"]
     path = next((top / name for name in names if (top / name).is_file()), None)
     if not path:
-        raise InputError(f"{top} has none of {', '.join(names)}")
+        raise InputError(
+            f"{top} has none of the label files {', '.join(names)}: add one, or give another "
+            "--agree"
+        )
     folds = _folds(root, agree)
     listing = Listing(root)
     for line in text_lines(path):
@@ -52,7 +55,7 @@ def read_twitter1(root: Path, agree: str = "three") -> Listing:
 
 
 def _folds(root: Path, agree: str) -> Dict[str, str]:
-    """Return the fold of each file's name, {} where there are no lists of folds."""
+    """Return {file name: fold}; {} if there are no lists of folds."""
     folds = {}
     for fold in FOLDS:
         of_fold = nearest(root, f"{agree}_agrees/test{fold}/test.txt") or nearest(
@@ -75,7 +78,7 @@ TWITTER1 = DataSet(
         ReadingOption(
             "agree",
             ("three", "four", "five"),
-            "Twitter I: how many of five labellers agreed (default: three)",
+            "Twitter I: how many of the five people must agree on a label (default: three)",
         ),
     ),
 )

@@ -2,10 +2,10 @@
 ontology and detectors using adjective noun pairs", ACM MM 2013. 603 images of tweets.
 
     groundTruthLabel.txt       a header Image, Sentiment, and rows <n>.jpg, positive or negative,
-                               between tabs
+                               separated by tabs
     partition{1..5}/<n>.jpg
 
-That is its repackaged form. Most rows have no image in the copies that are about.
+This is its repackaged form. In the copies that can be found, most rows have no image.
 """
 
 from pathlib import Path

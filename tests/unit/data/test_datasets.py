@@ -465,7 +465,7 @@ def test_fi_layouts_are_told_apart(tmp_path):
 def test_nothing_that_looks_like_fi(tmp_path, capsys):
     picture(tmp_path / "root" / "holiday" / "1.jpg")
     assert prepare("fi", tmp_path / "root", tmp_path / "out") == 2
-    assert "none of the layouts of FI is below" in capsys.readouterr().err
+    assert "have none of the layouts of FI" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_nothing_that_looks_like_fi(tmp_path, capsys):
         ("twitter1", "there is no Agg_AMT_Candidates below"),
         ("twitter2", "there is no groundTruthLabel.txt below"),
         ("artphoto", "there is no testImages_artphoto below"),
-        ("abstract", "is no folder of Abstract"),
+        ("abstract", "is not a folder of Abstract"),
         ("iapsa", "has 0 CSV files: expected one"),
         ("flickr_ldl", "there is no ground_truth.txt, and no val1.csv or test1.csv, below"),
         ("twitter_ldl", "there is no ground_truth.txt, and no val1.csv or test1.csv, below"),
@@ -540,8 +540,8 @@ def test_pictures_are_counted_by_their_pixels(tmp_path, capsys):
     out = capsys.readouterr().out
     # 24 of the folders, and 3, 2 and 1 copies
     assert (
-        "30 images show 27 different pictures, by their pixels, 1 of them with several classes, "
-        "such as emotion_dataset/awe/copy.bmp and emotion_dataset/awe/copy.png and "
+        "30 images show 27 different pictures (compared by their pixels), 1 of them with several "
+        "classes, such as emotion_dataset/awe/copy.bmp and emotion_dataset/awe/copy.png and "
         "emotion_dataset/fear/copy.bmp\n"
     ) in out
     assert "found 30 of the 23308 published images: amusement 3 of 4942, anger 6 of 1266," in out
@@ -646,7 +646,7 @@ def test_a_label_file_that_is_no_text(tmp_path, capsys):
     picture(tmp_path / "root" / "a.jpg")
     (tmp_path / "root" / "label.csv").write_bytes(b"a,awe\n\0\0\0\n")
     assert prepare("csv", tmp_path / "root", tmp_path / "out") == 2
-    assert "label.csv is no text file" in capsys.readouterr().err
+    assert "label.csv is not a text file" in capsys.readouterr().err
 
 
 def test_a_name_in_another_encoding(tmp_path):
@@ -668,7 +668,7 @@ def test_strict_makes_any_of_it_fatal(tmp_path, capsys):
     message = capsys.readouterr().err
     assert (
         "10 rows and files of" in message
-        and "--strict is given; the first:\n21.jpg\tpositive: no image" in message
+        and "leave out --strict; the first:\n21.jpg\tpositive: no image" in message
     )
     assert not (tmp_path / "out" / "manifest.csv").exists()
 
@@ -763,11 +763,13 @@ def test_folds_of_a_manifest(tmp_path):
     assert len(tests) == 40
     with pytest.raises(InputError, match="has no fold 6: it has 1, 2, 3, 4, 5"):
         read_training_splits(tmp_path / "data", fold=6)
-    with pytest.raises(InputError, match="is in folds: choose with --fold"):
+    with pytest.raises(
+        InputError, match="is divided into folds: choose the fold to test on with --fold"
+    ):
         read_training_splits(tmp_path / "data")
     fi_split_folders(tmp_path / "fi")
     prepare("fi", tmp_path / "fi", tmp_path / "fi-data")
-    with pytest.raises(InputError, match="is in train, valid and test, not in folds"):
+    with pytest.raises(InputError, match="is divided into train, valid and test, not into folds"):
         read_training_splits(tmp_path / "fi-data", fold=1)
 
 
@@ -814,7 +816,7 @@ def test_folds_train_and_evaluate(tmp_path, command):
     for arguments, message in (
         (
             ("train", "--data", tmp_path / "data", "--labels", "sentiment", "--pretrained", "none"),
-            "is in folds: choose with --fold",
+            "is divided into folds: choose the fold to test on with --fold",
         ),
         (
             ("train", "--data", tmp_path / "data", "--fold", 1, "--pretrained", "none"),
@@ -823,7 +825,7 @@ def test_folds_train_and_evaluate(tmp_path, command):
         (("evaluate", "--run", tmp_path / "all"), "holds the runs of 5 folds: choose one"),
         (
             ("evaluate", "--run", tmp_path / "all" / "fold-1", "--parameters", "best"),
-            "has no split valid to choose an epoch by",
+            "has no split valid to choose the best epoch",
         ),
     ):
         done = command(*arguments, cwd=tmp_path)
@@ -852,14 +854,14 @@ def test_folders_of_any_classes(tmp_path):
         ("dog", ""): 20,
     }
     assert {row.split for row in entries(tmp_path / "out")} == {"train", "valid", "test"}
-    assert left_out(tmp_path / "out") == {("pets/cat/notes.txt", "file that is no image")}
+    assert left_out(tmp_path / "out") == {("pets/cat/notes.txt", "file that is not an image")}
     for split in ("Train", "val"):
         emotion_folders(tmp_path / "b" / split, ("positive", "negative"), 2)
     assert Counter(row[1:4] for row in DATASETS["folders"].read(tmp_path / "b").rows) == {
         (name, name, split): 2 for name in ("positive", "negative") for split in ("train", "valid")
     }
     picture(tmp_path / "c" / "one" / "a.jpg")
-    with pytest.raises(InputError, match="there are no two folders of images below"):
+    with pytest.raises(InputError, match="does not contain two folders of images"):
         DATASETS["folders"].read(tmp_path / "c")
 
 
@@ -932,7 +934,8 @@ def test_a_data_set_of_one_class(tmp_path, capsys):
     text(tmp_path / "root" / "label.csv", "".join(f"{number:d},awe\n" for number in range(3)))
     assert prepare("csv", tmp_path / "root", tmp_path / "out") == 2
     assert (
-        f"all 3 images below {tmp_path / 'root'} are of one class, awe" in capsys.readouterr().err
+        f"all 3 images below {tmp_path / 'root'} have the same class, "
+        "awe" in capsys.readouterr().err
     )
 
 
@@ -988,15 +991,15 @@ def test_attributes_that_are_damaged(tmp_path, more, fields):
 
 
 BROKEN = {  # what is in an annotation: what is said of it
-    "": "is no JSON, or damaged",
-    '{"brightness": 0.5': "is no JSON, or damaged",
-    "[1]": "no JSON object",
+    "": "is not JSON, or is damaged",
+    '{"brightness": 0.5': "is not JSON, or is damaged",
+    "[1]": "not a JSON object",
     '{"emotion": "fear"}': "of another emotion, 'fear'",
     '{"emotion": 3}': "of another emotion, 3",
     '{"brightness": 1.5}': "brightness is 1.5",
     '{"brightness": true}': "brightness is True",
     '{"colorfulness": "bright"}': "colorfulness is 'bright'",
-    '{"colorfulness": NaN}': "NaN is no number",
+    '{"colorfulness": NaN}': "NaN is not a valid number",
     '{"scene": ["sky"]}': "scene is ['sky']",
     '{"scene": "\\ud800"}': "scene is '\\ud800'",
     '{"object": "tree"}': "object is 'tree'",
@@ -1034,9 +1037,9 @@ def test_annotations_that_are_broken_cost_no_image(tmp_path, capsys):
     assert {value for row in kept for value in row.attributes.values()} == {""}
     for number, said in enumerate((*BROKEN.values(), *odd.values())):
         (reason,) = reasons(tmp_path / "out", f"broken{number:02d}.jpg")
-        assert reason.startswith("annotation without which its image is kept: ")
+        assert reason.startswith("annotation left out, its image is kept: ")
         assert said in reason
-    assert "18 annotation without which its image is kept, such as" in capsys.readouterr().out
+    assert "18 annotation left out, its image is kept, such as" in capsys.readouterr().out
     assert prepare("emoset", root, tmp_path / "strict", "--strict") == 2
     assert "18 rows and files of" in capsys.readouterr().err
 
@@ -1074,9 +1077,13 @@ def test_entries_of_emoset_that_are_none(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("[", "train.json is no JSON, or damaged"),
-        ("{}", r"train.json holds no \[emotion, id, image, annotation\]: expected train.json"),
-        ("[]", r"train.json holds no \[emotion, id, image, annotation\]"),
+        ("[", "train.json is not JSON, or is damaged"),
+        (
+            "{}",
+            r"train.json holds no entries \[emotion, id, image, annotation\]: expected "
+            r"train.json",
+        ),
+        ("[]", r"train.json holds no entries \[emotion, id, image, annotation\]"),
     ],
 )
 def test_lists_of_emoset_that_are_none(tmp_path, content, message):
@@ -1094,8 +1101,8 @@ def test_emoset_without_its_annotations(tmp_path):
     rows = entries(tmp_path / "out")
     assert len(rows) == 24 and not any(row.attributes for row in rows)
     assert left_out(tmp_path / "out") == {
-        ("annotation", "no such folder, images have no attributes"),
-        ("val.json", "no such list, its split is missing"),
+        ("annotation", "no such folder, so images have no attributes"),
+        ("val.json", "no such list, so its split is missing"),
         *((f"image/{emotion}/{emotion}_00002.jpg", "in no list") for emotion in MIKELS),
     }
 
@@ -1144,7 +1151,7 @@ def test_the_order_without_a_header(tmp_path, capsys, order):
     option = ("--order", ",".join(name.title() for name in order)) if order else ()
     assert prepare("twitter_ldl", root, tmp_path / "out", *option) == 0
     assert [row.emotion for row in entries(tmp_path / "out")] == ["awe", "fear"]
-    said = "as --order says" if order else "an assumption, as there is no header"
+    said = "as --order says" if order else "which is assumed, because there is no header"
     assert f"are {', '.join(order or LDL_ORDER)}, {said}" in capsys.readouterr().out
     described = json.loads((tmp_path / "out" / "prepared.json").read_text())
     assert described["order"] == (option[1] if order else None)
@@ -1214,12 +1221,12 @@ def test_an_image_in_no_list_of_a_fold(tmp_path):
 @pytest.mark.parametrize(
     "row, found",
     [
-        ("b.jpg 0 -1 6 0 0 1 0 0", "-1, which is no number of votes"),
-        ("b.jpg 0 .5 .5 0 0 0 0 0", ".5, which is no number of votes"),
+        ("b.jpg 0 -1 6 0 0 1 0 0", "-1, which is not a number of votes"),
+        ("b.jpg 0 .5 .5 0 0 0 0 0", ".5, which is not a number of votes"),
         ("b.jpg 0 4 6 0 0 1 0 0 1", "9 numbers"),
         ("b.jpg 0 4 6 0 0 1 0", "7 numbers"),
-        ("b.jpg 0 4 6 0 0 1 0 1e999", "1e999, which is no number of votes"),
-        (f"b.jpg 0 4 6 0 0 1 0 {'9' * 60}", f"{'9' * 40}..., which is no number of votes"),
+        ("b.jpg 0 4 6 0 0 1 0 1e999", "1e999, which is not a number of votes"),
+        (f"b.jpg 0 4 6 0 0 1 0 {'9' * 60}", f"{'9' * 40}..., which is not a number of votes"),
         ("b.jpg 0 4 6 0 0 1 x 0", "1 numbers"),
         ("0 4 6 0 0 1 0 0", "8 numbers"),
     ],
@@ -1235,14 +1242,14 @@ def test_rows_that_are_no_votes(tmp_path, capsys, row, found):
 @pytest.mark.parametrize(
     "header, order, message",
     [
-        ("name a b c d e f g h", None, "a,b,c,d,e,f,g,h is no order of the columns of votes"),
+        ("name a b c d e f g h", None, "a,b,c,d,e,f,g,h is not an order of the columns of votes"),
         (
             "name awe awe contentment excitement anger disgust fear sadness",
             None,
-            "is no order of the columns",
+            "is not an order of the columns",
         ),
         ("a.jpg,0,9,0,0,0,0,0,0", None, "each once, or a file and eight numbers of votes"),
-        (None, "awe,fear", "--order: awe,fear is no order"),
+        (None, "awe,fear", "--order: awe,fear is not an order"),
         ("name " + " ".join(LDL_ORDER), ",".join(MIKELS), "leave --order out"),
     ],
 )

@@ -87,7 +87,8 @@ def test_another_set_is_not_overwritten(demo, tmp_path):
         draw_demo_data(demo, seed=8)
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(
-        InputError, match="is no demo data set, not even one in part: .*mine.txt is not of it"
+        InputError,
+        match="is not a demo data set, not even part of one: .*mine.txt does not belong to it",
     ):
         draw_demo_data(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "x"
@@ -128,7 +129,7 @@ def test_drawing_objects_overwrites_nothing(tmp_path, monkeypatch):
     assert len(files) == 12 * 3
     draw_objects(tmp_path / "objects")
     assert {path: path.read_bytes() for path in (tmp_path / "objects").rglob("*.jpg")} == files
-    with pytest.raises(InputError, match="holds a demo data set drawn with other options"):
+    with pytest.raises(InputError, match="holds a demo data set that was drawn with other options"):
         draw_objects(tmp_path / "objects", seed=8)
 
 
@@ -228,8 +229,8 @@ def test_a_file_of_the_user_under_a_drawings_name_stays(tmp_path, few):
     with pytest.raises(
         InputError,
         match=(
-            "is no demo data set, not even one in part: .*0001.jpg is not of it; give another "
-            "folder"
+            "is not a demo data set, not even part of one: .*0001.jpg does not belong to it; give "
+            "another folder"
         ),
     ):
         draw_objects(tmp_path)

@@ -23,8 +23,9 @@ from mlr.data.labelled import Subset
 from mlr.data.loader import CachedBatches, GluonBatches
 from mlr.data.pixels import CachedImages, DecodedImages, NoRoom, cache_folder, resized_images
 from mlr.data.preprocessing import preprocessing_of
+from mlr.data.resizing import training_resize
 from mlr.data.splits import read_splits
-from mlr.data.transforms import caffe_transform, evaluation_transform, training_resize
+from mlr.data.transforms import caffe_transform, evaluation_transform
 from mlr.errors import InputError
 from mlr.methods import METHODS
 from mlr.train import main as train_command
@@ -122,8 +123,8 @@ def test_pixels_that_changed_are_found_when_they_are_first_used(cache, split):
         with pytest.raises(
             InputError,
             match=(
-                "pixel cache .* has changed .* pixels of fear/01.jpg, .*: it has been removed. "
-                "Start again"
+                "pixel cache .* has changed .* pixels of fear/01.jpg, .*; it has been removed. "
+                "Start the command again"
             ),
         ):
             way(images)
@@ -139,7 +140,9 @@ def test_pixels_that_changed_are_found_when_they_are_first_used(cache, split):
 def test_a_file_that_is_removed_or_cut_short_while_it_is_used(cache, split, damage):
     images = CachedImages(split, 64)
     damage(images.path)
-    with pytest.raises(InputError, match="cache .* is gone or was cut short .*: start again"):
+    with pytest.raises(
+        InputError, match="cache .* was removed or cut short .*: start the command again"
+    ):
         list(CachedBatches(images, augmentation.evaluation, 64, 5))
     assert len(list(CachedBatches(CachedImages(split, 64), augmentation.evaluation, 64, 5))) == 3
 
@@ -216,10 +219,7 @@ def test_no_room(cache, split, fill_the_disk):
     fill_the_disk()
     with pytest.raises(
         NoRoom,
-        match=(
-            "pixel cache of .* needs 0.0 GB, and .* has 0.0: make room, or name another folder in "
-            "MLR_CACHE"
-        ),
+        match=("pixel cache of .* needs 0.0 GB, but .* has only 0.0 GB free: make room"),
     ):
         CachedImages(split, 64)
 
@@ -276,7 +276,7 @@ def test_without_room_images_are_the_same_to_the_bit(
         assert_array_equal(array, expected)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert "0.0: make room, or name another folder in MLR_CACHE; until then images" in lines[0]
+    assert "0.0 GB free: make room, or set the variable MLR_CACHE to another" in lines[0]
 
 
 def test_a_disk_that_fills_up_while_the_cache_is_written(cache, split, monkeypatch, capfd):
@@ -305,7 +305,7 @@ def test_a_training_without_room(trained, cache, tmp_path, fill_the_disk, capfd)
     arguments = ["--data", str(data), "--out", str(run), "--pipeline", "cached", *TINY]
     assert train_command(arguments) == 0
     err = capfd.readouterr().err
-    assert err.count("make room, or name another folder in MLR_CACHE; until then images are") == 1
+    assert err.count("make room, or set the variable MLR_CACHE to another folder; until then") == 1
     assert json.loads((run / "config.json").read_text())["options"]["pipeline"] == "cached"
     assert (run / "last.params").read_bytes() == (trained[0] / "last.params").read_bytes()
     assert len(list(cache.iterdir())) == 1  # of valid, of 4 images

@@ -75,14 +75,14 @@ def test_no_truncated_file_is_read(saved):
         saved.write_bytes(content[:length])
         with pytest.raises(
             InputError,
-            match="a.params is no MXNet parameter file, or a damaged one: it ends|starts",
+            match="a.params is not an MXNet parameter file, or is damaged: it ends|starts",
         ):
             read_params(saved)
 
 
 def test_a_longer_file_is_not_read(saved):
     saved.write_bytes(saved.read_bytes() + b"\0")
-    with pytest.raises(InputError, match="damaged one: 1 bytes follow its last name"):
+    with pytest.raises(InputError, match="is damaged: 1 bytes follow its last name"):
         read_params(saved)
 
 
@@ -120,7 +120,7 @@ def test_absurd_shapes(tmp_path, shape):
         + struct.pack("<QQ1s", 1, 1, b"w")
     )
     with pytest.raises(
-        InputError, match="damaged one: it (holds an array of shape|ends [0-9]+ bytes too early)"
+        InputError, match="is damaged: it (holds an array of shape|ends [0-9]+ bytes too early)"
     ):
         read_params(path)
 
@@ -132,16 +132,16 @@ def test_absurd_shapes(tmp_path, shape):
         (lambda path: path.mkdir(), "does not exist"),
         (
             lambda path: path.write_bytes(b""),
-            "is no MXNet parameter file, or a damaged one: it ends 8 bytes too early",
+            "is not an MXNet parameter file, or is damaged: it ends 8 bytes too early",
         ),
         (
             lambda path: path.write_bytes(b"no parameters at all"),
-            "is no MXNet parameter file, or a damaged one: it starts with other bytes",
+            "is not an MXNet parameter file, or is damaged: it starts with other bytes",
         ),
         (lambda path: nd.save(str(path), [nd.zeros(1)]), "holds 1 arrays under 0 names"),
         (
             lambda path: nd.save(str(path), {"w": nd.sparse.zeros("row_sparse", (2, 2))}),
-            "is no MXNet parameter file, or a damaged one: it holds a sparse array",
+            "is not an MXNet parameter file, or is damaged: it holds a sparse array",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_name_twice(saved):
 
 def test_a_name_that_is_no_text(saved):
     saved.write_bytes(saved.read_bytes().replace(b"weight", b"\xff" * 6))
-    with pytest.raises(InputError, match="damaged one: 'utf-8' codec can't decode"):
+    with pytest.raises(InputError, match="is damaged: 'utf-8' codec can't decode"):
         read_params(saved)
 
 

@@ -47,7 +47,9 @@ def test_no_truncated_or_longer_file_is_read(tmp_path):
     content = path.read_bytes()
     for damaged in (*(content[:length] for length in range(len(content))), content + b"\0"):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match="a.safetensors is no .safetensors file, or a damaged"):
+        with pytest.raises(
+            InputError, match="a.safetensors is not a .safetensors file, or is damaged"
+        ):
             read_safetensors(path)
 
 
@@ -55,20 +57,20 @@ def test_no_truncated_or_longer_file_is_read(tmp_path):
     "content, message",
     [
         (None, "a.safetensors does not exist"),
-        (b"no weights at all", "is no .safetensors file, or a damaged one"),
+        (b"no weights at all", "is not a .safetensors file, or is damaged"),
         (file_of({}), "a.safetensors holds no arrays"),
-        (file_of({"w": entry("F32", [2**62, 4], 0, 4)}, bytes(4)), "or a damaged one"),
+        (file_of({"w": entry("F32", [2**62, 4], 0, 4)}, bytes(4)), "or is damaged"),
         (
             file_of({"w": entry("F32", [1], 0, 4), "v": entry("F32", [1], 0, 4)}, bytes(4)),
-            "or a damaged one",
+            "or is damaged",
         ),
         (
             file_of({"w": entry("BF16", [2], 0, 4)}, bytes(4)),
-            "numbers of a type that NumPy has not .*bfloat16.*: save them as float32",
+            "numbers of a type that NumPy lacks .*bfloat16.*: save them as float32",
         ),
         (
             file_of({"w": entry("F8_E4M3", [2], 0, 2)}, bytes(2)),
-            "numbers of a type that NumPy has not",
+            "numbers of a type that NumPy lacks",
         ),
     ],
     ids=["absent", "text", "empty", "huge", "overlapping", "bfloat16", "float8"],

@@ -298,8 +298,12 @@ def test_the_orientation_of_a_pil_image_is_ignored(predictor, tmp_path):
         ("nowhere.jpg", "can't read image nowhere.jpg: No such file"),
         (Path(__file__), "test_predictor.py can't be decoded"),
         ([EXAMPLE, "nowhere.jpg"], "can't read image nowhere.jpg"),
-        (np.zeros((8, 8), np.uint8), r"this one is \(8, 8\) of uint8: repeat grey three times"),
-        (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\) of uint8: .* leave alpha out"),
+        (
+            np.zeros((8, 8), np.uint8),
+            r"this one is \(8, 8\) of uint8: repeat a grey channel "
+            r"three times",
+        ),
+        (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\) of uint8: .* remove an alpha channel"),
         (np.zeros((8, 8, 3), np.float32), r"\(8, 8, 3\) of float32: .*astype"),
         (np.zeros((2, 8, 8, 1), np.uint8), r"\(8, 8, 1\) of uint8"),
         (np.zeros((0, 8, 3), np.uint8), r"\(0, 8, 3\)"),
@@ -324,8 +328,8 @@ def test_folders_without_images(predictor, tmp_path):
     "options, message",
     [
         ({"run": "nowhere"}, "nowhere is not a run folder"),
-        ({"run": None}, "a run is the path of its folder, not a NoneType"),
-        ({"parameters": "first"}, 'parameters are "last" or "best", not \'first\''),
+        ({"run": None}, "give a run as the path of its folder or .onnx file, not as a NoneType"),
+        ({"parameters": "first"}, 'parameters must be "last" or "best", not \'first\''),
         ({"parameters": "best"}, "has no best.params"),
         ({"ctx": "tpu"}, 'unknown context "tpu"'),
         ({"ctx": mx.gpu(99)}, r"gpu\(99\) is not there"),
@@ -389,7 +393,8 @@ def test_an_image_without_proposals_costs_no_other_its_answer(tmp_path):
     )
     assert known.probabilities.keys() == {"awe", "fear"}
     for error, name in ((unknown, "awe/2.png"), (array, "<array>")):
-        assert isinstance(error, InputError) and f"has no proposals of image {name}" in str(error)
+        assert isinstance(error, InputError)
+        assert f"has no proposals for the image {name}" in str(error)
 
 
 def forked(work):

@@ -310,14 +310,16 @@ def test_crops_of_boxes_that_hardly_fit_anything():
 )
 def test_boxes_beside_the_image(ramp, box):
     with pytest.raises(
-        InputError, match=r"not on the image of 40 x 24 pixels: are the proposals another image's"
+        InputError,
+        match=r"outside the image of 40 x 24 pixels, likely because the proposals "
+        r"belong",
     ):
         region_crops(ramp, [[0, 0, 10, 10], box], 224)
 
 
 def test_context_that_leaves_nothing(ramp):
     with pytest.raises(
-        InputError, match="16 pixels of context on both sides leave nothing of a crop of 32"
+        InputError, match="16 pixels of context on both sides leave no room in a crop of 32"
     ):
         region_crops(ramp, [[0, 0, 10, 10]], 32)
 
@@ -354,7 +356,7 @@ def test_shrinking_smooths_and_enlarging_interpolates():
 
 
 def test_no_crop_is_larger_than_the_image():
-    with pytest.raises(InputError, match="no crop of 224 pixels fits into an image of 200"):
+    with pytest.raises(InputError, match="a crop of 224 pixels does not fit into an image of 200"):
         ten_crops(np.zeros((9, 9, 3), np.uint8), 200, 224)
 
 
@@ -535,9 +537,7 @@ def test_edge_boxes_of_an_old_opencv(monkeypatch, detector):
 
 def test_edge_boxes_without_their_module(monkeypatch, detector):
     monkeypatch.delattr(cv2, "ximgproc", raising=False)
-    with pytest.raises(
-        InputError, match="lacks: install opencv-contrib-python in place of opencv-python"
-    ):
+    with pytest.raises(InputError, match="lacks: replace opencv-python by opencv-contrib-python"):
         propose(scene(), "edgeboxes", detector)
 
 
@@ -545,11 +545,11 @@ def test_edge_boxes_without_their_module(monkeypatch, detector):
     "content, message",
     [
         (None, "there is no file .*model.yml: give the file model.yml.gz"),
-        ("", "model.yml is no model of OpenCV's structured edge detector"),
-        ("no model", "model.yml is no model"),
-        ("%YAML:1.0\n---\noptions: 3\n", "model.yml is no model"),
-        (DETECTOR.replace("numberOfTrees: 2", "numberOfTrees: 0"), "model.yml is no model"),
-        (DETECTOR.replace("edgeBins", "edges"), "model.yml is no model"),
+        ("", "model.yml is not a model of OpenCV's structured edge detector"),
+        ("no model", "model.yml is not a model"),
+        ("%YAML:1.0\n---\noptions: 3\n", "model.yml is not a model"),
+        (DETECTOR.replace("numberOfTrees: 2", "numberOfTrees: 0"), "model.yml is not a model"),
+        (DETECTOR.replace("edgeBins", "edges"), "model.yml is not a model"),
     ],
     ids=["absent", "empty", "text", "other", "no trees", "no bins"],
 )
@@ -605,7 +605,8 @@ def test_proposals_of_a_file(request, kind, first_pixel):
     assert boxes.dtype == objectness.dtype == found["b.jpg"][0].dtype == np.float64
     with pytest.raises(
         InputError,
-        match=f"p\\.{kind} has no proposals of image a/1, but of 2 others, as a/1.jpg: name images",
+        match=f"p\\.{kind} has no proposals for the image a/1; it has them for 2 other "
+        "images, such as a/1.jpg",
     ):
         found["a/1"]
 
@@ -614,7 +615,7 @@ def test_no_truncated_npz_is_read(npz):
     content = npz.read_bytes()
     for length in range(len(content)):
         npz.write_bytes(content[:length])
-        with pytest.raises(InputError, match="p.npz is no .npz file, or a damaged one"):
+        with pytest.raises(InputError, match="p.npz is not a .npz file, or is damaged"):
             read_proposals(npz)
 
 
@@ -649,14 +650,14 @@ def test_every_flipped_bit_of_an_npz_is_refused_or_changes_no_number(npz):
 def test_damaged_mat_files(mat, change):
     mat.write_bytes(change(mat.read_bytes()))
     with pytest.raises(
-        InputError, match="p.mat (is no .mat file, or a damaged one|lacks the cell arrays)"
+        InputError, match="p.mat (is not a .mat file, or is damaged|lacks the cell arrays)"
     ):
         read_proposals(mat)
 
 
 def test_a_mat_file_of_matlab_7_3(mat):
     mat.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400))
-    with pytest.raises(InputError, match="p.mat is no .mat file, or a damaged one .*7.3"):
+    with pytest.raises(InputError, match="p.mat is not a .mat file, or is damaged .*7.3"):
         read_proposals(mat)
 
 
@@ -670,11 +671,11 @@ def test_a_mat_file_of_matlab_7_3(mat):
         ({"boxes": TABLES["b.jpg"], "imgname": cells(["b.jpg"])}, "lacks the cell arrays"),
         (
             {"boxes": cells([TABLES["b.jpg"]] * 2), "imgname": cells(["b.jpg", "b.jpg"])},
-            "imgname must have another text for every image",
+            "imgname must hold a different text for every image",
         ),
         (
             {"boxes": cells([TABLES["b.jpg"]]), "imgname": cells([np.ones(3)])},
-            "imgname must have another text",
+            "imgname must hold a different text",
         ),
         (
             {"boxes": cells([np.ones((2, 4))]), "imgname": cells(["b.jpg"])},
@@ -703,7 +704,7 @@ def test_mat_files_with_something_else(mat, content, message):
         (np.array([[0, 0, 9, np.nan, 1]]), "a box of x is NaN, infinite or ends before"),
         (np.array([[0, 0, 9, 9, np.inf]]), "is NaN"),
         (np.array([[5, 0, 4, 9, 1]]), "ends before it starts"),
-        (np.array([[{}]]), "is no .npz file, or a damaged one .Object arrays"),
+        (np.array([[{}]]), "is not a .npz file, or is damaged .Object arrays"),
     ],
 )
 def test_arrays_that_hold_no_boxes(tmp_path, table, message):
@@ -739,9 +740,9 @@ def npy(shape):
 @pytest.mark.parametrize(
     "members, message",
     [
-        ([("x.npy", npy((2**45, 5)))], "is no .npz file, or a damaged one"),
-        ([("x.npy", npy((3, 5)))], "is no .npz file, or a damaged one"),
-        ([("x.npy", npy((-2, 5)))], "is no .npz file, or a damaged one|of shape"),
+        ([("x.npy", npy((2**45, 5)))], "is not a .npz file, or is damaged"),
+        ([("x.npy", npy((3, 5)))], "is not a .npz file, or is damaged"),
+        ([("x.npy", npy((-2, 5)))], "is not a .npz file, or is damaged|of shape"),
         ([("x", b"text")], "the proposals of x are"),
         ([("x.npy", npy((2, 5))), ("x.npy", npy((2, 5)))], "it names an array twice"),
         ([], "holds no proposals"),
@@ -866,10 +867,10 @@ def test_proposals_of_a_file_are_taken_by_name(tmp_path):
     assert_array_equal(found.boxes, [[100, 20, 180, 90], [10, 10, 60, 70]])
     assert found.proposed == 2 and len(found.chosen) == 2
     with pytest.raises(
-        InputError, match="image 2.jpg: box .900.* is not on the image of 320 x 240"
+        InputError, match="image 2.jpg: box .900.* lies outside the image of 320 x 240"
     ):
         regions.predict(scene(), "2.jpg")
-    with pytest.raises(InputError, match="p.npz has no proposals of image 3.jpg"):
+    with pytest.raises(InputError, match="p.npz has no proposals for the image 3.jpg"):
         regions.predict(scene(), "3.jpg")
 
 

@@ -125,11 +125,15 @@ def test_the_votes_of_three_by_hand():
         ({"kernel": "poly"}, "unknown kernel poly: choose one of linear, rbf"),
         ({"c": 0}, "must be above 0, not 0"),
         ({"c": np.inf}, "not inf"),
-        ({"labels": np.zeros(4, int)}, r"6 feature vectors need as many labels, not \(4,\)"),
-        ({"labels": np.zeros(6, int)}, "at least two, labelled from 0; there are images of 0$"),
-        ({"labels": np.array([0, 0, 2, 2, 3, 3])}, "there are images of 0, 2, 3$"),
-        ({"labels": np.array([1, 1, 1, 2, 2, 2])}, "there are images of 1, 2$"),
-        ({"features": np.ones(6)}, r"features are of shape \(6,\), not \(N, D\)"),
+        (
+            {"labels": np.zeros(4, int)},
+            r"6 feature vectors need the same number of labels, .* "
+            r"shape \(4,\)",
+        ),
+        ({"labels": np.zeros(6, int)}, "at least two classes, .* labels 0$"),
+        ({"labels": np.array([0, 0, 2, 2, 3, 3])}, "there are images with the labels 0, 2, 3$"),
+        ({"labels": np.array([1, 1, 1, 2, 2, 2])}, "there are images with the labels 1, 2$"),
+        ({"features": np.ones(6)}, r"features have the shape \(6,\), not \(N, D\)"),
         ({"features": np.ones((6, 0))}, r"shape \(6, 0\)"),
         ({"features": np.full((6, 2), np.nan)}, "NaN or infinite"),
     ],
@@ -166,10 +170,10 @@ def test_features_of_another_network(features, message):
             "linear",
             "weights",
             None,
-            "lacks coefficients, gamma, support_vectors, and has nothing too much",
+            "lacks coefficients, gamma, support_vectors, and has nothing in addition",
         ),
-        ("rbf", "gamma", None, "lacks gamma, and has nothing too much"),
-        ("linear", "gamma", np.ones(1), "lacks nothing, and has gamma too much"),
+        ("rbf", "gamma", None, "lacks gamma, and has nothing in addition"),
+        ("linear", "gamma", np.ones(1), "lacks nothing, and has gamma in addition"),
         ("linear", "mean", np.ones(11), r"scale is float64 of shape \(12,\)"),
         ("linear", "weights", np.ones((2, 12)), r"weights is float64 of shape \(2, 12\)"),
         ("rbf", "coefficients", np.ones((3, 2)), r"coefficients is float64 of shape \(3, 2\)"),
@@ -194,7 +198,7 @@ def test_hostile_arrays(kernel, name, value, message):
     arrays = {name: array for name, array in arrays.items() if array is not None}
     with pytest.raises(
         InputError,
-        match="svm.params holds no support vector machine, or a damaged one: .*" + message,
+        match="svm.params does not hold a support vector machine, or is damaged: .*" + message,
     ):
         SupportVectorMachine.from_arrays(arrays, "svm.params")
 
@@ -206,7 +210,7 @@ def test_a_number_of_decisions_that_no_number_of_classes_has():
         "intercepts": np.ones(5),
         "weights": np.ones((5, 1)),
     }
-    with pytest.raises(InputError, match="5 intercepts are of no number of pairs"):
+    with pytest.raises(InputError, match="no number of classes has 5 pairs"):
         SupportVectorMachine.from_arrays(arrays)
 
 

@@ -387,7 +387,7 @@ def test_preprocessing_with_a_mean_image(tmp_path, size, resize):
         ),
         (np.full((3, 256, 256), np.nan), "expected finite numbers"),
         (np.array([{}]), "pickled objects, which are not read"),
-        (b"\x93NUMPY damaged", "no .npy file, a damaged one"),
+        (b"\x93NUMPY damaged", "not a .npy file, is damaged"),
     ],
 )
 def test_no_mean_image(tmp_path, content, message):
@@ -582,7 +582,7 @@ def test_square_layers_tell_nothing(tmp_path):
     arrays = random_arrays(net)
     write_npz(path, {name: array for name, array in arrays.items() if not name.startswith("fc8")})
     with pytest.raises(
-        InputError, match="dense layers of .*a.npz are square, so that it can't be told whether"
+        InputError, match="dense layers of .*a.npz are square, so their layout may be"
     ):
         load_caffe_weights(net, path)
     # fc8 is not: (5, 512)
@@ -627,16 +627,15 @@ def test_a_pickle_is_refused_and_its_error_converts_it(tmp_path, older):
     "content, name, message",
     [
         (None, "a.npz", "a.npz does not exist"),
-        (b"text", "a.npz", "a.npz is no .npz file of plain arrays, or a damaged one"),
-        ("truncated", "a.npz", "a.npz is no .npz file"),
+        (b"text", "a.npz", "a.npz is not a .npz file of plain arrays, or is damaged"),
+        ("truncated", "a.npz", "a.npz is not a .npz file"),
         ("object", "a.npz", "Object arrays cannot be loaded"),
         (
             b"",
             "a.caffemodel",
             (
-                "a.caffemodel: weights are read from .npz, .onnx or .params files; a .caffemodel "
-                "has "
-                "to be converted"
+                "a.caffemodel: weights are read from .npz, .onnx or .params files. To convert a "
+                ".caffemodel"
             ),
         ),
     ],

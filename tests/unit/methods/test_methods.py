@@ -324,7 +324,9 @@ def test_a_method_is_one_file_for_every_command(tmp_path, extended):
         said = extended(
             "visualize", "--run", run, "--image", image, "--out", "a.png", "--view", view, code=2
         )
-        assert f"--view {view} can't be drawn of {run}, a run of the method toy: give a run" in said
+        assert (
+            f"--view {view} can't be drawn for {run}, a run of the method toy: give a run"
+        ) in said
     for missing in ("--taps", "--rounds"):
         said = extended("train", "--method", "toy", missing, "stem" if missing == "--taps" else 1,
                         code=2)  # fmt: skip

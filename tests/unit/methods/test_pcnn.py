@@ -123,8 +123,8 @@ def test_what_is_left_out_of_data_and_target_is_said(tmp_path, capsys):
     said = capsys.readouterr().out
     for name in ("data", "target"):
         assert (
-            f"left out: 1 file that is no image, such as {tmp_path}/{name}/train/awe/notes.txt\n"
-            in said
+            "left out: 1 file that is not an image, such as "
+            f"{tmp_path}/{name}/train/awe/notes.txt\n" in said
         )
 
 

@@ -25,9 +25,10 @@ from mlr.model.parameters import materialize
 from mlr.model.pretrained import load_pretrained
 from mlr.model.zoo import zoo_network
 from mlr.options.training import LEVELS, TrainingOptions
+from mlr.viz import filters
 from mlr.viz.attribution import grad_cam, gram_contributions
 from mlr.viz.diagram import boxes_and_arrows
-from mlr.viz.filters import Ascent, activation_maps, strongest_with_patterns
+from mlr.viz.filters import Ascent, activation_maps, frozen, strongest_with_patterns
 
 ROOT = Path(__file__).parents[3]
 SIZE = 64
@@ -50,8 +51,10 @@ def network(backbone, **options):
         image_size=SIZE, **options,
     )  # fmt: skip
     materialize(net, mx.cpu(), mx.init.Xavier())
-    for parameter in net.collect_params(".*running_var|.*running_mean").values():
-        parameter.set_data(nd.random.uniform(0.5, 1.5, parameter.shape))
+    # A mean of either sign, or behind ReLUs the deeper maps are 0.
+    for name, lowest, highest in (("mean", -0.5, 0.5), ("var", 0.5, 1.5)):
+        for parameter in net.collect_params(f".*running_{name}").values():
+            parameter.set_data(nd.random.uniform(lowest, highest, parameter.shape))
     return net
 
 
@@ -71,10 +74,13 @@ def test_maps_are_the_zoo_networks_own(name):
         x = layer(x)
     given = zoo.features._collect_params_with_prefix("features")
     assert set(given) == set(backbone.structural_parameters)
-    for layer in layers[BACKBONES[name].head :]:
+    head = [
+        # DenseNet's is for 224 px alone
+        nn.GlobalAvgPool2D() if isinstance(layer, nn.AvgPool2D) else layer
+        for layer in layers[BACKBONES[name].head :]
+    ]
+    for layer in head:
         layer.initialize()
-        if isinstance(layer, nn.AvgPool2D):  # DenseNet's is for 224 px alone
-            layer = nn.GlobalAvgPool2D()
         x = layer(x)
     for key, parameter in given.items():
         parameter.set_data(backbone.structural_parameters[key].data())
@@ -87,17 +93,17 @@ def test_maps_are_the_zoo_networks_own(name):
     ends = [place if isinstance(place, int) else place[1] - 1 for place in places]
     assert ends == sorted(ends) and len(maps) == len(backbone.levels)
     for level, found, end in zip(backbone.levels, maps, ends):
+        assert expected[end].asnumpy().any()
         # the same layers, one build: float32, of other sums' order at most
         assert_allclose(
             found.asnumpy(), expected[end].asnumpy(), rtol=1e-5, atol=1e-5, err_msg=level
         )
-    if BACKBONES[name].fully_connected:
-        for layer in layers[BACKBONES[name].head :]:
-            x = layer(x)
-    else:
-        x = x.mean(axis=(2, 3))
+    for layer in head:
+        x = layer(x)
     assert deep.shape == (2, backbone.width)
-    assert_allclose(deep.asnumpy(), x.asnumpy(), rtol=1e-5, atol=1e-5)  # as above
+    expected = x.asnumpy().reshape(2, backbone.width, -1).mean(axis=2)  # SqueezeNet's are maps yet
+    assert expected.any()
+    assert_allclose(deep.asnumpy(), expected, rtol=1e-5, atol=1e-5)  # as above
 
 
 def test_relu6_is_in_the_place_of_each_relu():
@@ -195,6 +201,26 @@ def test_int8_answers_alike(family):
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
     kinds = {node.op_type for node in small.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+
+
+@pytest.mark.slow
+def test_the_gradient_of_a_filter(family):
+    """Of MKL-DNN, in float32, against MXNet's own operators, which alone take float64."""
+    net, x = network(family), images(1)
+    maps = activation_maps(net, x)
+    single = frozen(net.backbone)
+    net.cast("float64")
+    double = frozen(net.backbone)
+    for block in single.blocks:
+        strongest = [int(maps[block].mean(axis=(2, 3)).argmax())]
+        expected, found, again = (
+            filters._gradient(backbone, block, strongest, x.asnumpy(), "mean")
+            for backbone in (double, single, single)
+        )
+        assert np.abs(expected).max() > 0
+        # float32 through up to 120 layers and back
+        assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+        assert_array_equal(again, found)
 
 
 def test_views(family):

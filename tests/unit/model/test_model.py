@@ -187,7 +187,7 @@ def test_no_block_asks_for_a_shape():
             {"taps": ("stem", "stage9", "pool")},
             "resnet18_v2 has no taps stage9: choose from stem, pool",
         ),
-        ({"widths": (64, 256)}, "3 taps need as many widths"),
+        ({"widths": (64, 256)}, "3 taps need 3 widths"),
         ({"classes": 1}, "classes must be at least 2"),
     ],
 )

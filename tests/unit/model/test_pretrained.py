@@ -257,8 +257,8 @@ def test_resnet50_v2_of_the_onnx_model_zoo(tmp_path):
     "content, message",
     [
         (None, "a.onnx does not exist"),
-        (b"no ONNX", "a.onnx is no ONNX file"),
-        (b"", "a.onnx is no ONNX file, or one without weights"),
+        (b"no ONNX", "a.onnx is not an ONNX file"),
+        (b"", "a.onnx is not an ONNX file, or has no weights"),
     ],
 )
 def test_onnx_files_that_hold_no_weights(net, tmp_path, content, message):
@@ -272,7 +272,7 @@ def test_a_truncated_or_wrong_onnx_file(zoo, net, tmp_path):
     save_onnx(zoo, tmp_path / "a.onnx")
     content = (tmp_path / "a.onnx").read_bytes()
     (tmp_path / "a.onnx").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="a.onnx is no ONNX file, or a damaged one"):
+    with pytest.raises(InputError, match="a.onnx is not an ONNX file, or is damaged"):
         load_pretrained(net.backbone, str(tmp_path / "a.onnx"))
     (tmp_path / "a.onnx").write_bytes(
         content.replace(b"resnetv24_stage1_conv0_weight", b"resnetv24_stage1_conv0_weighs")
@@ -375,7 +375,7 @@ def test_faults_are_listed_and_nothing_is_changed():
 def test_what_is_no_number_is_refused(value, what):
     block, parameters = dense()
     with pytest.raises(
-        InputError, match=f"1 with values that are no numbers \\(bias {what}\\)"
+        InputError, match=f"1 not finite floating-point numbers \\(bias {what}\\)"
     ) as raised:
         set_parameters(
             parameters, {"weight": np.zeros((2, 3)), "bias": np.array([1, value])}, "f.params"

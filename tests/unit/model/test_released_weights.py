@@ -185,7 +185,7 @@ def test_a_truncated_file(small):
         with pytest.raises(
             InputError,
             match=(
-                "small.params is no MXNet parameter file, or a damaged one: it ends [0-9]+ bytes "
+                "small.params is not an MXNet parameter file, or is damaged: it ends [0-9]+ bytes "
                 "too early"
             ),
         ):
@@ -216,7 +216,7 @@ def test_a_flipped_bit_without_a_checksum(small):
     content = path.read_bytes()
     for offset, message in (
         (content.rindex(b"output.1.bias"), "1 missing .output.1.bias.; 1 unexpected"),
-        (24 + 12, "is no MXNet parameter file, or a damaged one"),
+        (24 + 12, "is not an MXNet parameter file, or is damaged"),
     ):
         flipped = bytearray(content)
         flipped[offset] ^= 1
@@ -226,7 +226,7 @@ def test_a_flipped_bit_without_a_checksum(small):
     weight = net.fusion.output.weight.data().asnumpy().tobytes()
     path.write_bytes(content.replace(weight, np.float32(np.inf).tobytes() + weight[4:]))
     with pytest.raises(
-        InputError, match=r"1 with values that are no numbers \(output.1.weight NaN or infinite\)"
+        InputError, match=r"1 not finite floating-point numbers \(output.1.weight NaN or infinite\)"
     ):
         mlr.load_original_parameters(net, path)
 
@@ -238,8 +238,8 @@ def test_a_flipped_bit_without_a_checksum(small):
         (
             lambda: mlr.MultiLevelNet(classes=8, taps=("stem", "stage1", "stage2")),
             (
-                "the released code reads the maps stem, pool, stage1 and can't load a network that "
-                "reads stem, stage1, stage2"
+                "the released code can only load a network with the taps stem, pool, stage1, but "
+                "this one has stem, stage1, stage2"
             ),
         ),
     ],
@@ -280,7 +280,9 @@ def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_p
     np.save(str(tmp_path / "logits.npy"), logits)
     assert compare.main(arguments) == 1
     printed = capsys.readouterr()
-    assert printed.err == "mlr compare: error: above its bound: logits, authors' code\n"
+    assert printed.err == (
+        "mlr compare: error: the difference is above its bound for logits, authors' code\n"
+    )
     assert [line.split()[:3] for line in printed.out.splitlines() if line.endswith("ABOVE")] == [
         ["logits,", "authors'", "code"]
     ]
@@ -292,7 +294,7 @@ def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_p
         (lambda path: None, "No such file"),
         (
             lambda path: np.save(str(path), np.zeros((5, 8))),
-            r"the logits of the authors' code have the shape \(5, 8\), not \(2, 8\)",
+            r"logits.npy: the logits have the shape \(5, 8\), not \(2, 8\)",
         ),
         (lambda path: path.write_text("text"), "logits.npy can't be read as logits"),
     ],

@@ -126,20 +126,20 @@ BOTTLENECKS = resnet((3, 4, 6, 3), convolutions=3)
 @pytest.mark.parametrize(
     "names, network, message",
     [
-        (BOTTLENECKS, "resnet50_v1", "halve the map in their 3 x 3 convolution .v1.5."),
-        (BOTTLENECKS, "resnet50_v2", "its v2 has batch norm first"),
-        (NAMES["both", "resnet18_v1"], "resnet18_v2", "are v1: resnet18_v2 has batch norm before"),
+        (BOTTLENECKS, "resnet50_v1", "halves maps in the 3 x 3 convolution .v1.5."),
+        (BOTTLENECKS, "resnet50_v2", "Gluon's v2 has batch norm first"),
+        (NAMES["both", "resnet18_v1"], "resnet18_v2", "v1 from .*, but resnet18_v2 has batch norm"),
         (
             ["stem.conv.weight", "stages.0.blocks.0.conv1.weight", "head.fc.weight"],
             "resnet50_v2",
-            "timm's resnetv2, which is another network than Gluon's ResNet v2",
+            "timm's resnetv2, which differs from Gluon's ResNet v2",
         ),
     ],
     ids=["v1.5 for v1", "v1.5 for v2", "v1 for v2", "timm's v2"],
 )
 def test_a_resnet_that_computes_something_else_is_refused(names, network, message):
     arrays = {name: np.ones(1, np.float32) for name in names}
-    with pytest.raises(InputError, match="^w.safetensors is of .*" + message):
+    with pytest.raises(InputError, match="^w.safetensors has weights of .*" + message):
         in_zoos_names(arrays, network, "w.safetensors")
 
 

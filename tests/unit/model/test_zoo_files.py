@@ -68,7 +68,7 @@ def test_the_gluon_zoos_file_is_fetched_once(servers, cache, capsys):
 def test_what_came_is_gone_on_with(servers, cache):
     gluon, hub = servers
     hub.files, gluon.fails = {}, "truncates"
-    with pytest.raises(InputError, match="ended after .*try again, which goes on with what came"):
+    with pytest.raises(InputError, match="ended after .*try again, which continues the download"):
         zoo_file(NETWORK, LATE)
     assert names(cache) == [GLUON_NAME.replace("params", "zip.part")]
     gluon.fails = None
@@ -81,7 +81,7 @@ def test_what_came_is_gone_on_with(servers, cache):
 def test_a_host_that_stalls_is_left_for_the_other(servers, cache, fails, capsys):
     servers[0].fails = fails
     assert zoo_file(NETWORK, SOON).read_bytes() == ONNX
-    assert "stands in for the Gluon zoo's" in capsys.readouterr().err
+    assert "in place of the Gluon zoo's" in capsys.readouterr().err
 
 
 def test_a_host_that_is_not_there_is_left_for_the_other(servers, cache, monkeypatch, capsys):
@@ -93,8 +93,8 @@ def test_a_host_that_is_not_there_is_left_for_the_other(servers, cache, monkeypa
             path = zoo_file(NETWORK, LATE)
             assert path == cache / "squeezenet1.1-7.onnx" and path.read_bytes() == ONNX
             assert capsys.readouterr().err == (
-                "warning: squeezenet1.1-7.onnx of the ONNX model zoo stands in for the Gluon zoo's "
-                f"{GLUON_NAME}: the same network, but weights of another training\n"
+                "warning: using squeezenet1.1-7.onnx from the ONNX model zoo in place of the "
+                f"Gluon zoo's {GLUON_NAME}: the same network, but weights from another training\n"
             )
     assert servers[1].requests == [(ONNX_PATH, None)]
     assert names(cache) == ["squeezenet1.1-7.onnx"]
@@ -103,10 +103,13 @@ def test_a_host_that_is_not_there_is_left_for_the_other(servers, cache, monkeypa
 @pytest.mark.parametrize(
     "sent, message",
     [
-        (zipped(b"another"), f"another file than {GLUON_NAME}, .*: not of SHA-1 {SHA1}, but "),
-        (zipped(PARAMS, "other.params"), f"it sends no .zip file with {GLUON_NAME}"),
-        (b"<html>log in first</html>", f"it sends no .zip file with {GLUON_NAME}"),
-        (zipped(PARAMS).replace(PARAMS[:50], b"!" * 50), "it sends no .zip file"),
+        (
+            zipped(b"another"),
+            (f"the answer is not {GLUON_NAME}, .*: its hash is not SHA-1 {SHA1}, but "),
+        ),
+        (zipped(PARAMS, "other.params"), f"the answer is not a .zip file with {GLUON_NAME}"),
+        (b"<html>log in first</html>", f"the answer is not a .zip file with {GLUON_NAME}"),
+        (zipped(PARAMS).replace(PARAMS[:50], b"!" * 50), "the answer is not a .zip file"),
     ],
     ids=["another", "of another name", "a page", "damaged"],
 )
@@ -115,14 +118,14 @@ def test_a_file_that_is_not_what_it_should_be_gets_no_name(servers, cache, sent,
     gluon.files, hub.files = {GLUON_PATH: sent}, {ONNX_PATH: ONNX[:-1] + b"!"}
     with pytest.raises(InputError, match=message) as raised:
         zoo_file(NETWORK, LATE)
-    assert "another file than squeezenet1.1-7.onnx, damaged" in str(raised.value)
+    assert "the answer is not squeezenet1.1-7.onnx, or was damaged" in str(raised.value)
     assert names(cache) == []
 
 
 def test_an_archive_of_too_much_is_not_unpacked(servers, cache, monkeypatch):
     monkeypatch.setattr(zoo, "MOST_BYTES", len(PARAMS) - 1)
     servers[1].files = {}
-    with pytest.raises(InputError, match="it sends no .zip file"):
+    with pytest.raises(InputError, match="the answer is not a .zip file"):
         zoo_file(NETWORK, LATE)
     assert names(cache) == []
 
@@ -154,7 +157,9 @@ def test_a_damaged_file_in_the_cache_is_replaced(servers, cache):
 
 
 def test_a_network_that_no_zoo_has(servers, cache):
-    with pytest.raises(InputError, match="no ImageNet weights of vgg16_slim: .*--pretrained none"):
+    with pytest.raises(
+        InputError, match="no zoo has ImageNet weights for vgg16_slim: .*--pretrained none"
+    ):
         zoo_file("vgg16_slim", LATE)
     assert not cache.exists()
 

@@ -254,7 +254,7 @@ def test_command_line_and_config_take_the_same(name, capsys, tmp_path):
         ("gamma", "-1", "'-1' is not a number from 0"),
         ("weight_decay", "nan", "'nan' is not a number from 0"),
         ("batch_size", "1.5", "'1.5' is not a whole number from 1 to 65536"),
-        ("data", "", "it is empty, likely a variable of the shell that is not set"),
+        ("data", "", "it is empty, likely because a shell variable is not set"),
         ("data", "x" * 5000, "... is not text of up to 4096 characters"),
     ],
 )
@@ -352,18 +352,25 @@ def test_the_options_of_the_run_that_ships():
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"epochs: [1\n", r"options.yaml, line 2 is no YAML or JSON: correct it, or make one with"),
-        (b"{'a: 1", "is no YAML or JSON"),
-        (b"\x00\x01", "is no YAML or JSON"),
-        (b"- 1\n- 2\n", "options.yaml is no mapping of options to values"),
-        (b"", "options.yaml is no mapping of options to values"),
-        (b"text", "is no mapping"),
-        (b"\xff\xfe\xfa", "options.yaml is no text: give a YAML or JSON file"),
-        (b"epoch: 3\n", "options.yaml has no option epoch: did you mean epochs?"),
-        (b"learning-rate: 3\n", "has no option learning-rate: did you mean learning_rate?"),
-        (b"zzz: 3\n", "has no option zzz: there are data, labels, targets, "),
-        (b"1: 3\n", "has no option 1: there are"),
-        (b"row: vgg16\n", "has no option row: "),
+        (
+            b"epochs: [1\n",
+            r"options.yaml, line 2 is not valid YAML or JSON: correct it, or "
+            r"make a new file with",
+        ),
+        (b"{'a: 1", "is not valid YAML or JSON"),
+        (b"\x00\x01", "is not valid YAML or JSON"),
+        (b"- 1\n- 2\n", "options.yaml is not a mapping of options to values"),
+        (b"", "options.yaml is not a mapping of options to values"),
+        (b"text", "is not a mapping"),
+        (b"\xff\xfe\xfa", "options.yaml is not a text file: give a YAML or JSON file"),
+        (b"epoch: 3\n", "options.yaml sets epoch, which is not an option: did you mean epochs?"),
+        (
+            b"learning-rate: 3\n",
+            "sets learning-rate, which is not an option: did you mean learning_rate?",
+        ),
+        (b"zzz: 3\n", "sets zzz, which is not an option: the options are data, labels, "),
+        (b"1: 3\n", "sets 1, which is not an option: the options are"),
+        (b"row: vgg16\n", "sets row, which is not an option: "),
         (b"epochs: 0\n", "options.yaml: epochs is 0, expected a whole number from 1 to 1000000"),
         (b"epochs: 1.5\n", r"epochs is 1\.5, expected a whole number from 1"),
         (b"epochs: true\n", "epochs is True, expected a whole number"),
@@ -377,8 +384,8 @@ def test_the_options_of_the_run_that_ships():
         (b"data: 2026-01-01\n", "data is datetime.date"),
         (b"data: [a, a]\n", "expected text"),
         (b"target: [a, b]\n", "expected text"),
-        (b"data: !!python/object/apply:os.getcwd []\n", "is no YAML or JSON"),
-        pytest.param(b"[" * 400, "is no YAML or JSON", id="deep"),
+        (b"data: !!python/object/apply:os.getcwd []\n", "is not valid YAML or JSON"),
+        pytest.param(b"[" * 400, "is not valid YAML or JSON", id="deep"),
         (b'{"options": {"epochs": "many"}}', "epochs is 'many', expected a whole number"),
     ],
 )
@@ -406,7 +413,7 @@ def test_a_method_that_there_is_not(tmp_path, capsys):
 def test_a_fold_of_a_file_and_all_folds(tmp_path, capsys):
     (tmp_path / "options.yaml").write_text("fold: 2\n")
     arguments = ("--config", tmp_path / "options.yaml", "--folds", "all", "--print-config")
-    assert "--fold and --folds: give one of them" in printed(capsys, *arguments, code=2)
+    assert "--fold trains one fold and --folds all of them" in printed(capsys, *arguments, code=2)
     (tmp_path / "options.yaml").write_text("fold: null\n")
     printed(capsys, *arguments)
 
@@ -417,12 +424,14 @@ def test_a_fold_of_a_file_and_all_folds(tmp_path, capsys):
 def test_a_row_says_that_it_goes(capsys):
     assert train.main(["--row", "vgg16", "--print-config"]) == 0
     said = capsys.readouterr()
-    assert said.err == "mlr train: --row is now called --method, and goes with 0.3.0\n"
+    assert said.err == "mlr train: --row is now called --method; 0.3.0 will remove --row\n"
     assert yaml.safe_load(said.out) == METHODS["vgg16"].plain(METHODS["vgg16"].demo)
     assert train.main(["--row", "vgg16", "--method", "vgg16", "--print-config"]) == 0
     assert "--row is now called --method" in capsys.readouterr().err
     said = printed(capsys, "--row", "vgg16", "--method", "ar", code=2)
-    assert said == "mlr train: error: --row vgg16 and --method ar: give --method\n"
+    assert said == (
+        "mlr train: error: --row vgg16 and --method ar mean the same: give only --method\n"
+    )
 
 
 def test_help_speaks_of_methods_alone():
@@ -457,14 +466,14 @@ def test_the_same_command_line_again(trained, resumed):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--epochs", 2), "--epochs 2: {run} was begun with --epochs 1, and a resumed run keeps"),
-        (("--seed", 1), "--seed 1: {run} was begun with --seed 0"),
-        (("--method", "vgg16"), "--method vgg16: {run} was begun with --method l_cil"),
-        (("--row", "vgg16"), "--method vgg16: {run} was begun with --method l_cil"),
-        (("--learning-rate", "0.011"), "--learning-rate 0.011: {run} was begun with "),
-        (("--pretrained", "zoo"), "--pretrained zoo: {run} was begun with --pretrained none"),
-        (("--labels", "sentiment"), "--labels sentiment: {run} was begun with --labels emotion"),
-        (("--fold", 1), "--fold 1: {run} was begun with --fold None"),
+        (("--epochs", 2), "--epochs 2: {run} was started with --epochs 1, and a resumed run keeps"),
+        (("--seed", 1), "--seed 1: {run} was started with --seed 0"),
+        (("--method", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
+        (("--row", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
+        (("--learning-rate", "0.011"), "--learning-rate 0.011: {run} was started with "),
+        (("--pretrained", "zoo"), "--pretrained zoo: {run} was started with --pretrained none"),
+        (("--labels", "sentiment"), "--labels sentiment: {run} was started with --labels emotion"),
+        (("--fold", 1), "--fold 1: {run} was started with --fold None"),
     ],
 )
 def test_another_value_is_refused(resumed, tmp_path, arguments, message):
@@ -492,4 +501,4 @@ def test_a_file_named_from_here_is_the_one_that_the_run_knows(
     assert train.main([*again, "--resume"]) == 0
     capsys.readouterr()
     assert train.main(["--resume", "--out", "run", "--pretrained", "other.params"]) == 2
-    assert "--pretrained other.params: run was begun with " in capsys.readouterr().err
+    assert "--pretrained other.params: run was started with " in capsys.readouterr().err

@@ -268,7 +268,7 @@ def changed(change):
         ({}, ["awe", "fe\0ar"], "at least two different names"),
         ({}, ["awe", LONG], "at least two different names"),
         ({"options": {"learning_rate": 1e301}}, None, "options.learning_rate is 1e\\+301"),
-        ({"options": {"gamma": float("nan")}}, None, "NaN is no number"),
+        ({"options": {"gamma": float("nan")}}, None, "NaN is not a valid number"),
         ({"options": {"image_size": 32}}, None, "options.image_size is 32"),
         ({"options": {"seed": 2**32}}, None, "options.seed"),
         ({"options": {"fold": 1001}}, None, "options.fold"),

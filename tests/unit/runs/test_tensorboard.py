@@ -136,8 +136,8 @@ def test_without_tensorboardx_nothing_starts(tmp_path, monkeypatch, capsys):
             "1.5.1",
             None,
             (
-                "mxnet-cu101 1.5.1 has no CUDA graphs, they came with 1.8: the static graph "
-                "(static_alloc, static_shape) is what there is, "
+                "mxnet-cu101 1.5.1 has no CUDA graphs, which came with 1.8: training uses only "
+                "the static graph (static_alloc, static_shape)"
             ),
         ),
         ("1.7.0", None, "mxnet-cu101 1.7.0 has no CUDA graphs"),

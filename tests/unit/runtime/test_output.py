@@ -107,7 +107,7 @@ def test_output_that_nobody_takes(arguments):
     assert (
         code == 1
         and errors.count("\n") == 1
-        and "error: what it prints can't be written: No space left on device" in errors
+        and "error: the output of the command can't be written: No space left on device" in errors
     )
 
 
@@ -139,7 +139,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Renamed: OpenCV writes no file of a name that is no text."""
+    """Renamed: OpenCV writes no file of a name that is not text."""
     data = write_images(
         tmp_path_factory.mktemp("odd") / "data", classes=("first", "second"), train=4
     )
@@ -173,11 +173,11 @@ def odd(data, tmp_path_factory):
             errno.EPIPE,
             141,
             (
-                "the reader of its output has gone; what was saved before is kept; to go on: mlr "
-                "train --resume --out "
+                "the program that reads its output has ended; what was saved before is kept; to go "
+                "on: mlr train --resume --out "
             ),
         ),
-        (errno.ENOSPC, 1, "what it prints can't be written: No space left on device"),
+        (errno.ENOSPC, 1, "the output of the command can't be written: No space left on device"),
     ],
 )
 def test_an_epoch_is_saved_before_it_is_printed(

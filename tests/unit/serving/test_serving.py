@@ -128,7 +128,7 @@ def test_views_are_pictures_of_the_predicted_class_and_of_each_block(serving, pr
 
 def test_a_predictor_without_maps_has_no_views():
     assert client().get("/about").json()["has_views"] is False
-    refused(client().post("/views", files=form(PHOTO)), 404, "no views", "ask POST /predict alone")
+    refused(client().post("/views", files=form(PHOTO)), 404, "no views", "use only POST /predict")
 
 
 def test_a_model_of_onnx_has_grad_cam_alone():
@@ -140,7 +140,7 @@ def test_a_model_of_onnx_has_grad_cam_alone():
 
 def test_views_are_of_one_image(serving):
     answer = serving.post("/views", files=form(PHOTO, PHOTO))
-    refused(answer, 400, "too many images", "send one")
+    refused(answer, 400, "too many images", "send each in its own request")
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_a_host_that_was_given_is_taken():
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:9000", "null"])
 def test_pages_of_other_sites_may_not_ask(origin):
     answer = client().post("/predict", files=form(PHOTO), headers={"Origin": origin})
-    refused(answer, 403, "other site", "may not ask")
+    refused(answer, 403, "other site", "may not send requests")
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 

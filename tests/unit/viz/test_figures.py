@@ -273,8 +273,8 @@ def test_what_no_font_has_is_said_once(fonts, capsys):
         for title in "悲しみ joy", "悲しみ", "joy":
             titled(title)
     assert capsys.readouterr().err == (
-        "warning: no installed font has しみ悲, so figures show boxes in their place: install one, "
-        "as of Debian's fonts-noto-cjk\n"
+        "warning: no installed font has しみ悲, so figures show boxes in their place: install a "
+        "font, such as Debian's fonts-noto-cjk\n"
     )
     style.fonts_for("\U0001f9e8")
     assert "fonts-symbola" in capsys.readouterr().err

@@ -117,7 +117,7 @@ def test_looks_of_a_manifest(tmp_path):
         "colourfulness",
         "edge density",
     ]
-    assert looks[0].definition == "as the manifest has it, of 2 images"
+    assert looks[0].definition == "from the manifest, which has it for 2 images"
     assert {each for each in looks[0].bins if each.images} == {
         Bin("0.0", 1, 1.0),
         Bin("0.3", 1, 0.0),

@@ -288,7 +288,7 @@ def test_the_levels_of_a_manifest(measured, tmp_path):
     html = (tmp_path / "page.html").read_text()
     page = Page(html)
     assert "<b>" not in html and "<b>brightness</b> of the manifest, as it has it" in page.text
-    assert "accuracy from 0.500 at 0.0 to 1.000 at 1.0; of all images 0.750" in page.text
+    assert "accuracy from 0.500 for 0.0 to 1.000 for 1.0; 0.750 for all images" in page.text
     rows = re.findall(r'<tr><th scope="row">(\d\.\d)</th><td>(\d+)</td><td>(.*?)</td></tr>', html)
     assert rows[0] == ("0.0", "2", "0.500") and rows[10] == ("1.0", "1", "1.000")
     assert rows[1:10] == [(f"0.{level:d}", "0", "-") for level in range(1, 10)]
@@ -407,10 +407,12 @@ def test_the_pictures_are_those_of_their_captions(measured, tmp_path):
 def test_none_wrong_none_right_and_no_network(measured, tmp_path):
     run, evaluation, right, wrong = measured(["awe", "fear"], [0, 0, 1, 1])
     page = Page(written(tmp_path / "a.html", run, evaluation, right, wrong))
-    assert "wrong onesThere are none." in page.text and "most often mistaken: none" in page.text
-    assert "No epoch of this run ended." in page.text and "Filters" not in page.text
+    assert (
+        "wrong predictionsThere are none."
+    ) in page.text and "most frequent confusion: none" in page.text
+    assert "No epoch of this run is finished." in page.text and "Filters" not in page.text
     page = Page(written(tmp_path / "b.html", run, evaluation, [], right))
-    assert "right onesThere are none." in page.text
+    assert "right predictionsThere are none." in page.text
     for group in ((right, []), ([], right)):
         save_sheet(*group, "x", tmp_path / "sheet.png")
         assert cv2.imread(str(tmp_path / "sheet.png")) is not None
@@ -471,7 +473,7 @@ def test_parameters_that_are_damaged_after_the_evaluation(measured, tmp_path):
             ("--report", "page.html", "--folds", "all"),
             "each fold gets its own: give --report alone",
         ),
-        (("--report", "file/new/page.html"), "file is no folder, or not one that you may write to"),
+        (("--report", "file/new/page.html"), "file is not a folder, or you may not write to it"),
     ],
 )
 def test_where_no_report_can_be_written(trained, tmp_path, monkeypatch, capsys, arguments, message):
