@@ -124,12 +124,14 @@ def test_a_program_that_fails_is_told_in_a_line(release, tmp_path):
     workshop = release.Workshop(tmp_path)
     assert workshop.run("twine-check", ("echo", "fine"), "mend it") == "fine\n"
     with pytest.raises(
-        release.Refused, match=r"^twine-check failed, no README: mend it; see .*log"
+        release.Refused, match=r"^twine-check failed, exit code 1, no README: mend it; see"
     ):
         workshop.run(
             "twine-check", ("sh", "-c", "echo first; echo no README >&2; false"), "mend it"
         )
     assert (tmp_path / "twine-check.log").read_text() == "first\nno README\n"
+    with pytest.raises(release.Refused, match=r"^tests failed, ended by SIGKILL, \.\.\.: mend it"):
+        workshop.run("tests", ("sh", "-c", "echo ...; kill -KILL $$"), "mend it")
 
 
 def test_the_command_ends_at_the_first_fault(release, checkout, monkeypatch, capsys):
