@@ -10,7 +10,7 @@ filter's activation map for the image, and the pattern that excites it most, fou
 ascent from noise, as in the same author's next paper.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Generator, List, Mapping, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -91,25 +91,37 @@ def strongest_with_patterns(
     of the images, at least 128.
     """
     size = max(SMALLEST_PATTERN, images.shape[-1])
-    maps, found = activation_maps(net, images), {}
-    for block in net.backbone.blocks:
-        filters, activations = strongest_filters(maps[block], top, measure)
-        unique = sorted(set(filters.ravel().tolist()))  # images often share their strongest filter
-        patterns, _, excited = maximising_patterns(net, block, unique, size, seed, ascent, measure)
-        found[block] = [
+    maps, blocks = activation_maps(net, images), net.backbone.blocks
+    strongest = {block: strongest_filters(maps[block], top, measure) for block in blocks}
+    # images often share their strongest filter
+    unique = {block: sorted(set(strongest[block][0].ravel().tolist())) for block in blocks}
+    patterns = patterns_of_blocks(net, unique, size, seed, ascent, measure)
+    return {
+        block: [
             [
                 {
                     "filter": number,
                     "map": maps[block][image, number],
-                    "activation": activations[image, rank],
-                    "pattern": patterns[unique.index(number)],
-                    "excited": excited[unique.index(number)],
+                    "activation": strongest[block][1][image, rank],
+                    "pattern": patterns[block].images[unique[block].index(number)],
+                    "excited": patterns[block].end[unique[block].index(number)],
                 }
                 for rank, number in enumerate(row)
             ]
-            for image, row in enumerate(filters.tolist())
+            for image, row in enumerate(strongest[block][0].tolist())
         ]
-    return found
+        for block in blocks
+    }
+
+
+class Patterns(NamedTuple):
+    """Images (K, S, S, 3), uint8 RGB, that excite K filters; the activation of the noise at the
+    start (K,), and that of the images (K,).
+    """
+
+    images: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
 
 
 def maximising_patterns(
@@ -120,48 +132,93 @@ def maximising_patterns(
     seed: int = 0,
     ascent: Ascent = DEFAULT_ASCENT,
     measure: str = "mean",
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the images that excite filters of a block most, and the filters' activations before
-    and after the ascent.
-
-    filters: K channel numbers. size: side of the patterns, pixels. Returns patterns (K, size, size,
-    3), uint8 RGB, the activation of the noise at the start (K,) and that of the patterns (K,). The
-    network stays as it is; the same seed gives the same patterns.
+) -> Patterns:
+    """Return the images that excite filters of one block most; arguments as for
+    `patterns_of_blocks`, filters: K channel numbers.
     """
+    return patterns_of_blocks(net, {block: filters}, size, seed, ascent, measure)[block]
+
+
+def patterns_of_blocks(
+    net: MultiLevelNet,
+    filters: Mapping[str, Sequence[int]],
+    size: int,
+    seed: int = 0,
+    ascent: Ascent = DEFAULT_ASCENT,
+    measure: str = "mean",
+) -> Dict[str, Patterns]:
+    """Return the images that excite filters of blocks most.
+
+    filters: {block: channel numbers}. size: side of the patterns, pixels. The network stays as it
+    is; the same seed gives the same patterns.
+    """
+    backbone, found = frozen(net.backbone), {}
+    searches = {
+        block: _search(backbone, block, numbers, size, seed, ascent, measure)
+        for block, numbers in filters.items()
+    }
+    # A search stops when it has asked MXNet for a gradient, so several are computed at a time.
+    rounds = range(1 + ascent.steps)
+    for _ in progress_over(rounds, "patterns that excite filters", len(rounds), "steps"):
+        for block, search in searches.items():
+            try:
+                next(search)
+            except StopIteration as ended:
+                found[block] = ended.value
+    return found
+
+
+def _search(
+    backbone: Backbone,
+    block: str,
+    filters: Sequence[int],
+    size: int,
+    seed: int,
+    ascent: Ascent,
+    measure: str,
+) -> Generator[None, None, Patterns]:
+    """Yield while the gradient of each step is computed; return the patterns of one block."""
     random = np.random.RandomState(seed)
-    low, high = ((bound - np.array(paper.PIXEL_MEAN)) / paper.PIXEL_STD for bound in (0, 1))
-
-    def inside(images: np.ndarray) -> np.ndarray:
-        return np.clip(images, low[:, None, None], high[:, None, None])
-
-    images = inside(random.normal(0, ascent.noise, (len(filters), 3, size, size)))
-    backbone = frozen(net.backbone)
+    images = _inside(random.normal(0, ascent.noise, (len(filters), 3, size, size)))
     start = _activations(backbone, block, filters, images, measure)
-    steps = range(ascent.steps)
-    for number in progress_over(steps, f"patterns of {block}", len(steps), "steps"):
+    for number in range(ascent.steps):
         shift = random.randint(-ascent.jitter, ascent.jitter + 1, 2)
         images = np.roll(images, shift, axis=(2, 3))
-        gradient = _gradient(backbone, block, filters, images, measure)
-        gradient /= _size(gradient) + 1e-12
-        if ascent.total_variation:
-            variation = _total_variation_gradient(images)
-            gradient -= ascent.total_variation * variation / (_size(variation) + 1e-12)
-        images = inside(images + ascent.step * gradient)
+        asked = _ask_gradient(backbone, block, filters, images, measure)
+        yield
+        images = _stepped(images, asked.asnumpy().astype(np.float64), ascent)
         fade = min(1, 3 * (1 - number / ascent.steps))
         if ascent.blur and number % ascent.blur_every == 0 and ascent.blur * fade > 0.1:
-            images = np.stack(
-                [
-                    cv2.GaussianBlur(
-                        image.transpose(1, 2, 0), (0, 0), ascent.blur * fade
-                    ).transpose(2, 0, 1)
-                    for image in images
-                ]
-            )
+            images = _blurred(images, ascent.blur * fade)
         images = np.roll(images, -shift, axis=(2, 3))
     end = _activations(backbone, block, filters, images, measure)
     # (K, size, size, 3)
     pixels = images.transpose(0, 2, 3, 1) * paper.PIXEL_STD + paper.PIXEL_MEAN
-    return np.round(255 * pixels).clip(0, 255).astype(np.uint8), start, end
+    return Patterns(np.round(255 * pixels).clip(0, 255).astype(np.uint8), start, end)
+
+
+def _inside(images: np.ndarray) -> np.ndarray:
+    """Return images (K, 3, S, S), normalised, cut off where no pixel can be."""
+    low, high = ((bound - np.array(paper.PIXEL_MEAN)) / paper.PIXEL_STD for bound in (0, 1))
+    return np.clip(images, low[:, None, None], high[:, None, None])
+
+
+def _stepped(images: np.ndarray, gradient: np.ndarray, ascent: Ascent) -> np.ndarray:
+    """Return images after a step up the gradient, (K, 3, S, S) both."""
+    gradient = gradient / (_size(gradient) + 1e-12)
+    if ascent.total_variation:
+        variation = _total_variation_gradient(images)
+        gradient -= ascent.total_variation * variation / (_size(variation) + 1e-12)
+    return _inside(images + ascent.step * gradient)
+
+
+def _blurred(images: np.ndarray, deviation: float) -> np.ndarray:
+    """Return images (K, 3, S, S), smoothed. deviation: of the Gaussian, pixels."""
+    smoothed = (
+        cv2.GaussianBlur(image.transpose(1, 2, 0), (0, 0), deviation).transpose(2, 0, 1)
+        for image in images
+    )
+    return np.stack(list(smoothed))
 
 
 def frozen(backbone: Backbone) -> Backbone:
@@ -230,15 +287,18 @@ def _activations(
     return _chosen(backbone, block, filters, _as_input(backbone, images), measure).asnumpy()
 
 
-def _gradient(
+def _ask_gradient(
     backbone: Backbone, block: str, filters: Sequence[int], images: np.ndarray, measure: str
-) -> np.ndarray:
+) -> nd.NDArray:
+    """Return the gradient of each image's activation, (K, 3, S, S), which MXNet may still be
+    computing.
+    """
     tracked = _as_input(backbone, images)
     tracked.attach_grad()
     with autograd.record():
         activation = _chosen(backbone, block, filters, tracked, measure)
     activation.backward(train_mode=False)
-    return tracked.grad.asnumpy().astype(np.float64)
+    return tracked.grad
 
 
 def _total_variation_gradient(images: np.ndarray) -> np.ndarray:
