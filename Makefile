@@ -4,6 +4,7 @@
 # make checkpoint  trains that run anew; checkpoints/demo must not exist
 # make results  the table of results on the demo, into docs/results
 # make benchmark  the speed against the released style on three builds, PyTorch and ONNX Runtime, half an hour; make scale: with more images
+# make benchmark-quick  the speed against the released style on this build, 5 minutes; BENCHMARK="--compare OLD.json" says what changed
 # make soak     memory over 2,000 training steps with either pipeline and 20,000 predictions, minutes
 # make notebooks  opens them;  make notebooks-run: executes them and stores what they print and draw
 # make test     environment with the test extra, quick tests;  make test-all: the slow ones too
@@ -43,7 +44,7 @@ NEWEST ?= $(shell for p in python3.13 $(HOME)/.pyenv/versions/3.13.*/bin/python 
 	$(PYTHON); do $$p -c 'import venv' 2>/dev/null && echo $$p && break; done)
 PORTABLE := .venv-portable
 
-.PHONY: demo install figures checkpoint results benchmark scale soak notebooks notebooks-run docs lint release test test-all test-portable coverage mutants fuzz test-builds fidelity
+.PHONY: demo install figures checkpoint results benchmark benchmark-quick scale soak notebooks notebooks-run docs lint release test test-all test-portable coverage mutants fuzz test-builds fidelity
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-$(EXTRA)
@@ -89,6 +90,9 @@ benchmark: $(VENV)/installed-$(EXTRA),test .builds/torch/installed
 	$(MAKE) --no-print-directory VENV=.builds/mxnet-1.5.1 EXTRA=plain install
 	$(MAKE) --no-print-directory VENV=.builds/mxnet-1.9.1 EXTRA=modern install
 	$(BIN)/mlr benchmark --out benchmark-$(shell date +%Y%m%d-%H%M%S).json $(BENCHMARK)
+
+benchmark-quick: $(VENV)/installed-$(EXTRA),test
+	$(BIN)/mlr benchmark --quick --out benchmark-quick-$(shell date +%Y%m%d-%H%M%S).json $(BENCHMARK)
 
 .builds/torch/installed: Makefile
 	$(PYTHON) -m venv .builds/torch
