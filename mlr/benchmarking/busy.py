@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import statistics
 import subprocess
 import sys
@@ -22,10 +23,10 @@ def busy_times(folder: Path, rounds: int) -> Dict[str, Dict[int, List[float]]]:
 
     folder: an empty one, for what the commands read and write.
     """
-    _run(["prepare", "--dataset", "demo", "--out", str(folder / "demo")])
+    _run(["prepare", "--dataset", "demo", "--out", "data/demo"], folder)
     seconds: Dict[str, Dict[int, List[float]]] = {}
     for number, load in itertools.product(range(rounds), (0, *sorted({1, usable_cores()}))):
-        for name, arguments in commands(folder, f"{number}-{load}").items():
+        for name, arguments in commands(f"{number}-{load}").items():
             print(
                 f"busy, round {number + 1:d} of {rounds:d}: {name}, beside {load:d} others",
                 file=sys.stderr,
@@ -33,22 +34,23 @@ def busy_times(folder: Path, rounds: int) -> Dict[str, Dict[int, List[float]]]:
             )
             with _others(load):
                 start = time.perf_counter()
-                _run(arguments)
+                _run(arguments, folder)
                 spent = time.perf_counter() - start
             seconds.setdefault(name, {}).setdefault(load, []).append(spent)
     return seconds
 
 
-def commands(folder: Path, stem: str) -> Dict[str, List[str]]:
-    """Return {name: the arguments of a command that a person waits for}. stem: of what is written
-    into the folder.
+def commands(stem: str) -> Dict[str, List[str]]:
+    """Return {name: the arguments of a command that a person waits for}, for a folder that has the
+    demo's data. stem: of what is written there.
     """
-    data, photo = folder / "demo", CHECKOUT / "imgs" / "example.jpg"
-    train = ["train", "--data", str(data), "--epochs", "1", "--out", str(folder / f"run-{stem}")]
+    photo = str(CHECKOUT / "imgs" / "example.jpg")
     return {
-        "mlr predict, a folder": ["predict", str(data / "test")],
-        "mlr visualize": ["visualize", "--image", str(photo), "--out", str(folder / f"{stem}.png")],
-        "mlr train, an epoch of the demo": train,
+        "mlr predict, a folder": ["predict", "data/demo/test"],
+        "mlr visualize": ["visualize", "--image", photo, "--out", f"{stem}.png"],
+        "mlr train, an epoch of the demo": [
+            *("train", "--data", "demo", "--epochs", "1", "--out", f"run-{stem}")
+        ],
     }
 
 
@@ -84,8 +86,9 @@ def _others(number: int) -> Iterator[None]:
             other.wait()
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str], folder: Path) -> None:
     command = [sys.executable, "-m", "mlr", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "MLR_CACHE": str(folder / "cache")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RunError(f"mlr {arguments[0]} failed: {done.stderr.strip()}")

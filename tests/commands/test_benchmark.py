@@ -156,7 +156,7 @@ def test_the_highest_rate_of_all_is_the_roof(monkeypatch):
 
 def test_the_fair_share_beside_other_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(busy, "usable_cores", lambda: 2)
-    monkeypatch.setattr(busy, "commands", lambda folder, stem: {"it": ["predict", "--help"]})
+    monkeypatch.setattr(busy, "commands", lambda stem: {"it": ["predict", "--help"]})
     found = busy.busy_times(tmp_path, 1)
     assert list(found) == ["it"] and {load: len(each) for load, each in found["it"].items()} == {
         **{0: 1, 1: 1, 2: 1}
