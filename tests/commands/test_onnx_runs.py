@@ -456,7 +456,7 @@ def test_a_run_folder_without_mxnet(run, model, tmp_path, photographs):
         proto = altered(model, tmp_path / "other.onnx", other_files)
         beside.write_bytes(proto.read_bytes())
         done = alone("predict", "--run", run, photographs[0])
-        assert done.returncode == 2 and "is of other parameters than" in done.stderr
+        assert done.returncode == 2 and "has other parameters than" in done.stderr
     finally:
         beside.unlink()
 
