@@ -222,7 +222,8 @@ def _blurred(images: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def frozen(backbone: Backbone) -> Backbone:
-    """Return a copy of a Backbone for gradients with respect to its input, through `_chosen`.
+    """Return a copy of a Backbone for gradients with respect to its input, through `_chosen`; its
+    `levels_with_max_pool` are names.
 
     Levels with a max-pool run in training mode there, so their batch norms must be told to use the
     running statistics. The gradient of MKL-DNN's batch norm in mxnet-mkl 1.5.1 is then wrong.
@@ -237,8 +238,10 @@ def frozen(backbone: Backbone) -> Backbone:
         parameter.cast(source.dtype)
         parameter.set_data(source.list_data()[0])
         parameter.grad_req = "null"
-    for level in filter(_has_max_pool, (getattr(copy, name) for name in copy.levels)):
-        for norm in _layers(level, nn.BatchNorm):
+    pooled = {name for name in copy.levels if _layers(getattr(copy, name), nn.MaxPool2D)}
+    copy.levels_with_max_pool = pooled
+    for name in pooled:
+        for norm in _layers(getattr(copy, name), nn.BatchNorm):
             norm._kwargs.update(axis=-3, use_global_stats=True)
     copy.hybridize()
     return copy
@@ -249,10 +252,6 @@ def _layers(block: Block, kind: type) -> List[Block]:
     found: List[Block] = []
     block.apply(lambda each: found.append(each) if isinstance(each, kind) else None)
     return found
-
-
-def _has_max_pool(level: Block) -> bool:
-    return bool(_layers(level, nn.MaxPool2D))
 
 
 def _as_input(backbone: Backbone, images: np.ndarray) -> nd.NDArray:
@@ -275,7 +274,8 @@ def _chosen(
         level = getattr(backbone, name)
         # MKL-DNN keeps what the gradient of a max-pool needs only in training mode: in evaluation
         # mode that gradient is wrong, and different each time. The rest is faster in that mode.
-        with autograd.train_mode() if _has_max_pool(level) else autograd.predict_mode():
+        pooled = name in backbone.levels_with_max_pool
+        with autograd.train_mode() if pooled else autograd.predict_mode():
             maps = level(maps)  # (K, C, H, W)
     scores = getattr(nd, measure)(maps, axis=(2, 3))  # (K, C)
     return nd.pick(scores, nd.array(filters, images.context))
