@@ -2,17 +2,15 @@
 
 import contextlib
 import itertools
-import os
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence
+from typing import Dict, Iterator, List
 
 from mlr.benchmarking.comparisons import judged
-from mlr.benchmarking.contestants import CHECKOUT
-from mlr.errors import RunError
+from mlr.benchmarking.contestants import CHECKOUT, run_command
 from mlr.runtime.cpu import usable_cores
 
 TARGET = 0.7  # of the fair share
@@ -23,7 +21,7 @@ def busy_times(folder: Path, rounds: int) -> Dict[str, Dict[int, List[float]]]:
 
     folder: an empty one, for what the commands read and write.
     """
-    _run(["prepare", "--dataset", "demo", "--out", "data/demo"], folder)
+    run_command(["prepare", "--dataset", "demo", "--out", "data/demo"], folder)
     seconds: Dict[str, Dict[int, List[float]]] = {}
     for number, load in itertools.product(range(rounds), (0, *sorted({1, usable_cores()}))):
         for name, arguments in commands(f"{number}-{load}").items():
@@ -34,7 +32,7 @@ def busy_times(folder: Path, rounds: int) -> Dict[str, Dict[int, List[float]]]:
             )
             with _others(load):
                 start = time.perf_counter()
-                _run(arguments, folder)
+                run_command(arguments, folder)
                 spent = time.perf_counter() - start
             seconds.setdefault(name, {}).setdefault(load, []).append(spent)
     return seconds
@@ -84,11 +82,3 @@ def _others(number: int) -> Iterator[None]:
         for other in others:
             other.kill()
             other.wait()
-
-
-def _run(arguments: Sequence[str], folder: Path) -> None:
-    command = [sys.executable, "-m", "mlr", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "MLR_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RunError(f"mlr {arguments[0]} failed: {done.stderr.strip()}")

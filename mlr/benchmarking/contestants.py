@@ -8,7 +8,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from mlr import paper
 from mlr.errors import RunError
@@ -151,3 +151,17 @@ def run(
             f"{(done.stderr.strip().splitlines() or ['it printed no error'])[-1]}"
         )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_command(arguments: Sequence[str], folder: Optional[Path] = None) -> None:
+    """Run a command of mlr, `mlr` left out. Raises RunError if it fails.
+
+    folder: where it runs and keeps its cache; None: here, with the user's own.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    if folder:
+        environment["MLR_CACHE"] = str(folder / "cache")
+    command = [sys.executable, "-m", "mlr", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RunError(f"mlr {arguments[0]} failed: {done.stderr.strip()}")

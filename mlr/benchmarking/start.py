@@ -1,13 +1,10 @@
 """How long a person waits for the first answer of `mlr predict`, and for each command's help."""
 
 import statistics
-import subprocess
-import sys
 import time
 from typing import Dict, List, Mapping, Sequence
 
-from mlr.benchmarking.contestants import CHECKOUT
-from mlr.errors import RunError
+from mlr.benchmarking.contestants import CHECKOUT, run_command
 
 
 def start_times(rounds: int, commands: Sequence[str]) -> Dict[str, float]:
@@ -23,14 +20,8 @@ def start_times(rounds: int, commands: Sequence[str]) -> Dict[str, float]:
     for _ in range(rounds):
         for name, arguments in timed.items():
             start = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, "-m", "mlr", *arguments],
-                capture_output=True,
-                text=True,
-            )
+            run_command(arguments)
             seconds[name].append(time.perf_counter() - start)
-            if done.returncode:
-                raise RunError(f"{name} failed: {done.stderr.strip()}")
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
