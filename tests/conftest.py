@@ -2,9 +2,11 @@ import gc
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +61,20 @@ def without_garbage():
 def pixel_cache(tmp_path_factory):
     """Keep the user's own cache out of the tests."""
     os.environ["MLR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def pytest_configure():
+    """Remove what tests of mutants left of temporary files, up to 0.8 GB each: mutmut ends its
+    processes without pytest's own cleanup.
+    """
+    if "MUTANT_UNDER_TEST" in os.environ:
+        temporary = Path(tempfile.gettempdir())
+        for left in temporary.glob("mutant-*"):
+            if not Path("/proc", left.name.split("-")[1]).exists():
+                shutil.rmtree(left, ignore_errors=True)  # another process may remove it too
+        # new names in each run: a warning is given once of a path
+        own = tempfile.mkdtemp(prefix=f"mutant-{os.getpid()}-")
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = own
 
 
 def pytest_addoption(parser):
