@@ -12,7 +12,7 @@ import socket
 import weakref
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Union
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from mlr.errors import InputError
 from mlr.runtime.files import STAGED, Content, link, remove, stage, sync
@@ -28,6 +28,7 @@ class CommittedFolder:
 
     def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
         self.path = Path(path)
+        self._digests: Dict[Tuple[int, ...], str] = {}
 
     def has(self, name: str) -> bool:
         """Tell whether SHA256SUMS lists a file."""
@@ -59,7 +60,7 @@ class CommittedFolder:
         """
         digest = self.sums().get(name)
         for path in (self.path / name, self.path / (name + STAGED)):
-            if digest and path.is_file() and not path.is_symlink() and sha256_of(path) == digest:
+            if digest and path.is_file() and not path.is_symlink() and self._sha256(path) == digest:
                 return path
         return None
 
@@ -85,7 +86,7 @@ class CommittedFolder:
                 sums[kept] = sums[name]
             for name, content in contents.items():
                 staged.append(stage(self.path / name, content))
-                sums[name] = sha256_of(staged[-1])
+                sums[name] = self._sha256(staged[-1])
             removed = set(removed) - set(contents) - set(moved.values())
             new_sums = stage(
                 self.path / SUMS,
@@ -109,9 +110,19 @@ class CommittedFolder:
         sync(self.path)
         for name, digest in sums.items():
             staged = self.path / (name + STAGED)
-            if staged.is_file() and not staged.is_symlink() and sha256_of(staged) == digest:
+            if staged.is_file() and not staged.is_symlink() and self._sha256(staged) == digest:
                 os.replace(staged, self.path / name)
         sync(self.path)
+
+    def _sha256(self, path: Path) -> str:
+        """Return the SHA-256 of a file. It is read again only if it has changed since this object
+        read it, as the files of a checkpoint may have gigabytes.
+        """
+        status = path.stat()
+        content = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        if content not in self._digests:
+            self._digests[content] = sha256_of(path)
+        return self._digests[content]
 
     def lock(self) -> None:
         """Lock the folder against other processes until `unlock`, or until this object or the

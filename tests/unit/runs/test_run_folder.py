@@ -18,9 +18,10 @@ from mlr.errors import InputError
 from mlr.formats.params import read_params, write_params
 from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
-from mlr.runs import provenance
+from mlr.runs import committed, provenance
 from mlr.runs.folder import Run
 from mlr.runs.writing import RunWriter
+from mlr.runtime.hashing import sha256_of
 from mlr.training.checkpoints import restore, state_of
 from mlr.training.optimizer import new_trainer
 from mlr.training.run import refuse_contradictions
@@ -138,6 +139,33 @@ def test_a_flipped_bit_is_found(folder, name):
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"{name} is missing, damaged or changed"):
         load_network(open_run(folder), [mx.cpu()])
+
+
+def test_each_file_is_hashed_once_in_a_process_that_continues_a_run(folder, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        committed, "sha256_of", lambda path: hashed.append(path.name) or sha256_of(path)
+    )
+    run = RunWriter.resumed(folder)
+    net = new_net()
+    trainer = new_trainer(net, *ADAM)
+    restore(run, net, trainer)
+    listed = [line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert sorted(hashed) == sorted(listed)
+    hashed.clear()
+    run.save_epoch(state_of(net, trainer), {"epoch": 3, "valid_balanced_accuracy": 0})
+    new = ("metrics.csv", "metrics.jsonl", "last.params", "optimizer.params")
+    assert sorted(hashed) == sorted(f"{name}.new" for name in new)
+    run.unlock()
+
+
+def test_a_file_that_changes_after_its_check_is_found(folder):
+    run = Run.open(folder)
+    content = bytearray(run.verified("last.params").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "last.params").write_bytes(content)
+    with pytest.raises(InputError, match="last.params is missing, damaged or changed"):
+        run.verified("last.params")
 
 
 @pytest.mark.parametrize("content", [b"", b"abc\n", b"\xff\xfe  config.json\n"])
@@ -358,7 +386,7 @@ def test_an_epoch_that_could_not_be_read_is_not_saved(folder, line, found):
     ) == 2
 
 
-def committed(repository, *names):
+def committed_in(repository, *names):
     """Make a git repository of some of the files below it; return its commit."""
 
     def git(*arguments):
@@ -385,10 +413,10 @@ def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
     checkout, user = tmp_path / "checkout", tmp_path / "user"
     own, installed = package_in(checkout), package_in(user / ".venv" / "lib" / "site-packages")
     (checkout / "setup.py").write_text("")
-    commit = committed(checkout, "setup.py", "mlr")
+    commit = committed_in(checkout, "setup.py", "mlr")
     # the user's own project, with its environment inside
     (user / "setup.py").write_text("")
-    users_commit = committed(user, "setup.py")
+    users_commit = committed_in(user, "setup.py")
     assert commit != users_commit
     for path, expected in (
         (own, commit),
@@ -404,5 +432,5 @@ def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(package_in(user / "vendored")))
     (user / "vendored" / "setup.py").write_text("")
     # tracked, but not at the top
-    committed(user, "vendored")
+    committed_in(user, "vendored")
     assert provenance.environment()["git_commit"] is None
