@@ -106,6 +106,14 @@ def add_machine_options(machine: Any) -> None:
         "and docs/several-machines.md",
     )
     machine.add_argument(
+        "--gradient-compression",
+        type=cli.number(float, 0, above=True),
+        metavar="T",
+        help="with --kvstore dist_sync or dist_device_sync: workers send each number of a gradient "
+        "in 2 bits, as T, 0 or -T, and add what that leaves out to their next gradient. T is for "
+        "gradients that are summed over a worker's images",
+    )
+    machine.add_argument(
         "--cuda-graphs",
         action="store_true",
         help=(
@@ -282,7 +290,7 @@ def train_all(
     folds = all_folds(folders) if in_folds else []
     machine = Machine(
         parse_context(options.ctx),
-        Workers(options.kvstore),
+        Workers(options.kvstore, options.gradient_compression),
         options.tensorboard,
         options.checkpoint_every,
     )

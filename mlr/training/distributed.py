@@ -7,10 +7,11 @@ because --help must import neither MXNet nor NumPy.
 """
 
 import ctypes
+import math
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 from mlr.data.parts import part_of
 from mlr.errors import InputError
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
 
-KINDS = "dist_sync", "dist_device_sync", "dist_async"
+SYNCHRONOUS = "dist_sync", "dist_device_sync"
+KINDS = (*SYNCHRONOUS, "dist_async")
 # seconds; must be the same in all nodes of a job, or they take each other for dead
 HEARTBEAT = {"PS_HEARTBEAT_INTERVAL": "2"}
 # A node is dead after SILENCE seconds without a sign of life, confirmed by LOOKS checks, one each
@@ -28,9 +30,8 @@ HEARTBEAT = {"PS_HEARTBEAT_INTERVAL": "2"}
 SILENCE, LOOKS = 30, 10
 START = 600  # seconds within which all nodes of a job must start
 SCHEDULER, SERVERS_AND_WORKERS = 1, 6  # ps-lite's numbers for groups of nodes
-# far above the trainer's keys, which are the numbers of its parameters
+# far above the trainer's keys, which are the numbers of its parameters; sums have the keys below
 FIRST_KEY = 1 << 20
-TOTAL_KEY = FIRST_KEY - 1
 
 
 class Workers:
@@ -39,13 +40,20 @@ class Workers:
 
     Attributes: `rank`, from 0; `first`, whether this worker has rank 0 and writes the run; `number`
     of workers; `kvstore`, or None; `wait_for_each_other`, whether each step uses the gradients of
-    all workers.
+    all workers; `compression`, or None.
     """
 
-    def __init__(self, kind: Optional[str] = None) -> None:
-        """kind: one of KINDS. Blocks until all nodes of the job have started. Raises InputError if
-        a kind is given outside a job, or none is given inside one.
+    def __init__(self, kind: Optional[str] = None, compression: Optional[float] = None) -> None:
+        """kind: one of KINDS. compression: the threshold of MXNet's 2-bit compression of gradients,
+        or None for whole gradients. Blocks until all nodes of the job have started. Raises
+        InputError if a kind is given outside a job, or none is given inside one, or for a
+        compression that the kind does not allow.
         """
+        if compression and kind not in SYNCHRONOUS:
+            raise InputError(
+                "--gradient-compression is for workers that wait for each other: give --kvstore "
+                f"{' or '.join(SYNCHRONOUS)} too, or leave it out"
+            )
         if kind and not in_a_job():
             raise InputError(
                 f"--kvstore {kind} is for a worker of a job, but this process was not started as "
@@ -58,9 +66,10 @@ class Workers:
             )
         self.kvstore: Any = None
         self.rank, self.number, self._gathered = 0, 1, 0
-        self._added: Any = None
+        self._added: Dict[Tuple[int, ...], Tuple[int, Any]] = {}  # shape: key and array
         self._watch: Optional[_Watch] = None
         self.wait_for_each_other = kind != "dist_async"
+        self.compression = compression
         if kind:
             import mxnet as mx
 
@@ -74,6 +83,9 @@ class Workers:
             self.kvstore = mx.kv.create(kind)
             missing.cancel()
             self.rank, self.number = self.kvstore.rank, self.kvstore.num_workers
+            if compression:
+                self.kvstore.set_gradient_compression({"type": "2bit", "threshold": compression})
+                self.barrier()  # the first worker tells the servers
             self._watch = _Watch(
                 self.kvstore,
                 SCHEDULER,
@@ -88,6 +100,10 @@ class Workers:
         """Stop watching the other nodes, after all work is done. The process then waits for the
         other workers when it ends.
         """
+        if self.compression:
+            import mxnet as mx
+
+            mx.nd.waitall()  # a process that ends within a compressed push waits for ever
         if self._watch:
             self._watch.stop()
 
@@ -108,25 +124,34 @@ class Workers:
         return self._exchange(array, [(int(length), *array.shape[1:]) for (length,) in lengths])
 
     def add_up(self, array: "mx.nd.NDArray") -> "mx.nd.NDArray":
-        """Return the sum of all workers' arrays, which are exchanged like gradients. array: an
-        NDArray of float32, whose shape must be the same in every call.
+        """Return the sum of all workers' arrays, which are exchanged like gradients, but never
+        compressed. array: an NDArray of float32.
 
-        All workers must call this method equally often, in the same order as their training steps;
-        it is not for dist_async, whose servers do not add. It returns at once; reading the sum
-        waits for the other workers.
+        All workers must call this method equally often, with arrays of the same shapes, in the same
+        order as their training steps; it is not for dist_async, whose servers do not add. Without
+        compression it returns at once; reading the sum waits for the other workers.
         """
         if self.number == 1:
             return array
-        if self._added is None:
-            self._added = array.zeros_like()
-            self.kvstore.init(TOTAL_KEY, self._added)
+        if self.compression:
+            from mxnet import nd
+
+            return nd.array(sum(self._exchange(array.asnumpy(), [array.shape] * self.number)))
+        return self._sum(array)
+
+    def _sum(self, array: "mx.nd.NDArray") -> "mx.nd.NDArray":
+        """Return the sum of all workers' arrays, as the servers add up gradients."""
+        if array.shape not in self._added:
+            self._added[array.shape] = FIRST_KEY - 1 - len(self._added), array.zeros_like()
+            self.kvstore.init(*self._added[array.shape])
         # MXNet keeps a key's push, pull and next push in order only if they push the same array.
         # With a new array each time, a push can overtake the last pull, which then gets the next
         # sum.
-        array.copyto(self._added)
+        key, added = self._added[array.shape]
+        array.copyto(added)
         total = array.zeros_like()
-        self.kvstore.push(TOTAL_KEY, self._added)
-        self.kvstore.pull(TOTAL_KEY, total)
+        self.kvstore.push(key, added)
+        self.kvstore.pull(key, total)
         return total
 
     def barrier(self) -> None:
@@ -149,6 +174,8 @@ class Workers:
         """
         from mxnet import nd
 
+        if self.compression:
+            return self._exchange_bits(array, shapes)
         start = FIRST_KEY + self._gathered * self.number
         keys, self._gathered = [start + rank for rank in range(self.number)], self._gathered + 1
         self.kvstore.push(keys[self.rank], nd.array(array))
@@ -157,6 +184,25 @@ class Workers:
         arrays = [nd.empty(shape) for shape in shapes]
         self.kvstore.pull(keys, arrays)
         return [array.asnumpy() for array in arrays]
+
+    def _exchange_bits(
+        self, array: "np.ndarray", shapes: Sequence[Tuple[int, ...]]
+    ) -> List["np.ndarray"]:
+        """Return every worker's array, although MXNet compresses all that is pushed: it keeps a
+        number that is 0 or the threshold as it is, so each bit is sent as one of these.
+        """
+        import numpy as np
+        from mxnet import nd
+
+        sizes = [math.prod(shape) for shape in shapes]
+        bits = np.zeros((self.number, 32 * max(sizes)), np.float32)
+        own = np.unpackbits(np.ascontiguousarray(array, np.float32).ravel().view(np.uint8))
+        bits[self.rank, : len(own)] = own
+        sums = self._sum(nd.array(bits * np.float32(self.compression)))
+        received = np.packbits(sums.asnumpy() > 0, axis=1).view(np.float32)
+        return [
+            numbers[:size].reshape(shape) for numbers, size, shape in zip(received, sizes, shapes)
+        ]
 
 
 class _Watch:

@@ -304,6 +304,7 @@ def new_config(
         **({"features": features} if features else {}),
         "contexts": [str(context) for context in machine.ctx],
         "workers": machine.workers.number,
+        "gradient_compression": machine.workers.compression,
         **environment(),
     }
 

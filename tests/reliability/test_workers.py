@@ -203,6 +203,66 @@ def test_each_sum_of_workers_is_that_of_its_own_step(command, kind):
     assert done.returncode == 0, done.stderr
 
 
+COMPRESSING = """
+import sys
+import numpy as np
+from mxnet import nd
+from mlr.training.distributed import Workers
+
+workers = Workers(sys.argv[1], .1)
+rng = np.random.RandomState(3)
+arrays = [rng.normal(0, 1e3, (3 + rank, 5)).astype("float32") for rank in range(2)]
+for step in range(20):
+    found = workers.add_up(nd.array([step + .3, workers.rank])).asnumpy().tolist()
+    assert found == [2 * np.float32(step + .3), 1], found
+    gathered = workers.gather(arrays[workers.rank])
+    assert [each.tolist() for each in gathered] == [each.tolist() for each in arrays], gathered
+sums = nd.zeros(4)
+workers.kvstore.init(0, sums)
+for expected in ([0, .2, 0, .2], [0, .2, -.2, .2], [0, .2, -.2, .2], [.2, .2, 0, .2]):
+    gradients = nd.array([.03, .25, -.07, .1])  # a pull overwrites what was pushed
+    workers.kvstore.push(0, gradients)
+    workers.kvstore.pull(0, sums)
+    assert np.allclose(sums.asnumpy(), expected), (sums, expected)
+workers.kvstore.push(0, gradients)  # and end while this is on its way
+workers.close()
+"""
+
+
+@pytest.mark.parametrize(
+    "kind, servers",
+    [("dist_sync", 1), pytest.param("dist_device_sync", 2, marks=pytest.mark.slow)],
+)
+def test_gradients_are_compressed_and_all_else_is_exact(command, kind, servers):
+    done = command(
+        "launch", "-n", 2, "-s", servers, "--", sys.executable, "-c", COMPRESSING, kind, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", [None, "dist_async"])
+def test_only_workers_that_wait_compress_gradients(kind):
+    with pytest.raises(
+        InputError,
+        match="^--gradient-compression is for workers that wait for each other: give --kvstore "
+        "dist_sync or dist_device_sync too, or leave it out$",
+    ):
+        Workers(kind, 0.5)
+
+
+@pytest.mark.slow
+def test_a_training_with_compressed_gradients_goes_on(images, command, tmp_path):
+    options = ("--kvstore", "dist_sync", "--ctx", "cpu", "--out", tmp_path / "job")
+    compressed = (*options, "--gradient-compression", 0.5)
+    done = command(*JOB, "--data", images, *METHOD, "--batch-size", 5, *compressed)
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "job").config["gradient_compression"] == 0.5
+    resumed = command(*JOB, "--resume", *compressed)
+    assert resumed.returncode == 0, resumed.stderr
+    evaluated = command("evaluate", "--run", tmp_path / "job")
+    assert evaluated.returncode == 0, evaluated.stderr
+
+
 @pytest.mark.slow
 def test_asynchronous_workers_learn(command, tmp_path):
     """No sum is certain here, as every push is a step of its own; but the loss falls, and the rate
