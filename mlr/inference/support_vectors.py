@@ -59,7 +59,7 @@ def fit(
         raise InputError(
             "a support vector machine needs images of at least two classes, and of every class, "
             "labelled from 0; there are images with the labels "
-            f"{', '.join(map(str, classes[:20])) or 'none'}"
+            f"{', '.join(map(str, classes[:20]))}"
         )
     scaler = StandardScaler().fit(features)
     machine = SVC(

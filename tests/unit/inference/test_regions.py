@@ -5,6 +5,7 @@ that its authors released.
 import io
 import os
 import struct
+import sys
 import types
 import zipfile
 from pathlib import Path
@@ -319,9 +320,21 @@ def test_boxes_beside_the_image(ramp, box):
 
 def test_context_that_leaves_nothing(ramp):
     with pytest.raises(
-        InputError, match="16 pixels of context on both sides leave no room in a crop of 32"
+        InputError,
+        match="16 pixels of context on both sides leave no room in a crop of 32 pixels: choose "
+        "less than half of the crop",
     ):
         region_crops(ramp, [[0, 0, 10, 10]], 32)
+    assert region_crops(ramp, [[0, 0, 10, 10]], 33).shape == (1, 33, 33, 3)
+
+
+@pytest.mark.parametrize("lacking", ["scipy.linalg", "sklearn.cluster", "threadpoolctl"])
+def test_candidates_without_a_package(monkeypatch, lacking):
+    monkeypatch.setitem(sys.modules, lacking, None)
+    with pytest.raises(
+        InputError, match=r"a prediction with AR \(affective regions\).*mlr\[.*regions"
+    ):
+        select_candidates(random_boxes(50), np.zeros(50))
 
 
 def test_ten_crops_of_a_square():

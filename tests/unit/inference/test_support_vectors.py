@@ -119,6 +119,41 @@ def test_the_votes_of_three_by_hand():
     assert_allclose(scores, [[1 - 1 / 6, 1 + 2 / 9, 1 - 1 / 6]], rtol=1e-15, atol=0)  # float64
 
 
+def test_a_decision_of_zero_is_for_the_first_class():
+    arrays = {
+        "mean": np.zeros(1),
+        "scale": np.ones(1),
+        "intercepts": np.zeros(3),
+        "weights": np.zeros((3, 1)),
+    }
+    assert_array_equal(SupportVectorMachine.from_arrays(arrays).scores([[0.0]]), [[2, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"scale": np.full(1, 1e-300)},  # the scaled features overflow
+        {"weights": np.full((1, 1), 1e308)},  # the decisions overflow
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_an_answer_that_is_not_finite_is_refused(changed):
+    arrays = {
+        "mean": np.zeros(1),
+        "scale": np.ones(1),
+        "intercepts": np.zeros(1),
+        "weights": np.ones((1, 1)),
+        **changed,
+    }
+    machine = SupportVectorMachine.from_arrays(arrays, "svm.params")
+    with pytest.raises(
+        InputError,
+        match="^svm.params does not hold a support vector machine, or is damaged: it answers with "
+        "NaN or infinity",
+    ):
+        machine.scores([[1e10]])
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -130,7 +165,10 @@ def test_the_votes_of_three_by_hand():
             r"6 feature vectors need the same number of labels, .* "
             r"shape \(4,\)",
         ),
-        ({"labels": np.zeros(6, int)}, "at least two classes, .* labels 0$"),
+        (
+            {"labels": np.zeros(6, int)},
+            "^a support .* needs images of at least two classes, .* labels 0$",
+        ),
         ({"labels": np.array([0, 0, 2, 2, 3, 3])}, "there are images with the labels 0, 2, 3$"),
         ({"labels": np.array([1, 1, 1, 2, 2, 2])}, "there are images with the labels 1, 2$"),
         ({"features": np.ones(6)}, r"features have the shape \(6,\), not \(N, D\)"),

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import mxnet as mx
@@ -14,12 +15,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data.transforms import caffe_transform
 from mlr.errors import InputError
+from mlr.formats.params import write_params
+from mlr.methods import METHODS
+from mlr.methods.deepsentibank import machine_of
 from mlr.model.caffe_weights import load_caffe_weights
 from mlr.model.caffenet import CaffeNet
 from mlr.model.lrn import LocalResponseNorm
 from mlr.model.parameters import ParametersError
 from mlr.model.pretrained import load_pretrained
 from mlr.runtime.hashing import sha256_of
+from mlr.training import fitting
 
 # The layers once more, in NumPy and float64: groups of each convolution, its stride and padding,
 # and what follows it.
@@ -651,6 +656,70 @@ def test_files_that_hold_no_weights(tmp_path, content, name, message):
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         load_caffe_weights(net, path)
+
+
+class FeaturesOf:
+    """A run whose support vector machine is in a file."""
+
+    def __init__(self, path, classes):
+        self.path, self.classes = path, classes
+
+    def verified(self, name):
+        assert name == "svm.params"
+        return self.path
+
+
+def test_a_machine_of_another_run_is_refused(tmp_path):
+    arrays = {
+        "mean": np.zeros(4),
+        "scale": np.ones(4),
+        "intercepts": np.zeros(3),
+        "weights": np.ones((3, 4)),
+    }
+    path = tmp_path / "svm.params"
+    write_params(path, arrays)
+    machine = machine_of(FeaturesOf(path, ["awe", "fear", "joy"]), 4)
+    assert_array_equal(machine.arrays()["weights"], arrays["weights"])
+    for classes, width in ((["awe", "fear"], 4), (["awe", "fear", "joy"], 5)):
+        with pytest.raises(
+            InputError,
+            match="^.*svm.params is for 3 classes and features of length 4, which are not the "
+            "run's, likely as it comes from another run: restore it from a copy, or train again$",
+        ):
+            machine_of(FeaturesOf(path, classes), width)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="svm.params"):
+        machine_of(FeaturesOf(path, ["awe", "fear"]), 4)
+    write_params(path, {**arrays, "scale": np.zeros(4)})
+    with pytest.raises(InputError, match="^.*svm.params does not hold a support vector machine"):
+        machine_of(FeaturesOf(path, ["awe", "fear", "joy"]), 4)
+
+
+@pytest.mark.parametrize(
+    "features, first, said",
+    [
+        (
+            "fc7",
+            True,
+            "without weights for the 2,089 concepts the features are the outputs of fc7, in place "
+            "of DeepSentiBank's\n",
+        ),
+        ("fc7", False, ""),
+        ("fc8", True, ""),
+    ],
+)
+def test_the_first_worker_says_that_the_features_are_not_the_papers(
+    monkeypatch, capsys, features, first, said
+):
+    fitted = []
+    monkeypatch.setattr(fitting, "fit_support_vectors", lambda *given: fitted.append(given))
+    training = SimpleNamespace(
+        run=SimpleNamespace(config={"features": features}),
+        machine=SimpleNamespace(workers=SimpleNamespace(first=first)),
+    )
+    METHODS["deepsentibank"].fit(training)
+    assert capsys.readouterr().out == said
+    assert fitted == [(training, "svm.params")]
 
 
 def test_a_checksum_beside_the_file_is_verified(tmp_path):

@@ -16,8 +16,8 @@ from conftest import write_images
 import mlr
 from mlr import paper
 from mlr.errors import InputError
-from mlr.methods import METHODS, _found, method_named
-from mlr.methods.method import GRADIENT_DESCENT, SLIM
+from mlr.methods import METHODS, _found, method_named, multilevel
+from mlr.methods.method import GRADIENT_DESCENT, SLIM, Experiment
 from mlr.options.training import COMMON, definitions
 
 PACKAGE = Path(mlr.__file__).parent
@@ -177,6 +177,52 @@ def test_the_recipe_of_every_method(name, recipe):
         options["gamma"],
         options["loss_form"],
     ) == ("sgd", "zoo", 1, "released")
+
+
+def test_the_rows_of_the_tables_of_experiments():
+    experiments = METHODS["l_cil"].experiments(demo=True)
+    assert list(experiments) == ["ablations", "imbalance"]
+    assert experiments["ablations"] == (
+        "Ablations of L_cil",
+        [
+            Experiment("L_cil", {"method": "l_cil"}),
+            Experiment("with cross entropy", {"method": "l_cil", "loss": "cross_entropy"}),
+            Experiment("backbone alone", {"method": "resnet50", "loss": "class_imbalance"}),
+            Experiment("branches alone", {"method": "shallow"}),
+            Experiment("branch of stem alone", {"method": "shallow", "taps": "stem"}),
+            Experiment("branch of pool alone", {"method": "shallow", "taps": "pool"}),
+            Experiment("branch of stage1 alone", {"method": "shallow", "taps": "stage1"}),
+            Experiment("taps as the widths suggest", {"method": "l_cil", "taps": "by-width"}),
+            Experiment(
+                "concatenated, style as wide as deep", {"method": "l_cil", "style_width": 160}
+            ),
+            Experiment("added", {"method": "l_cil", "fusion": "add", "style_width": 160}),
+            Experiment("multiplied", {"method": "l_cil", "fusion": "multiply", "style_width": 160}),
+            Experiment("Gram matrices times 100", {"method": "l_cil", "gram_scale": 100.0}),
+            Experiment(
+                "new layers learn three times as fast", {"method": "l_cil", "new_layers_rate": 3.0}
+            ),
+            Experiment("without pretraining", {"method": "l_cil", "pretrained": "none"}),
+        ],
+    )
+    assert experiments["imbalance"] == (
+        "Class imbalance",
+        [
+            Experiment("with cross entropy", {"method": "l_cil", "loss": "cross_entropy"}),
+            Experiment("the loss as released", {"method": "l_cil", "loss_form": "released"}),
+            Experiment("the loss as written", {"method": "l_cil", "loss_form": "written"}),
+        ],
+    )
+    on_one_backbone = METHODS["l_cil"].experiments(demo=False)
+    assert list(on_one_backbone) == [
+        "ablations", "imbalance", "claims", "others", "settings", "curve",
+    ]  # fmt: skip
+    assert multilevel._backbone("fine-tuned", loss="x") == Experiment(
+        "fine-tuned", {"method": "finetuned", "loss": "x"}
+    )
+    assert multilevel._branches("with branches", taps="x") == Experiment(
+        "with branches", {"method": "l_cil", "loss": "cross_entropy", "taps": "x"}
+    )
 
 
 def test_what_deepsentibank_adds():

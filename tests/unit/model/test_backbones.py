@@ -19,8 +19,9 @@ from mlr.errors import InputError
 from mlr.inference.fused_graph import fused
 from mlr.methods import METHODS
 from mlr.methods.multilevel import taps_and_widths
+from mlr.model import backbones
 from mlr.model.backbone import Backbone
-from mlr.model.backbones import BACKBONES
+from mlr.model.backbones import BACKBONES, Anatomy
 from mlr.model.parameters import materialize
 from mlr.model.pretrained import load_pretrained
 from mlr.model.zoo import zoo_network
@@ -131,6 +132,26 @@ def test_levels_and_blocks(family):
     assert set(anatomy.levels) <= set(LEVELS)
     assert list(anatomy.levels) == [level for level in LEVELS if level in anatomy.levels]
     assert len(anatomy.blocks) == 4 and "pool" not in anatomy.blocks
+
+
+@pytest.mark.parametrize(
+    "version, depth, stem, width", [(1, 34, 3, 512), (1, 50, 3, 2048), (2, 18, 4, 512)]
+)
+def test_the_levels_of_every_resnet(version, depth, stem, width):
+    """Its features begin with convolution, batch norm and ReLU, and in version 2 with the batch
+    norm of the images before them.
+    """
+    levels = {
+        "stem": (0, stem),
+        "pool": stem,
+        "stage1": stem + 1,
+        "stage2": stem + 2,
+        "stage3": stem + 3,
+        "stage4": stem + 4,
+    }
+    name = f"resnet{depth}_v{version}"
+    assert backbones._resnet(version, depth) == Anatomy(levels, width, name) == BACKBONES[name]
+    assert list(BACKBONES[name].levels) == list(levels)
 
 
 def test_released_taps_of_a_resnet_are_unchanged():
