@@ -18,7 +18,9 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
     net: a MultiLevelNet. images: (N, 3, H, W), normalised. classes: (N,) class numbers.
     """
     maps, grams, _ = _representations(net, images)
-    deepest = maps[net.backbone.levels[-1]]
+    # A map may have MKL-DNN's layout, in which mxnet-mkl 1.5.1 computes a wrong gradient with respect
+    # to it. A copy has the usual layout.
+    deepest = maps[net.backbone.levels[-1]].copy()
     deepest.attach_grad()
     layers = list(net.backbone.head)
     # MKL-DNN keeps what a max-pool needs for its gradient only in training mode. All other layers
@@ -26,7 +28,7 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
     pools = [layers.pop(0)] if isinstance(layers[0], nn.MaxPool2D) else []
     with autograd.record():
         pooled = pools[0](deepest) if pools else deepest
-    tracked = pooled.detach()
+    tracked = pooled.detach().copy()
     tracked.attach_grad()
     with autograd.record(train_mode=False):
         deep = tracked

@@ -200,6 +200,28 @@ def test_grad_cam_is_that_of_finite_differences(precise, images):
     assert_allclose(cam, expected, rtol=1e-5, atol=1e-8)
 
 
+def test_attributions_after_a_training_in_the_same_process(net, precise):
+    """The deep map then has MKL-DNN's layout, in which its gradient would be wrong."""
+    images = nd.random.normal(shape=(2, 3, 64, 64))
+    trained = mlr.MultiLevelNet(2, backbone=paper.SLIM_BACKBONE, style_width=8)
+    materialize(trained, [mx.cpu()], mx.init.Xavier())
+    trained.hybridize(static_alloc=True, static_shape=True)
+    with mx.autograd.record():
+        loss = trained(images).sum()
+    loss.backward()
+    nd.waitall()
+    double = images.astype("float64")
+    cam = grad_cam(precise, double, [2, 0])
+    net.hybridize(static_alloc=True, static_shape=True)
+    # rounding through the network
+    assert_allclose(grad_cam(net, images, [2, 0]), cam, rtol=1e-3, atol=1e-4 * cam.max())
+    for ours, exact in zip(
+        gram_contributions(net, images, [1, 1]), gram_contributions(precise, double, [1, 1])
+    ):
+        assert_allclose(ours, exact, rtol=1e-3, atol=1e-4 * abs(exact).max())  # the same
+    net.hybridize(False)
+
+
 def style_of(net, images):
     maps = dict(zip(("stem", "pool", "stage1"), net.backbone(images)))
     return net.shallow(*[maps[tap] for tap in net.taps])
