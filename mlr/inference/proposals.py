@@ -431,10 +431,11 @@ def _without_duplicates(windows: np.ndarray, scores: np.ndarray, count: int) -> 
         kept.append(best)
         if len(kept) == count:
             break
-        in_both = np.clip(np.minimum(x2, x2[best]) - np.maximum(x1, x1[best]), 0, None) * np.clip(
-            np.minimum(y2, y2[best]) - np.maximum(y1, y1[best]), 0, None
-        )
-        left &= in_both <= paper.EDGE_BOXES["beta"] * (area + area[best] - in_both)
+        rest = slice(best, None)
+        across = np.minimum(x2[rest], x2[best]) - np.maximum(x1[rest], x1[best])
+        down = np.minimum(y2[rest], y2[best]) - np.maximum(y1[rest], y1[best])
+        in_both = np.maximum(across, 0) * np.maximum(down, 0)
+        left[rest] &= in_both <= paper.EDGE_BOXES["beta"] * (area[rest] + area[best] - in_both)
     return order[kept]
 
 

@@ -61,14 +61,11 @@ def overlaps(boxes: "ArrayLike") -> np.ndarray:
     An older version, deleted in 2018, divided by the number of pixels in the union.
     """
     x1, y1, x2, y2 = np.asarray(boxes, float).T
-    in_both = np.prod(
-        [
-            np.clip(np.minimum.outer(last, last) - np.maximum.outer(first, first) + 1, 0, None)
-            # (M, M)
-            for first, last in ((x1, x2), (y1, y2))
-        ],
-        axis=0,
+    across, down = (  # (M, M) each
+        np.minimum.outer(last, last) - np.maximum.outer(first, first) + 1
+        for first, last in ((x1, x2), (y1, y2))
     )
+    in_both = np.maximum(across, 0) * np.maximum(down, 0)
     return in_both / ((x2 - x1 + 1) * (y2 - y1 + 1))[:, None]
 
 
