@@ -65,8 +65,8 @@ def pixel_cache(tmp_path_factory):
 
 
 def pytest_configure():
-    """Remove what tests of mutants left of temporary files, up to 0.8 GB each: mutmut ends its
-    processes without pytest's own cleanup.
+    """Prepare the process of a mutant, and remove what those before it left of temporary files, up
+    to 0.8 GB each: mutmut ends its processes without pytest's own cleanup.
     """
     if "MUTANT_UNDER_TEST" in os.environ:
         temporary = Path(tempfile.gettempdir())
@@ -76,6 +76,8 @@ def pytest_configure():
         # new names in each run: a warning is given once of a path
         own = tempfile.mkdtemp(prefix=f"mutant-{os.getpid()}-")
         os.environ["PYTEST_DEBUG_TEMPROOT"] = own
+        # A mutant's process is a fork of one of gigabytes: collecting its garbage would copy them.
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
