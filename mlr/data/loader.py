@@ -10,11 +10,13 @@ import numpy as np
 from mxnet import gluon
 from mxnet.base import _LIB, check_call
 
+from mlr.data.parts import part_of
 from mlr.data.pixels import CachedImages, DecodedImages
 
 Batch = Tuple[mx.nd.NDArray, mx.nd.NDArray]
-# a Future of the places that only MXNet can fill; images, their memory, indices and seeds
-Filled = Tuple["Future[List[int]]", mx.nd.NDArray, np.ndarray, np.ndarray, np.ndarray]
+# for each thread a Future of the places that only MXNet can fill; images, their memory, indices and
+# seeds
+Filled = Tuple[List["Future[List[int]]"], mx.nd.NDArray, np.ndarray, np.ndarray, np.ndarray]
 Finish = Callable[[np.ndarray, np.random.RandomState, np.ndarray], None]
 
 AHEAD = 2  # batches that are made in advance, while the network works on another
@@ -128,6 +130,8 @@ class CachedBatches(Batches):
     write into, (3, size, size) float32: a `mlr.data.augmentation.Augmentation`, or
     `mlr.data.augmentation.evaluation`. Its random numbers depend only on NumPy's global generator
     at the start of the epoch, on the number of the batch and on the image's place in the batch.
+
+    threads: how many threads make a batch; the batches are the same for any number.
     """
 
     def __init__(
@@ -138,9 +142,10 @@ class CachedBatches(Batches):
         batch_size: int,
         shuffle: bool = False,
         part: Optional[Callable[[int], slice]] = None,
+        threads: int = 1,
     ) -> None:
         super().__init__(images, batch_size, shuffle, part)
-        self._finish, self._size = finish, size
+        self._finish, self._size, self._threads = finish, size, threads
         # (N,) class numbers, or (N, K) distributions over the classes
         self._labels = np.array(images.labels)
 
@@ -153,7 +158,7 @@ class CachedBatches(Batches):
         self, numbers: Iterable[int], chosen: List[np.ndarray], seed: int
     ) -> Iterator[Batch]:
         made: Deque[Filled] = deque()
-        with ThreadPoolExecutor(1) as worker:
+        with ThreadPoolExecutor(self._threads) as pool:
             for number in numbers:
                 places = self._places(number)
                 indices, seeds = (
@@ -162,21 +167,33 @@ class CachedBatches(Batches):
                         2**32, size=self.size(number), dtype=np.uint32
                     )[places.start : places.stop],
                 )
-                # MXNet 1.5.1 is not thread-safe, and this thread trains: the worker thread uses
-                # NumPy only.
+                # MXNet 1.5.1 is not thread-safe, and this thread trains: the others use NumPy only.
                 images = mx.nd.empty((len(indices), 3, self._size, self._size))
                 memory = _memory(images)
-                filled = worker.submit(self._fill, memory, indices, seeds)
+                filled = [
+                    pool.submit(
+                        self._fill,
+                        memory,
+                        indices,
+                        seeds,
+                        part_of(len(indices), each, self._threads),
+                    )
+                    for each in range(self._threads)
+                ]
                 made.append((filled, images, memory, indices, seeds))
                 if len(made) > AHEAD:
                     yield self._batch(*made.popleft())
             while made:
                 yield self._batch(*made.popleft())
 
-    def _fill(self, memory: np.ndarray, indices: np.ndarray, seeds: np.ndarray) -> List[int]:
-        """Write the images of a batch, and return the places of those that only MXNet decodes."""
+    def _fill(
+        self, memory: np.ndarray, indices: np.ndarray, seeds: np.ndarray, part: slice
+    ) -> List[int]:
+        """Write the images of a part of a batch, and return the places of those that only MXNet
+        decodes.
+        """
         left, rng = [], np.random.RandomState(0)
-        for place, pixels in enumerate(self._images.several(indices)):
+        for place, pixels in enumerate(self._images.several(indices[part]), part.start):
             if pixels is None:
                 left.append(place)
             else:
@@ -186,13 +203,13 @@ class CachedBatches(Batches):
 
     def _batch(
         self,
-        filled: "Future[List[int]]",
+        filled: List["Future[List[int]]"],
         images: mx.nd.NDArray,
         memory: np.ndarray,
         indices: np.ndarray,
         seeds: np.ndarray,
     ) -> Batch:
-        for place in filled.result():
+        for place in [place for part in filled for place in part.result()]:
             pixels = self._images[indices[place]][0].asnumpy()
             self._finish(pixels, np.random.RandomState(seeds[place]), memory[place])
         return images, mx.nd.array(self._labels[indices], dtype=self._labels.dtype)

@@ -19,7 +19,12 @@ from mlr.runs.schema import checked_kept
 from mlr.runtime.progress import progress_over
 from mlr.runtime.signals import NAMES, Postponed
 from mlr.training import loop
-from mlr.training.batches import EVALUATION_BATCH, evaluation_batches, training_batches
+from mlr.training.batches import (
+    EVALUATION_BATCH,
+    evaluation_batches,
+    threads_beside,
+    training_batches,
+)
 from mlr.training.loss import (
     ClassImbalanceLoss,
     CrossEntropyLoss,
@@ -56,9 +61,10 @@ def fit_stage(training: Training, source: Source, images: LabelledImages, epochs
     """Train the network for the remaining epochs of a stage. images: the training images."""
     run, options, workers = training.run, training.options, training.machine.workers
     preprocessing = training.method.preprocessing(run.config)
-    batches = training_batches(preprocessing, options, images, workers.part)
+    threads = threads_beside(training.machine.ctx)
+    batches = training_batches(preprocessing, options, images, workers.part, threads)
     of_worker = range(len(source.evaluation))[workers.part(len(source.evaluation))]
-    own = evaluation_batches(preprocessing, options, Subset(source.evaluation, of_worker))
+    own = evaluation_batches(preprocessing, options, Subset(source.evaluation, of_worker), threads)
     says = (
         "stopping at the end of this step, with a checkpoint; send the signal again to stop at once"
     )

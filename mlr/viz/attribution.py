@@ -18,8 +18,8 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
     net: a MultiLevelNet. images: (N, 3, H, W), normalised. classes: (N,) class numbers.
     """
     maps, grams, _ = _representations(net, images)
-    # A map may have MKL-DNN's layout, in which mxnet-mkl 1.5.1 computes a wrong gradient with respect
-    # to it. A copy has the usual layout.
+    # mxnet-mkl 1.5.1 computes a wrong gradient with respect to an array in MKL-DNN's layout, which
+    # a map may have. A copy has the usual layout.
     deepest = maps[net.backbone.levels[-1]].copy()
     deepest.attach_grad()
     layers = list(net.backbone.head)

@@ -396,6 +396,27 @@ def test_every_batch_and_pass_has_draws_of_its_own(cache, split):
     assert not np.array_equal(one[0], one[1]) and not np.array_equal(one[0], other[0])
 
 
+@pytest.mark.parametrize("threads", [2, 5, 16])
+@pytest.mark.parametrize("images", [CachedImages, DecodedImages])
+def test_batches_are_the_same_with_any_number_of_threads(cache, split, images, threads):
+    def made(threads):
+        np.random.seed(0)
+        made_of = CachedBatches(
+            images(split, 73), augmentation.Augmentation(64), 64, 5, shuffle=True, threads=threads
+        )
+        return [(pixels.asnumpy(), labels.asnumpy()) for pixels, labels in made_of]
+
+    for one, several in zip(made(1), made(threads)):
+        assert_array_equal(one[0], several[0])
+        assert_array_equal(one[1], several[1])
+
+
+def test_a_network_on_the_cpu_keeps_its_cores(monkeypatch):
+    monkeypatch.setattr(batches, "usable_cores", lambda: 6)
+    assert batches.threads_beside([mx.cpu(0), mx.cpu(1)]) == 1
+    assert batches.threads_beside([mx.gpu(0), mx.gpu(1)]) == 6
+
+
 def test_only_some_batches_are_made_ahead(cache, split):
     taken = []
     made = iter(
