@@ -81,13 +81,20 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Let a mutant meet the quick tests first, file by file: mutmut gives them in no order."""
+    """Let a mutant meet the quick tests first, file by file: mutmut gives them in no order. Last
+    are the tests that need all inputs of test_fuzz.py, which take seconds to write.
+    """
     if "MUTANT_UNDER_TEST" in os.environ and Path("mutmut-stats.json").exists():
         seconds = json.loads(Path("mutmut-stats.json").read_text())["duration_by_test"]
         of_file = Counter()
         for item in items:
             of_file[item.path] += seconds.get(item.nodeid, 0)
-        items.sort(key=lambda item: (of_file[item.path], item.path, seconds.get(item.nodeid, 0)))
+
+        def cost(item):
+            fuzzed = "templates" in item.fixturenames
+            return fuzzed, of_file[item.path], item.path, seconds.get(item.nodeid, 0)
+
+        items.sort(key=cost)
 
 
 def pytest_addoption(parser):
