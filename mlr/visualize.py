@@ -11,6 +11,7 @@ from mlr import cli
 from mlr.errors import InputError
 from mlr.options.option import flag
 from mlr.options.training import definitions
+from mlr.runtime.cpu import compute_with_one_thread
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # pairs of channels listed for each branch
+# Up to this size, in pixels, the operators of a pattern's few steps are short: docs/performance.md.
+SMALL_IMAGE = 160
 SEED = definitions()["seed"]
 LARGEST_IMAGE = definitions()["image_size"].highest
 OF_VIEWS = {
@@ -169,6 +172,8 @@ def visualize(options: argparse.Namespace) -> None:
         "gram": draw_gram,
         "regions": draw_regions,
     }[options.view]
+    if options.view == "filters" and run.config["preprocessing"]["image_size"] <= SMALL_IMAGE:
+        compute_with_one_thread()
     predictor = answering(run, options.ctx, options.parameters)
     save_figure(draw(predictor, options), out)
     print(f"{VIEWS[options.view].partition(':')[0]}: {out}")

@@ -47,6 +47,16 @@ def prepare_for_mxnet(
         )
 
 
+def compute_with_one_thread() -> None:
+    """Let MXNet compute with one thread, unless the user has set the number, or MXNet is loaded.
+
+    Threads wait for each other after each operator. If operators are short, that takes longer than
+    they save, and much longer beside other busy processes.
+    """
+    if "mxnet" not in sys.modules and not given("OMP_NUM_THREADS"):
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+
 def given(name: str) -> str:
     """Return an environment variable as it was when this process started, or "".
 

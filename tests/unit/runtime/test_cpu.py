@@ -169,6 +169,21 @@ def test_the_users_own_number_stays(environment):
     assert "imported before mlr" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "before, given, threads",
+    [("", {}, "1"), ("", {"OMP_NUM_THREADS": "2"}, "2"), ("mxnet", {}, "")],
+)
+def test_one_thread_unless_it_is_too_late_or_the_user_chose(environment, before, given, threads):
+    code = (
+        f"import mlr; {before and f'import {before}'}\n"
+        "from mlr.runtime.cpu import compute_with_one_thread, usable_cores\n"
+        "compute_with_one_thread()\n"
+        "import os; print(os.environ['OMP_NUM_THREADS'], usable_cores())"
+    )
+    found, cores = python(code, {**environment, **given}).stdout.split()
+    assert found == (threads or cores)
+
+
 def test_mxnet_takes_a_list_of_threads(environment):
     done = python(
         "import mlr, mxnet as mx; print(mx.nd.ones(3).sum().asscalar())",
