@@ -1,6 +1,7 @@
 """mlr export, and what its files are worth where this package is not."""
 
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -193,7 +194,7 @@ def test_parameters_of_the_best_epoch(exported, tmp_path):
         assert_array_equal(arrays["output.bias"], bias)
 
 
-def test_int8(trained, exported, tmp_path, photograph):
+def test_int8_of_images_of_two_colours(trained, exported, tmp_path, photograph):
     """Of this run, images of two colours, 8 bits lose nothing."""
     data = shutil.copytree(str(trained[1]), str(tmp_path / "data"))
     (tmp_path / "data" / "test" / "notes.txt").write_text("x")
@@ -248,6 +249,31 @@ def test_int8_of_other_classes(trained, exported, tmp_path):
         "has the classes anger, joy, but the run was trained on awe, fear" in said
         and not (tmp_path / "model.onnx").exists()
     )
+
+
+def test_int8_without_a_test_split_is_measured_on_valid(trained, exported, tmp_path):
+    data = Path(shutil.copytree(str(trained[1]), str(tmp_path / "data")))
+    shutil.rmtree(data / "test")
+    given = ("--run", trained[0], "--out", tmp_path / "model.onnx", "--int8", "--calibrate", data)
+    said = exported(*given)
+    assert f"images of {data}/valid" in said
+    assert json.loads(metadata(tmp_path / "model.onnx")["int8"])["split"] == "valid"
+    sizes = re.search(r"int8: (\S+) MB instead of (\S+); ", said).groups()
+    written = (tmp_path / "model.onnx").stat().st_size / 1e6
+    assert_allclose(float(sizes[0]), written, atol=0.1)  # without the description and the seal
+    assert float(sizes[1]) > 3 * float(sizes[0])
+
+
+def test_int8_of_a_single_split(trained, exported, tmp_path):
+    data = Path(shutil.copytree(str(trained[1]), str(tmp_path / "data")))
+    for name in ("valid", "test"):
+        shutil.rmtree(data / name)
+    out = tmp_path / "model.onnx"
+    said = exported("--run", trained[0], "--out", out, "--int8", "--calibrate", data, code=2)
+    assert (
+        f"{data} has only the split train: int8 is calibrated on train, and measured on test or "
+        "valid"
+    ) in said
 
 
 def test_int8_of_features(exported, tmp_path):

@@ -32,6 +32,7 @@ from mlr.inference.regions import (
     region_crops,
     select_candidates,
     sentiment_scores,
+    settings_of,
     size_filter,
     ten_crops,
 )
@@ -185,6 +186,17 @@ def test_more_copies_than_places_are_no_trouble(recwarn):
     boxes = np.repeat(random_boxes(4), 10, axis=0)
     assert len(select_candidates(boxes, np.arange(40), 3)) == 3
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "proposals, settings",
+    [
+        ("grid", {"proposals": "grid"}),
+        ("model.yml.gz", {"proposals": "edgeboxes", "model": "model.yml.gz"}),
+    ],
+)
+def test_the_settings_of_a_run(proposals, settings):
+    assert settings_of({"proposals": proposals, "seed": 3}) == {**settings, "seed": 3}
 
 
 def test_sentiment_is_one_less_the_entropy():

@@ -5,16 +5,49 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import write_images
+from mxnet.gluon import nn
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data.labelled import LabelledImages
 from mlr.data.splits import read_training_splits
 from mlr.methods.pcnn import removal_probabilities, select
+from mlr.model.finetuned import FineTuned
+from mlr.model.lrn import LocalResponseNorm
 from mlr.runs.folder import Run
 from mlr.training.distributed import Workers
 from mlr.training.fitting import kept_images
 from mlr.training.run import announce
 from mlr.training.session import Machine, Source
+
+
+def test_the_layers_of_the_network_of_pcnns_authors():
+    """As `_small_network` recalls it."""
+    net = FineTuned(2, "pcnn_small", 227)
+    found = [
+        (
+            type(layer).__name__,
+            getattr(layer, "_units", None) or layer._kwargs["num_filter"],
+            *(
+                (layer._kwargs["kernel"], layer._kwargs["stride"], layer._kwargs["pad"])
+                if isinstance(layer, nn.Conv2D)
+                else ()
+            ),
+            layer.act._act_type,
+        )
+        for layer in net.features
+        if isinstance(layer, (nn.Conv2D, nn.Dense))
+    ]
+    assert found == [
+        ("Conv2D", 96, (11, 11), (4, 4), (0, 0), "relu"),
+        ("Conv2D", 256, (5, 5), (2, 2), (2, 2), "relu"),
+        ("Dense", 512, "relu"),
+        ("Dense", 512, "relu"),
+        ("Dense", 24, "relu"),
+    ]
+    pools = [layer._kwargs for layer in net.features if isinstance(layer, nn.MaxPool2D)]
+    assert [(each["kernel"], each["stride"]) for each in pools] == [((3, 3), (2, 2))] * 2
+    assert sum(isinstance(layer, LocalResponseNorm) for layer in net.features) == 2
+    assert net.output.act is None
 
 
 def two_classes(difference):
