@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Set, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -29,10 +29,11 @@ def fused(net: gluon.HybridBlock) -> gluon.Block:
 
     net: an initialized HybridBlock with one input, images (N, 3, S, S). The block takes the same
     input and gives the same output. On CPUs with an MXNet that was built with MKL-DNN, MXNet's
-    subgraph backend merges batch norm, ReLU and sums into the convolutions before them, and the
-    Dense layer after a Gram matrix reads only the C (C + 1) / 2 distinct entries, with half of the
-    weights. In all other cases the block is `net` itself. The block shares its parameters with the
-    network, except for those halved weights: after further training call this again.
+    subgraph backend merges batch norm, ReLU and sums into the convolutions before them; a batch
+    norm that has no convolution before it becomes one, which takes the ReLU; and the Dense layer
+    after a Gram matrix reads only the C (C + 1) / 2 distinct entries, with half of the weights. In
+    all other cases the block is `net` itself. The block shares its parameters with the network,
+    except for those halved weights and those batch norms: after further training call this again.
     """
     parameters = net.collect_params()
     contexts = next(iter(parameters.values())).list_ctx()
@@ -41,46 +42,63 @@ def fused(net: gluon.HybridBlock) -> gluon.Block:
     ):
         return net
     images = mx.sym.var("data", dtype="float32")
-    symbol, halves = with_half_of_gram(without_gradients(net(images)), parameters)
+    symbol, added = rewritten(without_gradients(net(images)), parameters)
     with unlogged():
         symbol = symbol.get_backend_symbol(BACKEND)
     block = gluon.SymbolBlock(symbol, images, params=parameters)
-    for name, array in halves.items():
+    for name, array in added.items():
         block.collect_params()[name]._load_init(array, contexts)
     block.hybridize(static_alloc=True, static_shape=True)
     return block
 
 
-def with_half_of_gram(
+def rewritten(
     symbol: mx.sym.Symbol, parameters: Mapping[str, gluon.Parameter]
 ) -> Tuple[mx.sym.Symbol, Dict[str, mx.nd.NDArray]]:
-    """Return the symbol in which each Dense layer after a Gram matrix reads only its distinct
-    entries, and the arrays that this adds, {name: NDArray}.
+    """Return the symbol with fewer and cheaper operators, and the arrays that this adds, {name:
+    NDArray}.
 
-    The matrix is symmetric: the entries (i, j) and (j, i) become one input, whose weight is the sum
-    of their two weights. parameters: {name: Parameter} of the symbol.
+    Each Dense layer after a Gram matrix reads only its distinct entries. The matrix is symmetric:
+    the entries (i, j) and (j, i) become one input, whose weight is the sum of their two weights.
+    Each batch norm before a ReLU that the backend can't merge into a convolution becomes a
+    convolution of 1 x 1 of each channel alone. parameters: {name: Parameter} of the symbol.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
+    of_maps = _unmerged_batch_norms(nodes)
     rebuilt: List[mx.sym.Symbol] = []
     added: Dict[str, mx.nd.NDArray] = {}
-    for node in nodes:
-        inputs = [rebuilt[number][output] for number, output, _ in node["inputs"]]
-        sources = [nodes[number] for number, _, _ in node["inputs"]]
-        options = dict(node.get("attrs", {}), name=node["name"])
+
+    def value(node: Dict[str, Any]) -> np.ndarray:
+        return parameters[node["name"]].list_data()[0].asnumpy()
+
+    def variable(name: str, array: np.ndarray) -> mx.sym.Symbol:
+        added[name] = mx.nd.array(array, dtype="float32")
+        return mx.sym.var(name, shape=array.shape, dtype="float32")
+
+    for number, node in enumerate(nodes):
+        inputs = [rebuilt[source][output] for source, output, _ in node["inputs"]]
+        sources = [nodes[source] for source, _, _ in node["inputs"]]
+        options, name = dict(node.get("attrs", {}), name=node["name"]), node["name"]
         if node["op"] == "null":
-            made = mx.sym.var(node["name"], dtype="float32")
+            made = mx.sym.var(name, dtype="float32")
         elif node["op"] == "FullyConnected" and _is_gram(sources[0], nodes):
-            entries, weights = distinct(parameters[sources[1]["name"]].list_data()[0].asnumpy())
-            arrays = {sources[1]["name"] + "_distinct": weights, node["name"] + "_entries": entries}
-            added.update(
-                (name, mx.nd.array(array, dtype="float32")) for name, array in arrays.items()
-            )
-            half, where = (
-                mx.sym.var(name, shape=array.shape, dtype="float32")
-                for name, array in arrays.items()
-            )
+            entries, weights = distinct(value(sources[1]))
+            half = variable(sources[1]["name"] + "_distinct", weights)
+            where = variable(name + "_entries", entries)
             made = mx.sym.FullyConnected(
                 mx.sym.take(mx.sym.flatten(inputs[0]), where, axis=1), half, *inputs[2:], **options
+            )
+        elif number in of_maps:
+            gamma, beta, mean, variance = map(value, sources[1:])
+            factor, shift = factor_and_shift(gamma, beta, mean, variance, options)
+            made = mx.sym.Convolution(
+                inputs[0],
+                variable(name + "_factor", factor.reshape(-1, 1, 1, 1)),
+                variable(name + "_shift", shift),
+                kernel=(1, 1),
+                num_filter=len(factor),
+                num_group=len(factor),
+                name=name,
             )
         else:
             made = getattr(mx.sym._internal if node["op"].startswith("_") else mx.sym, node["op"])(
@@ -88,6 +106,44 @@ def with_half_of_gram(
             )
         rebuilt.append(made)
     return made, added
+
+
+def _unmerged_batch_norms(nodes: List[Dict[str, Any]]) -> Set[int]:
+    """Return the numbers of the batch norms of maps that are before a ReLU and not behind a
+    convolution of their own.
+    """
+    users: Dict[int, List[Dict[str, Any]]] = {number: [] for number in range(len(nodes))}
+    for node in nodes:
+        for source, *_ in node["inputs"]:
+            users[source].append(node)
+    return {
+        number
+        for number, node in enumerate(nodes)
+        if node["op"] == "BatchNorm"
+        and any(user["op"] == "Activation" for user in users[number])
+        and not (
+            nodes[node["inputs"][0][0]]["op"] == "Convolution"
+            and len(users[node["inputs"][0][0]]) == 1
+        )
+    }
+
+
+def factor_and_shift(
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    options: Mapping[str, str],
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the factor and the shift of each channel, (C,) float64 both, that a batch norm applies
+    in evaluation mode.
+
+    gamma, beta, mean, variance: (C,). options: the operator's attributes; with fix_gamma it takes 1
+    for gamma.
+    """
+    scale = np.ones(len(gamma)) if options["fix_gamma"] == "True" else gamma.astype(np.float64)
+    factor = scale / np.sqrt(variance.astype(np.float64) + float(options["eps"]))
+    return factor, beta - factor * mean
 
 
 def distinct(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -90,6 +90,8 @@ def test_convolutions_are_fused_and_gram_is_halved():
     symbol = block(mx.sym.var("data"))
     operators = [node["op"] for node in json.loads(symbol.tojson())["nodes"]]
     assert "_sg_mkldnn_conv" in operators and "Convolution" not in operators
+    # of the images, of the style vector and of the fused vector: no ReLU follows them
+    assert operators.count("BatchNorm") == 3 and operators.count("Activation") == 0
 
 
 def test_a_scaled_gram_is_halved_too_and_another_product_is_not():
@@ -100,7 +102,7 @@ def test_a_scaled_gram_is_halved_too_and_another_product_is_not():
         (mx.sym.batch_dot(one, one, transpose_b=True), True),
         (mx.sym.batch_dot(one, other, transpose_b=True), False),
     ):
-        dense, added = fused_graph.with_half_of_gram(
+        dense, added = fused_graph.rewritten(
             mx.sym.FullyConnected(product, mx.sym.var("weight"), num_hidden=1, no_bias=True),
             {"weight": Given()},
         )
@@ -120,6 +122,46 @@ def test_distinct_entries_by_hand():
     positions, weight = distinct(np.array([[1.0, 2.0, 3.0, 4.0]], "float32"))
     assert_array_equal(positions, [0, 1, 3])
     assert_array_equal(weight, np.array([[1, 5, 4]], "float32"))
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_factor_and_shift_of_a_batch_norm(fixed):
+    rng = np.random.RandomState(0)
+    x, mean, variance, gamma, beta = rng.uniform(0.5, 1.5, (5, 3)).astype("float32")
+    arrays = gamma, beta, mean, variance
+    options = {"fix_gamma": str(fixed), "eps": "1e-05"}
+    factor, shift = fused_graph.factor_and_shift(*arrays, options)
+    expected = mx.nd.BatchNorm(*map(mx.nd.array, (x[None], *arrays)), fix_gamma=fixed, eps=1e-5)
+    # float32 of the operator beside float64
+    assert_allclose((factor * x + shift)[None], expected.asnumpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("tapped", [True, False])
+def test_a_batch_norm_behind_a_convolution_that_another_needs(tapped):
+    """The backend can't merge it into that convolution, whose own output is needed as well."""
+    net = mx.gluon.nn.HybridSequential()
+    net.add(Preactivated(tapped))
+    trained_net = trained(net)
+    x = images(2, 8)
+    expected = trained_net(x).asnumpy()
+    block = fused(trained_net)
+    assert_allclose(block(x).asnumpy(), expected, rtol=0, atol=WITHIN * abs(expected).max())
+    assert any(name.endswith("_factor") for name in block.collect_params()) is tapped
+
+
+class Preactivated(mx.gluon.HybridBlock):
+    """A convolution, batch norm and ReLU; tapped: plus the convolution."""
+
+    def __init__(self, tapped):
+        super().__init__()
+        self.tapped = tapped
+        self.convolution = mx.gluon.nn.Conv2D(4, 3, in_channels=3)
+        self.norm = mx.gluon.nn.BatchNorm(in_channels=4)
+
+    def hybrid_forward(self, F, x):
+        x = self.convolution(x)
+        y = F.Activation(self.norm(x), act_type="relu")
+        return x + y if self.tapped else y
 
 
 def test_several_contexts():
