@@ -10,6 +10,7 @@ import tempfile
 import zlib
 from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import mlr  # noqa: F401  sets the threads before anything loads MXNet
@@ -136,6 +137,23 @@ def command():
             text=True,
             timeout=timeout,
         )
+
+    return run
+
+
+@pytest.fixture
+def command_here(capfd):
+    """Run a command within the test's process, for tests of what it says of its input. It is ten
+    times as fast as `command`.
+    """
+
+    def run(name, *arguments):
+        capfd.readouterr()
+        try:
+            code = import_module(f"mlr.{name}").main(list(map(str, arguments)))
+        except SystemExit as exited:
+            code = exited.code
+        return subprocess.CompletedProcess((name, *arguments), code, *capfd.readouterr())
 
     return run
 

@@ -154,6 +154,7 @@ def test_the_highest_rate_of_all_is_the_roof(monkeypatch):
     assert found["way"] == "fast" and found["flop_per_second"] == max(found["ways"].values())
 
 
+@pytest.mark.slow
 def test_the_fair_share_beside_other_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(busy, "usable_cores", lambda: 2)
     monkeypatch.setattr(busy, "commands", lambda stem: {"it": ["predict", "--help"]})

@@ -79,6 +79,7 @@ def test_train_writes_a_run(command, tmp_path):
     assert json.loads((tmp_path / "run" / "classes.json").read_text()) == ["awe", "fear"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_network_and_resume_too(command, tmp_path):
     """Two epochs at once, and one that is stopped and resumed, end with the same bits."""
     data = write_images(tmp_path / "data")
@@ -359,11 +360,12 @@ def test_names_with_newlines_stay_one_line(trained, tmp_path, capsys):
     assert said.err == f"left out: 1 file that is not an image, such as {tmp_path}/b\\nc\n"
 
 
-def test_predict_json(trained, command, tmp_path):
+def test_predict_json(trained, command_here, tmp_path, monkeypatch):
     run, data = trained
     # nothing but the run folder is needed
     shutil.copytree(data / "test", tmp_path / "moved")
-    done = command("predict", "--run", run, "--json", tmp_path / "moved", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = command_here("predict", "--run", run, "--json", tmp_path / "moved")
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == 4
     for answer in answers:
@@ -375,13 +377,13 @@ def test_predict_json(trained, command, tmp_path):
         assert_allclose(sum(probabilities), 1, rtol=1e-6)
 
 
-def test_predict_names_the_image_it_cannot_read(trained, command, tmp_path):
+def test_predict_names_the_image_it_cannot_read(trained, command_here, tmp_path):
     run, data = trained
     shutil.copytree(data / "test" / "awe", tmp_path / "images")
     (tmp_path / "images" / "00.jpg").write_bytes(
         (data / "test" / "awe" / "00.jpg").read_bytes()[:-40]
     )
-    done = command("predict", "--run", run, "--json", tmp_path / "images")
+    done = command_here("predict", "--run", run, "--json", tmp_path / "images")
     refused(done, "00.jpg is truncated", "get it again or remove it")
     assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [
         str(tmp_path / "images" / "01.jpg")
@@ -423,10 +425,10 @@ def damaged(path, change):
         ),
     ],
 )
-def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
+def test_train_on_data_that_does_not_fit(command_here, tmp_path, damage, texts):
     data = write_images(tmp_path / "data")
     damage(data)
-    refused(command("train", "--data", data, "--out", tmp_path / "run", *TINY), *texts)
+    refused(command_here("train", "--data", data, "--out", tmp_path / "run", *TINY), *texts)
     assert not (tmp_path / "run").exists()
 
 
@@ -466,26 +468,27 @@ def test_train_on_data_that_does_not_fit(command, tmp_path, damage, texts):
         (("--resume",), ("run is not a run folder", "give the --out of a training")),
     ],
 )
-def test_wrong_options_of_train(trained, command, tmp_path, arguments, texts):
+def test_wrong_options_of_train(trained, command_here, tmp_path, arguments, texts):
     refused(
-        command("train", "--data", trained[1], "--out", tmp_path / "run", *TINY, *arguments), *texts
+        command_here("train", "--data", trained[1], "--out", tmp_path / "run", *TINY, *arguments),
+        *texts,
     )
     assert not (tmp_path / "run").exists()
 
 
-def test_resume_of_nothing(command, tmp_path):
-    refused(command("train", "--resume", "--out", tmp_path), "is not a run folder")
-    refused(command("train", "--resume"), "--resume needs --out")
+def test_resume_of_nothing(command_here, tmp_path):
+    refused(command_here("train", "--resume", "--out", tmp_path), "is not a run folder")
+    refused(command_here("train", "--resume"), "--resume needs --out")
 
 
-def test_resume_on_other_images(trained, command, tmp_path):
+def test_resume_on_other_images(trained, command_here, tmp_path):
     run, data = shutil.copytree(trained[0], tmp_path / "run"), tmp_path / "data"
     shutil.copytree(trained[1], data)
     (data / "train" / "awe" / "00.jpg").unlink()
     config = json.loads((run / "config.json").read_text())
     config["data"]["folder"] = str(data)
     rewrite(run, "config.json", json.dumps(config))
-    refused(command("train", "--resume", "--out", run), "are not those that")
+    refused(command_here("train", "--resume", "--out", run), "are not those that")
 
 
 def rewrite(run, name, text):
@@ -501,10 +504,12 @@ def rewrite(run, name, text):
     )
 
 
-def test_train_overwrites_nothing(trained, command):
+def test_train_overwrites_nothing(trained, command_here):
     run, data = trained
     before = files(run)
-    refused(command("train", "--data", data, "--out", run, *TINY), "exists already", "--resume")
+    refused(
+        command_here("train", "--data", data, "--out", run, *TINY), "exists already", "--resume"
+    )
     assert files(run) == before
 
 
@@ -534,11 +539,11 @@ def test_train_overwrites_nothing(trained, command):
     ],
 )
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
-def test_runs_that_can_not_be_loaded(trained, command, tmp_path, name, damage, texts):
+def test_runs_that_can_not_be_loaded(trained, command_here, tmp_path, name, damage, texts):
     run = shutil.copytree(trained[0], tmp_path / "run")
     damage(run)
     arguments = [] if name == "evaluate" else [trained[1] / "test" / "awe" / "00.jpg"]
-    refused(command(name, "--run", run, *arguments), *texts)
+    refused(command_here(name, "--run", run, *arguments), *texts)
 
 
 @pytest.mark.parametrize(
@@ -550,14 +555,14 @@ def test_runs_that_can_not_be_loaded(trained, command, tmp_path, name, damage, t
         (("--parameters", "first"), ("argument --parameters: invalid choice",)),
     ],
 )
-def test_wrong_options_of_evaluate(trained, command, arguments, texts):
-    refused(command("evaluate", "--run", trained[0], *arguments), *texts)
+def test_wrong_options_of_evaluate(trained, command_here, arguments, texts):
+    refused(command_here("evaluate", "--run", trained[0], *arguments), *texts)
 
 
-def test_evaluate_on_other_classes(trained, command, tmp_path):
+def test_evaluate_on_other_classes(trained, command_here, tmp_path):
     data = write_images(tmp_path, classes=("anger", "joy"))
     refused(
-        command("evaluate", "--run", trained[0], "--data", data),
+        command_here("evaluate", "--run", trained[0], "--data", data),
         "has the classes anger, joy, but the run was trained on awe, fear",
     )
 
@@ -571,20 +576,23 @@ def test_evaluate_on_other_classes(trained, command, tmp_path):
         ("empty", ("no images", "in empty")),
     ],
 )
-def test_nothing_to_predict(trained, command, tmp_path, name, texts):
+def test_nothing_to_predict(trained, command_here, tmp_path, monkeypatch, name, texts):
     (tmp_path / "empty").mkdir()
-    refused(command("predict", "--run", trained[0], name, cwd=tmp_path), *texts)
+    monkeypatch.chdir(tmp_path)
+    refused(command_here("predict", "--run", trained[0], name), *texts)
 
 
-def test_prepare_refuses_a_folder_that_holds_something_else(command, tmp_path):
+def test_prepare_refuses_a_folder_that_holds_something_else(command_here, tmp_path):
     (tmp_path / "mine.txt").write_text("x")
-    refused(command("prepare", "--dataset", "demo", "--out", tmp_path), "is not a demo data set")
+    refused(
+        command_here("prepare", "--dataset", "demo", "--out", tmp_path), "is not a demo data set"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_run_folder_that_can_not_be_written(trained, command, tmp_path):
+def test_a_run_folder_that_can_not_be_written(trained, command_here, tmp_path):
     (tmp_path / "file").write_text("x")
-    done = command("train", "--data", trained[1], "--out", tmp_path / "file" / "run", *TINY)
+    done = command_here("train", "--data", trained[1], "--out", tmp_path / "file" / "run", *TINY)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"mlr train: error: File exists: {tmp_path / 'file'}"
 

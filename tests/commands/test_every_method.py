@@ -719,9 +719,9 @@ def test_every_backbone_of_a_method_is_known():
         assert {method.released.backbone, method.demo.backbone} <= set(method.backbones)
 
 
-def test_wrong_proposals_are_found_before_training(data, tmp_path, command):
+def test_wrong_proposals_are_found_before_training(data, tmp_path, command_here):
     (tmp_path / "boxes.npz").write_bytes(b"no boxes")
-    done = command(
+    done = command_here(
         "train",
         "--method",
         "ar",

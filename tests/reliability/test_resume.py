@@ -465,6 +465,7 @@ def test_other_damage_is_mended_or_said(uninterrupted, tmp_path, name, says):
     assert opened.verified("last.params").read_bytes() == uninterrupted[1][0]
 
 
+@pytest.mark.slow
 def test_a_second_training_into_a_folder_is_refused(images, uninterrupted, tmp_path):
     run = tmp_path / "run"
     first = started(

@@ -136,12 +136,13 @@ workers.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "workers, kind",
     [
         (2, "dist_sync"),
-        pytest.param(3, "dist_sync", marks=pytest.mark.slow),
-        pytest.param(2, "dist_device_sync", marks=pytest.mark.slow),
+        (3, "dist_sync"),
+        (2, "dist_device_sync"),
     ],
 )
 def test_without_batch_norm_workers_train_as_one_process_with_the_whole_batch(
@@ -193,9 +194,8 @@ workers.close()
 """
 
 
-@pytest.mark.parametrize(
-    "kind", ["dist_sync", pytest.param("dist_device_sync", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dist_sync", "dist_device_sync"])
 def test_each_sum_of_workers_is_that_of_its_own_step(command, kind):
     """Nobody waits for a sum before the next is asked for, as in a training that runs ahead."""
     job = "launch", "-n", 2, "-s", 1, "--", sys.executable, "-c", ADDING_UP, kind
@@ -229,9 +229,10 @@ workers.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, servers",
-    [("dist_sync", 1), pytest.param("dist_device_sync", 2, marks=pytest.mark.slow)],
+    [("dist_sync", 1), ("dist_device_sync", 2)],
 )
 def test_gradients_are_compressed_and_all_else_is_exact(command, kind, servers):
     done = command(

@@ -38,9 +38,14 @@ FAMILIES = [
     name for name in BACKBONES if not name.startswith("resnet") or name.startswith("resnet18")
 ]
 IN_ZOO = [name for name in FAMILIES if BACKBONES[name].zoo == name]
+LARGE = ("vgg16", "alexnet")  # more than 50 million parameters
 
 
-@pytest.fixture(params=FAMILIES)
+def large_are_slow(names):
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in names]
+
+
+@pytest.fixture(params=large_are_slow(FAMILIES))
 def family(request):
     return request.param
 
@@ -275,9 +280,7 @@ def test_a_run_of_each_gives_its_backbone_to_another(family, tmp_path):
         )
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg16")) for name in IN_ZOO]
-)
+@pytest.mark.parametrize("name", large_are_slow(IN_ZOO))
 def test_the_zoos_own_file_fits(name, tmp_path):
     zoo, path = vision.get_model(BACKBONES[name].zoo), tmp_path / "zoo.params"
     zoo.initialize()

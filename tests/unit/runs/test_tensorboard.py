@@ -44,6 +44,7 @@ def scalars(folder):
     return found
 
 
+@pytest.mark.slow
 def test_events_and_csv_of_a_run_that_was_killed_and_resumed(command, tmp_path):
     data, run = write_images(tmp_path / "data"), tmp_path / "run"
     code = (
