@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 from mlr import cli
 from mlr.errors import InputError
 from mlr.runs.folds import save_folds
+from mlr.runtime.cpu import compute_beside_others
 from mlr.runtime.files import write_file
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def evaluate_run(
             "run, and export that again"
         )
     tempered = not options.fit_temperature
+    compute_beside_others()
     predictor = answering(run, options.ctx, options.parameters, options.engine, tempered)
     if isinstance(run, ExportedRun):
         options = argparse.Namespace(**{**vars(options), "parameters": run.of_parameters})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple, Union
 
 from mlr import cli
 from mlr.errors import InputError
+from mlr.runtime.cpu import compute_beside_others
 from mlr.runtime.output import in_a_line
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def predict(options: argparse.Namespace) -> None:
     paths, left_out = images_of(options.images)
     if left_out:
         print(words_on(left_out), file=sys.stderr)
+    compute_beside_others()
     predictor = load(options.run, options.ctx, options.parameters, options.engine)
     images = (sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths)
     unread = []

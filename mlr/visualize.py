@@ -11,7 +11,7 @@ from mlr import cli
 from mlr.errors import InputError
 from mlr.options.option import flag
 from mlr.options.training import definitions
-from mlr.runtime.cpu import compute_with_one_thread
+from mlr.runtime.cpu import compute_beside_others, compute_with_one_thread
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -174,6 +174,8 @@ def visualize(options: argparse.Namespace) -> None:
     }[options.view]
     if options.view == "filters" and run.config["preprocessing"]["image_size"] <= SMALL_IMAGE:
         compute_with_one_thread()
+    else:
+        compute_beside_others()
     predictor = answering(run, options.ctx, options.parameters)
     save_figure(draw(predictor, options), out)
     print(f"{VIEWS[options.view].partition(':')[0]}: {out}")

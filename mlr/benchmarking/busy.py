@@ -19,7 +19,8 @@ TARGET = 0.7  # of the fair share
 def busy_times(folder: Path, rounds: int) -> Dict[str, Dict[int, List[float]]]:
     """Return {command: {number of other busy processes: the seconds of each round}}.
 
-    folder: an empty one, for what the commands read and write.
+    Beside others a training has OMP_NUM_THREADS=1, as docs/performance.md recommends. folder: an
+    empty one, for what the commands read and write.
     """
     run_command(["prepare", "--dataset", "demo", "--out", "data/demo"], folder)
     seconds: Dict[str, Dict[int, List[float]]] = {}
@@ -30,9 +31,11 @@ def busy_times(folder: Path, rounds: int) -> Dict[str, Dict[int, List[float]]]:
                 file=sys.stderr,
                 flush=True,
             )
+            # A training takes all cores, because its bits depend on the number of threads.
+            threads = 1 if load and arguments[0] == "train" else None
             with _others(load):
                 start = time.perf_counter()
-                run_command(arguments, folder)
+                run_command(arguments, folder, threads)
                 spent = time.perf_counter() - start
             seconds.setdefault(name, {}).setdefault(load, []).append(spent)
     return seconds

@@ -12,7 +12,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from mlr import paper
 from mlr.errors import RunError
-from mlr.runtime.cpu import usable_cores
+from mlr.runtime.cpu import given, usable_cores
 
 CHECKOUT = Path(__file__).parents[2]
 CONTESTANTS = CHECKOUT / "benchmarks"
@@ -153,12 +153,17 @@ def run(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def run_command(arguments: Sequence[str], folder: Optional[Path] = None) -> None:
+def run_command(
+    arguments: Sequence[str], folder: Optional[Path] = None, threads: Optional[int] = None
+) -> None:
     """Run a command of mlr, `mlr` left out. Raises RunError if it fails.
 
-    folder: where it runs and keeps its cache; None: here, with the user's own.
+    folder: where it runs and keeps its cache; None: here, with the user's own. threads: of MXNet;
+    None: what the user gave, else what the command takes by itself.
     """
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    # importing mlr set it in this process
+    environment["OMP_NUM_THREADS"] = str(threads or given("OMP_NUM_THREADS"))
     if folder:
         environment["MLR_CACHE"] = str(folder / "cache")
     command = [sys.executable, "-m", "mlr", *arguments]

@@ -1,4 +1,4 @@
-"""Sets how many CPU cores MXNet may use, and which kernels of MKL. MXNet reads both when it loads.
+"""Sets how many CPU cores MXNet uses, and which kernels of MKL. MXNet reads both when it loads.
 
 Unless OMP_NUM_THREADS is set, MXNet uses half of the logical cores. That is right on a machine with
 two threads per core, but halves the speed on a machine with one thread per core. On a CPU that is
@@ -12,9 +12,10 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Iterable, MutableMapping, Optional
+from typing import Dict, Iterable, MutableMapping, NamedTuple, Optional, Tuple
 
 AVX2_KERNELS = "5"
+LEAST_TICKS = 5  # of each CPU, a twentieth of a second on most systems
 PERIOD = "100000"  # microseconds: the kernel's default if a control group gives no period
 
 
@@ -57,6 +58,59 @@ def compute_with_one_thread() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def compute_beside_others() -> None:
+    """Let MXNet compute with as many threads as other processes leave logical CPUs, at least one,
+    unless the user has set the number, or MXNet is loaded.
+
+    Measured since this package was imported. If there are more busy threads than CPUs, all of
+    MXNet's threads wait for the one that lost its turn, after each operator.
+    """
+    if "mxnet" in sys.modules or given("OMP_NUM_THREADS"):
+        return
+    free = free_cpus(_AT_IMPORT, _cpu_times())
+    os.environ["OMP_NUM_THREADS"] = str(
+        max(1, round(min(int(os.environ["OMP_NUM_THREADS"]), free)))
+    )
+
+
+class CpuTimes(NamedTuple):
+    """The ticks that each CPU has been idle and has been there, {CPU: (idle, all)}, and those for
+    which this process has computed.
+    """
+
+    of_cpus: Dict[int, Tuple[int, int]]
+    own: float
+
+
+def _cpu_times(system: Path = Path("/")) -> CpuTimes:
+    """Return the times until now; no CPU where the kernel does not tell."""
+    of_cpus = {}
+    for line in (_read(system / "proc/stat") or "").splitlines():
+        cpu = re.match(r"cpu(\d+) ", line)
+        if cpu:
+            # user, nice, system, idle, iowait, irq, softirq, steal
+            ticks = [int(each) for each in line.split()[1:9]]
+            of_cpus[int(cpu[1])] = sum(ticks[3:5]), sum(ticks)
+    used = os.times()
+    # where there is no /proc/stat, there may be no sysconf either
+    return CpuTimes(of_cpus, (used.user + used.system) * os.sysconf("SC_CLK_TCK") if of_cpus else 0)
+
+
+def free_cpus(before: CpuTimes, after: CpuTimes, cpus: Optional[Iterable[int]] = None) -> float:
+    """Return how many logical CPUs other processes left free between two times, or infinity if the
+    kernel does not tell, or too little time has passed.
+
+    cpus: those that this process may use, by default those of its affinity mask.
+    """
+    mask = set(_affinity() if cpus is None else cpus) & set(before.of_cpus) & set(after.of_cpus)
+    idle, passed = (
+        sum(after.of_cpus[cpu][part] - before.of_cpus[cpu][part] for cpu in mask) for part in (0, 1)
+    )
+    if passed < LEAST_TICKS * max(1, len(mask)):
+        return math.inf
+    return len(mask) * (idle + after.own - before.own) / passed
+
+
 def given(name: str) -> str:
     """Return an environment variable as it was when this process started, or "".
 
@@ -81,19 +135,20 @@ def usable_cores(cpus: Optional[Iterable[int]] = None, system: Path = Path("/"))
     root under which /sys and /proc are read. The CPU quota of control groups (version 1 and 2)
     limits the number. If the kernel does not tell the topology, every logical CPU counts as a core.
     """
-    if cpus is None:
-        cpus = (
-            os.sched_getaffinity(0)
-            if hasattr(os, "sched_getaffinity")
-            else range(os.cpu_count() or 1)
-        )
     cores = set()
-    for cpu in cpus:
+    for cpu in _affinity() if cpus is None else cpus:
         siblings = (
             system / "sys/devices/system/cpu" / (f"cpu{cpu:d}") / "topology/thread_siblings_list"
         )
         cores.add(_read(siblings) or cpu)
     return max(1, math.ceil(min(len(cores), _cgroup_quota(system))))
+
+
+def _affinity() -> Iterable[int]:
+    """Return the logical CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return range(os.cpu_count() or 1)
 
 
 def _cgroup_quota(system: Path) -> float:
@@ -140,3 +195,6 @@ def _read(path: Path) -> Optional[str]:
         return path.read_text(errors="surrogateescape").strip()
     except OSError:
         return None
+
+
+_AT_IMPORT = _cpu_times()

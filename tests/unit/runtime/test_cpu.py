@@ -4,13 +4,14 @@ import sys
 
 import pytest
 
+from mlr.runtime import cpu
 from mlr.runtime.cpu import given, prepare_for_mxnet, usable_cores
 
 
 def machine(root, siblings=None, cgroup=None, files=None):
     """Write the parts of /sys and /proc that the kernel would show."""
-    for cpu, text in (siblings or {}).items():
-        path = root / (f"sys/devices/system/cpu/cpu{cpu:d}/topology/thread_siblings_list")
+    for number, text in (siblings or {}).items():
+        path = root / f"sys/devices/system/cpu/cpu{number:d}/topology/thread_siblings_list"
         path.parent.mkdir(parents=True)
         path.write_text(text + "\n")
     for name, text in {"proc/self/cgroup": cgroup, **(files or {})}.items():
@@ -169,19 +170,63 @@ def test_the_users_own_number_stays(environment):
     assert "imported before mlr" not in done.stderr
 
 
+@pytest.mark.parametrize("function", ["compute_with_one_thread", "compute_beside_others"])
 @pytest.mark.parametrize(
     "before, given, threads",
     [("", {}, "1"), ("", {"OMP_NUM_THREADS": "2"}, "2"), ("mxnet", {}, "")],
 )
-def test_one_thread_unless_it_is_too_late_or_the_user_chose(environment, before, given, threads):
+def test_one_thread_unless_it_is_too_late_or_the_user_chose(
+    environment, before, given, threads, function
+):
     code = (
         f"import mlr; {before and f'import {before}'}\n"
-        "from mlr.runtime.cpu import compute_with_one_thread, usable_cores\n"
-        "compute_with_one_thread()\n"
-        "import os; print(os.environ['OMP_NUM_THREADS'], usable_cores())"
+        "from mlr.runtime import cpu\n"
+        "cpu.free_cpus = lambda before, after: 0.4\n"
+        f"cpu.{function}()\n"
+        "import os; print(os.environ['OMP_NUM_THREADS'], cpu.usable_cores())"
     )
     found, cores = python(code, {**environment, **given}).stdout.split()
     assert found == (threads or cores)
+
+
+@pytest.mark.parametrize(
+    "free, threads", [(0.4, "1"), (1.4, "1"), (1.6, "2"), (3.7, "3"), (float("inf"), "3")]
+)
+def test_as_many_threads_as_others_leave_cpus(monkeypatch, free, threads):
+    monkeypatch.setattr(cpu, "free_cpus", lambda before, after: free)
+    monkeypatch.setattr(cpu, "given", lambda name: "")
+    monkeypatch.delitem(sys.modules, "mxnet", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    cpu.compute_beside_others()
+    assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+@pytest.mark.parametrize(
+    "cpus, free",
+    [
+        # of 20 ticks each, 5 and 11 were idle, and this process had 14
+        ([0, 1], 2 * (5 + 11 + 14) / 40),
+        ([1], (11 + 14) / 20),
+        ([0, 1, 7], 1.5),
+        ([7], float("inf")),
+    ],
+)
+def test_free_cpus_by_hand(tmp_path, cpus, free):
+    text = "cpu  9 9 9 9\ncpu0 {} 0 0 100 {} 0 0 0 5 5\ncpu1 0 {} 0 {} 0 0 0 {} 5 5\nintr 1"
+    times = [
+        cpu._cpu_times(machine(tmp_path / name, files={"proc/stat": text.format(*ticks)}))
+        for name, ticks in (("before", (0, 0, 0, 0, 0)), ("after", (15, 5, 5, 11, 4)))
+    ]
+    before, after = (each._replace(own=own) for each, own in zip(times, (30, 44)))
+    assert cpu.free_cpus(before, after, cpus) == pytest.approx(free)
+
+
+def test_too_little_time_or_no_times_say_nothing(tmp_path):
+    moment = cpu._cpu_times(machine(tmp_path, files={"proc/stat": "cpu0 1 1 1 1"}))
+    assert moment.of_cpus == {0: (1, 4)}
+    assert cpu.free_cpus(moment, moment, [0]) == float("inf")
+    nothing = cpu._cpu_times(tmp_path / "none")
+    assert nothing == ({}, 0) and cpu.free_cpus(nothing, nothing) == float("inf")
 
 
 def test_mxnet_takes_a_list_of_threads(environment):
