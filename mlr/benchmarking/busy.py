@@ -31,7 +31,7 @@ def busy_times(folder: Path, rounds: int) -> Dict[str, Dict[int, List[float]]]:
                 file=sys.stderr,
                 flush=True,
             )
-            # A training takes all cores, because its bits depend on the number of threads.
+            # A training does not choose the number by itself, because its bits depend on it.
             threads = 1 if load and arguments[0] == "train" else None
             with _others(load):
                 start = time.perf_counter()

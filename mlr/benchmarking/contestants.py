@@ -162,7 +162,7 @@ def run_command(
     None: what the user gave, else what the command takes by itself.
     """
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    # importing mlr set it in this process
+    # not this process's own value, which importing mlr set: a command takes it for the user's
     environment["OMP_NUM_THREADS"] = str(threads or given("OMP_NUM_THREADS"))
     if folder:
         environment["MLR_CACHE"] = str(folder / "cache")

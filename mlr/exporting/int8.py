@@ -22,6 +22,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mlr.data.labelled import LabelledImages
 from mlr.formats.onnx import IMAGES
+from mlr.model.batch_norm import factor_and_shift
 from mlr.runtime.progress import progress_over
 
 Transform = Callable[[mx.nd.NDArray], mx.nd.NDArray]
@@ -174,15 +175,15 @@ def _with_convolutions_for_batch_norms(model: onnx.ModelProto) -> onnx.ModelProt
     for node in model.graph.node:
         if node.op_type == "BatchNormalization" and ranks[node.input[0]] == 4:
             gamma, beta, mean, variance = (
-                numpy_helper.to_array(arrays[name]).astype(np.float64) for name in node.input[1:]
+                numpy_helper.to_array(arrays[name]) for name in node.input[1:]
             )
             (epsilon,) = (
                 attribute.f for attribute in node.attribute if attribute.name == "epsilon"
             )
-            factor = gamma / np.sqrt(variance + epsilon)
+            factor, shift = factor_and_shift(gamma, beta, mean, variance, epsilon)
             constants = {
                 node.name + "_factor": factor.reshape(-1, 1, 1, 1),
-                node.name + "_shift": beta - factor * mean,
+                node.name + "_shift": shift,
             }
             model.graph.initializer.extend(
                 numpy_helper.from_array(array.astype(np.float32), name)

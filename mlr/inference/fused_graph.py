@@ -14,6 +14,7 @@ import numpy as np
 from mxnet import gluon
 from mxnet.runtime import Features
 
+from mlr.model.batch_norm import factor_and_shift
 from mlr.model.gram import without_gradients
 
 BACKEND = "MKLDNN"
@@ -64,7 +65,7 @@ def rewritten(
     convolution of 1 x 1 of each channel alone. parameters: {name: Parameter} of the symbol.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
-    of_maps = _unmerged_batch_norms(nodes)
+    unmerged = _unmerged_batch_norms(nodes)
     rebuilt: List[mx.sym.Symbol] = []
     added: Dict[str, mx.nd.NDArray] = {}
 
@@ -88,9 +89,11 @@ def rewritten(
             made = mx.sym.FullyConnected(
                 mx.sym.take(mx.sym.flatten(inputs[0]), where, axis=1), half, *inputs[2:], **options
             )
-        elif number in of_maps:
+        elif number in unmerged:
             gamma, beta, mean, variance = map(value, sources[1:])
-            factor, shift = factor_and_shift(gamma, beta, mean, variance, options)
+            if options["fix_gamma"] == "True":
+                gamma = np.ones_like(gamma)
+            factor, shift = factor_and_shift(gamma, beta, mean, variance, float(options["eps"]))
             made = mx.sym.Convolution(
                 inputs[0],
                 variable(name + "_factor", factor.reshape(-1, 1, 1, 1)),
@@ -109,8 +112,8 @@ def rewritten(
 
 
 def _unmerged_batch_norms(nodes: List[Dict[str, Any]]) -> Set[int]:
-    """Return the numbers of the batch norms of maps that are before a ReLU and not behind a
-    convolution of their own.
+    """Return the numbers of the batch norms that are before a ReLU, except for those whose
+    convolution gives its output to nothing else: the backend merges these.
     """
     users: Dict[int, List[Dict[str, Any]]] = {number: [] for number in range(len(nodes))}
     for node in nodes:
@@ -126,24 +129,6 @@ def _unmerged_batch_norms(nodes: List[Dict[str, Any]]) -> Set[int]:
             and len(users[node["inputs"][0][0]]) == 1
         )
     }
-
-
-def factor_and_shift(
-    gamma: np.ndarray,
-    beta: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    options: Mapping[str, str],
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the factor and the shift of each channel, (C,) float64 both, that a batch norm applies
-    in evaluation mode.
-
-    gamma, beta, mean, variance: (C,). options: the operator's attributes; with fix_gamma it takes 1
-    for gamma.
-    """
-    scale = np.ones(len(gamma)) if options["fix_gamma"] == "True" else gamma.astype(np.float64)
-    factor = scale / np.sqrt(variance.astype(np.float64) + float(options["eps"]))
-    return factor, beta - factor * mean
 
 
 def distinct(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

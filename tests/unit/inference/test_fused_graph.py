@@ -9,6 +9,7 @@ import mlr
 from mlr.inference import fused_graph
 from mlr.inference.fused_graph import distinct, fused
 from mlr.methods import METHODS, open_run, predictor_of
+from mlr.model.batch_norm import factor_and_shift
 from mlr.model.networks import new_network
 from mlr.model.parameters import materialize
 
@@ -124,23 +125,22 @@ def test_distinct_entries_by_hand():
     assert_array_equal(weight, np.array([[1, 5, 4]], "float32"))
 
 
-@pytest.mark.parametrize("fixed", [True, False])
-def test_factor_and_shift_of_a_batch_norm(fixed):
+def test_factor_and_shift_of_a_batch_norm():
     rng = np.random.RandomState(0)
     x, mean, variance, gamma, beta = rng.uniform(0.5, 1.5, (5, 3)).astype("float32")
     arrays = gamma, beta, mean, variance
-    options = {"fix_gamma": str(fixed), "eps": "1e-05"}
-    factor, shift = fused_graph.factor_and_shift(*arrays, options)
-    expected = mx.nd.BatchNorm(*map(mx.nd.array, (x[None], *arrays)), fix_gamma=fixed, eps=1e-5)
+    factor, shift = factor_and_shift(*arrays, 1e-5)
+    expected = mx.nd.BatchNorm(*map(mx.nd.array, (x[None], *arrays)), fix_gamma=False, eps=1e-5)
     # float32 of the operator beside float64
     assert_allclose((factor * x + shift)[None], expected.asnumpy(), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("tapped", [True, False])
-def test_a_batch_norm_behind_a_convolution_that_another_needs(tapped):
+def test_a_batch_norm_behind_a_convolution_that_another_needs(tapped, scale):
     """The backend can't merge it into that convolution, whose own output is needed as well."""
     net = mx.gluon.nn.HybridSequential()
-    net.add(Preactivated(tapped))
+    net.add(Preactivated(tapped, scale))
     trained_net = trained(net)
     x = images(2, 8)
     expected = trained_net(x).asnumpy()
@@ -150,13 +150,15 @@ def test_a_batch_norm_behind_a_convolution_that_another_needs(tapped):
 
 
 class Preactivated(mx.gluon.HybridBlock):
-    """A convolution, batch norm and ReLU; tapped: plus the convolution."""
+    """A convolution, batch norm and ReLU; tapped: plus the convolution. scale: False: MXNet takes 1
+    for gamma.
+    """
 
-    def __init__(self, tapped):
+    def __init__(self, tapped, scale):
         super().__init__()
         self.tapped = tapped
         self.convolution = mx.gluon.nn.Conv2D(4, 3, in_channels=3)
-        self.norm = mx.gluon.nn.BatchNorm(in_channels=4)
+        self.norm = mx.gluon.nn.BatchNorm(in_channels=4, scale=scale)
 
     def hybrid_forward(self, F, x):
         x = self.convolution(x)
