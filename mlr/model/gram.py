@@ -22,8 +22,11 @@ class Gram(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Gluon's forward pass: return the Gram matrices (N, C, C) of maps."""
+        # Adding 0 copies the map. Without the copy, MXNet's reshape changes the layout that MKL-DNN
+        # gave the map itself. The backward pass of a max-pool of the same map, as the backbone has
+        # after its stem, then takes other entries for the maxima, and its gradients are wrong.
         # (N, C, HW): 0 keeps a dimension, -1 takes the rest
-        x = F.reshape(x, shape=(0, 0, -1))
+        x = F.reshape(x + 0, shape=(0, 0, -1))
         # A static graph can't read a shape, so C H W is counted. A transpose after the reshape
         # would abort on mxnet-mkl. (1, 1, 1)
         size = _count(F, x, end=(1, None, 1)) * _count(F, x, end=(1, 1, None))
@@ -48,7 +51,8 @@ def without_gradients(graph: symbol.Symbol) -> symbol.Symbol:
     def source(number: int) -> int:
         node = nodes[number]
         first, *others = (each for each, *_ in node["inputs"] or [(number,)])
-        if node["op"] == "BlockGrad":
+        added = node.get("attrs", {}).get("scalar", "")
+        if node["op"] == "BlockGrad" or (node["op"] == "_plus_scalar" and float(added) == 0):
             return source(first)
         # P - (BlockGrad(P) - P^T)
         if node["op"] == "elemwise_sub" and nodes[others[0]]["op"] == "elemwise_sub":
