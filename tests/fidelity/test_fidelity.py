@@ -169,25 +169,25 @@ def test_logits_after_training(training, fidelity):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("training", ["float64"], indirect=True)
 def test_gradient_norms(training, fidelity):
-    norms, expected = training[2], golden("float64")["grad_norms"]
+    dtype, _, norms, _ = training
+    expected = golden(dtype)["grad_norms"]
     # the same parameters have no gradient
     assert np.array_equal(np.isnan(norms), np.isnan(expected))
     trained = ~np.isnan(expected)
     norms, expected = norms[trained], expected[trained]
     # zero but for rounding, as of a bias before a batch norm
-    tiny = expected < 1e-12
+    tiny = golden("float64")["grad_norms"][trained] < 1e-12
     fidelity(
-        "gradient norms, relative, float64",
+        f"gradient norms, relative, {dtype}",
         largest(norms[~tiny] / expected[~tiny], np.ones((~tiny).sum())),
-        1e-9,
+        # float32: batch norms of few values; a gradient in a wrong layout makes it 0.26
+        {"float32": 5e-2, "float64": 1e-9}[dtype],
     )
     fidelity(
-        "gradient norms that are zero but for rounding, float64",
+        f"gradient norms that are zero but for rounding, {dtype}",
         largest(norms[tiny], expected[tiny]),
-        1e-12,
+        {"float32": 1e-4, "float64": 1e-12}[dtype],
     )
 
 
