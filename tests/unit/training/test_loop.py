@@ -17,7 +17,7 @@ from mlr.model.parameters import materialize
 from mlr.training import loop
 from mlr.training.distributed import Workers
 from mlr.training.metrics import classification_metrics
-from mlr.training.optimizer import new_trainer
+from mlr.training.optimizer import MomentumSGD, new_trainer
 
 
 def linear(ctx):
@@ -426,3 +426,24 @@ def test_a_cpu_updates_one_parameter_at_a_time():
     net = mx.gluon.nn.Dense(2, in_units=2)
     net.initialize()
     assert new_trainer(net, "sgd", {})._optimizer.aggregate_num == 0
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_sgd_on_a_cpu_is_mxnets_own_to_the_bit(momentum):
+    arguments = {"learning_rate": 0.01, "momentum": momentum, "wd": 1e-2}
+    net = mx.gluon.nn.Dense(3, in_units=5)
+    net.initialize()
+    optimizer = new_trainer(net, "sgd", arguments, {net.weight: 3})._optimizer
+    assert isinstance(optimizer, MomentumSGD) == bool(momentum)
+    theirs = mx.optimizer.create("sgd", **arguments)
+    theirs.set_lr_mult({0: 3})
+    weight, gradient = mx.nd.random.normal(shape=(3, 5)), mx.nd.random.normal(shape=(3, 5))
+    found = []
+    for each in (optimizer, theirs):
+        each.rescale_grad = 1 / 16
+        moved, updater = weight.copy(), mx.optimizer.get_updater(each)
+        for _ in range(3):
+            updater(0, gradient, moved)
+        found.append(moved.asnumpy())
+    assert_array_equal(*found)
+    assert not np.array_equal(found[0], weight.asnumpy())
