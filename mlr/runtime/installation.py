@@ -1,8 +1,11 @@
 """Finds and imports optional packages, including MXNet."""
 
+import sys
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Iterator
 
 from mlr.errors import InputError, RunError
 
@@ -39,7 +42,8 @@ def require_mxnet() -> ModuleType:
     names the extras to install.
     """
     try:
-        import mxnet
+        with _unavailable("sklearn", "onnx"):  # for parts of MXNet that this package does not use
+            import mxnet
     except ModuleNotFoundError as error:
         if error.name != "mxnet":
             raise
@@ -55,3 +59,18 @@ def require_mxnet() -> ModuleType:
             f"{EXTRAS}"
         ) from None
     return mxnet
+
+
+@contextmanager
+def _unavailable(*packages: str) -> Iterator[None]:
+    """Return a context in which an import finds none of these packages, as if they were not
+    installed, except for those that are imported already.
+    """
+    hidden = [package for package in packages if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for package in hidden:
+            if sys.modules.get(package) is None:
+                sys.modules.pop(package, None)

@@ -247,3 +247,12 @@ def test_import_loads_nothing_heavy(environment):
         "'sklearn', 'd2lzh') if name in sys.modules])"
     )
     assert python(code, environment).stdout == "[]\n"
+
+
+def test_mxnet_does_not_bring_scikit_learn(environment):
+    """A tenth of the start of a command; MXNet would import it for an interface of its own."""
+    code = (
+        "import sys, mlr; mlr.MultiLevelNet; print('mxnet' in sys.modules, 'sklearn' in "
+        "sys.modules); import sklearn.base; print(sklearn.base.__name__)"
+    )
+    assert python(code, environment).stdout == "True False\nsklearn.base\n"
