@@ -74,7 +74,7 @@ figures: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr visualize --image imgs/example.jpg --out imgs/gram.png --view gram
 
 # Ends with what is in checkpoints/demo, within rounding: the parameters are the same to the bit on one build, kind of processor, number of
-# threads and choice of MKL's kernels alone, and those there were made before mlr.runtime.cpu chose any.
+# threads and choice of MKL's kernels alone. Those there are of mxnet-mkl 1.5.1, an AMD EPYC, two threads and the kernels for AVX2.
 checkpoint: $(VENV)/installed-$(EXTRA)
 	$(BIN)/mlr train --data demo --pipeline released --out runs/checkpoint
 	$(BIN)/python -c 'from mlr.runs.writing import RunWriter; RunWriter.open("runs/checkpoint").ship("checkpoints/demo")'

@@ -343,7 +343,6 @@ def test_a_runs_own_options(tmp_path):
 
 def test_the_options_of_the_run_that_ships():
     config = json.loads(SHIPPED_CONFIG.read_text())
-    assert "format" not in config  # it is of 0.1.0
     method, options = resolved_of("--config", str(SHIPPED_CONFIG))
     assert method.name == "l_cil" and options.pipeline == "released"
     assert options == options_of(upgraded(config, SHIPPED_CONFIG))
