@@ -18,7 +18,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PICTURES = FOLDER.parent / "imgs"
 PIXELS = ("image/png", "image/jpeg")
 PROGRESS = re.compile(
-    r"([^\n:]+: \d+ of \d+ [^\n]* left\n)+"
+    r"([^\n]+: \d+ of \d+ [^\n]* left\n)+"
 )  # a line a minute, where it takes long
 # The line that a user changes, as stored.
 SWITCHES = {
