@@ -15,30 +15,24 @@ import mlr  # before MXNet, whose threads it sets
 import contestant
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, nd
+from mxnet import nd
 
 from mlr.model.finetuned import FineTuned
 from mlr.model.parameters import materialize
+from mlr.training import loop
 from mlr.training.optimizer import new_trainer
 
 BACKBONE, BATCH, SIZE, ROUNDS = "squeezenet1.1", 32, 160, 15
 
 
 def training_step(net):
-    """Return a function that does a step and waits for its end."""
+    """Return a function that does a step as `mlr train` does it, finished when it returns."""
     materialize(net, mx.cpu(), mx.init.Xavier())
     net.hybridize(static_alloc=True, static_shape=True)
-    loss, trainer = mlr.CrossEntropyLoss(), new_trainer(net, "sgd", contestant.SGD)
+    trainer = new_trainer(net, "sgd", contestant.SGD)
+    learner = loop.Learner(net, mlr.CrossEntropyLoss(), trainer, [mx.cpu()])
     images, labels = nd.random.normal(shape=(BATCH, 3, SIZE, SIZE)), nd.array(np.arange(BATCH) % 8)
-
-    def step():
-        with autograd.record():
-            losses = loss(net(images), labels)
-        losses.backward()
-        trainer.step(BATCH)
-        nd.waitall()
-
-    return step
+    return lambda: loop.train_epoch(learner, [(images, labels)])
 
 
 def main():

@@ -51,8 +51,8 @@ def without_gradients(graph: symbol.Symbol) -> symbol.Symbol:
     def source(number: int) -> int:
         node = nodes[number]
         first, *others = (each for each, *_ in node["inputs"] or [(number,)])
-        added = node.get("attrs", {}).get("scalar", "")
-        if node["op"] == "BlockGrad" or (node["op"] == "_plus_scalar" and float(added) == 0):
+        copies = node["op"] == "_plus_scalar" and float(node["attrs"]["scalar"]) == 0
+        if node["op"] == "BlockGrad" or copies:
             return source(first)
         # P - (BlockGrad(P) - P^T)
         if node["op"] == "elemwise_sub" and nodes[others[0]]["op"] == "elemwise_sub":

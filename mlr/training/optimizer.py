@@ -70,8 +70,8 @@ def new_trainer(
         for context in parameter.list_ctx()
     )
     # A server unpickles the optimizer while it imports MXNet, so it can't import a class of ours.
-    here = on_cpu and workers.wait_for_each_other
-    if here and optimizer == "sgd" and arguments.get("momentum"):
+    updated_here = on_cpu and workers.wait_for_each_other
+    if updated_here and optimizer == "sgd" and arguments.get("momentum"):
         updates = MomentumSGD(**arguments)
     else:
         updates = mx.optimizer.create(optimizer, **arguments)
