@@ -410,7 +410,7 @@ def write_results(
         "",
         f"{first['images']} test images; always predicting the most frequent class is right for "
         f"{first['majority_rate']:.3f} of them. Mean and standard deviation of {options.seeds} "
-        f"seeds. MXNet {first['versions']['mxnet']}, {first['threads']} threads per training.",
+        f"seeds. MXNet {first['versions']['mxnet']}, threads per training: {first['threads']}.",
     ]
     published = {method.title: method.published for method in PUBLISHED.values()}
     tables = {
