@@ -147,6 +147,9 @@ def prepare_drawn(dataset: str, folder: Path, seed: Optional[int], sheet: Option
     """Draw a data set into a folder. sheet: a file for a contact sheet."""
     from mlr.data import drawn
 
+    cli.refuse_unwritable("--out", folder)
+    if sheet:
+        cli.refuse_no_file("--sheet", Path(sheet), cli.FIGURES)
     _, draw = drawn.DRAWN[dataset]
     draw(folder, **({} if seed is None else {"seed": seed}))
     print(f"{dataset} data: {folder}")
@@ -165,8 +168,9 @@ def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
     root, out = Path(options.root), Path(options.out)
     if not root.is_dir():
         raise InputError(f"--root {root} does not exist or is not a folder")
-    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {JOURNAL}):
-        raise InputError(f"--out {out} exists already: give another folder, or remove it")
+    if not (out.is_dir() and (not any(out.iterdir()) or (out / JOURNAL).exists())):
+        cli.refuse_existing(out)
+    cli.refuse_unwritable("--out", out)
     own = {option.name: getattr(options, option.name) for option in data_set.options}
     listing = data_set.read(root, **{name: own[name] for name in own if own[name] is not None})
     for note in listing.notes:
@@ -175,6 +179,10 @@ def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
         raise InputError(
             f"{root} holds no image of {data_set.name} ({len(listing.left_out):d} rows and files "
             f"left out{': ' * bool(listing.left_out) + '; '.join(by_kind(listing.left_out))})"
+        )
+    if listing.has_splits and options.seed is not None:
+        raise InputError(
+            f"--seed is for data without lists of splits, but {root} has some: leave it out"
         )
     prepared = prepare_images(
         listing,

@@ -67,9 +67,9 @@ def pixels_sha256(path: Path) -> str:
 def examine_images(root: Path, names: Sequence[str], journal: Path) -> Iterator[Examined]:
     """Yield an Examined for each image, in order. All cores work on it.
 
-    names: paths relative to `root`. journal: a file to which every result is added, so that after
-    an interruption only the remaining images are decoded. An entry is used only if the size and the
-    modification time of the image file are still the same.
+    names: paths relative to `root`. journal: a file to which every image that can be read is
+    added, so that after an interruption only the remaining ones are decoded. An entry is used only
+    if the size and the modification time of the image file are still the same.
     """
     known = _read_journal(journal)
     left = progress_over(names, "reading images", len(names), "images")
@@ -86,8 +86,10 @@ def examine_images(root: Path, names: Sequence[str], journal: Path) -> Iterator[
                 new, pool.map(examine_image, [path for _, path, _ in new])
             ):
                 known[name, stamp] = image
-                # the empty last field shows that the line was written completely
-                writer.writerow([name, stamp, *image, ""])
+                # A fault may end although the file stays the same: a decoder is installed, or
+                # reading is allowed. The empty last field: the line was written completely.
+                if not image.fault:
+                    writer.writerow([name, stamp, *image, ""])
             file.flush()
             for name, _, stamp in chunk:
                 yield known.pop((name, stamp))

@@ -64,6 +64,11 @@ class Listing:
         """The images that exist and have one label, in the order in which they were added."""
         return [row for row in self._rows.values() if row]
 
+    @property
+    def has_splits(self) -> bool:
+        """Whether the data set has its own lists of splits or folds."""
+        return any(row.split for row in self.rows)
+
     def add(
         self,
         path: str,

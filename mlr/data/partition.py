@@ -36,11 +36,11 @@ def stratified_partition(
     groups: Optional[Iterable[Hashable]] = None,
 ) -> List[str]:
     """Return a split for each label, drawn with `seed`. Each split gets its fraction of every
-    class, to within one image, and at least one image.
+    class, to within one image, and at least one image if there are as many images as splits.
 
     fractions: {split: fraction}. groups: a key for each label; images with the same key, such as
-    near-duplicates, go to the same split and count for the class of the first of them. A class with
-    fewer images than there are splits fills the splits in their order. The random numbers are those
+    near-duplicates, go to the same split and count for the class of the first of them. A large
+    group may leave a split less than its fraction, or empty. The random numbers are those
     of NumPy's RandomState, which are the same in all versions of NumPy.
     """
     members: Dict[Hashable, List[int]] = {}

@@ -64,8 +64,8 @@ def prepare_images(
     """Examine the images of a Listing, write the prepared data set, and return the result.
 
     out: a folder that does not exist yet, or holds the journal of an interrupted preparation.
-    description: for prepared.json. strict: raise InputError if anything is left out. Also raises
-    InputError if no image can be used, or if all have the same class.
+    description: for prepared.json. strict: raise InputError if a row or an image is left out. Also
+    raises InputError if no image can be used, or if all have the same class.
     """
     rows, left_out = listing.rows, listing.left_out
     refuse_one_class(rows, listing.root)
@@ -74,15 +74,14 @@ def prepare_images(
     found = examine_images(listing.root, [row.path for row in rows], journal)
     images = _without_placeholders(_without_unreadable(zip(rows, found), left_out), left_out)
     pictures = _pictures(images, listing.root)
-    own_lists = any(row.split for row, _ in images)
-    if own_lists:
-        images = _without_copies_across_splits(images, left_out)
+    if listing.has_splits:
+        images = _without_copies_across_splits(_in_a_split(images, left_out), left_out)
     if not images:
         raise InputError(
             f"none of the {len(rows)} images below {listing.root} can be used; the first one left "
             f"out is {left_out[0].what}: {left_out[0].reason}"
         )
-    splits = [row.split for row, _ in images] if own_lists else _split(images, rule)
+    splits = [row.split for row, _ in images] if listing.has_splits else _split(images, rule)
     refuse_one_class([row for row, _ in images], listing.root)
     if strict:
         _refuse_left_out(left_out, listing.root)
@@ -104,8 +103,8 @@ def prepare_images(
         "different_images": len(pictures),
         "with_several_classes": len(prepared.contradictory),
         "root": str(Path(listing.root).resolve()),
-        "seed": None if own_lists or rule.released else rule.seed,
-        "split": "the data set's own lists" if own_lists else rule.name,
+        "seed": None if listing.has_splits or rule.released else rule.seed,
+        "split": "the data set's own lists" if listing.has_splits else rule.name,
     }
     write_prepared(out, {**description, **made}, entries, left_out)
     journal.unlink()
@@ -185,6 +184,17 @@ def _without_placeholders(images: Images, left_out: List[LeftOut]) -> Images:
             kept.append((row, image))
         else:
             left_out.append(LeftOut(row.path, f"placeholder: {count} rows share this picture"))
+    return kept
+
+
+def _in_a_split(images: Images, left_out: List[LeftOut]) -> Images:
+    """Leave out images that no list of the data set puts into a split."""
+    kept = []
+    for row, image in images:
+        if row.split:
+            kept.append((row, image))
+        else:
+            left_out.append(LeftOut(row.path, "in none of the data set's own lists of the splits"))
     return kept
 
 

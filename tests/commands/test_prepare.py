@@ -352,7 +352,10 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
             ("--dataset", "csv", "--out", "x", "--root", "nowhere"),
             "--root nowhere does not exist or is not a folder",
         ),
-        (("--dataset", "csv", "--out", "mine", "--root", "mine"), "--out mine exists already"),
+        (
+            ("--dataset", "csv", "--out", "mine", "--root", "mine"),
+            "mine exists already: give another --out",
+        ),
         (
             (
                 "--dataset",
@@ -375,6 +378,14 @@ def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
         (
             ("--dataset", "fi", "--out", "x", "--root", "mine", "--rule", "released"),
             "--rule is not for --dataset fi",
+        ),
+        (
+            ("--dataset", "demo", "--out", "x", "--sheet", "a.txt"),
+            "--sheet a.txt: give the name of a file that ends with .png or .svg or .pdf",
+        ),
+        (
+            ("--dataset", "csv", "--out", "mine/label.csv/x", "--root", "mine"),
+            "--out mine/label.csv/x can't be written",
         ),
         (("--dataset", "demo", "--out", "x", "--strict"), "--strict is not for --dataset demo"),
         (("--dataset", "demo", "--out", "x", "--root", "mine"), "--root is not for --dataset demo"),

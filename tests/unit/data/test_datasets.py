@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from mlr.data import examine
+from mlr.data import examine, manifest
 from mlr.data.emotions import EKMAN, MIKELS
 from mlr.data.layouts import DATASETS
 from mlr.data.layouts.fi import read_fi
@@ -738,6 +738,65 @@ def test_a_file_that_changed_is_examined_again(tmp_path):
     picture(tmp_path / "a.jpg")
     os.utime(str(tmp_path / "a.jpg"), ns=(1, 1))
     assert list(examine.examine_images(tmp_path, ["a.jpg"], tmp_path / "journal")) != first
+
+
+def test_what_could_not_be_read_is_examined_again(tmp_path, monkeypatch):
+    """A decoder may have been installed since, which does not change the file."""
+    picture(tmp_path / "a.jpg")
+    whole = examine.examine_image
+    monkeypatch.setattr(examine, "examine_image", lambda path: examine.Examined(fault="no decoder"))
+    (fault,) = examine.examine_images(tmp_path, ["a.jpg"], tmp_path / "journal")
+    monkeypatch.setattr(examine, "examine_image", whole)
+    (read,) = examine.examine_images(tmp_path, ["a.jpg"], tmp_path / "journal")
+    assert fault.fault and not read.fault and read.width
+
+
+def test_an_interruption_while_the_manifest_is_written(tmp_path, monkeypatch):
+    fi_folders(tmp_path / "root")
+    assert prepare("fi", tmp_path / "root", tmp_path / "whole") == 0
+    write = manifest.write_file
+
+    def interrupted(path, content):
+        write(path, content)
+        if path.name == "prepared.json":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "write_file", interrupted)
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 130
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+    monkeypatch.setattr(manifest, "write_file", write)
+    assert prepare("fi", tmp_path / "root", tmp_path / "out") == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()
+    }
+
+
+def test_images_that_no_list_puts_into_a_split(tmp_path, capsys):
+    """The lists name 8 of 10 images; one of the others shows the same as an image of train."""
+    root = tmp_path / "root"
+    for number in range(10):
+        picture(root / f"{number}.jpg")
+    (root / "9.jpg").write_bytes((root / "0.jpg").read_bytes())
+    named = [f"{number}.jpg,{('awe', 'fear')[number % 2]},{number % 2}" for number in range(10)]
+    (root / "fi_train.csv").write_text("\n".join(named[:6]) + "\n")
+    (root / "fi_test.csv").write_text("\n".join(named[6:8]) + "\n")
+    (root / "others.csv").write_text("\n".join(named[8:]) + "\n")
+    assert prepare("fi", root, tmp_path / "out") == 0
+    splits = {row.path: row.split for row in entries(tmp_path / "out")}
+    assert splits == {
+        **{f"{number}.jpg": "train" for number in range(6)},
+        **{f"{number}.jpg": "test" for number in (6, 7)},
+    }
+    with open(tmp_path / "out" / "left_out.csv") as file:
+        assert file.read().count("in none of the data set's own lists of the splits") == 2
+    assert "2 left out, see" in capsys.readouterr().out
+
+
+def test_a_seed_without_effect(tmp_path, capsys):
+    fi_split_folders(tmp_path / "root")
+    assert prepare("fi", tmp_path / "root", tmp_path / "out", "--seed", "5") == 2
+    assert "--seed is for data without lists of splits" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_long_list(tmp_path):
