@@ -82,6 +82,8 @@ def compare(options: argparse.Namespace) -> None:
     ctx = mlr.parse_context(options.ctx)[0]
     networks = both_networks(options.params, ctx)
     folder = ImageFolder(options.images)
+    refuse_other_files(folder, options.images)
+    authors = read_logits(options.logits) if options.logits else None
     pixel_difference, ours, released = answers_of(folder, options.images, networks, ctx)
     classes = ours.shape[1]
     print(
@@ -89,8 +91,9 @@ def compare(options: argparse.Namespace) -> None:
         f"{ctx}, MXNet {mxnet.__version__}"
     )
     others = [("released structure", released)]
-    if options.logits:
-        others.append(("authors' code", read_logits(options.logits, ours.shape)))
+    if authors is not None:
+        refuse_other_shape(options.logits, authors, ours.shape)
+        others.append(("authors' code", authors))
     lines = [Difference("pixels after the evaluation transform", pixel_difference, PIXEL_BOUND)]
     for name, logits in others:
         lines += differences(name, ours, logits)
@@ -124,7 +127,7 @@ def both_networks(params: str, ctx: "mx.Context") -> tuple:
     mlr.load_original_parameters(ours, params, ctx)
     ours.hybridize(static_alloc=True, static_shape=True)
     released = ReleasedStyleNet(classes)
-    released.load_parameters(params, ctx=ctx)
+    released.load_parameters(params, ctx=ctx, cast_dtype=True)
     return ours, released
 
 
@@ -171,22 +174,44 @@ def released_batches(folder: str) -> "gluon.data.DataLoader":
     )
 
 
-def read_logits(path: str, shape: Tuple[int, ...]) -> "np.ndarray":
+def refuse_other_files(folder: "ImageFolder", path: str) -> None:
+    """Raise InputError if Gluon's ImageFolderDataset and this package don't read the same files of
+    the folder at `path`.
+    """
+    from mxnet.gluon.data.vision import ImageFolderDataset
+
+    theirs = [Path(file) for file, _ in ImageFolderDataset(path).items]
+    apart = sorted(set(folder.paths) ^ set(theirs))
+    if apart:
+        reader = "this package" if apart[0] in folder.paths else "Gluon's ImageFolderDataset"
+        raise InputError(
+            f"{apart[0]}: only {reader} reads this file, so there is nothing to compare it with: "
+            "move it out of the folder. Gluon reads .jpg, .jpeg and .png, hidden files too"
+        )
+
+
+def read_logits(path: str) -> "np.ndarray":
     """Return the logits (N, K) of the authors' code, from a file of numpy.save. Raises InputError
-    if the file can't be read, or if its shape is not `shape`.
+    if the file can't be read, or holds something else.
     """
     import numpy as np
 
     try:
         logits = np.load(Path(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if not isinstance(logits, np.ndarray) or logits.dtype.kind not in "fiu":
+            raise ValueError("it does not hold one array of numbers")
+    except Exception as error:  # NumPy and zipfile raise many kinds on other files
         raise InputError(f"{path} can't be read as logits saved by numpy.save: {error}") from None
+    return logits
+
+
+def refuse_other_shape(path: str, logits: "np.ndarray", shape: Tuple[int, ...]) -> None:
+    """Raise InputError if the logits of a file don't have a shape (N, K)."""
     if logits.shape != shape:
         raise InputError(
             f"{path}: the logits have the shape {logits.shape}, not {shape}, likely as they are "
             "for other images: save those of the folder that you compare"
         )
-    return logits
 
 
 def differences(name: str, ours: "np.ndarray", logits: "np.ndarray") -> List[Difference]:

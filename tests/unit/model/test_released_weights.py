@@ -2,10 +2,13 @@
 them by Gluon's own means.
 """
 
+import io
 import json
 import re
+import shutil
 from pathlib import Path
 
+import cv2
 import mxnet as mx
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mlr
 from mlr import compare
 from mlr.errors import InputError
-from mlr.formats.params import read_params
+from mlr.formats.params import read_params, write_params
 from mlr.model.parameters import materialize
 from mlr.model.released_style import ReleasedStyleNet
 
@@ -288,6 +291,32 @@ def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_p
     ]
 
 
+def archive_of(array):
+    """The content of an .npz file."""
+    file = io.BytesIO()
+    np.savez(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name, reader", [(".hidden.jpg", "Gluon's"), ("a.webp", "this package")])
+def test_a_comparison_of_files_that_only_one_reads(
+    released, compared, tmp_path, capsys, name, reader
+):
+    folder = Path(shutil.copytree(str(compared[0]), str(tmp_path / "images")))
+    cv2.imwrite(str(folder / "awe" / name), np.zeros((64, 64, 3), np.uint8))
+    assert compare.main([str(released[1]), str(folder), "--ctx", "cpu"]) == 2
+    assert f"{folder / 'awe' / name}: only {reader}" in capsys.readouterr().err
+
+
+def test_a_comparison_of_a_file_in_half_precision(released, compared, tmp_path, capsys):
+    arrays = read_params(released[1])
+    write_params(
+        tmp_path / "half.params", {name: each.astype(np.float16) for name, each in arrays.items()}
+    )
+    assert compare.main([str(tmp_path / "half.params"), str(compared[0]), "--ctx", "cpu"]) == 0
+    assert "ABOVE" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "prepare, message",
     [
@@ -297,6 +326,12 @@ def test_the_comparison_for_owners_of_the_authors_code(released, compared, tmp_p
             r"logits.npy: the logits have the shape \(5, 8\), not \(2, 8\)",
         ),
         (lambda path: path.write_text("text"), "logits.npy can't be read as logits"),
+        (lambda path: path.write_bytes(b"PK\3\4"), "logits.npy can't be read as logits"),
+        (lambda path: np.save(str(path), np.array(["awe"])), "does not hold one array of numbers"),
+        (
+            lambda path: path.write_bytes(archive_of(np.zeros((2, 8)))),
+            "does not hold one array of numbers",
+        ),
     ],
 )
 def test_a_comparison_with_wrong_logits(released, compared, tmp_path, capsys, prepare, message):
