@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
 
 from mlr import paper
 from mlr.errors import InputError, RunError
-from mlr.methods.exported import MODEL, cached_onnx
+from mlr.methods.exported import MODEL, cached_export
 from mlr.methods.method import Method
 from mlr.options.training import options_of
 from mlr.runs.schema import Refused, refused
@@ -183,8 +183,8 @@ def answering(
         require_package("onnxruntime", "onnx", f"--engine {engine}")
         require_mxnet()
         method, int8 = method_of(run.config), engine == "onnx-int8"
-        exported = on_networks_thread(cached_onnx, run, method, parameters, int8)
-        return _predictor_of_model(ExportedRun(exported), ctx, parameters, tempered)
+        exported = on_networks_thread(cached_export, run, method, parameters, int8)
+        return _predictor_of_model(exported, ctx, parameters, tempered)
     if engine is None and not is_installed("mxnet"):
         return _predictor_of_model(_model_beside(run, parameters), ctx, parameters, tempered)
     require_mxnet()

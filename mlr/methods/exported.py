@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
+from uuid import uuid4
 
 from mlr import __version__
 from mlr.errors import InputError
 from mlr.options.option import in_words
+from mlr.runtime.output import warn
 
 if TYPE_CHECKING:
     import onnx
 
     from mlr.data.splits import Splits
     from mlr.methods.method import Method
+    from mlr.runs.exported import ExportedRun
     from mlr.runs.folder import Run
 
 # Of the exporter: what it writes of the same run is another file with another number.
@@ -92,12 +96,14 @@ def onnx_of(
     return Exported(serialized(model, texts), metadata["output"])
 
 
-def cached_onnx(run: "Run", method: "Method", parameters: str, int8: bool) -> Path:
-    """Return the .onnx file of a run in the cache, exported there the first time.
+def cached_export(run: "Run", method: "Method", parameters: str, int8: bool) -> "ExportedRun":
+    """Return a run as an .onnx file in the cache, exported there the first time, and again if the
+    file is damaged.
 
     Its name has the SHA-256 of all that it is made of. int8: in 8 bits, calibrated on the images of
     the training. Raises InputError where these are not there, or it can't be written.
     """
+    from mlr.runs.exported import ExportedRun
     from mlr.runtime.cache import cache_folder
     from mlr.runtime.files import write_file
 
@@ -111,17 +117,23 @@ def cached_onnx(run: "Run", method: "Method", parameters: str, int8: bool) -> Pa
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / f"run-{digest}.onnx"
     if path.exists():
-        return path
+        try:
+            return ExportedRun(path)
+        except InputError as error:
+            warn(f"{error}; it is exported again now")
     calibrate = _calibration_folders(run) if int8 else ()
     content = onnx_of(run, method, parameters, calibrate=calibrate).content
+    # a name of its own: another process may export the same run now
+    own = path.with_name(f"{path.stem}-{uuid4().hex}.onnx")
     try:
-        write_file(path, content)
+        write_file(own, content)
+        os.replace(own, path)
     except OSError as error:
         raise InputError(
             f"can't write the exported run {path}: {error.strerror or error}; name another folder "
             "in MLR_CACHE"
         ) from None
-    return path
+    return ExportedRun(path)
 
 
 def ship(folder: Path, data: str) -> None:
@@ -191,6 +203,7 @@ def _calibration_splits(run: "Run", folders: Sequence[Path]) -> "Splits":
     from mlr.data.joined import read_together
     from mlr.data.manifest import folds_of
     from mlr.data.walk import words_on
+    from mlr.runs.measured_images import fitted_classes
 
     trained = run.config["options"]
     fold = trained["fold"] if any(map(folds_of, folders)) else None
@@ -202,10 +215,10 @@ def _calibration_splits(run: "Run", folders: Sequence[Path]) -> "Splits":
         )
     splits = {name: found[name] for name in ("train", "test" if "test" in found else "valid")}
     for split in splits.values():
-        if split.classes != run.classes:
+        if fitted_classes(run.classes, split):
             raise InputError(
-                f"{split.source} has the classes {', '.join(split.classes)}, but the run was "
-                f"trained on {', '.join(run.classes)}: give the folder of the same classes"
+                f"{split.source} has sentiments, but the run was trained on "
+                f"{', '.join(run.classes)}: give the folder of the same classes"
             )
     left_out = [row for split in splits.values() for row in split.left_out]
     if left_out:

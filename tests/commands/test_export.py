@@ -276,6 +276,17 @@ def test_int8_of_a_single_split(trained, exported, tmp_path):
     ) in said
 
 
+def test_int8_calibrated_on_classes_of_other_names(exported, tmp_path):
+    """`amuse` is FI's name of amusement."""
+    run_of(METHODS["alexnet"].demo, tmp_path / "run", ("amusement", "awe"))
+    data = write_images(tmp_path / "data", ("amuse", "awe"))
+    given = ("--run", tmp_path / "run", "--int8", "--calibrate")
+    assert "calibrated on 12 images" in exported(*given, data, "--out", tmp_path / "a.onnx")
+    data = write_images(tmp_path / "sentiments", ("negative", "positive"))
+    said = exported(*given, data, "--out", tmp_path / "b.onnx", code=2)
+    assert "give the folder of the same classes" in said
+
+
 def test_int8_of_features(exported, tmp_path):
     run_of(METHODS["deepsentibank"].demo, tmp_path / "run", features="fc7")
     assert "features are exported" in exported(
