@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
 from mlr import cli
-from mlr.errors import InputError
+from mlr.errors import InputError, RunError
 from mlr.runs.folds import save_folds
 from mlr.runtime.cpu import compute_beside_others
 from mlr.runtime.files import write_file
+from mlr.runtime.installation import require_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,14 +114,12 @@ def check_page(path: Path, folds: Optional[str]) -> None:
     """Raise InputError, before hours of work, where the report can't be written into a file of that
     name.
     """
-    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise InputError(f"--report {path}: the page needs the name of a file that ends with .html")
     if folds:
         raise InputError(
             f"--report {path} is one page, but each fold gets its own: give --report alone, "
             "which writes into their run folders"
         )
-    cli.refuse_unwritable("--report", path)
+    cli.refuse_no_file("--report", path, cli.PAGES)
 
 
 def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespace) -> None:
@@ -169,8 +168,11 @@ def evaluate_run(
             f"--fit-temperature is kept in a run folder, and {folder} is a model: fit it to the "
             "run, and export that again"
         )
+    if options.fit_temperature:
+        require_package("scipy.optimize", "regions", "--fit-temperature")
     tempered = not options.fit_temperature
     compute_beside_others()
+    files = run.files_of(options.parameters)
     predictor = answering(run, options.ctx, options.parameters, options.engine, tempered)
     if isinstance(run, ExportedRun):
         options = argparse.Namespace(**{**vars(options), "parameters": run.of_parameters})
@@ -179,15 +181,16 @@ def evaluate_run(
             f"--fit-temperature is not for --method {run.config['options']['method']}, whose "
             "probabilities are not the softmax of one image's logits: leave it out"
         )
-    result = evaluate_images(run, predictor, images, options)
+    result = evaluate_images(run, files, predictor, images, options)
     for each in apart:
         print(f"{each.described['folder']} alone:")
-        evaluate_images(run, predictor, each, options, part=True)
+        evaluate_images(run, files, predictor, each, options, part=True)
     return result
 
 
 def evaluate_images(
     run: "AnyRun",
+    files: Dict[str, str],
     predictor: "Predictor",
     images: "Images",
     options: argparse.Namespace,
@@ -196,7 +199,8 @@ def evaluate_images(
     """Measure a run on images, print and write the result; return it, and whether they are the
     run's.
 
-    part: whether they are one of the run's several data sets.
+    files: the parameters that the predictor has, {name: SHA-256}. part: whether the images are one
+    of the run's several data sets.
     """
     from mlr.runs.results import of_own_images, stem_of
     from mlr.runs.schema import checked_evaluation
@@ -204,7 +208,7 @@ def evaluate_images(
     from mlr.viz.report import most_confident, save_report, save_sheet
 
     fit = options.fit_temperature and not part
-    evaluation, probabilities = measured(run, predictor, images, options, fit)
+    evaluation, probabilities = measured(run, files, predictor, images, options, fit)
     own = of_own_images(run.config, evaluation)
     stem, split, classes = stem_of(evaluation, own), images.split, images.classes
     title = f"{options.split}, {evaluation['images']} images"
@@ -237,6 +241,7 @@ def evaluate_images(
 
 def measured(
     run: "AnyRun",
+    files: Dict[str, str],
     predictor: "Predictor",
     images: "Images",
     options: argparse.Namespace,
@@ -244,7 +249,8 @@ def measured(
 ) -> "Tuple[Dict[str, Any], np.ndarray]":
     """Return the evaluation of a run on images, and the probabilities (N, K) that it is of.
 
-    fit: the temperature, to these images.
+    files: as in `evaluate_images`. fit: the temperature, to these images. Raises RunError if the
+    run has other parameters now.
     """
     import numpy as np
 
@@ -255,12 +261,15 @@ def measured(
     )
 
     classifier, split, described = predictor.classifier, images.split, images.described
+    answers = (predictor.logits_of_files if fit else predictor.of_files)(split.paths, split.names)
+    if run.files_of(options.parameters) != files:
+        raise RunError(
+            f"{run.folder} got other parameters while it was measured, likely as it is still being "
+            "trained: measure it again when the training has ended"
+        )
     if fit:
-        logits = predictor.logits_of_files(split.paths, split.names)
-        classifier.temperature = fit_temperature(run, options.parameters, logits, split, described)
-        probabilities = classifier.softmax(logits)
-    else:
-        probabilities = predictor.of_files(split.paths, split.names)
+        classifier.temperature = fit_temperature(run, options.parameters, answers, split, described)
+    probabilities = classifier.softmax(answers) if fit else answers
     if images.mapped:
         sums = np.array(
             [[images.mapped[own] == name for name in images.classes] for own in run.classes]
@@ -270,7 +279,7 @@ def measured(
     result.update(calibration_metrics(split.labels, probabilities))
     if split.votes is not None:
         result["distribution"] = distribution_metrics(split.votes, probabilities)
-    parameters = {"parameters": options.parameters, "files": run.files_of(options.parameters)}
+    parameters = {"parameters": options.parameters, "files": files}
     tempered = {"temperature": classifier.temperature}
     engine = {} if classifier.engine == "mxnet" else {"engine": classifier.engine}
     return {**described, **parameters, **engine, **tempered, **result}, probabilities

@@ -13,7 +13,8 @@ from mlr.data.manifest import Entry, write_prepared
 from mlr.data.splits import fingerprint, manifest_sha256, read_splits
 from mlr.errors import InputError
 from mlr.evaluate import main
-from mlr.formats.params import write_params
+from mlr.formats.params import read_params, write_params
+from mlr.inference.predictor import Predictor
 from mlr.methods import METHODS, method_of
 from mlr.methods.exported import quantized_model
 from mlr.model.networks import new_network
@@ -133,6 +134,22 @@ def test_the_runs_own_evaluation_stays(data, tmp_path, capsys):
     (run.folder / "evaluation_test.json").unlink()
     assert evaluate("--run", run.folder, "--data", tmp_path / "moved") == 0
     assert outcome(run.folder) == table
+
+
+def test_a_training_that_goes_on_meanwhile(data, tmp_path, monkeypatch, capsys):
+    """Its next epoch replaces the parameters while the images are classified."""
+    run, of_files = untrained(tmp_path / "run", data), Predictor.of_files
+    arrays = read_params(run.folder / "last.params")
+    changed = {name: array + 1 for name, array in arrays.items()}
+
+    def classified(self, *given):
+        run.save_files({"last.params": lambda path: write_params(path, changed)})
+        return of_files(self, *given)
+
+    monkeypatch.setattr(Predictor, "of_files", classified)
+    assert evaluate("--run", run.folder) == 1
+    assert f"{run.folder} got other parameters while it was measured" in capsys.readouterr().err
+    assert not (run.folder / "evaluation_test.json").exists()
 
 
 def test_images_that_changed_in_their_folder_are_others(data, tmp_path, capsys):
