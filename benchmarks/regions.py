@@ -18,7 +18,9 @@ IMAGES, SIZES = 20, (64, 224)
 def main():
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
     paths = find_images(sys.argv[1])
-    images = [pixels_of(read(path), str(path)) for path in paths[:: len(paths) // IMAGES][:IMAGES]]
+    images = [
+        pixels_of(read(path), str(path)) for path in paths[:: max(1, len(paths) // IMAGES)][:IMAGES]
+    ]
     for size in SIZES:
         regions = AffectiveRegions(lambda crops: np.full((len(crops), 8), 1 / 8), size)
         regions.predict(images[0])

@@ -13,7 +13,9 @@ def main() -> int:
     name = sys.argv[1] if len(sys.argv) > 1 else None
     if name not in COMMANDS:
         return ended("mlr", lambda: answer(name))
-    return leave_if_stopped(import_module(f"mlr.{name}").main(sys.argv[2:]))
+    # Importing takes long enough to be interrupted.
+    code = ended(f"mlr {name}", lambda: import_module(f"mlr.{name}"))
+    return leave_if_stopped(code or import_module(f"mlr.{name}").main(sys.argv[2:]))
 
 
 def answer(name: Optional[str]) -> None:

@@ -110,6 +110,7 @@ def benchmark(options: Namespace) -> None:
             "not only the package"
         )
     cli.refuse_existing(options.out)
+    cli.refuse_unwritable("--out", options.out)
     before = read_benchmark(options.compare) if options.compare else None
     if ALONE.issuperset(options.only):
         _refuse_without_effect(options)

@@ -15,6 +15,9 @@ from mlr.runtime.signals import leave, terminable
 
 Number = TypeVar("Number", int, float)
 
+FIGURES = (".png", ".svg", ".pdf")
+PAGES = (".html", ".htm")
+
 COMMANDS = {
     "prepare": "make a data set ready for training, or draw the demo's",
     "train": "train the network on a data folder",
@@ -155,6 +158,17 @@ def refuse_unwritable(option: str, path: Path) -> None:
             f"{option} {path} can't be written: {above} is not a folder, or you may not write to "
             "it: give another path"
         )
+
+
+def refuse_no_file(option: str, path: Path, endings: Sequence[str]) -> None:
+    """Raise InputError, before any work, if no file with one of the endings can be created at the
+    path of an option.
+    """
+    if path.suffix.lower() not in endings or path.is_dir():
+        raise InputError(
+            f"{option} {path}: give the name of a file that ends with {' or '.join(endings)}"
+        )
+    refuse_unwritable(option, path)
 
 
 def add_run(parser: argparse.ArgumentParser, shipped: bool = False, exported: bool = False) -> None:

@@ -49,7 +49,7 @@ def parser() -> cli.Parser:
 
 def report(options: argparse.Namespace) -> None:
     """Write the page, and warn about everything that is wrong with the runs."""
-    check_page(options.out)
+    cli.refuse_no_file("--out", options.out, cli.PAGES)
     require_mxnet()
     from mlr.viz.comparison import differences, is_comparison, save_comparison
 
@@ -57,6 +57,8 @@ def report(options: argparse.Namespace) -> None:
         cli.refuse_existing(options.out)
     # the page itself may be among runs/*
     given = [each for each in options.runs if each.resolve() != options.out.resolve()]
+    if not given:
+        raise InputError(f"{options.out} is the page itself: name the run folders to compare")
     runs, notes = read_runs(run_folders(given))
     if not runs:
         raise InputError(
@@ -67,13 +69,6 @@ def report(options: argparse.Namespace) -> None:
         warn(note)
     save_comparison(options.out, runs, notes)
     print(f"{len(runs):d} runs side by side: {options.out}")
-
-
-def check_page(path: Path) -> None:
-    """Raise InputError, before any work, if the page can't be written to this path."""
-    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise InputError(f"--out {path}: the name of the page must end with .html")
-    cli.refuse_unwritable("--out", path)
 
 
 def run_folders(given: Sequence[Path]) -> List[Path]:

@@ -16,7 +16,7 @@ from mlr.methods.method import Experiment, Method
 from mlr.options.command_line import read_options
 from mlr.options.option import flag
 from mlr.options.training import DRAWN
-from mlr.runtime.commands import Run, Runner
+from mlr.runtime.commands import Runner, Task
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.files import STAGED, write_file
 from mlr.runtime.installation import require_mxnet
@@ -191,7 +191,7 @@ def wanted_methods(options: argparse.Namespace) -> Dict[str, Method]:
             file=sys.stderr,
         )
         options.methods, options.rows = options.rows, None
-    options.tables = [MAIN_TABLE if name == "rows" else name for name in options.tables]
+    options.tables = tuple(MAIN_TABLE if name == "rows" else name for name in options.tables)
     names = options.methods or ["all"]
     return {name: each for name, each in PUBLISHED.items() if "all" in names or name in names}
 
@@ -286,7 +286,7 @@ def pretrained_folder(out: Path, name: str) -> Path:
     return out / f"pretrained-{name}"
 
 
-def pretrainings(methods: Dict[str, Method], options: argparse.Namespace, out: Path) -> List[Run]:
+def pretrainings(methods: Dict[str, Method], options: argparse.Namespace, out: Path) -> List[Task]:
     """Return the trainings on drawn objects that the demo's methods start from."""
     epochs, _ = SIZES[options.size]
     if not epochs:
@@ -300,7 +300,7 @@ def pretrainings(methods: Dict[str, Method], options: argparse.Namespace, out: P
     return list(found.items())
 
 
-def seeded(runs: Dict[str, List[str]], options: argparse.Namespace, out: Path) -> List[Run]:
+def seeded(runs: Dict[str, List[str]], options: argparse.Namespace, out: Path) -> List[Task]:
     """Return the trainings of all seeds, the longest first, so that the last ones end at about the
     same time.
     """
@@ -340,10 +340,10 @@ def draw_data(names: Tuple[str, ...]) -> None:
 
 def refuse_other_options(folder: Path, arguments: List[str]) -> None:
     """Raise InputError if the folder holds a run that was trained with other options."""
-    from mlr.runs.folder import Run as RunFolder
+    from mlr.runs.folder import Run
 
     if (folder / SUMS).is_file():
-        made_by = RunFolder.open(folder).config["argv"][1:-2]
+        made_by = Run.open(folder).config["argv"][1:-2]
         in_todays_words = ["--method" if word == "--row" else word for word in made_by]
         if in_todays_words != ["train", *arguments]:
             raise InputError(

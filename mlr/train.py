@@ -232,6 +232,7 @@ def begin(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     name = "-".join(Path(each).resolve().name for each in each_of(resolved.data))
     out = Path(options.out or f"runs/{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}")
     refuse_existing_run(out)
+    cli.refuse_unwritable("--out", out)
     folders = [data_folder(each) for each in each_of(resolved.data)]
     train_all(options, out, method, resolved, folders, options.folds is not None)
 
@@ -248,12 +249,16 @@ def resume(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     in_folds = fold_folder(out, 1).exists()
     one = fold_folder(out, 1) if in_folds else out
     config = Run.config_of(one)
+    if in_folds and given.get("fold"):
+        raise InputError(f"--fold: {out} has all folds, which are resumed together: leave it out")
+    if options.folds and not in_folds:
+        raise InputError(f"--folds: {out} is not a training of all folds: leave it out")
     method = method_of(config, one / "config.json")
     resolved = options_of(config)
     again = with_whole_paths(replace(resolved, **given))
     for name, value in given.items():
         kept = getattr(resolved, name)
-        same = kept in (value, getattr(again, name)) or in_folds and name == "fold"
+        same = kept in (value, getattr(again, name))
         if name not in MOVED and not same:
             raise InputError(
                 f"{flag(name)} {value}: {out} was started with {flag(name)} {kept}, and a resumed "

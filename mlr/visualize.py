@@ -12,6 +12,7 @@ from mlr.errors import InputError
 from mlr.options.option import flag
 from mlr.options.training import definitions
 from mlr.runtime.cpu import compute_beside_others, compute_with_one_thread
+from mlr.runtime.installation import is_installed, require_mxnet
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from mlr.inference.predictor import Predictor
 
-FORMATS = (".png", ".svg", ".pdf")
 PAIRS = 3  # pairs of channels listed for each branch
 # Up to this size, in pixels, the operators of a pattern's few steps are short: docs/performance.md.
 SMALL_IMAGE = 160
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         required=True,
         metavar="FIGURE",
-        help=f"the figure to write; its ending sets the format, {', '.join(FORMATS)}",
+        help=f"the figure to write; its ending sets the format, {', '.join(cli.FIGURES)}",
     )
     parser.add_argument(
         "--view",
@@ -133,10 +133,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
 def visualize(options: argparse.Namespace) -> None:
     """Draw a view of a run into a file."""
     out = Path(options.out)
-    if out.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"--out {out}: the ending sets the format: give one of {', '.join(FORMATS)}"
-        )
+    cli.refuse_no_file("--out", out, cli.FIGURES)
     for name, views in OF_VIEWS.items():
         if getattr(options, name) is not None and options.view not in views:
             raise InputError(
@@ -166,6 +163,8 @@ def visualize(options: argparse.Namespace) -> None:
             f"--view {options.view} needs the maps inside the network, which ONNX Runtime does "
             "not give: give the run folder, or --view grad-cam"
         )
+    if options.view != "grad-cam" and not is_installed("mxnet"):
+        require_mxnet()  # it says what to install
     draw = {
         "filters": draw_filters,
         "grad-cam": draw_grad_cam,

@@ -82,7 +82,7 @@ def measure(
     """
     tasks = sorted({(row.task, row.batch) for row in compared})
     if tasks:
-        give(folder, options, {task for task, _ in tasks})
+        give(folder, options, {task for task, _ in tasks}, {row.peer for row in compared})
     results: Results = {}
     left_out: LeftOut = {}
     for task, batch in tasks:

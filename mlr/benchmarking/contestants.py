@@ -33,7 +33,7 @@ class Contestant(NamedTuple):
     own_threads: bool = False  # MXNet's own default, half of the cores
 
 
-RELEASED = "released.py"
+RELEASED, PYTORCH, ONNX_RUNTIME = "released.py", "pytorch.py", "onnx_runtime.py"
 NAMED = {
     "mlr": Contestant("package.py"),
     "released style, mxnet 1.5.1": Contestant(RELEASED, "mxnet-1.5.1", own_threads=True),
@@ -41,24 +41,23 @@ NAMED = {
     "released style, mxnet 1.9.1": Contestant(RELEASED, "mxnet-1.9.1", own_threads=True),
     "released style, mxnet 1.9.1, all cores": Contestant(RELEASED, "mxnet-1.9.1"),
     "released style, this build": Contestant(RELEASED),
-    "PyTorch": Contestant("pytorch.py", "torch"),
-    "PyTorch, compiled": Contestant("pytorch.py", "torch", ("--compile",)),
-    "ONNX Runtime": Contestant("onnx_runtime.py", "torch"),
-    "ONNX Runtime, int8": Contestant("onnx_runtime.py", "torch", ("--int8",)),
+    "PyTorch": Contestant(PYTORCH, "torch"),
+    "PyTorch, compiled": Contestant(PYTORCH, "torch", ("--compile",)),
+    "ONNX Runtime": Contestant(ONNX_RUNTIME, "torch"),
+    "ONNX Runtime, int8": Contestant(ONNX_RUNTIME, "torch", ("--int8",)),
     "MXNet int8, this build": Contestant("low_precision.py"),
     "MXNet int8, mxnet 1.9.1": Contestant("low_precision.py", "mxnet-1.9.1"),
     "released loader": Contestant("package.py", flags=("--released",)),
 }
 
 
-def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
-    """Write what all contestants use: parameters, images and logits, in the format of each
-    contestant; and photographs for the loaders.
+def give(folder: Path, options: Namespace, tasks: Set[str], peers: Set[str]) -> None:
+    """Write what the contestants use: parameters, images and logits, in the format of each peer;
+    and photographs for the loaders.
     """
     import mxnet as mx
     import numpy as np
 
-    from mlr.exporting.pytorch import save_pytorch, training_settings
     from mlr.methods.multilevel import METHOD
     from mlr.model.network import MultiLevelNet
     from mlr.model.parameters import materialize
@@ -92,10 +91,14 @@ def give(folder: Path, options: Namespace, tasks: Set[str]) -> None:
         },
     )
     save_original_parameters(net, folder / "released.params")
-    training = training_settings(METHOD.released, [1 / CLASSES] * CLASSES, {}, net)
-    about = {"network": METHOD.network(METHOD.released, CLASSES), "training": training}
-    save_pytorch(net, about, folder / "pytorch")
-    if "inference" in tasks:
+    scripts = {NAMED[peer].script for peer in peers}
+    if PYTORCH in scripts:
+        from mlr.exporting.pytorch import save_pytorch, training_settings
+
+        training = training_settings(METHOD.released, [1 / CLASSES] * CLASSES, {}, net)
+        about = {"network": METHOD.network(METHOD.released, CLASSES), "training": training}
+        save_pytorch(net, about, folder / "pytorch")
+    if ONNX_RUNTIME in scripts:
         from mlr.exporting.int8 import quantized
         from mlr.exporting.onnx import onnx_model
 

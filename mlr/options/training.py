@@ -321,9 +321,9 @@ COMMON = (
 )  # fmt: skip
 
 
-def definitions(kind: type = TrainingOptions) -> Dict[str, Option]:
-    """Return {name: definition} of a dataclass of options."""
-    return {each.name: each.metadata["option"] for each in fields(kind)}
+def definitions() -> Dict[str, Option]:
+    """Return {name: definition} of the options of a training."""
+    return {each.name: each.metadata["option"] for each in fields(TrainingOptions)}
 
 
 def options_of(config: Mapping[str, Any]) -> TrainingOptions:

@@ -57,8 +57,8 @@ def temperature_file(parameters: str) -> str:
 
 
 def refuse_existing_run(folder: Union[str, "os.PathLike[str]"]) -> None:
-    """Raise InputError if a new run's folder exists already."""
-    if Path(folder).exists():
+    """Raise InputError if anything exists at the path of a new run, even a broken link."""
+    if os.path.lexists(folder):
         raise InputError(
             f"run folder {folder} exists already: give another --out, remove it, or continue it "
             "with --resume"

@@ -8,11 +8,11 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Callable, List, Sequence, Set, Tuple
 
-from mlr.errors import RunError
+from mlr.errors import InputError, RunError
 from mlr.runtime.progress import Bar
 
 REDRAWN = 1.0  # seconds between two states of the bar
-Run = Tuple[Path, List[str]]  # a run folder, and the arguments of mlr train
+Task = Tuple[Path, List[str]]  # a run folder, and the arguments of mlr train
 
 
 class Runner:
@@ -31,15 +31,15 @@ class Runner:
         self._stopped, self._done = False, 0
 
     def run_all(
-        self, work: "Callable[[Runner, Path, List[str]], None]", runs: Sequence[Run]
+        self, work: "Callable[[Runner, Path, List[str]], None]", tasks: Sequence[Task]
     ) -> None:
-        """Call `work(runner, folder, arguments)` for all runs. If one fails, or at Ctrl-C, the
+        """Call `work(runner, folder, arguments)` for all tasks. If one fails, or at Ctrl-C, the
         others are terminated, too.
         """
         with ThreadPoolExecutor(self._jobs) as pool, Bar(
             "training", self._total, "runs", self._done
         ) as bar:
-            futures = {pool.submit(work, self, *run): run[0] for run in runs}
+            futures = {pool.submit(work, self, *task): task[0] for task in tasks}
             left = set(futures)
             try:
                 while left:
@@ -60,7 +60,7 @@ class Runner:
 
     def command(self, folder: Path, *arguments: str) -> None:
         """Run `mlr ARGUMENTS`, with its output in the log of the run folder. Raises RunError if it
-        fails.
+        fails, and InputError if its usage or input is wrong.
         """
         if self._stopped:
             return
@@ -86,7 +86,7 @@ class Runner:
         if code and not self._stopped:
             # Set it here: this thread would start the next run before `run_all` sees the error.
             self._stopped = True
-            raise RunError(
+            raise (InputError if code == 2 else RunError)(
                 f"mlr {arguments[0]} ended with exit code {code:d}: {error_in(log, start)} (the "
                 f"whole output is in {log})"
             )

@@ -215,8 +215,8 @@ def test_only_a_page_of_its_own_is_replaced(made, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     for out, message in (
         ("mine.html", "mine.html exists already: give another --out, or remove it"),
-        ("folder.html", "the name of the page must end with .html"),
-        ("page.png", "the name of the page must end with .html"),
+        ("folder.html", "give the name of a file that ends with .html or .htm"),
+        ("page.png", "give the name of a file that ends with .html or .htm"),
         ("file/a.html", "is not a folder, or you may not write to it"),
     ):
         assert main([str(run), "--out", out]) == 2

@@ -495,7 +495,7 @@ def test_a_failure_interrupts_the_others(tmp_path):
         (tmp_path / "later", ["predict", "nothing.jpg"]),
     ]
     with pytest.raises(
-        RunError,
+        InputError,
         match=(
             "mlr predict ended with exit code 2: .*there is no image or folder nothing.jpg: "
             ".*logs/failing.log"
@@ -519,14 +519,18 @@ def test_the_error_of_a_command_is_told_and_no_other_line(tmp_path, monkeypatch)
         "third": "exit 1",
     }
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    for (_name, script), (code, line) in zip(
+    for (_name, script), (code, line, kind) in zip(
         said.items(),
-        ((2, "mlr train: error: no weights"), (-9, "epoch 1"), (1, "it printed nothing")),
+        (
+            (2, "mlr train: error: no weights", InputError),
+            (-9, "epoch 1", RunError),
+            (1, "it printed nothing", RunError),
+        ),
     ):
         (tmp_path / "python").write_text("#!/bin/sh\n[ $PYTHONUNBUFFERED ] || exit 0\n" + script)
         (tmp_path / "python").chmod(0o755)
         with pytest.raises(
-            RunError, match=f"mlr train ended with exit code {code:d}: {line} \\(the whole output"
+            kind, match=f"mlr train ended with exit code {code:d}: {line} \\(the whole output"
         ):
             Runner(tmp_path / "logs", 1, 1, 1).command(tmp_path / "run", "train")
 
@@ -669,7 +673,7 @@ def test_a_training_that_fails_is_named_with_its_log(command, tmp_path):
         "out",
         cwd=tmp_path,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert re.search(
         "mlr train ended with exit code 2: .*nowhere.* does not exist.*out/logs/alexnet-seed0.log",
         done.stderr,

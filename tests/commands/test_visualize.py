@@ -264,7 +264,10 @@ def test_the_structure_is_read_off_the_network(options, texts):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--out", "a.gif"), "the ending sets the format: give one of .png, .svg, .pdf"),
+        (
+            ("--out", "a.gif"),
+            "--out a.gif: give the name of a file that ends with .png or .svg or .pdf",
+        ),
         (("--class", "joy", "--view", "gram"), "the run has no class joy: choose one of awe, fear"),
         (("--image", "nothing.jpg"), "can't read image nothing.jpg"),
         (("--run", "nowhere"), "nowhere is not a run folder"),

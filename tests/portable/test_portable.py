@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 import mlr
 from mlr import doctor, evaluate, predict, train, visualize
 from mlr.errors import InputError
-from mlr.runs.shipped import DEMO_RUN
+from mlr.runs.shipped import DEMO_RUN, SHIPPED_RUN
 from mlr.viz.onnx_gradients import grad_cam, nodes_between
 
 HERE = Path(__file__).parent
@@ -146,6 +146,9 @@ def test_what_needs_mxnet_says_so(capsys, tmp_path):
     cv2.imwrite(str(tmp_path / "x.png"), PICTURES[0])
     assert predict.main(["--run", str(DEMO_RUN), str(tmp_path / "x.png")]) == 1
     assert f"mlr export --run {DEMO_RUN}" in capsys.readouterr().err
+    given = ("--run", str(SHIPPED_RUN), "--image", str(tmp_path / "x.png"))
+    assert visualize.main([*given, "--out", str(tmp_path / "y.png")]) == 1
+    assert "MXNet is not installed" in capsys.readouterr().err
 
 
 @without_mxnet

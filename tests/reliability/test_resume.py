@@ -642,6 +642,12 @@ def test_a_path_that_is_given_again_may_be_relative(moved, tmp_path, monkeypatch
     assert "--pretrained other.params: " in capsys.readouterr().err
 
 
+def test_folds_of_a_training_without(moved, capsys):
+    run, data = moved
+    assert resumed(run, "--data", data, "--folds", "all") == 2
+    assert f"--folds: {run.folder} is not a training of all folds" in capsys.readouterr().err
+
+
 def test_data_in_folds_is_other_data(moved, tmp_path, capsys):
     """No option is named that was not given, and none that can't be."""
     run, data = moved

@@ -72,3 +72,15 @@ def test_a_thread_that_waits_does_not_keep_the_process():
         "threading.Thread(target=threading.Event().wait).start(); leave_if_stopped(130)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 130
+
+
+def test_ctrl_c_while_a_command_is_imported():
+    script = (
+        "import os, signal, sys, mlr.__main__ as command\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "command.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['mlr', 'predict']\n"
+        "command.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr == "mlr predict: error: interrupted\n"

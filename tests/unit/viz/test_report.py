@@ -466,9 +466,9 @@ def test_parameters_that_are_damaged_after_the_evaluation(measured, tmp_path):
     [
         (
             ("--report", "page.png"),
-            "--report page.png: the page needs the name of a file that ends with .html",
+            "--report page.png: give the name of a file that ends with .html or .htm",
         ),
-        (("--report", "folder.html"), "--report folder.html: the page needs the name of a file"),
+        (("--report", "folder.html"), "--report folder.html: give the name of a file"),
         (
             ("--report", "page.html", "--folds", "all"),
             "each fold gets its own: give --report alone",
