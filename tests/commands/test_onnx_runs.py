@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,9 +23,9 @@ from mlr.errors import InputError
 from mlr.formats.onnx import SEAL_BYTES, sealed
 from mlr.formats.params import read_params, write_params
 from mlr.inference import onnx_engine, support_vectors
-from mlr.methods import METHODS, exported, method_of, open_run
-from mlr.runs.exported import ExportedRun
+from mlr.methods import METHODS, answering, exported, method_of, open_run
 from mlr.runs.shipped import DEMO_RUN
+from mlr.runs.writing import RunWriter
 from mlr.runtime import files
 
 WITHIN = 1e-4  # of probabilities: float32, sums in another order; 1e-6 are seen
@@ -111,16 +112,16 @@ def test_the_same_answers(run, tmp_path, photographs, arguments):
     alike(mlr.load(path)([*photographs, np.zeros((3, 5, 3), np.uint8)]), expected)
 
 
-def test_the_temperature_goes_with_the_model(run, model, photographs, monkeypatch):
-    monkeypatch.setitem(ExportedRun(model).about, "temperature", 3.0)
-    opened = open_run(model)
-    opened.about["temperature"] = 3.0
-    from mlr.methods import answering
-
-    cool, plain = answering(opened), answering(opened, tempered=False)
-    assert cool.classifier.temperature == 3 and plain.classifier.temperature is None
-    assert cool(photographs[0]).label == plain(photographs[0]).label
-    assert cool(photographs[0]) != plain(photographs[0])
+def test_the_temperature_goes_with_the_model(run, photographs, tmp_path):
+    tempered = RunWriter.open(shutil.copytree(run, tmp_path / "run"))
+    tempered.save_temperature("last", {"temperature": 3.0})
+    path = exported_to(tempered.folder, tmp_path / "model.onnx")
+    assert mlr.load(path).classifier.temperature == 3.0
+    expected = mlr.load(tempered.folder, ctx="cpu")(photographs)
+    assert expected != mlr.load(run, ctx="cpu")(photographs)
+    alike(mlr.load(path)(photographs), expected)
+    plain = answering(open_run(path), tempered=False)
+    assert plain.classifier.temperature is None
 
 
 def test_the_command_exports_a_run_once(run, photographs, capsys, monkeypatch, tmp_path):
@@ -188,7 +189,10 @@ def test_two_commands_export_a_run_at_once(run, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluate_measures_a_model_as_its_run(run, model, tmp_path, capsys):
+def test_evaluate_measures_a_model_as_its_run(run, tmp_path, capsys):
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    model = exported_to(run, tmp_path / "model.onnx")
+    capsys.readouterr()
     data = write_images(tmp_path / "data", CLASSES)
     assert evaluate.main(["--run", str(run), "--data", str(data), "--ctx", "cpu"]) == 0
     of_run = capsys.readouterr().out
@@ -218,12 +222,15 @@ def test_a_model_keeps_no_temperature(model, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_evaluate_by_onnx_runtime_leaves_the_runs_own_result(run, tmp_path, capsys, monkeypatch):
+def test_evaluate_by_onnx_runtime_leaves_the_runs_own_result(run, tmp_path, monkeypatch):
     monkeypatch.setenv("MLR_CACHE", str(tmp_path / "cache"))
-    data = write_images(tmp_path / "data", CLASSES)
-    assert evaluate.main(["--run", str(run), "--data", str(data), "--engine", "onnx"]) == 0
-    assert "-onnx.json" in capsys.readouterr().out
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    given = ["--run", str(run), "--data", str(write_images(tmp_path / "data", CLASSES))]
+    assert evaluate.main(given) == 0
+    own = {path: path.read_bytes() for path in run.iterdir() if path.name != "lock"}
+    assert evaluate.main([*given, "--engine", "onnx"]) == 0
     assert list(run.glob("evaluation_*-onnx.json"))
+    assert {path: path.read_bytes() for path in own} == own
 
 
 @pytest.mark.parametrize(

@@ -389,7 +389,10 @@ def write_caffe_weights(folder):
     arrays = arrays_of(small_caffenet().caffe_parameters)
     np.savez(
         folder / "weights.npz",
-        **{name.replace(".", "_") + "s": array for name, array in arrays.items()},
+        **{
+            name.replace(".weight", "_weights").replace(".bias", "_biases"): array
+            for name, array in arrays.items()
+        },
     )
     np.savez_compressed(
         folder / "tensorflow.npz", **{name: array.T for name, array in arrays.items()}
@@ -446,6 +449,11 @@ def read_proposal_file(folder, path):
 
 def write_originals(folder):
     save_original_parameters(small_network(), folder / "a.params")
+
+
+def write_original_without_checksum(folder):
+    write_originals(folder)
+    (folder / "a.params.sha256").unlink()
 
 
 def read_original(folder, path):
@@ -765,11 +773,7 @@ READERS = {
     "mean image": Reader(write_mean, read_mean),
     "proposals": Reader(write_proposals, read_proposal_file),
     "mat proposals": Reader(write_mat, read_proposal_file, cost=30),
-    "original": Reader(
-        lambda folder: small_network().save_parameters(str(folder / "a.params")),
-        read_original,
-        cost=2,
-    ),
+    "original": Reader(write_original_without_checksum, read_original, cost=2),
     "original with checksum": Reader(
         write_originals, read_original, whole=True, strict=True, cost=2, chosen=("*.params",)
     ),
@@ -866,6 +870,28 @@ def contents(template):
     }
 
 
+def chosen_files(reader, template):
+    return [
+        path.relative_to(template).as_posix()
+        for pattern in reader.chosen
+        for path in sorted(template.glob(pattern))
+        if path.is_file()
+    ]
+
+
+def placed(reader, template, inside, chosen, content):
+    """Put one file, or all with that one changed, where they are read; return the path of that
+    one.
+    """
+    shutil.rmtree(inside, ignore_errors=True)
+    if reader.whole:
+        shutil.copytree(template, inside)
+    path = inside / chosen
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
 def read_input(template, home, name, number):
     """Make an input, read it, and return what came of it."""
     reader, inside, drawn = (
@@ -873,25 +899,12 @@ def read_input(template, home, name, number):
         home / "a" / "inside",
         random.Random(f"{SEED} {name} {number:d}"),
     )
-    shutil.rmtree(inside, ignore_errors=True)
-    chosen = drawn.choice(
-        [
-            path.relative_to(template).as_posix()
-            for pattern in reader.chosen
-            for path in sorted(template.glob(pattern))
-            if path.is_file()
-        ]
-    )
-    files = contents(template)
-    if reader.whole:
-        shutil.copytree(template, inside)
+    chosen, files = drawn.choice(chosen_files(reader, template)), contents(template)
     others = [content for other, content in files.items() if other != chosen] or [
         files[chosen][::-1]
     ]
     content, change = mutations.mutated(files[chosen], drawn, others)
-    path = inside / chosen
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    path = placed(reader, template, inside, chosen, content)
     answer = {"file": chosen, "change": change, "outcome": "read", "said": ""}
     try:
         reader.read(inside, path)
@@ -1023,6 +1036,21 @@ def print_table(outcomes, seconds):
             f"{counts['refused']:8d} {counts['failed']:8d} "
             f"{seconds[name] if name in seconds else sum(seconds.values()):8.1f}"
         )
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_mutated_can_be_read(name, templates, tmp_path, monkeypatch):
+    """Else all that came of it would be refused for another reason than the change."""
+    reader, template = READERS[name], templates / name
+    (tmp_path / "a").mkdir()
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    files = set(chosen_files(reader, template)) - {"list.params"}  # its arrays have no names
+    assert files
+    for chosen in sorted(files):
+        content = (template / chosen).read_bytes()
+        path = placed(reader, template, tmp_path / "a" / "inside", chosen, content)
+        reader.read(tmp_path / "a" / "inside", path)
 
 
 def test_every_input_is_read_or_refused(templates, tmp_path, capsys):

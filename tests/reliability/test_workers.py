@@ -450,7 +450,9 @@ def test_a_signal_to_the_job_has_the_first_worker_save(images, command, tmp_path
         ),
         error,
     ), error
-    assert Run.open(run).metrics
+    # epoch 1 was saved before the signal; what the signal interrupts, too
+    epochs = len(Run.open(run).metrics)
+    assert epochs > 1 or (run / "step.json").exists()
 
 
 @pytest.mark.slow

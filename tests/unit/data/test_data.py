@@ -462,11 +462,13 @@ def test_sentiment_of_folders_in_any_form(tmp_path):
     "text, emotion, sentiment",
     [
         ("Amusements", "amusement", "positive"),
+        ("amuse", "amusement", "positive"),
         ("amused", "amusement", "positive"),
         ("angry", "anger", "negative"),
         ("awed", "awe", "positive"),
         ("content", "contentment", "positive"),
         ("disgusted", "disgust", "negative"),
+        ("excit", "excitement", "positive"),
         ("EXCITED", "excitement", "positive"),
         ("fearful", "fear", "negative"),
         ("sad", "sadness", "negative"),

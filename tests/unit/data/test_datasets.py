@@ -26,10 +26,8 @@ from mlr.errors import InputError
 from mlr.prepare import main
 
 SHORT = {"amusement": "amuse", "contentment": "content", "excitement": "excit", "sadness": "sad"}
+SHORT_IN_ARTPHOTO = {"sadness": "sad", "contentment": "content"}
 NUMBER = iter(range(10**9))
-
-
-SHORT = {"sadness": "sad", "contentment": "content"}
 
 
 def picture(path, seed=None):
@@ -235,9 +233,8 @@ def twitter2(root):
 def artphoto(root):
     for emotion in MIKELS:
         for number in range(5):
-            picture(
-                root / "testImages_artphoto" / (f"{SHORT.get(emotion, emotion)}_{number:04d}.jpg")
-            )
+            name = SHORT_IN_ARTPHOTO.get(emotion, emotion)
+            picture(root / "testImages_artphoto" / f"{name}_{number:04d}.jpg")
     return {(emotion, str(fold)): 1 for emotion in MIKELS for fold in range(1, 6)}
 
 

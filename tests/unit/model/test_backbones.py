@@ -39,6 +39,9 @@ FAMILIES = [
 ]
 IN_ZOO = [name for name in FAMILIES if BACKBONES[name].zoo == name]
 LARGE = ("vgg16", "alexnet")  # more than 50 million parameters
+# A map has one scale for all channels, which those of depthwise convolutions suffer from most: 0.92
+# and 0.48 to 0.77 are seen, 0.96 and more of the others. Of unrelated answers it is about 0.
+CORRELATION_OF_8_BITS = {"mobilenet1.0_relu6": 0.8, "mobilenetv2_1.0": 0.3}
 
 
 def large_are_slow(names):
@@ -51,17 +54,29 @@ def family(request):
 
 
 def network(backbone, **options):
-    """A multi-level network whose batch norms have statistics of their own."""
+    """A multi-level network that answers two images differently: its weights keep the size of the
+    maps, and its batch norms have the statistics of a batch.
+    """
     net = mlr.MultiLevelNet(
         3, backbone, taps=tuple(BACKBONES[backbone].levels)[:3], style_width=8,
         image_size=SIZE, **options,
     )  # fmt: skip
-    materialize(net, mx.cpu(), mx.init.Xavier())
-    # A mean of either sign, or behind ReLUs the deeper maps are 0.
-    for name, lowest, highest in (("mean", -0.5, 0.5), ("var", 0.5, 1.5)):
-        for parameter in net.collect_params(f".*running_{name}").values():
-            parameter.set_data(nd.random.uniform(lowest, highest, parameter.shape))
+    materialize(net, mx.cpu(), mx.init.Xavier("gaussian", "in", 2))
+    norms = []
+    net.apply(lambda block: norms.append(block) if isinstance(block, nn.BatchNorm) else None)
+    usual = [norm._kwargs["momentum"] for norm in norms]
+    for norm in norms:
+        norm._kwargs["momentum"] = 0
+    with autograd.train_mode():
+        net(images(8)).wait_to_read()
+    for norm, momentum in zip(norms, usual):
+        norm._kwargs["momentum"] = momentum
     return net
+
+
+def spread(answers):
+    """How much the answers (N, K) differ between images, as a part of the largest."""
+    return np.ptp(answers, axis=0).max() / np.abs(answers).max()
 
 
 def without_dropout(block):
@@ -205,8 +220,9 @@ def test_taps_that_a_backbone_has_not():
 def test_the_fused_graph_and_onnx_answer_alike(family):
     from mlr.exporting.onnx import onnx_model, serialized
 
-    net, x = network(family), images()
+    net, x = network(family), images(8)
     expected = net(x).asnumpy()
+    assert spread(expected) > 0.05
     # float32: folding batch norm into convolutions changes the order of sums
     tolerance = dict(rtol=0, atol=1e-5 * np.abs(expected).max())
     assert_allclose(fused(net)(x).asnumpy(), expected, **tolerance)
@@ -230,7 +246,10 @@ def test_int8_answers_alike(family):
     )
     expected = net(x).asnumpy()
     found = session.run(None, {"images": x.asnumpy()})[0]
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+    assert spread(expected) > 0.05
+    # what tells the images apart, not what all of them have in common
+    apart = [answers - answers.mean(axis=0) for answers in (found, expected)]
+    assert np.corrcoef(*map(np.ravel, apart))[0, 1] > CORRELATION_OF_8_BITS.get(family, 0.9)
     kinds = {node.op_type for node in small.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 

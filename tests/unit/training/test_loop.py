@@ -14,10 +14,17 @@ from mlr.errors import RunError
 from mlr.inference import forward
 from mlr.inference.forward import part_of
 from mlr.model.parameters import materialize
+from mlr.runtime.signals import Postponed
 from mlr.training import loop
+from mlr.training.checkpoints import Checkpoints
 from mlr.training.distributed import Workers
 from mlr.training.metrics import classification_metrics
-from mlr.training.optimizer import MomentumSGD, new_trainer
+from mlr.training.optimizer import (
+    MomentumSGD,
+    new_trainer,
+    optimizer_arrays,
+    restore_optimizer,
+)
 
 
 def linear(ctx):
@@ -447,3 +454,32 @@ def test_sgd_on_a_cpu_is_mxnets_own_to_the_bit(momentum):
         found.append(moved.asnumpy())
     assert_array_equal(*found)
     assert not np.array_equal(found[0], weight.asnumpy())
+
+
+def test_a_checkpoint_is_due_after_every_third_step():
+    checkpoints = Checkpoints(None, None, None, 9, 3, Postponed(None))
+    assert [step for step in range(1, 10) if checkpoints.due(step)] == [3, 6, 9]
+    without = Checkpoints(None, None, None, 9, None, Postponed(None))
+    assert not any(map(without.due, range(1, 10)))
+
+
+def test_another_number_of_devices_goes_on_with_the_running_statistics_of_the_parameters():
+    """Each device has its own, which fit no other number of devices; last.params has their mean."""
+
+    def on(devices):
+        net = gluon.nn.HybridSequential()
+        net.add(gluon.nn.Dense(3, in_units=2), gluon.nn.BatchNorm(in_channels=3))
+        net.initialize(ctx=[mx.cpu(number) for number in range(devices)])
+        return net[1].running_mean, new_trainer(net, "sgd", {"learning_rate": 0.1})
+
+    own, trainer = on(2)
+    for number, copy in enumerate(own.list_data()):
+        copy[:] = number + 1
+    arrays = {name: array.asnumpy() for name, array in optimizer_arrays(trainer).items()}
+    again, trainer = on(2)
+    restore_optimizer(trainer, arrays)
+    assert [copy.asnumpy().tolist() for copy in again.list_data()] == [[1] * 3, [2] * 3]
+    mean, trainer = on(1)
+    mean.set_data(nd.full(3, 1.5))
+    restore_optimizer(trainer, arrays)
+    assert_array_equal(mean.data().asnumpy(), 1.5)

@@ -235,7 +235,8 @@ def test_attributions_in_float32_are_those_in_float64(net, precise, images):
     for ours, exact in zip(
         gram_contributions(net, images, [1, 1]), gram_contributions(precise, double, [1, 1])
     ):
-        assert_allclose(ours, exact, rtol=1e-2, atol=1e-3 * np.abs(exact).max())
+        # the same, and a Gram matrix, whose sums are over all pixels
+        assert_allclose(ours, exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())
 
 
 def test_gram_contributions_by_finite_differences(precise, images):
