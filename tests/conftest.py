@@ -262,6 +262,10 @@ TINY = (
 )
 
 
+# The options of the run below.
+OF_TRAINED = (*TINY, "--epochs", "3", "--optimizer", "adam", "--learning-rate", "0.001")
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A finished tiny run and its data folder, to read from. It tells the two classes apart: an
@@ -269,8 +273,7 @@ def trained(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("trained")
     data, run = write_images(folder / "data"), folder / "run"
-    learning = ("--epochs", "3", "--optimizer", "adam", "--learning-rate", "0.001")
-    given = ("--data", str(data), "--out", str(run), *TINY, *learning)
+    given = ("--data", str(data), "--out", str(run), *OF_TRAINED)
     subprocess.run([sys.executable, "-m", "mlr", "train", *given], check=True)
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["valid_accuracy"] == 1
     return run, data

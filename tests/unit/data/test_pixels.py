@@ -14,7 +14,7 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import OF_TRAINED
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mlr.data import augmentation, pixels
@@ -302,7 +302,7 @@ def test_a_training_without_room(trained, cache, tmp_path, fill_the_disk, capfd)
     """Asked for the cache by name, it does without, and keeps that in its options."""
     fill_the_disk()
     run, data = tmp_path / "run", trained[1]
-    arguments = ["--data", str(data), "--out", str(run), "--pipeline", "cached", *TINY]
+    arguments = ["--data", str(data), "--out", str(run), "--pipeline", "cached", *OF_TRAINED]
     assert train_command(arguments) == 0
     err = capfd.readouterr().err
     assert err.count("make room, or set the variable MLR_CACHE to another folder; until then") == 1

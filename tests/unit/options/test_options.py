@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, run_config
+from conftest import OF_TRAINED, TINY, run_config
 from numpy.testing import assert_allclose
 
 from mlr import train
@@ -458,14 +458,14 @@ def resumed(trained, tmp_path, capsys):
 
 def test_the_same_command_line_again(trained, resumed):
     """As it was typed before --row was called --method, and with the options of the run itself."""
-    again = ("--data", trained[1], "--row", "l_cil", "--config", trained[0] / "config.json", *TINY)
-    assert "--row is now called --method" in resumed(*again).err
+    again = ("--data", trained[1], "--row", "l_cil", "--config", trained[0] / "config.json")
+    assert "--row is now called --method" in resumed(*again, *OF_TRAINED).err
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--epochs", 2), "--epochs 2: {run} was started with --epochs 1, and a resumed run keeps"),
+        (("--epochs", 2), "--epochs 2: {run} was started with --epochs 3, and a resumed run keeps"),
         (("--seed", 1), "--seed 1: {run} was started with --seed 0"),
         (("--method", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
         (("--row", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
@@ -482,8 +482,8 @@ def test_another_value_is_refused(resumed, tmp_path, arguments, message):
 
 
 def test_a_file_is_held_to_the_run_too(trained, resumed, tmp_path):
-    given = ("--config", trained[0] / "config.json", "--epochs", 3)
-    assert "--epochs 3: " in resumed(*given, code=2).err
+    given = ("--config", trained[0] / "config.json", "--epochs", 2)
+    assert "--epochs 2: " in resumed(*given, code=2).err
     (tmp_path / "other.yaml").write_text("gamma: 2\n")
     assert "--gamma 2: " in resumed("--config", tmp_path / "other.yaml", code=2).err
 
