@@ -25,6 +25,7 @@ Planes = Sequence[np.ndarray]
 AUGMENTATIONS = {"released": (paper.CROP_AREA, paper.COLOR_JITTER), "gentle": ((0.75, 1.0), 0.1)}
 
 LEVELS = np.arange(256, dtype=np.float32)
+MEAN, STD = np.array([paper.PIXEL_MEAN, paper.PIXEL_STD], np.float32)[:, :, None]  # (3, 1) each
 GREY = (0.299, 0.587, 0.114)  # weights of R, G, B, as in MXNet
 ATTEMPTS = 10  # to draw a crop that fits, before the central crop is taken
 # MXNet drops the fraction, but OpenCV rounds. 1e-4 is larger than the rounding error in float32.
@@ -149,14 +150,10 @@ def to_network(
     lighting: a shift along each principal component of ImageNet's colours, in standard deviations,
     which is added first.
     """
-    for plane, channel, shift, mean, std in zip(
-        planes, out, LIGHTING @ lighting, paper.PIXEL_MEAN, paper.PIXEL_STD
-    ):
-        cv2.LUT(
-            plane,
-            (_cut(levels + np.float32(shift)) / 255 - np.float32(mean)) / np.float32(std),
-            dst=channel,
-        )
+    shifts = (LIGHTING @ lighting).astype(np.float32)[:, None]
+    tables = (_cut(levels + shifts) / 255 - MEAN) / STD  # (3, 256)
+    for plane, table, channel in zip(planes, tables, out):
+        cv2.LUT(plane, table, dst=channel)
 
 
 def _applied(planes: Planes, levels: np.ndarray) -> Planes:

@@ -12,6 +12,7 @@ from mxnet.base import _LIB, check_call
 
 from mlr.data.parts import part_of
 from mlr.data.pixels import CachedImages, DecodedImages
+from mlr.runtime.memory import keep_freed_memory
 
 Batch = Tuple[mx.nd.NDArray, mx.nd.NDArray]
 # for each thread a Future of the places that only MXNet can fill; images, their memory, indices and
@@ -145,6 +146,7 @@ class CachedBatches(Batches):
         threads: int = 1,
     ) -> None:
         super().__init__(images, batch_size, shuffle, part)
+        keep_freed_memory()
         self._finish, self._size, self._threads = finish, size, threads
         # (N,) class numbers, or (N, K) distributions over the classes
         self._labels = np.array(images.labels)

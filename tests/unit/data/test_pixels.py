@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import random
+import resource
 import shutil
 import threading
 import time
@@ -487,3 +488,19 @@ def test_mxnet_is_used_by_the_consumer_alone(cache, split, monkeypatch, images):
         monkeypatch.setattr(mx.nd, name, recorded(getattr(mx.nd, name)))
     assert len(list(made)) == 3
     assert used == {threading.current_thread()}
+
+
+def test_batches_reuse_memory(cache, split):
+    """Else the system would fill nearly every page of a batch with zeros, every time."""
+    batches = CachedBatches(CachedImages(split, 224), augmentation.evaluation, 224, len(split))
+
+    def faults(passes):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(passes):
+            for images, _ in batches:
+                images.wait_to_read()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults(5)
+    pages = 4 * len(split) * 3 * 224 * 224 / resource.getpagesize()
+    assert faults(20) < 20 * pages / 10
