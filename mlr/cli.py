@@ -160,7 +160,7 @@ def refuse_unwritable(option: str, path: Path) -> None:
         )
 
 
-def refuse_no_file(option: str, path: Path, endings: Sequence[str]) -> None:
+def refuse_wrong_file(option: str, path: Path, endings: Sequence[str]) -> None:
     """Raise InputError, before any work, if no file with one of the endings can be created at the
     path of an option.
     """

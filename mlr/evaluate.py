@@ -119,7 +119,7 @@ def check_page(path: Path, folds: Optional[str]) -> None:
             f"--report {path} is one page, but each fold gets its own: give --report alone, "
             "which writes into their run folders"
         )
-    cli.refuse_no_file("--report", path, cli.PAGES)
+    cli.refuse_wrong_file("--report", path, cli.PAGES)
 
 
 def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespace) -> None:

@@ -149,7 +149,7 @@ def prepare_drawn(dataset: str, folder: Path, seed: Optional[int], sheet: Option
 
     cli.refuse_unwritable("--out", folder)
     if sheet:
-        cli.refuse_no_file("--sheet", Path(sheet), cli.FIGURES)
+        cli.refuse_wrong_file("--sheet", Path(sheet), cli.FIGURES)
     _, draw = drawn.DRAWN[dataset]
     draw(folder, **({} if seed is None else {"seed": seed}))
     print(f"{dataset} data: {folder}")

@@ -49,7 +49,7 @@ def parser() -> cli.Parser:
 
 def report(options: argparse.Namespace) -> None:
     """Write the page, and warn about everything that is wrong with the runs."""
-    cli.refuse_no_file("--out", options.out, cli.PAGES)
+    cli.refuse_wrong_file("--out", options.out, cli.PAGES)
     require_mxnet()
     from mlr.viz.comparison import differences, is_comparison, save_comparison
 

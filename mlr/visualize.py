@@ -133,7 +133,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
 def visualize(options: argparse.Namespace) -> None:
     """Draw a view of a run into a file."""
     out = Path(options.out)
-    cli.refuse_no_file("--out", out, cli.FIGURES)
+    cli.refuse_wrong_file("--out", out, cli.FIGURES)
     for name, views in OF_VIEWS.items():
         if getattr(options, name) is not None and options.view not in views:
             raise InputError(

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from mlr.benchmarking.contestants import NAMED, give, interpreter, run
+from mlr.benchmarking.contestants import LOADER, NAMED, give, interpreter, run
 from mlr.errors import RunError
 
 Key = Tuple[str, int, str]  # task, batch, contestant
@@ -70,7 +70,7 @@ def comparisons(batch: int) -> List[Comparison]:
         Comparison(answer + ", one image", "inference", 1, "seconds", "PyTorch, compiled", 0.75),
         Comparison(answer + ", one image", "inference", 1, "seconds", "ONNX Runtime", 1.0),
         Comparison(answer + ", one image", "inference", 1, "seconds", "ONNX Runtime, int8", None),
-        Comparison("input pipeline, one core", "pipeline", batch, speed, "released loader", 10),
+        Comparison("input pipeline, one core", "pipeline", batch, speed, LOADER, 10),
     ]
 
 
@@ -82,7 +82,7 @@ def measure(
     """
     tasks = sorted({(row.task, row.batch) for row in compared})
     if tasks:
-        give(folder, options, {task for task, _ in tasks}, {row.peer for row in compared})
+        give(folder, options, {row.peer for row in compared})
     results: Results = {}
     left_out: LeftOut = {}
     for task, batch in tasks:

@@ -33,6 +33,7 @@ class Contestant(NamedTuple):
     own_threads: bool = False  # MXNet's own default, half of the cores
 
 
+LOADER = "released loader"
 RELEASED, PYTORCH, ONNX_RUNTIME = "released.py", "pytorch.py", "onnx_runtime.py"
 NAMED = {
     "mlr": Contestant("package.py"),
@@ -47,11 +48,11 @@ NAMED = {
     "ONNX Runtime, int8": Contestant(ONNX_RUNTIME, "torch", ("--int8",)),
     "MXNet int8, this build": Contestant("low_precision.py"),
     "MXNet int8, mxnet 1.9.1": Contestant("low_precision.py", "mxnet-1.9.1"),
-    "released loader": Contestant("package.py", flags=("--released",)),
+    LOADER: Contestant("package.py", flags=("--released",)),
 }
 
 
-def give(folder: Path, options: Namespace, tasks: Set[str], peers: Set[str]) -> None:
+def give(folder: Path, options: Namespace, peers: Set[str]) -> None:
     """Write what the contestants use: parameters, images and logits, in the format of each peer;
     and photographs for the loaders.
     """
@@ -64,7 +65,7 @@ def give(folder: Path, options: Namespace, tasks: Set[str], peers: Set[str]) -> 
     from mlr.model.released_weights import save_original_parameters
 
     rng = np.random.RandomState(0)
-    if "pipeline" in tasks:
+    if LOADER in peers:
         import cv2
         from sklearn.datasets import load_sample_images
 

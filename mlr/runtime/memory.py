@@ -11,8 +11,8 @@ def keep_freed_memory() -> None:
     """Have malloc keep up to 512 MiB of freed memory for the next batches.
 
     Otherwise it gives the memory of each batch back to the system, which fills every page of the
-    next one with zeros first. That takes a third of the time in which a batch is made. This has an
-    effect with glibc only.
+    next one with zeros first. That takes a quarter of the time in which a batch is made. This has
+    an effect with glibc only.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

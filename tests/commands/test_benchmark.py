@@ -258,7 +258,7 @@ def test_the_package_is_imported_before_mxnet():
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="the test extra has no PyTorch before 3.10")
 @pytest.mark.parametrize("task", ["inference", "training"])
 def test_pytorch_takes_what_is_exported(tmp_path, task):
-    contestants.give(tmp_path, Namespace(batch_size=2, image_size=64), {task}, {"PyTorch"})
+    contestants.give(tmp_path, Namespace(batch_size=2, image_size=64), {"PyTorch"})
     found = contestants.run(contestants.NAMED["PyTorch"], sys.executable, task, 2, tmp_path)
     assert found["images_per_second"] > 0
 
