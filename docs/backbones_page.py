@@ -1,6 +1,6 @@
 """docs/backbones.md, written from the table of backbones.
 
-python docs/backbones_page.py > docs/backbones.md
+.venv/bin/python docs/backbones_page.py > docs/backbones.md
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ import mxnet as mx  # isort: skip - after mlr, which tells it of the CPU
 
 HEAD = """# Backbones
 
-Made by `python docs/backbones_page.py`; a test holds this page to `mlr/model/backbones.py`.
+Made by `.venv/bin/python docs/backbones_page.py`; a test holds this page to `mlr/model/backbones.py`.
 
 The paper adds its shallow branches to a network that was trained for another task, the backbone.
 Here it can be any network below: `--backbone NAME` for the methods l_cil, shallow, finetuned, pcnn

@@ -1,6 +1,6 @@
 """docs/options.md, written from the options' definitions and the methods' defaults.
 
-python docs/options_page.py > docs/options.md
+.venv/bin/python docs/options_page.py > docs/options.md
 """
 
 from typing import Any, List
@@ -11,7 +11,7 @@ from mlr.options.training import TrainingOptions, definitions
 
 HEAD = """# Options of `mlr train`
 
-Made by `python docs/options_page.py`; a test holds this page to the definitions in
+Made by `.venv/bin/python docs/options_page.py`; a test holds this page to the definitions in
 `mlr/options/training.py` and `mlr/methods/`. The same names, without `--` and with `_` for `-`,
 stand in a file for `--config` and in a run's `config.json`. What belongs to one session on one
 machine (`--out`, `--resume`, `--ctx`, ...) is in `mlr train --help`.

@@ -64,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
         help=(
             "write a page of options, curves, confusion, accuracy by the images' brightness, "
             "colours and edges, pictures and filters that opens without network (default: "
-            "<run>/report_<split>.html); its patterns take a minute on a CPU for "
-            "the demo, some minutes at 224 px"
+            "<run>/report_<split>.html); takes seconds for the demo, some minutes at "
+            "224 px on a CPU"
         ),
     )
     cli.add_folds(parser)

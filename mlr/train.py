@@ -130,8 +130,9 @@ def defaults_of(name: str) -> str:
     released, demo = getattr(shown.released, name), getattr(shown.demo, name)
     only = ", ".join(method.name for method in having)
     prefix = f"; for {only}" if len(having) < len(METHODS) - 1 else ""
+    released, demo = ("none" if each is None else each for each in (released, demo))
     if name in ("data", "labels", "fold", "seed"):
-        return f" (default: {'none' if released is None else released})"
+        return f" (default: {released})"
     if name == "method":
         titles = "; ".join(f"{method.name}: {method.title}" for method in METHODS.values())
         return f": {titles} (default: {released})"
