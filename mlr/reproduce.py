@@ -396,13 +396,12 @@ def write_results(
     from mlr.runs.results import csv_table, markdown, of_the_papers_data, outcome
 
     outcomes = {name: [outcome(folder) for folder in seeds] for name, seeds in folders.items()}
-    of_all = [result for results in outcomes.values() for result in results]
-    if len({(result["data_sha256"], result["evaluated_sha256"]) for result in of_all}) > 1:
+    if images_differ(folders, outcomes):
         raise InputError(
-            f"the runs in {out} were trained or measured on different images, likely as "
+            f"the runs in {out} were trained or measured on different images or labels, likely as "
             f"{options.data} changed in between: give another --out"
         )
-    first = of_all[0]
+    first = next(iter(outcomes.values()))[0]
     heading = [
         f"# Results on {options.data}",
         "",
@@ -423,6 +422,23 @@ def write_results(
     draw_results(wanted, outcomes, out / "results.png")
     names = "RESULTS.md", "results.csv", "results.png"
     print(f"written: {', '.join(str(out / name) for name in names)}")
+
+
+def images_differ(
+    folders: Dict[str, List[Path]], outcomes: Dict[str, List[Dict[str, Any]]]
+) -> bool:
+    """Tell whether the runs were measured on different images, or trained on different ones though
+    with the same --train-part. The arguments are those of `write_results`.
+    """
+    from mlr.runs.folder import Run
+
+    measured, trained = set(), {}
+    for name, results in outcomes.items():
+        for folder, result in zip(folders[name], results):
+            part = Run.open(folder).config["options"].get("train_part", 1.0)
+            measured.add((result["evaluated_sha256"], result["manifest_sha256"]))
+            trained.setdefault(part, set()).add(result["data_sha256"])
+    return len(measured) > 1 or any(len(images) > 1 for images in trained.values())
 
 
 def draw_results(wanted: Tables, outcomes: Dict[str, List[Dict[str, Any]]], path: Path) -> None:

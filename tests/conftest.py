@@ -262,8 +262,12 @@ TINY = (
 )
 
 
-# The options of the run below.
-OF_TRAINED = (*TINY, "--epochs", "3", "--optimizer", "adam", "--learning-rate", "0.001")
+# The options of the run below. With fewer steps the running statistics of its batch norms are still
+# far from the statistics of a batch, and the answers depend on how a processor rounds.
+OF_TRAINED = (
+    *(*TINY, "--epochs", "8", "--optimizer", "adam"),
+    *("--learning-rate", "0.0003", "--schedule", "cosine"),
+)
 
 
 @pytest.fixture(scope="session")

@@ -129,6 +129,8 @@ def prepared(
         pretrained = run.config["pretrained"]
     else:
         pretrained = method.load_pretrained(net, options.pretrained)
+        if run:
+            refuse_other_weights(run, pretrained)
     config = (
         run.config if run else new_config(method, options, machine, images, pretrained, classes)
     )
@@ -148,6 +150,19 @@ def prepared(
     trainer = trainer_of(net, options, multipliers, machine.workers)
     progress = restore(run, net, trainer) if resumed else None
     return Training(method, options, run, machine, predictor, trainer, source, target, progress)
+
+
+def refuse_other_weights(run: Run, pretrained: Dict[str, Any]) -> None:
+    """Raise InputError if these pretrained weights are not those that a run was started with. A run
+    that stopped before its first step reads them again.
+    """
+    before = run.config["pretrained"]
+    if before.get("sha256") != pretrained.get("sha256"):
+        raise InputError(
+            f"the pretrained weights in {pretrained['source']} are not those that {run.folder} was "
+            f"started with (their SHA-256 is {pretrained.get('sha256')}; that of "
+            f"{before['source']} was {before.get('sha256')}): restore them, or start a new run"
+        )
 
 
 def refuse_contradictions(
@@ -214,6 +229,11 @@ def read_sources(
                 f"on (their SHA-256 is {described['sha256']}; that of the images in "
                 f"{before['folder']} was {before['sha256']}): restore them, or start a new run"
             )
+        if run and manifests(run.config[name]) != manifests(described):
+            raise InputError(
+                f"the manifest of {described['folder']} is not the one that {run.folder} was "
+                "trained with, so labels or splits may differ: restore it, or start a new run"
+            )
     return source, target, images
 
 
@@ -240,6 +260,13 @@ def describe_data(folders: Sequence[Path], source: Source) -> Dict[str, Any]:
     ]
     words = in_words([each["folder"] for each in sets])
     return {**describe(folders[0], source), "folder": words, "manifest": None, "sets": sets}
+
+
+def manifests(described: Dict[str, Any]) -> List[Optional[str]]:
+    """Return the SHA-256 of the manifests in a description of data. Only in image folders do the
+    names of images contain the class; of prepared data the manifest tells whether labels changed.
+    """
+    return [each.get("manifest") for each in described.get("sets", [described])]
 
 
 def describe(folder: Path, source: Source) -> Dict[str, Any]:
@@ -275,12 +302,17 @@ def check_workers(
                 f"{what} of {number} images can't be split over {workers.number} workers: start "
                 "fewer workers"
             )
-    digests = workers.gather([[int(described["sha256"][:6], 16) for described in images.values()]])
+    hashes = [
+        digest
+        for described in images.values()
+        for digest in (described["sha256"], *manifests(described))
+    ]
+    digests = workers.gather([[int((digest or "0")[:6], 16) for digest in hashes]])
     other = [str(rank) for rank, digest in enumerate(digests) if (digest != digests[0]).any()]
     if other:
         raise InputError(
-            f"the workers {', '.join(other)} have other images than worker 0: give each of them "
-            "the same data folder"
+            f"the workers {', '.join(other)} have other images or labels than worker 0: give each "
+            "of them the same data folder"
         )
 
 

@@ -157,14 +157,15 @@ def test_bars_with_errors():
     assert_allclose([low, high, same], [0.6, 0.8, 0.25])
 
 
-def made_run(folder, arguments=(), seed=0, hits=3, finished=True, test="e"):
+def made_run(folder, arguments=(), seed=0, hits=3, finished=True, part=1.0, **data):
     """Write a run folder as mlr train and mlr evaluate leave it; of 4 test images of class a and 2
-    of b, `hits` of class a are right.
+    of b, `hits` of class a are right. part: --train-part. data: what config.json says of the data
+    beside the usual.
     """
     run = RunWriter.create(
         folder,
         run_config(
-            METHODS["vgg16"].demo,
+            replace(METHODS["vgg16"].demo, train_part=part),
             2,
             seed,
             argv=["-m", "train", *arguments, "--out", str(folder)],
@@ -172,7 +173,8 @@ def made_run(folder, arguments=(), seed=0, hits=3, finished=True, test="e"):
                 "folder": "x",
                 "sha256": "d" * 64,
                 "manifest": "m" * 64,
-                "splits": {"test": test * 64},
+                "splits": {"test": "e" * 64},
+                **data,
             },
             pretrained={"source": "x.params", "sha256": "p" * 64},
         ),
@@ -431,14 +433,35 @@ def test_a_damaged_evaluation_is_made_again(tmp_path):
     assert [command[0] for command in runner.commands] == ["evaluate"]
 
 
-def test_runs_of_other_test_images_make_no_table(tmp_path):
-    """The same training images are not enough."""
+@pytest.mark.parametrize(
+    "other",
+    [{"splits": {"test": "f" * 64}}, {"sha256": "f" * 64}, {"manifest": "f" * 64}],
+    ids=list,
+)
+def test_runs_of_other_images_make_no_table(tmp_path, other):
+    """Neither the same training images nor the same test images are enough, nor are both with
+    other labels.
+    """
     folders = [
-        made_run(tmp_path / (f"vgg16-seed{seed:d}"), seed=seed, test=test)
-        for seed, test in enumerate(("e", "f"))
+        made_run(tmp_path / (f"vgg16-seed{seed:d}"), seed=seed, **change)
+        for seed, change in enumerate(({}, other))
     ]
-    with pytest.raises(InputError, match="were trained or measured on different images"):
+    with pytest.raises(InputError, match="were trained or measured on different images or labels"):
         write_results(tmp_path, options("--data", "x"), {}, {"vgg16": folders})
+
+
+def test_a_curve_has_other_training_images_at_each_part(tmp_path):
+    folders = {
+        "vgg16-0.1": [made_run(tmp_path / "vgg16-0.1-seed0", part=0.1, sha256="c" * 64)],
+        "vgg16": [made_run(tmp_path / "vgg16-seed0")],
+    }
+    curve = {"curve": ("Training images", {"10 %": "vgg16-0.1", "all": "vgg16"})}
+    write_results(tmp_path, options("--data", "x"), curve, folders)
+    rows = list(csv.DictReader(open(tmp_path / "results.csv")))
+    assert [row["data_sha256"] for row in rows] == ["c" * 64, "d" * 64]
+    other = {**folders, "other": [made_run(tmp_path / "other-seed0", part=0.1, sha256="b" * 64)]}
+    with pytest.raises(InputError, match="were trained or measured on different images"):
+        write_results(tmp_path, options("--data", "x"), {}, other)
 
 
 def test_a_run_of_other_options_is_refused(tmp_path):

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, write_images
+from mxnet import nd
 
 import mlr.train
+import mlr.training.run
 from mlr.data.manifest import Entry, write_prepared
+from mlr.errors import InputError
 from mlr.runs.folder import EPOCH, PREVIOUS, STEP, Run
 from mlr.runs.writing import RunWriter
 from mlr.runtime.hashing import sha256_of
@@ -620,13 +623,13 @@ def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
 
 def test_the_other_options_stay(moved, tmp_path, capsys):
     run, data = moved
-    for name, kept, other in (("--seed", 0, 1), ("--epochs", 3, 1)):
+    for name, kept, other in (("--seed", 0, 1), ("--epochs", 8, 1)):
         assert resumed(run, "--data", data, name, other) == 2
         assert capsys.readouterr().err == (
             f"mlr train: error: {name} {other}: {run.folder} was started with {name} {kept}, and "
             "a resumed run keeps its options: leave it out, or start a new run\n"
         )
-    assert resumed(run, "--data", data, "--seed", 0, "--epochs", 3) == 0
+    assert resumed(run, "--data", data, "--seed", 0, "--epochs", 8) == 0
     assert resumed(run, "--data", data, "--target", data) == 2
     assert f"{run.folder} was trained without --target: leave it out" in capsys.readouterr().err
 
@@ -748,4 +751,47 @@ def test_a_prepared_set_whose_root_moved_is_prepared_again(tmp_path, capsys):
     )
     assert config["data"]["sha256"] == run.config["data"]["sha256"]
     # from now on both are known
+    assert resumed(run) == 0
+    # the same images with the labels of two exchanged
+    manifest = tmp_path / "prepared again" / "manifest.csv"
+    lines = manifest.read_text().splitlines()
+    awe, fear = (
+        next(number for number, line in enumerate(lines) if f",{name}," in line)
+        for name in ("awe", "fear")
+    )
+    lines[awe] = lines[awe].replace(",awe,", ",fear,")
+    lines[fear] = lines[fear].replace(",fear,", ",awe,")
+    manifest.write_text("\n".join(lines) + "\n")
+    assert resumed(run) == 2
+    assert (
+        f"the manifest of {tmp_path / 'prepared again'} is not the one that {run.folder} was "
+        "trained with, so labels or splits may differ: restore it, or start a new run"
+    ) in capsys.readouterr().err
+
+
+def test_a_run_that_stopped_before_its_first_step_keeps_its_pretrained_weights(
+    trained, tmp_path, monkeypatch, capsys
+):
+    """It reads them again, and its config.json has the hash of the first ones."""
+    weights = Path(shutil.copy(trained[0] / "last.params", tmp_path / "weights.params"))
+    first = sha256_of(weights)
+
+    def stop(*_):
+        raise InputError("stopped here")
+
+    given = ("--data", trained[1], "--out", tmp_path / "run", *TINY, "--pretrained", weights)
+    with monkeypatch.context() as patched:
+        patched.setattr(mlr.training.run, "announce", stop)
+        assert mlr.train.main(list(map(str, given))) == 2
+    assert "stopped here" in capsys.readouterr().err
+    run = Run.open(tmp_path / "run")
+    arrays = nd.load(str(weights))
+    nd.save(str(weights), {name: array + 1 for name, array in arrays.items()})
+    assert resumed(run) == 2
+    assert (
+        f"the pretrained weights in {weights} are not those that {run.folder} was started with "
+        f"(their SHA-256 is {sha256_of(weights)}; that of {weights} was {first}): restore them, "
+        "or start a new run"
+    ) in capsys.readouterr().err
+    shutil.copy(trained[0] / "last.params", weights)
     assert resumed(run) == 0

@@ -561,9 +561,9 @@ def test_workers_with_other_images_are_told_apart(images, command, tmp_path):
     )
     assert done.returncode == 2
     assert (
-        "the workers 1 have other images than worker 0: give each of them the same data folder"
-        in done.stderr
-    )
+        "the workers 1 have other images or labels than worker 0: give each of them the same data "
+        "folder"
+    ) in done.stderr
 
 
 @pytest.mark.slow

@@ -465,7 +465,7 @@ def test_the_same_command_line_again(trained, resumed):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--epochs", 2), "--epochs 2: {run} was started with --epochs 3, and a resumed run keeps"),
+        (("--epochs", 2), "--epochs 2: {run} was started with --epochs 8, and a resumed run keeps"),
         (("--seed", 1), "--seed 1: {run} was started with --seed 0"),
         (("--method", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
         (("--row", "vgg16"), "--method vgg16: {run} was started with --method l_cil"),
