@@ -152,7 +152,7 @@ def refuse_unwritable(option: str, path: Path) -> None:
     """Raise InputError, before any work, if no file can be created at the path of an option such as
     --out.
     """
-    above = next(folder for folder in path.resolve().parents if folder.exists())
+    above = next(filter(os.path.lexists, Path(os.path.realpath(path)).parents))
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(
             f"{option} {path} can't be written: {above} is not a folder, or you may not write to "
@@ -229,7 +229,7 @@ def add_folds(parser: argparse.ArgumentParser) -> None:
         "--fold",
         type=number(int, 1),
         metavar="K",
-        help="for data in folds: test on fold K, train on the others",
+        help="for data in folds: measure on fold K (default: the fold that the run tests on)",
     )
     one_or_all.add_argument(
         "--folds",

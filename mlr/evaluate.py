@@ -112,7 +112,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def check_page(path: Path, folds: Optional[str]) -> None:
     """Raise InputError, before hours of work, where the report can't be written into a file of that
-    name.
+    name, or would replace a file that is no page of this package.
     """
     if folds:
         raise InputError(
@@ -120,6 +120,12 @@ def check_page(path: Path, folds: Optional[str]) -> None:
             "which writes into their run folders"
         )
     cli.refuse_wrong_file("--report", path, cli.PAGES)
+    # what all pages of this package have in their head
+    if path.exists() and b"<title>mlr: " not in path.read_bytes():
+        raise InputError(
+            f"--report {path} exists already and is no page of this package: give another name, or "
+            "remove it"
+        )
 
 
 def refuse_unfinished(run: Path, folders: List[Path], options: argparse.Namespace) -> None:

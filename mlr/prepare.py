@@ -162,13 +162,13 @@ def prepare_drawn(dataset: str, folder: Path, seed: Optional[int], sheet: Option
 def prepare_data_set(data_set: DataSet, options: argparse.Namespace) -> None:
     """Read the rows of a data set, decode every image, split, and write the manifest."""
     from mlr.data.manifest import LEFT_OUT
-    from mlr.data.preparation import JOURNAL, SplitRule, prepare_images
+    from mlr.data.preparation import SplitRule, prepare_images, was_interrupted
     from mlr.data.walk import by_kind
 
     root, out = Path(options.root), Path(options.out)
     if not root.is_dir():
         raise InputError(f"--root {root} does not exist or is not a folder")
-    if not (out.is_dir() and (not any(out.iterdir()) or (out / JOURNAL).exists())):
+    if not (out.is_dir() and not any(out.iterdir())) and not was_interrupted(out):
         cli.refuse_existing(out)
     cli.refuse_unwritable("--out", out)
     own = {option.name: getattr(options, option.name) for option in data_set.options}

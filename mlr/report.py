@@ -6,6 +6,7 @@ results come from mlr evaluate. To compare this package with the authors' weight
 """
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -56,7 +57,8 @@ def report(options: argparse.Namespace) -> None:
     if not is_comparison(options.out):
         cli.refuse_existing(options.out)
     # the page itself may be among runs/*
-    given = [each for each in options.runs if each.resolve() != options.out.resolve()]
+    page = os.path.realpath(options.out)
+    given = [each for each in options.runs if os.path.realpath(each) != page]
     if not given:
         raise InputError(f"{options.out} is the page itself: name the run folders to compare")
     runs, notes = read_runs(run_folders(given))
@@ -75,10 +77,10 @@ def run_folders(given: Sequence[Path]) -> List[Path]:
     """Return the given run folders, each once; a folder of folds is replaced by its folds."""
     from mlr.runs.folds import fold_folders
 
-    found: Dict[Path, Path] = {}
+    found: Dict[str, Path] = {}
     for folder in given:
         for each in fold_folders(folder) or [folder]:
-            found.setdefault(each.resolve(), each)
+            found.setdefault(os.path.realpath(each), each)
     return list(found.values())
 
 

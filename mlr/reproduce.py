@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from mlr import cli
 from mlr.errors import InputError, Interrupted
@@ -155,6 +155,8 @@ def reproduce(options: argparse.Namespace) -> None:
     demo = options.data == "demo"
     refuse_without_effect(options, methods, demo)
     require_mxnet()
+    if options.data not in DRAWN and Path(options.data).is_dir():
+        refuse_without_test(Path(options.data), labels_of(options))
     out, cores = Path(options.out or f"runs/reproduce-{Path(options.data).name}"), usable_cores()
     jobs = options.jobs or (cores if demo else 1)
     wanted, runs = plan(methods, options, out)
@@ -219,6 +221,19 @@ def refuse_without_effect(
             "of ImageNet's CaffeNet (.onnx): give it, or --caffenet none for features of random "
             "weights, or leave the method out of --methods"
         )
+
+
+def refuse_without_test(data: Path, labels: str) -> None:
+    """Raise InputError, before any training, for data on which no run could be measured."""
+    from mlr.data.manifest import folds_of
+    from mlr.data.splits import read_split
+
+    if folds_of(data):
+        raise InputError(
+            f"{data} is divided into folds, which mlr reproduce does not train: use mlr train "
+            "--folds all for each method"
+        )
+    read_split(data, "test", labels)
 
 
 def plan(
@@ -432,7 +447,8 @@ def images_differ(
     """
     from mlr.runs.folder import Run
 
-    measured, trained = set(), {}
+    measured: Set[Tuple[str, str]] = set()
+    trained: Dict[float, Set[str]] = {}
     for name, results in outcomes.items():
         for folder, result in zip(folders[name], results):
             part = Run.open(folder).config["options"].get("train_part", 1.0)

@@ -230,7 +230,7 @@ def begin(options: argparse.Namespace, given: Dict[str, Any]) -> None:
     from mlr.runs.folder import refuse_existing_run
 
     method, resolved = resolve(given)
-    name = "-".join(Path(each).resolve().name for each in each_of(resolved.data))
+    name = "-".join(Path(os.path.realpath(each)).name for each in each_of(resolved.data))
     out = Path(options.out or f"runs/{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}")
     refuse_existing_run(out)
     cli.refuse_unwritable("--out", out)

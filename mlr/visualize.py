@@ -3,6 +3,7 @@ it uses for a class.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple, Union
@@ -134,6 +135,8 @@ def visualize(options: argparse.Namespace) -> None:
     """Draw a view of a run into a file."""
     out = Path(options.out)
     cli.refuse_wrong_file("--out", out, cli.FIGURES)
+    if out.exists() and any(map(out.samefile, filter(os.path.exists, options.image))):
+        raise InputError(f"--out {out} is one of the images: give another --out")
     for name, views in OF_VIEWS.items():
         if getattr(options, name) is not None and options.view not in views:
             raise InputError(

@@ -8,10 +8,11 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tup
 
 from mlr.data.examine import Examined, examine_images, pixels_sha256
 from mlr.data.listing import Listing, Row
-from mlr.data.manifest import Entry, write_prepared
+from mlr.data.manifest import DESCRIPTION, LEFT_OUT, MANIFEST, Entry, write_prepared
 from mlr.data.partition import released_partition, stratified_partition
-from mlr.data.walk import BESIDE, LeftOut
+from mlr.data.walk import BESIDE, NO_SPLIT, LeftOut, walk
 from mlr.errors import InputError
+from mlr.runtime.files import STAGED
 
 JOURNAL = "examined.csv"  # in the output folder until it is finished
 # From this number of rows with the same image on, it counts as a placeholder, for example for a
@@ -56,6 +57,13 @@ class Prepared(NamedTuple):
     def contradictory(self) -> List[List[Row]]:
         """The pictures whose rows have different classes."""
         return [rows for rows in self.pictures if len({_label(row) for row in rows}) > 1]
+
+
+def was_interrupted(out: Path) -> bool:
+    """Tell whether a folder holds an interrupted preparation, and nothing else."""
+    made = (JOURNAL, MANIFEST, LEFT_OUT, DESCRIPTION)
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    return JOURNAL in names and names <= {*made, *(name + STAGED for name in made)}
 
 
 def prepare_images(
@@ -122,7 +130,11 @@ def refuse_one_class(rows: Sequence[Row], root: Path) -> None:
 
 
 def _refuse_left_out(left_out: Iterable[LeftOut], root: Path) -> None:
-    missed = [row for row in left_out if row.reason not in BESIDE]
+    missed = [
+        row
+        for row in left_out
+        if row.reason not in BESIDE and (row.reason != NO_SPLIT or walk(root / row.what)[0])
+    ]
     if missed:
         first = "\n".join(f"{row.what}: {row.reason}" for row in missed[:NAMED_BY_STRICT])
         raise InputError(

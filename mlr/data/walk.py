@@ -78,7 +78,7 @@ SEVERAL = {
     COPY: "copies of other images",
 }
 # Reasons for leaving out files that may lie beside the images of any data set.
-BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY, NO_SPLIT)
+BESIDE = (HIDDEN, NO_IMAGE, RAW, BROKEN_LINK, DEVICE, READ_ALREADY)
 
 
 class LeftOut(NamedTuple):

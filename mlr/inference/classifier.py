@@ -31,6 +31,11 @@ class Classifier:
         """
         return self.preprocessing.network_input(pixels)
 
+    def refuse_unknown(self, names: Sequence[str]) -> None:
+        """Raise InputError, before any work, if the method needs proposals and there are none for
+        one of the images.
+        """
+
     def probabilities(self, seen: Sequence[Any]) -> np.ndarray:
         """Return the class probabilities (N, K), float64, for the values that `seen` returned.
 

@@ -173,8 +173,9 @@ def _edge_detector(model: str) -> Any:
 class Proposals(Dict[str, Boxes]):
     """The proposals of a file: {image name: (boxes (M, 4), objectness (M,))}, best first.
 
-    An image is looked up as <class>/<file> and then, in case the names in the file of proposals
-    have no folders, as <file>. Raises InputError for an image that is not in the file.
+    An image is looked up by its whole name, which may be a path below the root of the data, then
+    as <class>/<file>, and last, in case the names in the file of proposals have no folders, as
+    <file>. Raises InputError for an image that is not in the file.
     """
 
     def __init__(self, path: Path, of_images: Mapping[str, Boxes]) -> None:
@@ -182,9 +183,9 @@ class Proposals(Dict[str, Boxes]):
         self.path = path
 
     def __missing__(self, name: str) -> Boxes:
-        bare = str(name).rpartition("/")[2]
-        if bare in self.keys():
-            return self[bare]
+        for shorter in (name_of(name), Path(name).name):
+            if shorter in self.keys():
+                return self[shorter]
         near = difflib.get_close_matches(str(name), self, n=1) or [next(iter(self))]
         raise InputError(
             f"{self.path} has no proposals for the image {name}; it has them for {len(self):d} "

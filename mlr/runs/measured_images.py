@@ -1,7 +1,7 @@
 """The images that a run is measured on: those of its training, or those of another folder."""
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from mlr.data.drawn import DRAWN, data_folder
 from mlr.data.emotions import SENTIMENTS, emotion_named, sentiment_of
@@ -15,6 +15,7 @@ from mlr.options.option import each_of, in_words
 from mlr.runs.exported import ExportedRun
 from mlr.runs.folder import Run
 from mlr.runs.results import folders_of, measured_on
+from mlr.runtime.output import warn
 
 
 class Images(NamedTuple):
@@ -73,6 +74,7 @@ def read_images(
     Raises InputError if the images do not have the run's classes, and can't be mapped to them.
     """
     trained, folders = run.config["options"], measured_folders(run.config, data)
+    warn_if_trained_on(run, folders, fold)
     fold = fold or (trained["fold"] if any(map(folds_of, folders)) else None)
     if len(folders) > 1:
         sets = read_sets(folders, trained["labels"], fold)
@@ -92,6 +94,21 @@ def read_images(
     images = _described(run, read_split(folders[0], split, labels, fold), split, folders[0], fold)
     _print_left_out(images)
     return [images]
+
+
+def warn_if_trained_on(
+    run: Union[Run, ExportedRun], folders: Sequence[Path], fold: Optional[int]
+) -> None:
+    """Warn if a fold of the run's own data is not the one that it tests on, as the other folds are
+    its training images.
+    """
+    own, data = run.config["options"]["fold"], run.config[measured_on(run.config)]
+    same = data["manifest"] in map(manifest_sha256, folders)
+    if fold and own and fold != own and same:
+        warn(
+            f"{run.folder} tests on fold {own}, and was trained on fold {fold}: this does not tell "
+            "how good it is on new images"
+        )
 
 
 def _described(

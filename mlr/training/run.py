@@ -1,5 +1,6 @@
 """Trains one run: from resolved options to a finished run folder."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +86,7 @@ def with_whole_paths(options: TrainingOptions) -> TrainingOptions:
     for name in ("proposals", "target", "pretrained"):
         text = getattr(options, name)
         if text and text not in NO_FILES:
-            whole[name] = str(Path(text).resolve())
+            whole[name] = os.path.realpath(text)
     return replace(options, **whole)
 
 
@@ -138,6 +139,7 @@ def prepared(
     # The classifier may read a file of proposals: a wrong one must stop the training now, not after
     # hours.
     predictor = Predictor(method.classifier(net, config, machine.ctx), classes)
+    predictor.classifier.refuse_unknown((target or source).evaluation.names)
     if not run and method.by_gradients:
         # This makes the pixel cache, so a cache folder that is not writable stops the training
         # before it has a run folder.

@@ -285,9 +285,16 @@ def test_folds_that_are_not_done_have_no_mean(folds, capsys):
     assert not (runs / "folds.json").exists()
 
 
-def test_another_fold_is_kept_apart(folds):
+def test_another_fold_is_kept_apart(folds, capsys):
     runs, _ = folds
+    assert evaluate("--run", runs / "fold-1", "--fold", 1) == 0
+    assert "was trained on" not in capsys.readouterr().err
+    (runs / "fold-1" / "evaluation_test.json").unlink()
     assert evaluate("--run", runs / "fold-1", "--fold", 2) == 0
+    assert (
+        f"warning: {runs / 'fold-1'} tests on fold 1, and was trained on fold 2: this does not "
+        "tell how good it is on new images"
+    ) in capsys.readouterr().err
     assert not (runs / "fold-1" / "evaluation_test.json").exists()
     (kept,) = (runs / "fold-1").glob("evaluation_test-????????.json")
     assert json.loads(kept.read_text())["fold"] == 2

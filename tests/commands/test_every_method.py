@@ -719,8 +719,17 @@ def test_every_backbone_of_a_method_is_known():
         assert {method.released.backbone, method.demo.backbone} <= set(method.backbones)
 
 
-def test_wrong_proposals_are_found_before_training(data, tmp_path, command_here):
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("no boxes", "boxes.npz is not a .npz file"),
+        ("too few", "boxes.npz has no proposals for the image awe/00.jpg; it has them for 3 other"),
+    ],
+)
+def test_wrong_proposals_are_found_before_training(data, tmp_path, command_here, content, message):
     (tmp_path / "boxes.npz").write_bytes(b"no boxes")
+    if content == "too few":
+        boxes_of(["awe/01.jpg", "fear/00.jpg", "fear/01.jpg"], tmp_path / "boxes.npz")
     done = command_here(
         "train",
         "--method",
@@ -734,7 +743,7 @@ def test_wrong_proposals_are_found_before_training(data, tmp_path, command_here)
         "--proposals",
         tmp_path / "boxes.npz",
     )
-    assert done.returncode == 2 and "boxes.npz is not a .npz file" in done.stderr
+    assert done.returncode == 2 and message in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 
 import cv2
@@ -439,3 +440,38 @@ def test_the_largest_seed(tmp_path, capsys):
         end.value.code == 2
         and "'4294967296' is not a whole number from 0 to 4294967295" in capsys.readouterr().err
     )
+
+
+def test_strict_counts_images_beside_the_splits(tmp_path, capsys):
+    """A folder without images may lie beside them."""
+    root = tmp_path / "root"
+    for number, path in enumerate(("train/a", "train/b", "valid/a", "valid/b", "dev/a")):
+        write_picture(root / path / "1.png", number)
+    given = ("--dataset", "folders", "--root", str(root), "--strict", "--out")
+    assert main([*given, str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "1 rows and files of" in error and "dev: folder that is not a split" in error
+    shutil.rmtree(root / "dev" / "a")
+    (root / "dev" / "notes.txt").write_text("x")
+    shutil.rmtree(tmp_path / "out")
+    assert main([*given, str(tmp_path / "out")]) == 0
+
+
+def test_a_folder_with_a_file_of_that_name_is_no_interrupted_preparation(tmp_path, capsys):
+    root, mine = label_csv(tmp_path / "root"), tmp_path / "mine"
+    mine.mkdir()
+    for name in ("examined.csv", "my notes.txt"):
+        (mine / name).write_text("mine")
+    assert main(["--dataset", "csv", "--root", str(root), "--out", str(mine)]) == 2
+    assert f"{mine} exists already: give another --out" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in mine.iterdir()} == {
+        "examined.csv": "mine",
+        "my notes.txt": "mine",
+    }
+
+
+def test_a_link_to_itself(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    given = ["--dataset", "csv", "--root", str(label_csv(tmp_path / "root"))]
+    assert main([*given, "--out", str(tmp_path / "loop" / "x")]) == 2
+    assert f"{tmp_path / 'loop'} is not a folder, or you may not write" in capsys.readouterr().err

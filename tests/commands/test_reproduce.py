@@ -15,15 +15,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import evaluation_of, run_config
+from conftest import evaluation_of, run_config, write_images
 from mxnet import nd
 from numpy.testing import assert_allclose
 
+from mlr.data.manifest import Entry, write_prepared
 from mlr.errors import InputError, RunError
 from mlr.methods import METHODS
 from mlr.reproduce import (
     PUBLISHED,
     command_of,
+    main,
     parser,
     plan,
     pretrainings,
@@ -462,6 +464,28 @@ def test_a_curve_has_other_training_images_at_each_part(tmp_path):
     other = {**folders, "other": [made_run(tmp_path / "other-seed0", part=0.1, sha256="b" * 64)]}
     with pytest.raises(InputError, match="were trained or measured on different images"):
         write_results(tmp_path, options("--data", "x"), {}, other)
+
+
+def test_data_on_which_no_run_could_be_measured(tmp_path, capsys):
+    """Said before any training."""
+    data, folds = write_images(tmp_path / "data", test=0), tmp_path / "folds"
+    shutil.rmtree(data / "test", ignore_errors=True)
+    entries = [
+        Entry(f"train/{name}/00.jpg", name, "", fold, 80, 64, "")
+        for name, fold in (("awe", "1"), ("fear", "2"))
+    ]
+    write_prepared(folds, {"root": str(data), "dataset": "csv"}, entries, [])
+    for folder, message in (
+        (data, f"data folder {data / 'test'} does not exist"),
+        (
+            folds,
+            f"{folds} is divided into folds, which mlr reproduce does not train: use mlr train",
+        ),
+    ):
+        given = ["--data", str(folder), "--labels", "emotion", "--methods", "vgg16"]
+        assert main([*given, "--out", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_of_other_options_is_refused(tmp_path):

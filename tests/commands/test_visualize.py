@@ -318,6 +318,16 @@ def test_wrong_usage(trained, photos, capsys, tmp_path, arguments, message):
     assert not (tmp_path / "a.png").exists()
 
 
+def test_the_image_itself_is_not_replaced(trained, photos, capsys, tmp_path):
+    image = tmp_path / "photo.png"
+    cv2.imwrite(str(image), cv2.imread(str(photos[0])))
+    before = image.read_bytes()
+    given = ("--run", trained[0], "--image", image, "--out", tmp_path / "." / "photo.png")
+    assert main(list(map(str, given))) == 2
+    assert f"--out {image} is one of the images: give another --out" in capsys.readouterr().err
+    assert image.read_bytes() == before
+
+
 def test_the_regions_of_ar(data, photos, command, tmp_path, monkeypatch):
     """The figure numbers the eight regions that are asked; other views need the blocks of L_cil's
     network.

@@ -14,7 +14,7 @@ from typing import List
 
 from mlr.data.emotions import MIKELS, emotion_named
 from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet
-from mlr.data.layouts.finding import TIE, most_voted, nearest, prefix_of
+from mlr.data.layouts.finding import TIE, leave_out_unlisted, most_voted, nearest, prefix_of
 from mlr.data.listing import Listing, csv_rows
 from mlr.errors import InputError
 
@@ -44,10 +44,13 @@ def read_abstract(root: Path) -> Listing:
             listing.leave_out(text, "not a file and eight counts")
             continue
         emotion = most_voted(emotions, [float(field) for field in row[1:]])
+        image = prefix_of(root, images) + row[0]
         if emotion == TIE:
             listing.leave_out(text, emotion)
+            listing.named.add(image)
         else:
-            listing.add(prefix_of(root, images) + row[0], emotion, listed=text)
+            listing.add(image, emotion, listed=text)
+    leave_out_unlisted(listing, images)
     return listing
 
 

@@ -14,7 +14,7 @@ from typing import List
 
 from mlr.data.emotions import EKMAN
 from mlr.data.layouts.data_set import FRACTIONS_WITHOUT_VALID, DataSet
-from mlr.data.layouts.finding import TIE, folder_with, most_voted, prefix_of
+from mlr.data.layouts.finding import TIE, folder_with, leave_out_unlisted, most_voted, prefix_of
 from mlr.data.listing import Listing, csv_rows
 
 LAYOUT = "images/<emotion>/<file> and ground_truth.txt"
@@ -28,13 +28,16 @@ def read_emotion6(root: Path) -> Listing:
     listing = Listing(root)
     for row in csv_rows(top / "ground_truth.txt", delimiter="\t"):
         text, votes = "\t".join(row), _votes(row)
+        image = prefix_of(root, top / "images") + row[0].lstrip("/")
         emotion = most_voted(NAMES, votes) if votes else ""
         if not emotion:
             listing.leave_out(text, "not a file with valence, arousal and seven shares")
         elif emotion in (TIE, NEUTRAL):
             listing.leave_out(text, emotion)
+            listing.named.add(image)
         else:
-            listing.add(prefix_of(root, top / "images") + row[0].lstrip("/"), emotion, listed=text)
+            listing.add(image, emotion, listed=text)
+    leave_out_unlisted(listing, top / "images")
     return listing
 
 

@@ -83,6 +83,7 @@ def _number_lists(root: Path, pattern: str, labels: Sequence[str]) -> Optional[L
                 listing.add(prefix + name, split=split, listed=line, **label)
             else:
                 listing.leave_out(line, f"not <path> <0 to {len(labels) - 1:d}>")
+    leave_out_unlisted(listing, root, used=lists.values())
     return listing
 
 
@@ -149,8 +150,8 @@ def _label_csv(root: Path) -> Optional[Listing]:
 
 
 def _tables(root: Path) -> Optional[Listing]:
-    listing = Listing(root)
-    for path in csv_files(root):
+    listing, tables = Listing(root), csv_files(root)
+    for path in tables:
         split, prefix = _split_named(path.stem), None
         for row in csv_rows(path):
             emotion = _emotion(row[1]) if len(row) == 3 else ""
@@ -160,7 +161,10 @@ def _tables(root: Path) -> Optional[Listing]:
             if prefix is None:
                 prefix = prefix_of_names(root, path.parent, [row[0]])
             listing.add(prefix + row[0], emotion, split=split, listed=",".join(row))
-    return listing if listing.rows else None
+    if not listing.rows:
+        return None
+    leave_out_unlisted(listing, root, used=tables)
+    return listing
 
 
 def _emotion(text: str) -> str:

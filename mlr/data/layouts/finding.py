@@ -4,7 +4,7 @@ parse label files.
 
 import os
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Container, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from mlr.data.class_folders import read_classes
 from mlr.data.emotions import emotion_named
@@ -115,10 +115,12 @@ def add_class_folders(
     listing.leave_out_all(classes.left_out)
 
 
-def leave_out_unlisted(listing: Listing, folder: Path) -> None:
-    """Leave out the images in a folder and its subfolders that no list names."""
+def leave_out_unlisted(listing: Listing, folder: Path, used: Container[Path] = ()) -> None:
+    """Leave out the images in a folder and its subfolders that no list names. used: files of the
+    data set that are not images, such as the lists.
+    """
     listed = listing.named | {row.what for row in listing.left_out}
     if folder.is_dir():
-        for path in listing.walk(folder):
+        for path in listing.walk(folder, used):
             if path not in listed:
                 listing.leave_out(path, "in no list")

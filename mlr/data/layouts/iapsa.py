@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlr.data.emotions import MIKELS, emotion_named
 from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet
-from mlr.data.layouts.finding import csv_files, prefix_of_names
+from mlr.data.layouts.finding import csv_files, leave_out_unlisted, prefix_of_names
 from mlr.data.listing import Listing, csv_rows
 from mlr.errors import InputError
 
@@ -33,6 +33,7 @@ def read_iapsa(root: Path) -> Listing:
             listing.add(prefix + row[0], emotion, listed=",".join(row))
         elif number or [field.lower() for field in row] not in HEADERS:
             listing.leave_out(",".join(row), "not file,emotion")
+    leave_out_unlisted(listing, root, used=tables)
     return listing
 
 

@@ -15,7 +15,13 @@ from typing import Dict
 
 from mlr.data.emotions import SENTIMENTS
 from mlr.data.layouts.data_set import FIVE_FOLDS, DataSet, ReadingOption
-from mlr.data.layouts.finding import folder_with, name_and_number, nearest, prefix_of
+from mlr.data.layouts.finding import (
+    folder_with,
+    leave_out_unlisted,
+    name_and_number,
+    nearest,
+    prefix_of,
+)
 from mlr.data.listing import Listing, text_lines
 from mlr.data.manifest import FOLDS
 from mlr.errors import InputError
@@ -36,21 +42,20 @@ def read_twitter1(root: Path, agree: str = "three") -> Listing:
             f"{top} has none of the label files {', '.join(names)}: add one, or give another "
             "--agree"
         )
-    folds = _folds(root, agree)
+    folds, images = _folds(root, agree), top / "Agg_AMT_Candidates"
     listing = Listing(root)
     for line in text_lines(path):
         name, number = name_and_number(line)
+        image = prefix_of(root, images) + name
         if number not in ("0", "1"):
             listing.leave_out(line, "not <file> <0|1>")
         elif folds and name not in folds:
             listing.leave_out(line, "in none of the fold lists")
+            listing.named.add(image)
         else:
-            listing.add(
-                prefix_of(root, top / "Agg_AMT_Candidates") + name,
-                sentiment=SENTIMENTS[int(number)],
-                split=folds.get(name, ""),
-                listed=line,
-            )
+            sentiment = SENTIMENTS[int(number)]
+            listing.add(image, sentiment=sentiment, split=folds.get(name, ""), listed=line)
+    leave_out_unlisted(listing, images)
     return listing
 
 

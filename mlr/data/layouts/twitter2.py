@@ -23,7 +23,7 @@ LAYOUT = f"{LABEL_FILE} and partition1/ to partition5/"
 def read_twitter2(root: Path) -> Listing:
     """Return the images of Twitter II, each with its sentiment."""
     top = folder_with(root, LABEL_FILE, LAYOUT)
-    listing = Listing(root)
+    listing, seen = Listing(root), set()
     images: Dict[str, List[str]] = {}
     for path in listing.walk(top, used=[top / LABEL_FILE]):
         images.setdefault(Path(path).name, []).append(path)
@@ -31,12 +31,16 @@ def read_twitter2(root: Path) -> Listing:
         text = "\t".join(row)
         if row == ["Image", "Sentiment"]:
             continue
+        seen.add(row[0])
         if len(row) != 2 or row[1].lower() not in SENTIMENTS:
             listing.leave_out(text, "not a file and positive or negative")
         elif len(images.get(row[0], ())) > 1:
             listing.leave_out(text, "several images of one name")
         else:
             listing.add(images.get(row[0], [row[0]])[0], sentiment=row[1].lower(), listed=text)
+    for name in sorted(images.keys() - seen):
+        for path in images[name]:
+            listing.leave_out(path, f"no row in {LABEL_FILE}")
     return listing
 
 

@@ -5,6 +5,7 @@ files do to it.
 import csv
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -445,6 +446,28 @@ def test_what_each_layout_leaves_out(tmp_path):
     }
 
 
+# In the others the folder of an image names its class.
+WITH_LISTS = [
+    (dataset, write)
+    for dataset, write in LAYOUTS
+    if write is not artphoto and not write.__name__.endswith("folders")
+]
+
+
+@pytest.mark.parametrize(
+    "dataset, write", WITH_LISTS, ids=[write.__name__ for _, write in WITH_LISTS]
+)
+def test_no_image_is_skipped_in_silence(tmp_path, dataset, write):
+    root = tmp_path / "root"
+    write(root)
+    pictures = [path for path in root.rglob("*.[jJ][pP][gG]") if "ground_truth" not in path.parts]
+    extra = min(pictures).with_name("extra.jpg")
+    picture(extra)
+    assert prepare(dataset, root, tmp_path / "out") == 0
+    found = dict(left_out(tmp_path / "out"))
+    assert re.match("in no list|no row (in|of) ", found[str(extra.relative_to(root))])
+
+
 def test_agreement_of_twitter1(tmp_path):
     twitter1(tmp_path / "root")
     assert prepare("twitter1", tmp_path / "root", tmp_path / "five", "--agree", "five") == 0
@@ -630,7 +653,9 @@ def test_hostile_paths_are_listed_and_not_followed(tmp_path):
         file.write("fear.jpg,fear,0\n")
     assert prepare("fi", root, tmp_path / "out") == 0
     assert left_out(tmp_path / "out") == {
-        (f"{name},awe,1", reason) for name, reason in HOSTILE.items()
+        *((f"{name},awe,1", reason) for name, reason in HOSTILE.items()),
+        ("within.jpg", "in no list"),
+        ("linked", "folder that is read already"),
     }
     assert sorted(row.path for row in entries(tmp_path / "out")) == [
         "fear.jpg",

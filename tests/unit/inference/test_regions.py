@@ -628,6 +628,9 @@ def test_proposals_of_a_file(request, kind, first_pixel):
     assert_array_equal(boxes, np.array([[3, 4, 50.5, 60], [1, 2, 30, 40]]) - first_pixel)
     assert_array_equal(objectness, [0.75, 0.5])
     assert boxes.dtype == objectness.dtype == found["b.jpg"][0].dtype == np.float64
+    # the path of an image in a manifest, below the root of its data
+    assert found["data/train/a/1.jpg"] == found["a/1.jpg"]
+    assert found["a/b.jpg"] == found["b.jpg"]
     with pytest.raises(
         InputError,
         match=f"p\\.{kind} has no proposals for the image a/1; it has them for 2 other "

@@ -474,6 +474,10 @@ def test_parameters_that_are_damaged_after_the_evaluation(measured, tmp_path):
             "each fold gets its own: give --report alone",
         ),
         (("--report", "file/new/page.html"), "file is not a folder, or you may not write to it"),
+        (
+            ("--report", "mine.html"),
+            "--report mine.html exists already and is no page of this package",
+        ),
     ],
 )
 def test_where_no_report_can_be_written(trained, tmp_path, monkeypatch, capsys, arguments, message):
@@ -481,11 +485,13 @@ def test_where_no_report_can_be_written(trained, tmp_path, monkeypatch, capsys, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder.html").mkdir()
+    (tmp_path / "mine.html").write_text("mine")
     before = {path: path.stat().st_mtime_ns for path in trained[0].iterdir()}
     assert main(["--run", str(trained[0]), "--ctx", "cpu", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in trained[0].iterdir()} == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.html", "mine.html"]
+    assert (tmp_path / "mine.html").read_text() == "mine"
 
 
 def test_a_page_that_can_not_be_replaced_stays(measured, tmp_path):
