@@ -58,10 +58,12 @@ class CommittedFolder:
         """Return the path of a committed file after verifying its content; None if it is missing,
         damaged or a link.
         """
-        digest = self.sums().get(name)
-        for path in (self.path / name, self.path / (name + STAGED)):
-            if digest and path.is_file() and not path.is_symlink() and self._sha256(path) == digest:
-                return path
+        for _ in range(2):  # while one file is hashed, a training may rename the other to it
+            digest = self.sums().get(name)
+            for path in (self.path / name, self.path / (name + STAGED)):
+                is_plain = path.is_file() and not path.is_symlink()
+                if digest and is_plain and self._sha256(path) == digest:
+                    return path
         return None
 
     def commit(

@@ -115,6 +115,7 @@ class Refused(BaseModel):
 REFUSALS: Dict[Union[int, str], Dict[str, Any]] = {
     400: {"model": Refused, "description": "no images, a malformed request, or an unknown host"},
     403: {"model": Refused, "description": "a page of another web site sent the request"},
+    404: {"model": Refused, "description": "no such address, or no views of this run"},
     408: {"model": Refused, "description": "the request took too long to arrive"},
     413: {"model": Refused, "description": f"more than {MOST_BYTES} bytes"},
     415: {"model": Refused, "description": "not multipart/form-data"},

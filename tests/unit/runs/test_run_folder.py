@@ -434,3 +434,22 @@ def test_the_commit_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
     # tracked, but not at the top
     committed_in(user, "vendored")
     assert provenance.environment()["git_commit"] is None
+
+
+def test_a_file_that_is_renamed_while_another_is_read(tmp_path, monkeypatch):
+    """As a training does it after its commit."""
+    folder = committed.CommittedFolder(tmp_path)
+    folder.commit({"a": "old"})
+    (tmp_path / "a.new").write_text("new")
+    sums = f"{hashlib.sha256(b'new').hexdigest()}  a\n"
+    (tmp_path / committed.SUMS).write_text(sums)
+    hashed = committed.CommittedFolder._sha256
+
+    def renamed_then(self, path):
+        found = hashed(self, path)
+        if (tmp_path / "a.new").exists():
+            os.replace(tmp_path / "a.new", tmp_path / "a")
+        return found
+
+    monkeypatch.setattr(committed.CommittedFolder, "_sha256", renamed_then)
+    assert folder.find("a") == tmp_path / "a"

@@ -419,7 +419,7 @@ def test_the_description_tells_what_a_program_needs():
     predict = said["paths"]["/predict"]["post"]
     schema = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert schema["properties"]["images"]["items"] == {"type": "string", "format": "binary"}
-    assert {"200", "400", "413", "415", "503"} <= set(predict["responses"])
+    assert {"200", "400", "404", "413", "415", "503"} <= set(predict["responses"])
     assert {"Answer", "Unread", "Refused"} <= set(said["components"]["schemas"])
 
 
