@@ -13,7 +13,8 @@ import mxnet as mx  # isort: skip - after mlr, which tells it of the CPU
 
 HEAD = """# Backbones
 
-Made by `.venv/bin/python docs/backbones_page.py`; a test holds this page to `mlr/model/backbones.py`.
+Made by `.venv/bin/python docs/backbones_page.py`; a test holds this page to
+`mlr/model/backbones.py`.
 
 The paper adds its shallow branches to a network that was trained for another task, the backbone.
 Here it can be any network below: `--backbone NAME` for the methods l_cil, shallow, finetuned, pcnn
