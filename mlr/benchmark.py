@@ -112,6 +112,8 @@ def benchmark(options: Namespace) -> None:
     cli.refuse_existing(options.out)
     cli.refuse_unwritable("--out", options.out)
     before = read_benchmark(options.compare) if options.compare else None
+    if before:
+        _refuse_other_sizes(before, options)
     if ALONE.issuperset(options.only):
         _refuse_without_effect(options)
     figures = measured(options)
@@ -174,11 +176,22 @@ def measured(options: Namespace) -> Dict[str, Any]:
 
 def _refuse_without_effect(options: Namespace) -> None:
     """Raise InputError for an option that has no effect on commands alone."""
-    for name in ("batch_size", "image_size", "builds", "quick"):
+    for name in ("batch_size", "image_size", "builds", "quick", "compare"):
         if getattr(options, name) != parser().get_default(name):
             raise InputError(
                 f"--{name.replace('_', '-')} has no effect on --only {' '.join(options.only)}: "
                 "leave it out"
+            )
+
+
+def _refuse_other_sizes(before: Mapping[str, Any], options: Namespace) -> None:
+    """Raise InputError if an earlier benchmark had other batches or images."""
+    for name in ("batch_size", "image_size"):
+        value = getattr(options, name)
+        if before.get(name, value) != value:
+            raise InputError(
+                f"--compare {options.compare}: it was measured with --{name.replace('_', '-')} "
+                f"{before[name]}, not {value}, so its ratios can't be compared: give the same"
             )
 
 

@@ -26,6 +26,7 @@ from mlr.runtime.installation import EXTRAS, is_installed
 PYTHONS = (3, 8), (3, 13)
 PYTHONS_OF_MXNET = (3, 8), (3, 11)
 TOO_NEW_NUMPY = 1, 24
+WEIGHTS = ".params", ".onnx"  # of the Gluon zoo, and of the ONNX model zoo in its place
 FEATURES = "CUDA", "CUDNN", "MKLDNN", "OPENCV"
 OPTIONAL = "onnx", "onnxruntime", "safetensors", "tensorboardX", "d2lzh"  # of the extras
 LITTLE_DISK = 10**9  # bytes; an epoch of ResNet-50 is committed in some 600 MB
@@ -273,7 +274,7 @@ def probe() -> None:
     else:
         print(json.dumps(_build(mx)), flush=True)
         models = Path(mx.base.data_dir()) / "models"
-        files = sorted(path.name for path in models.glob("*.params"))
+        files = sorted(path.name for path in models.glob("*") if path.suffix in WEIGHTS)
         package["models"] = {"path": str(models), "files": files}
 
     from mlr.runs.folder import Run

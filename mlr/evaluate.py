@@ -267,6 +267,7 @@ def measured(
     )
 
     classifier, split, described = predictor.classifier, images.split, images.described
+    classifier.refuse_without_proposals(split.names)
     answers = (predictor.logits_of_files if fit else predictor.of_files)(split.paths, split.names)
     if run.files_of(options.parameters) != files:
         raise RunError(

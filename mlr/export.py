@@ -110,6 +110,8 @@ def export(options: argparse.Namespace) -> None:
     part, _, meaning = method.exported(net, run.config)
     steps = method.preprocessing(run.config).steps()
     about = description(run, steps, parameters)
+    if options.format == "npz" and part is not net:
+        meaning = f"outputs of the whole network; the run uses {meaning}"
     about["output"] = meaning = output_of(meaning, about)
     if options.format == "npz":
         save(out, npz_of(net, run.config, about))

@@ -25,15 +25,16 @@ def roof(folder: Path, options: Namespace) -> List[Dict[str, Any]]:
     for name in ("mlr", "PyTorch"):
         try:
             python = interpreter(NAMED[name], options.builds)
+            for number in range(options.rounds):
+                print(
+                    f"roof, round {number + 1:d} of {options.rounds:d}: {name}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                found.append(run(NAMED[name], python, "roof", options.batch_size, folder))
         except RunError:
-            continue
-        for number in range(options.rounds):
-            print(
-                f"roof, round {number + 1:d} of {options.rounds:d}: {name}",
-                file=sys.stderr,
-                flush=True,
-            )
-            found.append(run(NAMED[name], python, "roof", options.batch_size, folder))
+            if name == "mlr":
+                raise
     return found
 
 

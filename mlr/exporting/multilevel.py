@@ -360,7 +360,7 @@ def new_optimizer(net: nn.Module, config: Mapping[str, Any]) -> torch.optim.Opti
 
 def learning_rate_at(config: Mapping[str, Any], epoch: int) -> float:
     """Return the learning rate of an epoch, counted from 0. Released: halved at 10, 20, 30, 40 and
-    50 of 60.
+    50 of 60. A cosine schedule ends with the run's epochs; the rate is 0 after them.
     """
     schedule, rate = (
         config["training"]["schedule"],
@@ -371,7 +371,7 @@ def learning_rate_at(config: Mapping[str, Any], epoch: int) -> float:
     warm_up = schedule["warm_up_epochs"]
     if epoch < warm_up:
         return rate * (epoch + 1) / (warm_up + 1)
-    progress = (epoch - warm_up) / max(1, config["training"]["epochs"] - warm_up)
+    progress = min(1, (epoch - warm_up) / max(1, config["training"]["epochs"] - warm_up))
     return rate * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -385,7 +385,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         before, group["lr"] = group["lr"], rate * group["multiplier"]
         for parameter in group["params"]:
             momentum = optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
+            if momentum is not None and group["lr"]:
                 momentum.mul_(before / group["lr"])
 
 

@@ -31,9 +31,9 @@ class Classifier:
         """
         return self.preprocessing.network_input(pixels)
 
-    def refuse_unknown(self, names: Sequence[str]) -> None:
+    def refuse_without_proposals(self, names: Sequence[str]) -> None:
         """Raise InputError, before any work, if the method needs proposals and there are none for
-        one of the images.
+        one of the images, or they can't be computed. names: as in a file of proposals.
         """
 
     def probabilities(self, seen: Sequence[Any]) -> np.ndarray:

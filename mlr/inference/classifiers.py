@@ -13,7 +13,6 @@ from mlr.data.preprocessing import Preprocessing
 from mlr.inference.classifier import Classifier, finite
 from mlr.inference.forward import predict
 from mlr.inference.fused_graph import fused
-from mlr.inference.proposals import Proposals
 from mlr.inference.regions import AffectiveRegions, Crops, settings_of
 from mlr.inference.support_vectors import SupportVectorMachine
 
@@ -113,11 +112,9 @@ class RegionsClassifier(SoftmaxClassifier):
         """
         return self.regions.crops(pixels, name)
 
-    def refuse_unknown(self, names: Sequence[str]) -> None:
-        """Raise InputError if there are no proposals for one of the images."""
-        if isinstance(self.regions.proposals, Proposals):
-            for name in names:
-                self.regions.proposals[name]
+    def refuse_without_proposals(self, names: Sequence[str]) -> None:
+        """As in `mlr.inference.regions.RegionCrops`."""
+        self.regions.refuse_without_proposals(names)
 
     def probabilities(self, seen: Sequence[Crops]) -> np.ndarray:
         """Return the class probabilities (N, K), float64, for the values that `seen` returned."""

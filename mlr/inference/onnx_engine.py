@@ -146,6 +146,10 @@ class RegionsOnnxClassifier(OnnxClassifier):
         """
         return self.regions.crops(pixels, name)
 
+    def refuse_without_proposals(self, names: Sequence[str]) -> None:
+        """As in `mlr.inference.regions.RegionCrops`."""
+        self.regions.refuse_without_proposals(names)
+
     def probabilities(self, seen: Sequence[Crops]) -> np.ndarray:
         """Return the class probabilities (N, K), float64, for the values that `seen` returned."""
         return np.concatenate([self._answer(crops) for crops in seen]).astype(np.float64)

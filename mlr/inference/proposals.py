@@ -104,23 +104,10 @@ def edge_boxes(
     """Return the `count` best of OpenCV's Edge Boxes (Zitnick, Dollar, ECCV 2014), in the form that
     `propose` returns. The settings are paper.EDGE_BOXES.
 
-    model: the file of OpenCV's structured edge detector, model.yml.gz of OpenCV's extra data.
-    Raises InputError without this file, without OpenCV's module ximgproc (opencv-contrib-python has
-    it, opencv-python lacks it), or if the module is too old to return scores.
+    model: as in `edge_detector`. Raises InputError as that does, and if OpenCV is too old to return
+    scores.
     """
-    if not hasattr(cv2, "ximgproc"):
-        raise InputError(
-            f"Edge Boxes need OpenCV's module ximgproc, which this OpenCV {cv2.__version__} lacks: "
-            "replace opencv-python by opencv-contrib-python of the same version, or use the "
-            "proposals of the grid or of a file"
-        )
-    if model is None or not Path(model).is_file():
-        raise InputError(
-            "Edge Boxes need the model of OpenCV's structured edge detector, but "
-            f"{'none was given' if model is None else f'there is no file {model}'}: give the "
-            "file model.yml.gz from testdata/cv/ximgproc of the repository opencv_extra"
-        )
-    detector = _edge_detector(str(model))
+    detector = edge_detector(model)
     # No box of such a small image would pass the size filter, and the detector fails on images
     # smaller than its patch.
     if min(pixels.shape[:2]) <= paper.AR_SIDES[0]:
@@ -128,7 +115,8 @@ def edge_boxes(
     edges = detector.detectEdges(pixels.astype(np.float32) / 255)
     orientation = detector.computeOrientation(edges)
     # Create a new one for each image: a used one finds other boxes.
-    found = cv2.ximgproc.createEdgeBoxes(**paper.EDGE_BOXES).getBoundingBoxes(
+    edge_boxes_of = cv2.ximgproc.createEdgeBoxes  # type: ignore[attr-defined]
+    found = edge_boxes_of(**paper.EDGE_BOXES).getBoundingBoxes(
         detector.edgesNms(edges, orientation), orientation
     )
     if not isinstance(found, tuple) or len(found) != 2:
@@ -142,6 +130,27 @@ def edge_boxes(
     return _best_first(
         np.hstack([corners[:, :2], corners[:, :2] + corners[:, 2:] - 1]), scores, count
     )
+
+
+def edge_detector(model: Optional[PathLike]) -> Any:
+    """Return OpenCV's structured edge detector.
+
+    model: its file, model.yml.gz of OpenCV's extra data. Raises InputError without this file, or
+    without OpenCV's module ximgproc (opencv-contrib-python has it, opencv-python lacks it).
+    """
+    if model is None or not Path(model).is_file():
+        raise InputError(
+            "Edge Boxes need the model of OpenCV's structured edge detector, but "
+            f"{'none was given' if model is None else f'there is no file {model}'}: give the "
+            "file model.yml.gz from testdata/cv/ximgproc of the repository opencv_extra"
+        )
+    if not hasattr(cv2, "ximgproc"):
+        raise InputError(
+            f"Edge Boxes need OpenCV's module ximgproc, which this OpenCV {cv2.__version__} lacks: "
+            "replace opencv-python by opencv-contrib-python of the same version, or use the "
+            "proposals of the grid or of a file"
+        )
+    return _edge_detector(str(model))
 
 
 @functools.lru_cache(maxsize=1)  # reading the file takes longer than detecting in an image

@@ -27,7 +27,7 @@ from PIL import Image
 
 from mlr import paper
 from mlr.errors import InputError
-from mlr.inference.proposals import Proposals, propose, read_proposals
+from mlr.inference.proposals import Proposals, edge_detector, propose, read_proposals
 from mlr.runtime.installation import require_package
 
 if TYPE_CHECKING:
@@ -320,6 +320,16 @@ class RegionCrops:
     ) -> None:
         self.size, self.proposals, self.model = size, proposals, model
         self.constants, self.seed = constants, seed
+
+    def refuse_without_proposals(self, names: Sequence[str]) -> None:
+        """Raise InputError, before any work, if there are no proposals for one of the images, or if
+        they can't be computed. names: as in a file of proposals.
+        """
+        if isinstance(self.proposals, Proposals):
+            for name in names:
+                self.proposals[name]
+        elif self.proposals == "edgeboxes":
+            edge_detector(self.model)
 
     def crops(self, pixels: np.ndarray, name: Optional[str] = None) -> Crops:
         """Return the `Crops` of an image (H, W, 3) uint8, with the same order of channels.

@@ -177,16 +177,17 @@ def answering(
                 f"{run.path} is a model for ONNX Runtime: leave out --engine {engine}, or give the "
                 "run folder"
             )
-        return _predictor_of_model(run, ctx, parameters, tempered)
+        return _predictor_of_model(run, ctx, parameters, run if tempered else None)
     if engine in ("onnx", "onnx-int8"):
         require_package("onnx", "onnx", f"--engine {engine}")
         require_package("onnxruntime", "onnx", f"--engine {engine}")
         require_mxnet()
         method, int8 = method_of(run.config), engine == "onnx-int8"
         exported = on_networks_thread(cached_export, run, method, parameters, int8)
-        return _predictor_of_model(exported, ctx, parameters, tempered)
+        return _predictor_of_model(exported, ctx, parameters, run if tempered else None)
     if engine is None and not is_installed("mxnet"):
-        return _predictor_of_model(_model_beside(run, parameters), ctx, parameters, tempered)
+        model = _model_beside(run, parameters)
+        return _predictor_of_model(model, ctx, parameters, run if tempered else None)
     require_mxnet()
     return on_networks_thread(lambda: predictor_of(run, parse_context(ctx), parameters, tempered))
 
@@ -203,6 +204,11 @@ def _model_beside(run: "Run", parameters: str) -> "ExportedRun":
             f"or pip install one of {EXTRAS}"
         )
     model = _open_model(beside)
+    if model.of_parameters != parameters:
+        raise InputError(
+            f"{beside} has only the {model.of_parameters} parameters of its run: export it with "
+            f"--parameters {parameters}"
+        )
     if model.files_of(parameters) != run.files_of(parameters):
         raise InputError(
             f"{beside} has other parameters than {run.folder}, likely as the run was trained "
@@ -212,24 +218,27 @@ def _model_beside(run: "Run", parameters: str) -> "ExportedRun":
 
 
 def _predictor_of_model(
-    run: "ExportedRun",
+    model: "ExportedRun",
     ctx: "Optional[Union[str, mx.Context]]",
     parameters: str,
-    tempered: bool,
+    tempered_by: "Optional[Union[Run, ExportedRun]]",
 ) -> "Predictor":
+    """tempered_by: the run whose temperature applies, None for none. A run folder may have got one
+    after the export of the model in it.
+    """
     from mlr.inference.onnx_engine import onnx_classifier
     from mlr.inference.predictor import Predictor
 
-    if parameters == "best" != run.of_parameters:
+    if parameters == "best" != model.of_parameters:
         raise InputError(
-            f"{run.path} has only the {run.of_parameters} parameters of its run: leave out "
+            f"{model.path} has only the {model.of_parameters} parameters of its run: leave out "
             "--parameters best, or export with --parameters best"
         )
-    preprocessing = method_of(run.config).preprocessing(run.config)
-    classifier = onnx_classifier(run, preprocessing, None if ctx is None else str(ctx))
-    if tempered and classifier.is_of_logits:
-        classifier.temperature = run.temperature(parameters)
-    return Predictor(classifier, run.classes)
+    preprocessing = method_of(model.config).preprocessing(model.config)
+    classifier = onnx_classifier(model, preprocessing, None if ctx is None else str(ctx))
+    if tempered_by and classifier.is_of_logits:
+        classifier.temperature = tempered_by.temperature(parameters)
+    return Predictor(classifier, model.classes)
 
 
 def load(

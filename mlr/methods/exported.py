@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Tuple
 from uuid import uuid4
@@ -66,6 +68,12 @@ def onnx_of(
     from mlr.exporting.onnx import add_preprocessing, onnx_model, serialized
     from mlr.methods import load_network
 
+    of_regions = "regions" in method.views
+    if with_preprocessing and of_regions:
+        raise InputError(
+            f"--with-preprocessing is not for {run.folder}, a run of AR: the regions of an image "
+            "are found before the model; leave it out"
+        )
     net = load_network(run, [mx.cpu()], parameters)
     part, output, meaning = method.exported(net, run.config)
     steps = method.preprocessing(run.config).steps()
@@ -79,12 +87,6 @@ def onnx_of(
             )
         model, metadata["int8"] = quantized_model(run, method, model, calibrate, weights_alone)
     answer = method.add_answer(model, run)
-    of_regions = len(model.graph.input) > 1
-    if with_preprocessing and of_regions:
-        raise InputError(
-            f"--with-preprocessing is not for {run.folder}, a run of AR: the regions of an image "
-            "are found before the model; leave it out"
-        )
     metadata["input"] = OF_REGIONS if of_regions else INPUTS[with_preprocessing]
     metadata["output"] = output_of(answer or meaning, metadata)
     if with_preprocessing:
@@ -100,8 +102,9 @@ def cached_export(run: "Run", method: "Method", parameters: str, int8: bool) -> 
     """Return a run as an .onnx file in the cache, exported there the first time, and again if the
     file is damaged.
 
-    Its name has the SHA-256 of all that it is made of. int8: in 8 bits, calibrated on the images of
-    the training. Raises InputError where these are not there, or it can't be written.
+    Its name has the SHA-256 of all that it is made of, except the images of the training, on which
+    8 bits are calibrated (int8). Raises InputError where these are not there, or it can't be
+    written.
     """
     from mlr.runs.exported import ExportedRun
     from mlr.runtime.cache import cache_folder
@@ -122,7 +125,8 @@ def cached_export(run: "Run", method: "Method", parameters: str, int8: bool) -> 
         except InputError as error:
             warn(f"{error}; it is exported again now")
     calibrate = _calibration_folders(run) if int8 else ()
-    content = onnx_of(run, method, parameters, calibrate=calibrate).content
+    with redirect_stdout(sys.stderr):  # the standard output is for answers
+        content = onnx_of(run, method, parameters, calibrate=calibrate).content
     # a name of its own: another process may export the same run now
     own = path.with_name(f"{path.stem}-{uuid4().hex}.onnx")
     try:

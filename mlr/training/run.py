@@ -139,7 +139,7 @@ def prepared(
     # The classifier may read a file of proposals: a wrong one must stop the training now, not after
     # hours.
     predictor = Predictor(method.classifier(net, config, machine.ctx), classes)
-    predictor.classifier.refuse_unknown((target or source).evaluation.names)
+    predictor.classifier.refuse_without_proposals((target or source).evaluation.names)
     if not run and method.by_gradients:
         # This makes the pixel cache, so a cache folder that is not writable stops the training
         # before it has a run folder.

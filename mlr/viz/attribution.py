@@ -15,7 +15,8 @@ def grad_cam(net: MultiLevelNet, images: nd.NDArray, classes: Sequence[int]) -> 
 
     The map is the sum of the channels of the backbone's deepest map (in a ResNet the output of
     stage 4), each weighted by the mean gradient of the class's logit; negative values become 0.
-    net: a MultiLevelNet. images: (N, 3, H, W), normalised. classes: (N,) class numbers.
+    Only the deep representation counts, also if a branch reads the deepest map. net: a
+    MultiLevelNet. images: (N, 3, H, W), normalised. classes: (N,) class numbers.
     """
     maps, grams, _ = _representations(net, images)
     # mxnet-mkl 1.5.1 computes a wrong gradient with respect to an array in MKL-DNN's layout, which

@@ -20,7 +20,7 @@ GENERATOR = "mlr report"  # marks pages that this module wrote
 SCRIPT = Path(__file__).with_name("sorting.js")
 MEASURES = {**METRICS, "expected_calibration_error": "calibration error"}
 COLUMNS = ["run", *MEASURES.values(), "split", "images", "epochs", "training, s"]
-LONGEST = 30  # characters of a name in a figure
+LONGEST = 30  # characters of a class in a figure
 
 
 class Compared(NamedTuple):
@@ -170,7 +170,7 @@ def _curves(runs: Sequence[Compared]) -> List[Shown]:
             "balanced accuracy by epoch on valid, or on test if there is no valid",
         ),
     ):
-        there = {shown(name, LONGEST): points for name, points in curves.items() if points}
+        there = {name: points for name, points in curves.items() if points}
         if there:
             figure, axes = new_figure(5, 3.5 + 0.22 * ((len(there) + 1) // 2))
             plot_runs(there, label, axes)

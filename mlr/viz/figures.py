@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from mlr import paper
+from mlr.errors import InputError
 from mlr.runtime.files import write_file
 from mlr.runtime.output import printable
 
@@ -33,6 +34,9 @@ CAPTION = 11  # points; readable in a figure of ten inches that is displayed 600
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLOURS = BLUE, ORANGE, GREEN, VERMILION, "#56B4E9", "#CC79A7", "#000000"
 DASHES = "-", "--", ":", "-."
+DPI = 120
+HIGHEST = 2**16 - 1  # pixels of a figure that Matplotlib can draw
+LONGEST_NAME = 30  # characters of a run's name in a legend
 
 
 @own_settings()
@@ -87,12 +91,20 @@ def plot_runs(curves: Mapping[str, Sequence[Tuple[float, float]]], ylabel: str, 
             DASHES[number // len(COLOURS) % len(DASHES)],
             color=COLOURS[number % len(COLOURS)],
             marker=".",
-            label=printable(name),
+            label=printable(shortened(name)),
         )
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
     return axes
+
+
+def shortened(name: str) -> str:
+    """Return a name for a legend. Names of runs often differ only at their end, so the middle is
+    left out.
+    """
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
 
 
 @own_settings()
@@ -523,10 +535,15 @@ def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
     for text in texts:
         text.set_parse_math(False)
         text.set_fontfamily(families)
+    if kind == "png" and figure.get_figheight() * DPI > HIGHEST:
+        raise InputError(
+            f"the figure would be {figure.get_figheight() * DPI:.0f} pixels high, and Matplotlib "
+            f"draws at most {HIGHEST}: give fewer images or filters, or write a .pdf"
+        )
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # fonts_for has already warned
-        figure.savefig(file, format=kind, dpi=120)
+        figure.savefig(file, format=kind, dpi=DPI)
     return file.getvalue()
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from mlr import benchmark
-from mlr.benchmarking import busy, contestants
+from mlr.benchmarking import busy, contestants, roofline
 from mlr.benchmarking.changes import changes, read_benchmark
 from mlr.benchmarking.comparisons import Comparison, comparisons, judged, line, table
 from mlr.benchmarking.roofline import roof_line
+from mlr.errors import RunError
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,6 +138,34 @@ def test_what_is_no_benchmark_is_refused_before_hours_of_work(damage, message, t
     path.write_text(json.dumps(found))
     assert benchmark.main(["--compare", str(path), "--out", str(tmp_path / "b.json")]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_other_sizes_are_not_compared(tmp_path, capsys):
+    path, out = tmp_path / "old.json", tmp_path / "new.json"
+    path.write_text(json.dumps({**benchmark_of({"a": [1]}), "batch_size": 16, "image_size": 224}))
+    given = ["--compare", str(path), "--out", str(out)]
+    assert benchmark.main([*given, "--image-size", "64"]) == 2
+    assert "it was measured with --image-size 224, not 64" in capsys.readouterr().err
+    assert benchmark.main([*given, "--only", "start"]) == 2
+    assert "--compare has no effect on --only start: leave it out" in capsys.readouterr().err
+
+
+def test_a_peer_that_fails_has_no_roof(tmp_path, monkeypatch):
+    """The figures of hours would be lost; only the package's own failure ends the benchmark."""
+
+    def run(contestant, *_):
+        if contestant is failing:
+            raise RunError("torch can't be imported")
+        return {"way": "a product"}
+
+    monkeypatch.setattr(roofline, "interpreter", lambda *_: Path("python"))
+    monkeypatch.setattr(roofline, "run", run)
+    options = Namespace(rounds=2, builds=tmp_path, batch_size=16)
+    failing = roofline.NAMED["PyTorch"]
+    assert roofline.roof(tmp_path, options) == [{"way": "a product"}] * 2
+    failing = roofline.NAMED["mlr"]
+    with pytest.raises(RunError, match="torch can't be imported"):
+        roofline.roof(tmp_path, options)
 
 
 def test_the_highest_rate_of_all_is_the_roof(monkeypatch):

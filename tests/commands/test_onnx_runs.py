@@ -24,7 +24,7 @@ from mlr.formats.onnx import SEAL_BYTES, sealed
 from mlr.formats.params import read_params, write_params
 from mlr.inference import onnx_engine, support_vectors
 from mlr.methods import METHODS, answering, exported, method_of, open_run
-from mlr.runs.shipped import DEMO_RUN
+from mlr.runs.shipped import DEMO_RUN, SHIPPED_RUN
 from mlr.runs.writing import RunWriter
 from mlr.runtime import files
 
@@ -488,6 +488,19 @@ def test_a_run_folder_without_mxnet(run, model, tmp_path, photographs):
         assert done.returncode == 2 and "has other parameters than" in done.stderr
     finally:
         beside.unlink()
+
+
+def test_a_run_folder_without_mxnet_has_its_own_temperature(tmp_path, monkeypatch):
+    """It may be fitted after the export, which only knows the one of then."""
+    run = RunWriter.open(shutil.copytree(SHIPPED_RUN, tmp_path / "run"))
+    monkeypatch.setattr(mlr.methods, "is_installed", lambda name: name != "mxnet")
+    assert answering(run).classifier.temperature == run.temperature("last")
+    fitted = {"temperature": 7.5, "files": run.files_of("last")}
+    run.save_files({"last.temperature.json": json.dumps(fitted)})
+    assert answering(run).classifier.temperature == 7.5
+    assert answering(run, tempered=False).classifier.temperature is None
+    with pytest.raises(InputError, match="model.onnx has only the last parameters of its run: exp"):
+        answering(run, parameters="best")
 
 
 def other_files(proto):

@@ -252,6 +252,21 @@ def test_learning_rates(schedule):
         assert multilevel.learning_rate_at(config, epoch) == learning_rate_at(options, epoch)
 
 
+def test_epochs_after_a_cosine_schedule_change_nothing():
+    net = new_network(described("resnet18_v2_slim"))
+    config = settings(net, schedule="cosine", optimizer="sgd", epochs=3)[2]
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([{"params": [parameter], "multiplier": 1}], 0.1, momentum=0.9)
+    for epoch in range(6):
+        multilevel.set_learning_rate(optimizer, multilevel.learning_rate_at(config, epoch))
+        parameter.sum().backward()
+        optimizer.step()
+        if epoch == 2:
+            trained = parameter.detach().clone()
+    assert multilevel.learning_rate_at(config, 5) == 0
+    assert torch.equal(parameter, trained) and not torch.equal(trained, torch.ones(2))
+
+
 def test_cross_entropy_also_with_votes():
     net = new_network(described("resnet18_v2_slim"))
     loss = multilevel.new_loss(settings(net, loss="cross_entropy")[2])

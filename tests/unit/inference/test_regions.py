@@ -26,6 +26,7 @@ from mlr.inference.proposals import grid, propose, read_proposals
 from mlr.inference.regions import (
     AffectiveRegions,
     Constants,
+    RegionCrops,
     affective_scores,
     fuse,
     overlaps,
@@ -202,11 +203,12 @@ def test_the_settings_of_a_run(proposals, settings):
 def test_sentiment_is_one_less_the_entropy():
     assert_allclose(
         sentiment_scores([[1, 0], [0.5, 0.5], [0.25, 0.75]]),
-        # rounding
+        # rounding of logarithms
         [1, 1 - np.log(2), 1 + 0.25 * np.log(0.25) + 0.75 * np.log(0.75)],
-        rtol=1e-15,
+        rtol=1e-14,
     )
-    assert_allclose(sentiment_scores([[1 / 3] * 3, [0, 1, 0]]), [1 - np.log(3), 1], rtol=1e-15)
+    # of logarithms of about 1, which processors round differently
+    assert_allclose(sentiment_scores([[1 / 3] * 3, [0, 1, 0]]), [1 - np.log(3), 1], atol=1e-15)
     # the facts' .307
     assert_allclose(sentiment_scores(np.float32([[0.5, 0.5]])), 0.3069, atol=1e-4)
 
@@ -584,6 +586,23 @@ def test_edge_boxes_without_their_model(monkeypatch, tmp_path, content, message)
         (tmp_path / "model.yml").write_text(content)
     with pytest.raises(InputError, match=message):
         propose(scene(), "edgeboxes", tmp_path / "model.yml")
+
+
+@pytest.mark.parametrize("module", [True, False], ids=["ximgproc", "no ximgproc"])
+def test_edge_boxes_are_tried_before_the_work(monkeypatch, detector, tmp_path, module):
+    """A wrong path is the cause that is named, also where OpenCV lacks the module."""
+    monkeypatch.delattr(cv2, "ximgproc", raising=False)
+    if module:
+        monkeypatch.setattr(cv2, "ximgproc", FakeEdgeBoxes(None), raising=False)
+    crops = RegionCrops(32, **settings_of({"proposals": str(tmp_path / "gird"), "seed": 0}))
+    with pytest.raises(InputError, match="there is no file .*gird: give the file model.yml.gz"):
+        crops.refuse_without_proposals(["a.jpg"])
+    crops = RegionCrops(32, "edgeboxes", str(detector))
+    if module:
+        crops.refuse_without_proposals(["a.jpg"])
+    else:
+        with pytest.raises(InputError, match="replace opencv-python by opencv-contrib-python"):
+            crops.refuse_without_proposals(["a.jpg"])
 
 
 def test_edge_boxes_need_a_model_to_be_given(monkeypatch):

@@ -12,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mlr.errors import InputError
 from mlr.training.metrics import BINS, calibration_metrics, classification_metrics
 from mlr.viz import style
 from mlr.viz.figures import (
@@ -27,6 +28,7 @@ from mlr.viz.figures import (
     plot_gram,
     plot_image,
     plot_prediction,
+    plot_runs,
     predictions_figure,
     reliability_figure,
     save_confusion,
@@ -303,3 +305,18 @@ def test_a_font_that_was_installed_meanwhile_is_found(fonts, tmp_path, capsys):
     capsys.readouterr()
     assert style.fonts_for("悲 joy") == ["DejaVu Sans", "Sans of a Test"]
     assert titled("悲") != boxes and capsys.readouterr().err == ""
+
+
+def test_a_figure_that_is_too_high_is_refused_in_words():
+    figure, _ = new_figure(1, 600)
+    with pytest.raises(InputError, match="72000 pixels high, .* at most 65535: give fewer images"):
+        figure_bytes(figure)
+    assert figure_bytes(figure, "svg")
+
+
+def test_runs_that_differ_at_the_end_of_their_names():
+    names = [f"squeezenet1.1-cross-entropy-all-images-seed{seed}" for seed in range(3)]
+    _, axes = new_figure(5, 4)
+    plot_runs({name: [(1, 0.5)] for name in names}, "loss", axes)
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == [f"squeezenet1.1-c...ll-images-seed{seed}" for seed in range(3)]
