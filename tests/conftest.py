@@ -3,10 +3,12 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 from collections import Counter
 from dataclasses import replace
@@ -66,9 +68,16 @@ def pixel_cache(tmp_path_factory):
 
 
 def pytest_configure():
-    """Prepare the process of a mutant, and remove what those before it left of temporary files, up
+    """Let signals and the proxy be as the tests expect them, whatever started the suite.
+
+    Prepare the process of a mutant, and remove what those before it left of temporary files, up
     to 0.8 GB each: mutmut ends its processes without pytest's own cleanup.
     """
+    if threading.current_thread() is threading.main_thread():
+        # nohup, and a shell's background jobs, hand ignored signals on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.environ["no_proxy"] = "127.0.0.1"
     if "MUTANT_UNDER_TEST" in os.environ:
         temporary = Path(tempfile.gettempdir())
         for left in temporary.glob("mutant-*"):

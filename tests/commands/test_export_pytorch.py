@@ -64,6 +64,7 @@ def exported(capsys, tmp_path):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A small run, and the folder that it was exported to, to read from."""
+    mx.random.seed(0)
     folder = tmp_path_factory.mktemp("small")
     run_of(METHODS["l_cil"].demo, folder / "run", ("awe", "fear"))
     words = "--format", "torch", "--run", str(folder / "run"), "--out", str(folder / "exported")

