@@ -39,6 +39,9 @@ OTHERS = {
 }
 TABLES = {
     "The two claims, 8 classes": {row: ("fi-claims-8", run) for row, run in CLAIMS.items()},
+    "The two claims, 2 classes": {
+        row: ("fi-claims-2", run) for row, run in CLAIMS.items() if "written" not in row
+    },
     "Settings of the shallow branches, 8 classes": {
         "no branches": ("fi-claims-8", "finetuned"),
         "as released": ("fi-claims-8", "l_cil-cross_entropy"),
@@ -55,7 +58,10 @@ COLUMNS = {
     "test: accuracy": "accuracy",
     "valid: accuracy": "valid_accuracy",
     "sentiment": "sentiment_accuracy",
-    **{f"recall of {name}": f"recall_{name}" for name in ("fear", "anger", "contentment")},
+    **{
+        f"recall of {name}": f"recall_{name}"
+        for name in ("fear", "anger", "contentment", "negative", "positive")
+    },
 }
 
 
