@@ -82,8 +82,9 @@ def test_resume(run, data, capsys):
     assert list(ours) == list(theirs)
     for name, array in theirs.items():
         # The same bits on the same kind of processor. On another one, MKL-DNN adds up in another
-        # order, in float32, over two steps of training.
-        assert_allclose(ours[name], array, rtol=1e-4, atol=1e-4 * abs(array).max(), err_msg=name)
+        # order, in float32, over two steps of training; of a mean near 0 that is a larger part.
+        atol = 1e-4 * abs(array).max() + 1e-6
+        assert_allclose(ours[name], array, rtol=1e-4, atol=atol, err_msg=name)
     assert_predicts(run, data, capsys, 0.5067268)
 
 

@@ -39,15 +39,14 @@ def read_abstract(root: Path) -> Listing:
             "was changed: restore the header"
         )
     for row in rows:
-        text = ",".join(row)
+        text, image = ",".join(row), prefix_of(root, images) + row[0]
+        listing.named.add(image)
         if not _is_name_and_votes(row):
             listing.leave_out(text, "not a file and eight counts")
             continue
         emotion = most_voted(emotions, [float(field) for field in row[1:]])
-        image = prefix_of(root, images) + row[0]
         if emotion == TIE:
             listing.leave_out(text, emotion)
-            listing.named.add(image)
         else:
             listing.add(image, emotion, listed=text)
     leave_out_unlisted(listing, images)

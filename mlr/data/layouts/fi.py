@@ -78,6 +78,7 @@ def _number_lists(root: Path, pattern: str, labels: Sequence[str]) -> Optional[L
         prefix = prefix_of_names(root, path.parent, names)
         for line in text_lines(path):
             name, number = name_and_number(line)
+            listing.named.add(prefix + name)
             if NUMBER.fullmatch(number) and int(number) < len(labels):
                 label: Dict[str, Any] = {kind: labels[int(number)]}
                 listing.add(prefix + name, split=split, listed=line, **label)
@@ -157,6 +158,7 @@ def _tables(root: Path) -> Optional[Listing]:
             emotion = _emotion(row[1]) if len(row) == 3 else ""
             if not emotion:
                 listing.leave_out(",".join(row), "not name,emotion,sentiment")
+                listing.named.add((prefix or "") + row[0])
                 continue
             if prefix is None:
                 prefix = prefix_of_names(root, path.parent, [row[0]])

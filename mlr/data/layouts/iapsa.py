@@ -33,6 +33,7 @@ def read_iapsa(root: Path) -> Listing:
             listing.add(prefix + row[0], emotion, listed=",".join(row))
         elif number or [field.lower() for field in row] not in HEADERS:
             listing.leave_out(",".join(row), "not file,emotion")
+            listing.named.add((prefix or "") + row[0])
     leave_out_unlisted(listing, root, used=tables)
     return listing
 

@@ -240,7 +240,7 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
     assert (rows["data"], rows["data: folder"], rows["epochs"], rows["network: taps"]) == (
         str(data),
         str(data),
-        "3",
+        "8",
         "stem, pool, stage1",
     )
     assert "demo" not in page.text
