@@ -40,8 +40,8 @@ FAMILIES = [
 IN_ZOO = [name for name in FAMILIES if BACKBONES[name].zoo == name]
 LARGE = ("vgg16", "alexnet")  # more than 50 million parameters
 # A map has one scale for all channels, which those of depthwise convolutions suffer from most: 0.92
-# and 0.48 to 0.77 are seen, 0.96 and more of the others; without VNNI, which clips sums of products,
-# the last is 0.22. Of unrelated answers it is about 0.
+# and 0.48 to 0.77 are seen, 0.96 and more of the others. A processor without VNNI clips sums of
+# products; there it is 0.22 for MobileNet v2. Of unrelated answers it is about 0.
 CORRELATION_OF_8_BITS = {"mobilenet1.0_relu6": 0.6, "mobilenetv2_1.0": 0.1}
 
 
