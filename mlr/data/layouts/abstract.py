@@ -40,13 +40,12 @@ def read_abstract(root: Path) -> Listing:
         )
     for row in rows:
         text, image = ",".join(row), prefix_of(root, images) + row[0]
-        listing.named.add(image)
         if not _is_name_and_votes(row):
-            listing.leave_out(text, "not a file and eight counts")
+            listing.leave_out(text, "not a file and eight counts", image)
             continue
         emotion = most_voted(emotions, [float(field) for field in row[1:]])
         if emotion == TIE:
-            listing.leave_out(text, emotion)
+            listing.leave_out(text, emotion, image)
         else:
             listing.add(image, emotion, listed=text)
     leave_out_unlisted(listing, images)

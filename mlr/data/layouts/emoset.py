@@ -54,8 +54,7 @@ def read_emoset(root: Path) -> Listing:
             row, emotion = json.dumps(entry), emotion_named(entry[0])
             image, annotation = (folder + path for path in entry[-2:])
             if emotion not in MIKELS:
-                listing.leave_out(row, "its emotion is none of Mikels' eight")
-                listing.named.add(image)
+                listing.leave_out(row, "its emotion is none of Mikels' eight", image)
             elif listing.add(image, emotion, split=split, listed=row) and annotated:
                 listing.attributes[image] = _attributes(listing, annotation, emotion, row)
     if not annotated:

@@ -29,12 +29,11 @@ def read_emotion6(root: Path) -> Listing:
     for row in csv_rows(top / "ground_truth.txt", delimiter="\t"):
         text, votes = "\t".join(row), _votes(row)
         image = prefix_of(root, top / "images") + row[0].lstrip("/")
-        listing.named.add(image)
         emotion = most_voted(NAMES, votes) if votes else ""
         if not emotion:
-            listing.leave_out(text, "not a file with valence, arousal and seven shares")
+            listing.leave_out(text, "not a file with valence, arousal and seven shares", image)
         elif emotion in (TIE, NEUTRAL):
-            listing.leave_out(text, emotion)
+            listing.leave_out(text, emotion, image)
         else:
             listing.add(image, emotion, listed=text)
     leave_out_unlisted(listing, top / "images")

@@ -78,12 +78,12 @@ def _number_lists(root: Path, pattern: str, labels: Sequence[str]) -> Optional[L
         prefix = prefix_of_names(root, path.parent, names)
         for line in text_lines(path):
             name, number = name_and_number(line)
-            listing.named.add(prefix + name)
             if NUMBER.fullmatch(number) and int(number) < len(labels):
                 label: Dict[str, Any] = {kind: labels[int(number)]}
                 listing.add(prefix + name, split=split, listed=line, **label)
             else:
-                listing.leave_out(line, f"not <path> <0 to {len(labels) - 1:d}>")
+                reason = f"not <path> <0 to {len(labels) - 1:d}>"
+                listing.leave_out(line, reason, prefix + name)
     leave_out_unlisted(listing, root, used=lists.values())
     return listing
 
@@ -157,8 +157,8 @@ def _tables(root: Path) -> Optional[Listing]:
         for row in csv_rows(path):
             emotion = _emotion(row[1]) if len(row) == 3 else ""
             if not emotion:
-                listing.leave_out(",".join(row), "not name,emotion,sentiment")
-                listing.named.add((prefix or "") + row[0])
+                image = (prefix or "") + row[0]
+                listing.leave_out(",".join(row), "not name,emotion,sentiment", image)
                 continue
             if prefix is None:
                 prefix = prefix_of_names(root, path.parent, [row[0]])

@@ -32,8 +32,7 @@ def read_iapsa(root: Path) -> Listing:
                 prefix = prefix_of_names(root, tables[0].parent, [row[0]])
             listing.add(prefix + row[0], emotion, listed=",".join(row))
         elif number or [field.lower() for field in row] not in HEADERS:
-            listing.leave_out(",".join(row), "not file,emotion")
-            listing.named.add((prefix or "") + row[0])
+            listing.leave_out(",".join(row), "not file,emotion", (prefix or "") + row[0])
     leave_out_unlisted(listing, root, used=tables)
     return listing
 

@@ -47,11 +47,10 @@ def read_twitter1(root: Path, agree: str = "three") -> Listing:
     for line in text_lines(path):
         name, number = name_and_number(line)
         image = prefix_of(root, images) + name
-        listing.named.add(image)
         if number not in ("0", "1"):
-            listing.leave_out(line, "not <file> <0|1>")
+            listing.leave_out(line, "not <file> <0|1>", image)
         elif folds and name not in folds:
-            listing.leave_out(line, "in none of the fold lists")
+            listing.leave_out(line, "in none of the fold lists", image)
         else:
             sentiment = SENTIMENTS[int(number)]
             listing.add(image, sentiment=sentiment, split=folds.get(name, ""), listed=line)
