@@ -36,7 +36,7 @@ COLOURS = BLUE, ORANGE, GREEN, VERMILION, "#56B4E9", "#CC79A7", "#000000"
 DASHES = "-", "--", ":", "-."
 DPI = 120
 HIGHEST = 2**16 - 1  # pixels of a figure that Matplotlib can draw
-LONGEST_NAME = 30  # characters of a run's name in a legend
+LONGEST_NAME = 20  # characters of a run's name in a legend, of which two stand side by side
 
 
 @own_settings()

@@ -319,4 +319,4 @@ def test_runs_that_differ_at_the_end_of_their_names():
     _, axes = new_figure(5, 4)
     plot_runs({name: [(1, 0.5)] for name in names}, "loss", axes)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == [f"squeezenet1.1-c...ll-images-seed{seed}" for seed in range(3)]
+    assert labels == [f"squeezenet...ages-seed{seed}" for seed in range(3)]
