@@ -6,9 +6,7 @@ import runpy
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 
 from mlr.runs.results import METRICS
 
@@ -124,17 +122,3 @@ def test_a_folder_without_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["fi_runs.py", str(tmp_path)])
     with pytest.raises(SystemExit, match="holds no run that was measured on test"):
         runpy.run_path(str(RESULTS / "fi_runs.py"), run_name="__main__")
-
-
-def test_the_first_layer_takes_normalised_pixels():
-    """SqueezeNet's weights are for BGR of 0 to 255 less Caffe's means."""
-    script = runpy.run_path(str(RESULTS / "squeezenet_weights.py"))
-    random = np.random.RandomState(0)
-    weight, bias = random.randn(5, 3, 3, 3), random.randn(5)
-    pixels = random.randint(0, 256, (3, 3, 3))  # RGB
-    before = np.tensordot(weight, pixels[::-1] - [[[103.939]], [[116.779]], [[123.68]]], 3) + bias
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    normalised = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
-    folded, offset = script["of_normalized"](weight, bias)
-    # float32 constants; the terms of the sum are about 100
-    assert_allclose(np.tensordot(folded, normalised, 3) + offset, before, atol=1e-3)
