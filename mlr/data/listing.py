@@ -17,6 +17,7 @@ from typing import (
     Mapping,
     NamedTuple,
     Optional,
+    Sequence,
     Set,
     Union,
 )
@@ -111,6 +112,15 @@ class Listing:
         self.left_out.append(LeftOut(what, reason))
         if image is not None:
             self.named.add(image)
+
+    def leave_out_unlisted(
+        self, images: Mapping[str, Sequence[str]], listed: Set[str], reason: str
+    ) -> None:
+        """Leave out the images that no row names. images: {name in a row: paths}. listed: the names
+        in all rows.
+        """
+        for path in sorted(path for name in images.keys() - listed for path in images[name]):
+            self.leave_out(path, reason)
 
     def walk(self, folder: Optional[Path] = None, used: Container[Path] = ()) -> List[str]:
         """Return the paths, relative to the root, of the images in a folder and its subfolders.

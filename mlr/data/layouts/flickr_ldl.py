@@ -90,8 +90,7 @@ def read_votes(root: Path, order: Optional[str] = None, ties: str = "out") -> Li
                 listing.contradict(image, line)
             elif listing.add(image, emotion, split=folds.get(name, ""), listed=line):
                 listing.attributes[image] = columns
-    for image in sorted(image for name in images.keys() - seen for image in images[name]):
-        listing.leave_out(image, "no row of votes")
+    listing.leave_out_unlisted(images, seen, "no row of votes")
     return listing
 
 

@@ -50,9 +50,7 @@ def read_mvsa(root: Path, labels: str = "sentiment") -> Listing:
             emotion = label if labels == "sentiment3" else ""
             sentiment = label if label in SENTIMENTS else ""
             listing.add(path, emotion, sentiment, listed=text)
-    for name in sorted(images.keys() - seen):
-        for path in images[name]:
-            listing.leave_out(path, f"no row in {LABEL_FILE}")
+    listing.leave_out_unlisted(images, seen, f"no row in {LABEL_FILE}")
     return listing
 
 

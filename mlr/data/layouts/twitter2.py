@@ -38,9 +38,7 @@ def read_twitter2(root: Path) -> Listing:
             listing.leave_out(text, "several images of one name")
         else:
             listing.add(images.get(row[0], [row[0]])[0], sentiment=row[1].lower(), listed=text)
-    for name in sorted(images.keys() - seen):
-        for path in images[name]:
-            listing.leave_out(path, f"no row in {LABEL_FILE}")
+    listing.leave_out_unlisted(images, seen, f"no row in {LABEL_FILE}")
     return listing
 
 
