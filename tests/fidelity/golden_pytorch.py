@@ -28,8 +28,9 @@ def network(dtype):
 def logits(net, device="cpu"):
     """The logits (8, 8) of the golden batch."""
     images = torch.from_numpy(batch()[0]).to(device, next(net.parameters()).dtype)
+    net = net.to(device)  # not in inference mode, which would make it impossible to train
     with torch.inference_mode():
-        return net.to(device).eval()(images).cpu().numpy()
+        return net.eval()(images).cpu().numpy()
 
 
 def optimizer_of(net):
