@@ -49,7 +49,7 @@ class MultiLevelNet(HybridBlock):
             self.taps = checked_taps(self.backbone, taps, widths)
             self.shallow = ShallowRepresentation(taps, widths, style_width, dropout, gram_scale)
             self.fusion = Fusion(classes, fusion)
-        self.image_size = self.backbone.image_size
+        self.image_size, self.gram_scale = self.backbone.image_size, gram_scale
         if fusion != "concat" and style_width != self.backbone.width:
             raise InputError(
                 f"fusion {fusion} needs a style as wide as the deep representation of "

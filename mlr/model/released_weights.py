@@ -1,5 +1,6 @@
 """Parameter files of the released code (model/train.py): 275 names for its ResNet-50."""
 
+import re
 from pathlib import Path
 from typing import Dict, Sequence, Union
 
@@ -50,11 +51,13 @@ def load_original_parameters(
     numbers are converted to the network's dtype: exactly from float16, rounded from float64 to
     float32.
 
-    Raises InputError if the file is damaged, and ParametersError, with the attributes `missing`,
+    Raises InputError if the network is not of the released kind (`save_original_parameters`) or the
+    file is damaged, and ParametersError, with the attributes `missing`,
     `unexpected`, `wrongly_shaped` and `not_numbers`, if it doesn't fit; the network then stays as
     it was. Damaged numbers are only found if they are not finite, or if <path>.sha256 has the
     file's SHA-256, as `save_original_parameters` and sha256sum write it.
     """
+    refuse_other_networks(net, path)
     verify_checksum(path)
     infer_shapes(net)
     parameters = released_view(net)._collect_params_with_prefix()
@@ -65,13 +68,11 @@ def save_original_parameters(net: MultiLevelNet, path: Union[str, Path]) -> None
     """Write the parameters of a MultiLevelNet in the released code's format, for its
     `load_parameters`, and their checksum in <path>.sha256.
 
-    Raises InputError if the network is not initialized, or has other taps than the released code.
+    Raises InputError if the network is not initialized, or if the released code would compute
+    something else with its parameters: its backbone is no ResNet v2, or it has other taps, another
+    fusion or a factor on the Gram matrices.
     """
-    if net.taps != TAPS:
-        raise InputError(
-            f"{path} can't be written: the released code can only load a network with the taps "
-            f"{', '.join(TAPS)}, but this one has {', '.join(net.taps)}"
-        )
+    refuse_other_networks(net, path)
     # A forward pass on mxnet-mkl changes the layout of weights in place, and saving does not wait
     # for the pass to end.
     nd.waitall()
@@ -86,6 +87,25 @@ def save_original_parameters(net: MultiLevelNet, path: Union[str, Path]) -> None
     remove(checksum)  # so an interruption leaves no checksum of another file
     write_file(path, lambda file: write_params(file, arrays))
     write_file(checksum, f"{sha256_of(path)}  {Path(path).name}\n")
+
+
+def refuse_other_networks(net: MultiLevelNet, path: Union[str, Path]) -> None:
+    """Raise InputError for a network that is not as released in what a file of parameters does not
+    tell. Widths and the depth of the backbone are in the file, as shapes and names.
+    """
+    backbone = net.backbone.name_in_zoo
+    resnet = re.fullmatch(r"resnet\d+_v2(_slim)?", backbone)
+    for what, value, released in (
+        ("backbone", "a ResNet v2" if resnet else backbone, "a ResNet v2"),
+        ("list of taps", ", ".join(net.taps), ", ".join(TAPS)),
+        ("fusion", net.fusion.kind, "concat"),
+        ("gram_scale", f"{net.gram_scale:g}", "1"),
+    ):
+        if value != released:
+            raise InputError(
+                f"{path}: this network can't share parameters with the released code, because its "
+                f"{what} ({value}) is not the released one ({released})"
+            )
 
 
 def _renamed(arrays: Dict[str, np.ndarray], names: Sequence[str]) -> Dict[str, np.ndarray]:

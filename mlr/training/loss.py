@@ -35,7 +35,8 @@ class ClassImbalanceLoss(Loss):
     softmax to p once more. As written in the comment beside it:  loss = w[y] * (1 - p[y])^gamma *
     -ln p[y].
 
-    class_weights: (K,) numbers, None for all 1. They are kept in double precision and converted to
+    class_weights: (K,) numbers, None for all 1; another number of weights than of classes is an
+    MXNetError. They are kept in double precision and converted to
     the dtype of the logits. gamma: the focusing exponent, >= 0.
 
     Input: logits (N, K) and labels (N,) with integer values; output: loss (N,) in the dtype of the
@@ -74,6 +75,8 @@ class ClassImbalanceLoss(Loss):
         # dtype and the device of the logits.
         ones = F.ones_like(F.slice_axis(logits, axis=1, begin=0, end=1))  # (N, 1)
         weights = F.concat(*[ones * weight for weight in self._class_weights], dim=1)  # (N, K)
+        # pick takes the last weight for a label beyond them; this product refuses another K
+        weights = F.elemwise_mul(weights, F.ones_like(logits))
         return F.pick(weights, labels) * loss
 
 

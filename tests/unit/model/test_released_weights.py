@@ -240,10 +240,23 @@ def test_a_flipped_bit_without_a_checksum(small):
         (lambda: mlr.MultiLevelNet(classes=8), "has no parameters yet: initialize it"),
         (
             lambda: mlr.MultiLevelNet(classes=8, taps=("stem", "stage1", "stage2")),
-            (
-                "the released code can only load a network with the taps stem, pool, stage1, but "
-                "this one has stem, stage1, stage2"
-            ),
+            r"its list of taps \(stem, stage1, stage2\) is not the released one \(stem, pool, stage",
+        ),
+        (
+            lambda: mlr.MultiLevelNet(classes=8, gram_scale=100.0),
+            r"its gram_scale \(100\) is not the released one \(1\)",
+        ),
+        (
+            lambda: mlr.MultiLevelNet(classes=8, fusion="add"),
+            r"its fusion \(add\) is not the released one \(concat\)",
+        ),
+        (
+            lambda: mlr.MultiLevelNet(classes=8, backbone="squeezenet1.1"),
+            r"its backbone \(squeezenet1.1\) is not the released one \(a ResNet v2\)",
+        ),
+        (
+            lambda: mlr.MultiLevelNet(classes=8, backbone="resnet18_v1"),
+            r"its backbone \(resnet18_v1\) is not the released one",
         ),
     ],
 )
@@ -251,6 +264,12 @@ def test_networks_that_cannot_be_saved(net, message, tmp_path):
     with pytest.raises(InputError, match=message):
         mlr.save_original_parameters(net(), tmp_path / "a.params")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_other_networks_that_cannot_be_loaded(released):
+    """The parameters fit, but the network would compute something else with them."""
+    with pytest.raises(InputError, match=r"its gram_scale \(100\)"):
+        mlr.load_original_parameters(mlr.MultiLevelNet(8, gram_scale=100.0), released[1])
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from mxnet import autograd, nd
+from mxnet import MXNetError, autograd, nd
 from numpy.testing import assert_allclose
 
 import mlr
@@ -123,6 +123,15 @@ def test_cross_entropy_and_vote():
         cross_entropy + vote / 2,
         rtol=1e-12,
     )
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_weights_of_other_classes_are_refused(hybrid):
+    loss = mlr.ClassImbalanceLoss([0.3, 0.7])
+    if hybrid:
+        loss.hybridize(static_alloc=True, static_shape=True)
+    with pytest.raises(MXNetError, match=r"expected \[2,2\], got \[2,8\]"):
+        loss(nd.ones((2, 8)), nd.array([1, 7])).wait_to_read()
 
 
 def test_a_class_of_weight_zero_does_not_count():
