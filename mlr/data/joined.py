@@ -9,9 +9,8 @@ import numpy as np
 
 from mlr.data.emotions import emotion_named, sentiment_of
 from mlr.data.labelled import LabelledImages
-from mlr.data.listing import TWO_LABELS
+from mlr.data.listing import COPIES_STAY_IN, TWO_LABELS
 from mlr.data.manifest import SPLITS, folds_of
-from mlr.data.preparation import COPIES_STAY_IN
 from mlr.data.splits import Splits, read_splits
 from mlr.data.walk import COPY, LeftOut
 from mlr.errors import InputError

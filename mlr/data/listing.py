@@ -4,6 +4,8 @@ left out.
 
 import csv
 import os
+import posixpath
+import sys
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -27,6 +29,16 @@ from mlr.data.walk import HIDDEN, LeftOut, is_hidden, walk
 from mlr.errors import InputError
 
 TWO_LABELS = "two labels for one image"
+COPIES_STAY_IN = ("test", "valid", "train")  # a copy is kept in the first of these that has it
+
+
+def place(split: str) -> int:
+    """Return the place of a split among those that have a copy of an image; the first keeps it. Of
+    several folds it is the one with the lowest number. "", no split, comes last.
+    """
+    if split in COPIES_STAY_IN:
+        return COPIES_STAY_IN.index(split)
+    return int(split) if split else sys.maxsize
 
 
 class Row(NamedTuple):
@@ -79,23 +91,33 @@ class Listing:
         listed: Optional[str] = None,
     ) -> bool:
         """Add an image, or leave it out if it has a fault, or if it was added before. Return
-        whether it was added.
+        whether it was added. If it was added in another split, it stays in one of the two.
 
-        sentiment: by default that of the emotion. listed: the row of the label file that names the
-        image, for left_out.csv. Label files are not trusted: an image that they name must be inside
-        the root.
+        path: relative to the root; ./a.jpg and a.jpg are one image. sentiment: by default that of
+        the emotion. listed: the row of the label file that names the image, for left_out.csv. Label
+        files are not trusted: an image that they name must be inside the root.
         """
-        self.named.add(path)
         fault = self.fault(path, listed is not None)
+        path = posixpath.normpath(path)
+        self.named.add(path)
         row = Row(path, emotion, sentiment_of(emotion) if sentiment is None else sentiment, split)
         listed = path if listed is None else listed
+        before = self._rows.get(path)
         if fault:
             self.leave_out(listed, fault)
         elif path not in self._rows:
             self._rows[path] = row
             return True
-        elif self._rows[path] == row:
+        elif before == row:
             self.leave_out(listed, "listed twice")
+        elif before and before._replace(split=split) == row:
+            kept, other = sorted((before, row), key=lambda each: place(each.split))
+            self._rows[path] = kept
+            across = f"duplicate across splits: it stays in {kept.split}"
+            self.leave_out(
+                path if other is before else listed, across if other.split else "listed twice"
+            )
+            return kept is row
         else:
             self.contradict(path, listed)
         return False
@@ -111,7 +133,7 @@ class Listing:
         """Leave out a path or a row of a label file. image: the path that the row names."""
         self.left_out.append(LeftOut(what, reason))
         if image is not None:
-            self.named.add(image)
+            self.named.add(posixpath.normpath(image))
 
     def leave_out_unlisted(
         self, images: Mapping[str, Sequence[str]], listed: Set[str], reason: str
@@ -119,7 +141,8 @@ class Listing:
         """Leave out the images that no row names. images: {name in a row: paths}. listed: the names
         in all rows.
         """
-        for path in sorted(path for name in images.keys() - listed for path in images[name]):
+        others = {path for name in images.keys() - listed for path in images[name]}
+        for path in sorted(others - self.named):
             self.leave_out(path, reason)
 
     def walk(self, folder: Optional[Path] = None, used: Container[Path] = ()) -> List[str]:

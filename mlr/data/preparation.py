@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from mlr.data.examine import Examined, examine_images, pixels_sha256
-from mlr.data.listing import Listing, Row
+from mlr.data.listing import Listing, Row, place
 from mlr.data.manifest import DESCRIPTION, LEFT_OUT, MANIFEST, Entry, write_prepared
 from mlr.data.partition import released_partition, stratified_partition
 from mlr.data.walk import BESIDE, NO_SPLIT, LeftOut, walk
@@ -18,7 +18,6 @@ JOURNAL = "examined.csv"  # in the output folder until it is finished
 # From this number of rows with the same image on, it counts as a placeholder, for example for a
 # photo that was removed.
 PLACEHOLDER_ROWS = 5
-COPIES_STAY_IN = ("test", "valid", "train")  # a copy is kept in the first of these that has it
 NAMED_BY_STRICT = 10
 
 Images = List[Tuple[Row, Examined]]
@@ -218,7 +217,7 @@ def _without_copies_across_splits(images: Images, left_out: List[LeftOut]) -> Im
     """
     first: Dict[str, Row] = {}
     for row, image in images:
-        if image.thumbnail not in first or _place(row) < _place(first[image.thumbnail]):
+        if image.thumbnail not in first or place(row.split) < place(first[image.thumbnail].split):
             first[image.thumbnail] = row
     kept = []
     for row, image in images:
@@ -233,7 +232,3 @@ def _without_copies_across_splits(images: Images, left_out: List[LeftOut]) -> Im
                 )
             )
     return kept
-
-
-def _place(row: Row) -> int:
-    return COPIES_STAY_IN.index(row.split) if row.split in COPIES_STAY_IN else int(row.split)

@@ -70,7 +70,10 @@ def read_votes(root: Path, order: Optional[str] = None, ties: str = "out") -> Li
         )
     files = [table] if table else [*test.values(), *train.values()]
     listing, wanted = Listing(root), _order(order.split(","), "--order") if order else None
-    folds = {_parted(line)[0]: fold for fold, path in test.items() for line in text_lines(path)}
+    folds: Dict[str, str] = {}
+    for fold, path in test.items():
+        for line in text_lines(path):
+            folds.setdefault(_parted(line)[0], fold)  # an image stays in the first of its folds
     images = _by_name(listing.walk(used=[*files, *train.values(), *test.values()]))
     seen = set()
     for path in files:

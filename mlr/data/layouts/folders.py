@@ -8,10 +8,11 @@ Images in subfolders of a class folder are used, too.
 
 from pathlib import Path
 
-from mlr.data.class_folders import beside, folder_of_classes, split_folders
+from mlr.data.class_folders import SPLIT_NAMES, beside, folder_of_classes, split_folders
 from mlr.data.layouts.data_set import FRACTIONS, DataSet
 from mlr.data.layouts.finding import add_class_folders
 from mlr.data.listing import Listing
+from mlr.data.walk import subfolders
 from mlr.errors import InputError
 
 
@@ -29,6 +30,12 @@ def read_class_folders(root: Path) -> Listing:
         raise InputError(
             f"{root} does not contain two folders of images: expected <class>/<image> or "
             "{train,val,test}/<class>/<image>"
+        )
+    split_named = [path.name for path in subfolders(top) if path.name.lower() in SPLIT_NAMES]
+    if len(split_named) > 1:
+        raise InputError(
+            f"{top} has the folders {', '.join(split_named)} of splits, but no folder train: add "
+            "it, or rename them if they are classes"
         )
     add_class_folders(listing, top, label_of=lambda name: name)
     return listing

@@ -20,6 +20,7 @@ from mlr.data import examine, manifest
 from mlr.data.emotions import EKMAN, MIKELS
 from mlr.data.layouts import DATASETS
 from mlr.data.layouts.fi import read_fi
+from mlr.data.listing import Listing
 from mlr.data.manifest import Entry, read_entries, write_prepared
 from mlr.data.preparation import PLACEHOLDER_ROWS
 from mlr.data.splits import read_splits, read_training_splits
@@ -1367,3 +1368,73 @@ def test_mvsa_takes_the_labels_of_the_images(tmp_path):
     }
     splits, evaluated = read_training_splits(tmp_path / "3")
     assert evaluated == "valid" and splits["train"].classes == ["negative", "neutral", "positive"]
+
+
+def test_one_image_under_two_spellings_of_its_path(tmp_path):
+    picture(tmp_path / "pics" / "a.jpg")
+    picture(tmp_path / "pics" / "b.jpg")
+    listing = Listing(tmp_path)
+    assert listing.add("pics/a.jpg", "awe", listed="pics/a.jpg,awe")
+    assert not listing.add("./pics/a.jpg", "fear", listed="./pics/a.jpg,fear")
+    assert listing.add("./pics//b.jpg", "awe")
+    assert [row.path for row in listing.rows] == ["pics/b.jpg"]
+    assert listing.named == {"pics/a.jpg", "pics/b.jpg"}
+    assert listing.left_out == [
+        ("pics/a.jpg", "two labels for one image"),
+        ("./pics/a.jpg,fear", "two labels for one image"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "splits, kept, left_out",
+    [
+        (["train", "test"], "test", ("a.jpg", "duplicate across splits: it stays in test")),
+        (["valid", "train"], "valid", ("row 2", "duplicate across splits: it stays in valid")),
+        (["4", "1"], "1", ("a.jpg", "duplicate across splits: it stays in 1")),
+        (["", "train"], "train", ("a.jpg", "listed twice")),
+        (["train", "train"], "train", ("row 2", "listed twice")),
+    ],
+)
+def test_one_image_in_two_splits_of_one_label(tmp_path, splits, kept, left_out):
+    picture(tmp_path / "a.jpg")
+    listing = Listing(tmp_path)
+    for number, split in enumerate(splits, start=1):
+        listing.add("a.jpg", "awe", split=split, listed=f"row {number}")
+    assert [row.split for row in listing.rows] == [kept]
+    assert listing.left_out == [left_out]
+
+
+def test_lists_with_a_dot_before_each_path(tmp_path):
+    fi_number_lists(tmp_path / "root")
+    for path in (tmp_path / "root").glob("*.txt"):
+        path.write_text("".join(f"./{line}\n" for line in path.read_text().splitlines()))
+    assert prepare("fi", tmp_path / "root", tmp_path / "out", "--strict") == 0
+    assert left_out(tmp_path / "out") == set()
+
+
+def test_votes_that_name_the_folder_of_the_images(tmp_path):
+    ldl_table(tmp_path / "root")
+    path = tmp_path / "root" / "Flickr_LDL" / "ground_truth.txt"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"images/{row}" for row in rows)]))
+    assert prepare("flickr_ldl", path.parent, tmp_path / "out") == 0
+    assert left_out(tmp_path / "out") == set()
+
+
+def test_an_image_in_two_folds_stays_in_the_first(tmp_path):
+    ldl_lists(tmp_path / "root")
+    first = (tmp_path / "root" / "train_val" / "val1.csv").read_text().splitlines()[0]
+    with open(tmp_path / "root" / "train_val" / "val4.csv", "a") as file:
+        file.write(first + "\n")
+    assert prepare("flickr_ldl", tmp_path / "root", tmp_path / "out") == 0
+    name = first.split()[0]
+    assert [row.split for row in entries(tmp_path / "out") if row.path.endswith(name)] == ["1"]
+
+
+def test_splits_without_train_are_no_classes(tmp_path, capsys):
+    for split in ("val", "test"):
+        for emotion in ("awe", "fear"):
+            for number in range(3):
+                picture(tmp_path / "root" / split / emotion / f"{number}.jpg")
+    assert prepare("folders", tmp_path / "root", tmp_path / "out") == 2
+    assert "has the folders test, val of splits, but no folder train" in capsys.readouterr().err

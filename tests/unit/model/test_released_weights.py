@@ -240,7 +240,7 @@ def test_a_flipped_bit_without_a_checksum(small):
         (lambda: mlr.MultiLevelNet(classes=8), "has no parameters yet: initialize it"),
         (
             lambda: mlr.MultiLevelNet(classes=8, taps=("stem", "stage1", "stage2")),
-            r"its list of taps \(stem, stage1, stage2\) is not the released one \(stem, pool, stage",
+            r"its list of taps \(stem, stage1, stage2\) is not the released one \(stem, pool",
         ),
         (
             lambda: mlr.MultiLevelNet(classes=8, gram_scale=100.0),
