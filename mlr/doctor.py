@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -22,6 +21,7 @@ from mlr.runtime.builds import installed_builds, version_numbers
 from mlr.runtime.cpu import given, usable_cores
 from mlr.runtime.cuda_libraries import CUDA_LIBRARIES, DRIVER, missing_libraries
 from mlr.runtime.installation import EXTRAS, is_installed
+from mlr.runtime.signals import signal_name
 
 PYTHONS = (3, 8), (3, 13)
 PYTHONS_OF_MXNET = (3, 8), (3, 11)
@@ -254,7 +254,7 @@ def ask_mxnet() -> List[Dict[str, Any]]:
         return [{"error": f"it did not load within {PROBE_SECONDS:g} seconds"}] * 2
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode < 0:
-        error = f"signal {signal.Signals(-done.returncode).name} ended its process"
+        error = f"signal {signal_name(-done.returncode)} ended its process"
     else:
         error = (done.stderr.strip().splitlines() or ["it printed no error"])[-1]
     return answers + [{"error": error}] * (2 - len(answers))
@@ -287,8 +287,11 @@ def probe() -> None:
     except InputError as error:
         package["cache_error"] = str(error)
     try:
-        folders = [Run.open(run).verified("last.params").parent for run in (SHIPPED_RUN, DEMO_RUN)]
-        package["checkpoint"] = " and ".join(map(str, folders))
+        runs = [Run.open(run) for run in (SHIPPED_RUN, DEMO_RUN)]
+        for run in runs:
+            run.verified("last.params")
+            run.temperature("last")
+        package["checkpoint"] = " and ".join(str(run.folder) for run in runs)
     except InputError as error:
         package["checkpoint_error"] = str(error)
     print(json.dumps(package), flush=True)

@@ -16,7 +16,7 @@ from mlr import cli
 from mlr.errors import InputError, Interrupted, RunError
 from mlr.runtime.cpu import given, usable_cores
 from mlr.runtime.output import ReaderGone
-from mlr.runtime.signals import CODES, Handled
+from mlr.runtime.signals import CODES, Handled, signal_name
 from mlr.training.distributed import HEARTBEAT
 
 LOOPBACK = "127.0.0.1"
@@ -25,6 +25,7 @@ LOOK_SECONDS = 0.1
 # between SIGTERM and SIGKILL, and how long servers and scheduler may take to end after the last
 # worker
 GRACE_SECONDS = 5
+MOST_PROCESSES = 1000  # each needs a port and a pipe of this machine
 
 # Runs the scheduler instead if DMLC_ROLE says so.
 SERVER = "from mlr.training.distributed import serve; serve()"
@@ -47,7 +48,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "-n",
         dest="workers",
-        type=cli.number(int, 1),
+        type=cli.number(int, 1, MOST_PROCESSES),
         required=True,
         metavar="WORKERS",
         help="how many processes run the command, each like a separate machine",
@@ -55,7 +56,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "-s",
         dest="servers",
-        type=cli.number(int, 1),
+        type=cli.number(int, 1, MOST_PROCESSES),
         default=1,
         metavar="SERVERS",
         help="how many parameter servers share the parameters (default: 1)",
@@ -188,7 +189,7 @@ def _fail(job: "Job", name: str, code: int) -> NoReturn:
 def ending(code: int) -> str:
     """Return in words how a process ended, from subprocess's returncode."""
     return (
-        f"was killed by signal {-code:d} ({signal.Signals(-code).name})"
+        f"was killed by signal {-code:d} ({signal_name(-code)})"
         if code < 0
         else f"ended with exit code {code:d}"
     )

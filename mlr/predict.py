@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Print a run's predictions for images, one by one; at the end raise InputError if some can't
-    be read.
+    """Print a run's predictions for images, one by one; at the end name those that can't be read,
+    and raise InputError if there are any.
     """
     from mlr.data.walk import words_on
     from mlr.methods import load
@@ -60,9 +60,10 @@ def predict(options: argparse.Namespace) -> None:
             print(json.dumps({"image": str(path), **prediction._asdict()}))
         else:
             print("\n".join(described(path, prediction)))
+    for error in unread[:-1]:
+        print(f"mlr predict: error: {error}", file=sys.stderr)
     if unread:
-        more = f" (and {len(unread) - 1} more images)" if len(unread) > 1 else ""
-        raise InputError(f"{unread[0]}{more}")
+        raise unread[-1]
 
 
 def images_of(arguments: List[str]) -> "Tuple[List[Union[str, Path]], List[LeftOut]]":

@@ -148,6 +148,8 @@ def prepare_drawn(dataset: str, folder: Path, seed: Optional[int], sheet: Option
     from mlr.data import drawn
 
     cli.refuse_unwritable("--out", folder)
+    if folder.exists() and not folder.is_dir():
+        cli.refuse_existing(folder)
     if sheet:
         cli.refuse_wrong_file("--sheet", Path(sheet), cli.FIGURES)
     _, draw = drawn.DRAWN[dataset]

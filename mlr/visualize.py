@@ -104,7 +104,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--steps",
-        type=cli.number(int, 1),
+        type=cli.number(int, 1, 10**6),
         metavar="N",
         help="for filters: steps of gradient ascent (default: 200)",
     )

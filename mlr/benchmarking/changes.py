@@ -1,5 +1,6 @@
 """What changed since an earlier benchmark, beyond the spread of the rounds."""
 
+import math
 import statistics
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
@@ -22,7 +23,7 @@ def read_benchmark(path: Path) -> Dict[str, Any]:
         )
     try:
         for ratio in found["ratios"].values():
-            bool(ratio["lower_is_better"]), [float(value) for value in ratio["rounds"]]
+            bool(ratio["lower_is_better"]), [math.isfinite(value) for value in ratio["rounds"]]
             statistics.median(ratio["rounds"])
         str(found["machine"]["processor"]), str(found["version"]), str(found["date"])
     except (KeyError, TypeError, ValueError, statistics.StatisticsError):

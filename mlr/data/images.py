@@ -92,7 +92,7 @@ PLUGINS = {
 }
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "CMYK")
+EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "CMYK")
 
 # Any JPEG marker except those inside compressed data: FF 00 (a stuffed byte) and FF D0-D7
 # (restarts).
@@ -118,6 +118,8 @@ def read_bytes(path: Name) -> bytes:
     try:
         with open(path, "rb") as file:
             data = content_of(file, path)
+    except ValueError as error:  # a NUL byte in the name
+        raise InputError(f"can't read image {path!r}: {error}") from None
     except OSError as error:
         why = error.strerror
         if os.path.islink(path) and not os.path.exists(path):

@@ -201,7 +201,9 @@ def session_of(content: bytes, named: str, ctx: Optional[str] = None) -> Any:
     providers, asked = providers_of(ctx, runtime)
     options = runtime.SessionOptions()
     options.log_severity_level = ERRORS_ALONE
-    options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
+    # ONNX Runtime starts as many threads as it is told, and hangs with tens of thousands.
+    threads = max(1, int(os.environ["OMP_NUM_THREADS"]))
+    options.intra_op_num_threads = min(threads, os.cpu_count() or 1)
     try:
         session = runtime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors have no other common class

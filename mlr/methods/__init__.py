@@ -85,7 +85,7 @@ def open_run(path: "PathLike") -> "Union[Run, ExportedRun]":
     """Return the run in a folder, or that of an .onnx file of `mlr export`. Raises InputError if
     there is no run, a file is damaged, or its parts contradict each other.
     """
-    if os.path.isdir(path) or not str(path).endswith(ONNX):
+    if os.path.isdir(path) or not str(path).lower().endswith(ONNX):
         return open_run_folder(path)
     return _open_model(path)
 

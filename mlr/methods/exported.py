@@ -209,8 +209,10 @@ def _calibration_splits(run: "Run", folders: Sequence[Path]) -> "Splits":
     from mlr.data.walk import words_on
     from mlr.runs.measured_images import fitted_classes
 
-    trained = run.config["options"]
-    fold = trained["fold"] if any(map(folds_of, folders)) else None
+    trained, fold = run.config["options"], None
+    if any(map(folds_of, folders)):
+        fold = trained["fold"] or 1
+        warn(f"{in_words(folders)} has folds: calibrated without fold {fold}, measured on it")
     found = read_together(folders, trained["labels"], fold)
     if "train" not in found or len(found) < 2:
         raise InputError(

@@ -44,6 +44,8 @@ class MultiLevelNet(HybridBlock):
         super().__init__(**kwargs)
         if classes < 2:
             raise InputError(f"classes must be at least 2, not {classes}")
+        if not 0 <= dropout < 1:
+            raise InputError(f"dropout must be from 0 to below 1, not {dropout}")
         with self.name_scope():
             self.backbone = Backbone(backbone, image_size)
             self.taps = checked_taps(self.backbone, taps, widths)

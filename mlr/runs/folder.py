@@ -216,11 +216,14 @@ class Run:
                 "from a copy, or train again"
             )
         if not self.has(name):
-            why = (
-                "its data has no split valid to choose the best epoch, or its method has no epochs"
-                if self.metrics
-                else "the training stopped before its first epoch ended"
-            )
+            why = "the training stopped before its first epoch ended"
+            if self.metrics:
+                why = (
+                    "the run was shipped or converted without it; use --parameters last"
+                    if any("valid_balanced_accuracy" in epoch for epoch in self.metrics)
+                    else "its data has no split valid to choose the best epoch, or its method has "
+                    "no epochs"
+                )
             if name == EPOCH[2]:
                 why = (
                     "the run was shipped or converted from PyTorch, so it can predict, but its "

@@ -59,12 +59,13 @@ def new_folder(path: Union[str, Path]) -> Iterator[Path]:
     """
     path = Path(path)
     staged = path.with_name(path.name + STAGED)
-    if staged.exists():
-        raise InputError(
-            f"{staged} exists already, likely left by an interrupted export: remove it"
-        )
     try:
         staged.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(
+            f"{staged} exists already, likely left by an interrupted export: remove it"
+        ) from None
+    try:
         yield staged
         for each in (*staged.iterdir(), staged):
             sync(each)

@@ -23,6 +23,16 @@ CODES = {128 + number: number for number in SIGNALS}
 H = TypeVar("H", bound="Handled")
 
 
+def signal_name(number: int) -> str:
+    """Return a signal's name, or its number if Python has no name for it, as for most real-time
+    signals.
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
 class Handled:
     """A context in which a handler receives signals.
 

@@ -107,7 +107,8 @@ async def images_of(request: Request, place: Place) -> List[BinaryIO]:
     Raises HTTPException for a request that is too large, too slow or malformed, or has no image or
     too many, as soon as this is known, without waiting for the whole request.
     """
-    if request.headers.get("Content-Type", "").partition(";")[0].strip() != "multipart/form-data":
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
         raise refusal(
             415,
             "wrong type",
@@ -162,5 +163,6 @@ def _uploads(form: Any) -> List[UploadFile]:
 async def _file(upload: UploadFile, number: int) -> BinaryIO:
     file = io.BytesIO(await upload.read())
     await upload.close()
-    file.name = upload.filename or f"image {number}"
+    name = upload.filename or f"image {number}"
+    file.name = name.encode("utf-8", "replace").decode()  # JSON in UTF-8 can't have surrogates
     return file

@@ -552,7 +552,7 @@ def save_figure(figure: Figure, path: Union[str, Path]) -> None:
     existing file stays as it was.
     """
     path = Path(path)
-    write_file(path, figure_bytes(figure, path.suffix.lstrip(".") or "png"))
+    write_file(path, figure_bytes(figure, path.suffix.lstrip(".").lower() or "png"))
 
 
 @own_settings()

@@ -18,6 +18,7 @@ from mxnet import autograd, nd
 from mxnet.gluon import Block, nn
 
 from mlr import paper
+from mlr.errors import InputError
 from mlr.model.backbone import Backbone
 from mlr.model.network import MultiLevelNet
 from mlr.model.parameters import infer_shapes
@@ -88,10 +89,15 @@ def strongest_with_patterns(
     The result is {block: for each image a list of dicts, strongest first}. A dict has filter, map
     (h, w), activation, pattern (S, S, 3) uint8, and excited, the activation by the pattern.
     Arguments as for `activation_maps`, `strongest_filters` and `maximising_patterns`; S is the side
-    of the images, at least 128.
+    of the images, at least 128. Raises InputError if a block has fewer than `top` filters.
     """
     size = max(SMALLEST_PATTERN, images.shape[-1])
     maps, blocks = activation_maps(net, images), net.backbone.blocks
+    fewest = min(maps[block].shape[1] for block in blocks)
+    if top > fewest:
+        raise InputError(
+            f"there are no {top} filters to show: the block with the fewest filters has {fewest}"
+        )
     strongest = {block: strongest_filters(maps[block], top, measure) for block in blocks}
     # images often share their strongest filter
     unique = {block: sorted(set(strongest[block][0].ravel().tolist())) for block in blocks}

@@ -126,6 +126,7 @@ def test_a_change_is_beyond_the_spread_of_the_rounds(tmp_path):
         (lambda found: found.update(ratios=[]), "has no ratios"),
         (lambda found: found["ratios"]["a"].update(rounds=[]), "is damaged: give a file"),
         (lambda found: found["ratios"]["a"].update(rounds=["x"]), "is damaged"),
+        (lambda found: found["ratios"]["a"].update(rounds=["1.2"]), "is damaged"),
         (lambda found: found["ratios"]["a"].pop("lower_is_better"), "is damaged"),
         (lambda found: found.pop("machine"), "is damaged"),
     ],

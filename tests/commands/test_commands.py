@@ -390,6 +390,18 @@ def test_predict_names_the_image_it_cannot_read(trained, command_here, tmp_path)
     ]
 
 
+def test_predict_names_each_image_it_cannot_read(trained, command_here, tmp_path):
+    run, data = trained
+    shutil.copytree(data / "test" / "awe", tmp_path / "images")
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "images" / name).write_bytes(b"")
+    done = command_here("predict", "--run", run, tmp_path / "images")
+    assert done.returncode == 2 and f"{tmp_path}/images/00.jpg\n" in done.stdout
+    assert [line.partition(" is empty")[0] for line in done.stderr.splitlines()] == [
+        f"mlr predict: error: image {tmp_path}/images/{name}" for name in ("a.jpg", "b.jpg")
+    ]
+
+
 def damaged(path, change):
     content = change(path.read_bytes())
     path.write_bytes(content)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from sklearn.datasets import load_sample_images
 
 import mlr
 from mlr import export, predict
+from mlr.data.manifest import Entry, write_prepared
 from mlr.errors import InputError
 from mlr.methods import METHODS, load_network, open_run
 from mlr.model.parameters import materialize
@@ -286,6 +288,20 @@ def test_int8_calibrated_on_classes_of_other_names(exported, tmp_path):
     data = write_images(tmp_path / "sentiments", ("negative", "positive"))
     said = exported(*given, data, "--out", tmp_path / "b.onnx", code=2)
     assert "give the folder of the same classes" in said
+
+
+def test_int8_calibrated_on_folds(tmp_path, capsys):
+    """Of a run that was not trained on folds: without the first, which is measured."""
+    run_of(METHODS["alexnet"].demo, tmp_path / "run", ("awe", "fear"))
+    data = write_images(tmp_path / "data")
+    entries = [
+        Entry(str(path.relative_to(data)), path.parent.name, "", fold, 80, 64, sha256_of(path))
+        for path, fold in zip(sorted(data.rglob("*.jpg")), cycle("12345"))
+    ]
+    write_prepared(tmp_path / "folds", {"root": str(data), "dataset": "csv"}, entries, [])
+    given = ("--run", tmp_path / "run", "--int8", "--calibrate", tmp_path / "folds")
+    assert export.main([*map(str, given), "--out", str(tmp_path / "a.onnx")]) == 0
+    assert "has folds: calibrated without fold 1, measured on it" in capsys.readouterr().err
 
 
 def test_int8_of_features(exported, tmp_path):

@@ -106,6 +106,7 @@ def wait_until(condition):
     [
         (["-n", "2"], "the following arguments are required: COMMAND"),
         (["-n", "0", "--", "true"], "'0' is not a whole number from 1"),
+        (["-n", "100000", "--", "true"], "'100000' is not a whole number from 1 to 1000"),
         (["-n", "2", "-s", "0", "--", "true"], "'0' is not a whole number from 1"),
         (["--", "true"], "the following arguments are required: -n"),
         (

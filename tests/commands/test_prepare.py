@@ -475,3 +475,10 @@ def test_a_link_to_itself(tmp_path, capsys):
     given = ["--dataset", "csv", "--root", str(label_csv(tmp_path / "root"))]
     assert main([*given, "--out", str(tmp_path / "loop" / "x")]) == 2
     assert f"{tmp_path / 'loop'} is not a folder, or you may not write" in capsys.readouterr().err
+
+
+def test_drawn_data_in_the_place_of_a_file(tmp_path, capsys):
+    (tmp_path / "mine").write_text("mine")
+    assert main(["--dataset", "demo", "--out", str(tmp_path / "mine")]) == 2
+    assert "mine exists already: give another --out" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_text() == "mine"

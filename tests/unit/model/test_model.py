@@ -189,6 +189,7 @@ def test_no_block_asks_for_a_shape():
         ),
         ({"widths": (64, 256)}, "3 taps need 3 widths"),
         ({"classes": 1}, "classes must be at least 2"),
+        ({"dropout": 1.0}, "dropout must be from 0 to below 1, not 1.0"),
     ],
 )
 def test_wrong_options(options, message):

@@ -10,7 +10,7 @@ import pytest
 
 from mlr import cli
 from mlr.__main__ import COMMANDS
-from mlr.runtime.signals import Postponed
+from mlr.runtime.signals import Postponed, signal_name
 
 
 def test_a_closed_terminal_stops_a_command(capsys):
@@ -84,3 +84,8 @@ def test_ctrl_c_while_a_command_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 130 and done.stderr == "mlr predict: error: interrupted\n"
+
+
+@pytest.mark.parametrize("number, name", [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 6, None)])
+def test_a_signal_without_a_name(number, name):
+    assert signal_name(number) == (name or str(signal.SIGRTMIN + 6))

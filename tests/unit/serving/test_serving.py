@@ -247,6 +247,13 @@ def body(parts, size):
     yield {"type": "http.request", "body": b"\r\n--x--\r\n", "more_body": False}
 
 
+def test_the_media_type_in_capitals():
+    content = b"".join(message["body"] for message in body(1, 0))
+    headers = {"Content-Type": "Multipart/Form-Data; boundary=x"}
+    answer = client().post("/predict", content=content, headers=headers)
+    assert answer.status_code != 415
+
+
 def test_a_large_request_is_refused_while_it_comes():
     assert asked(app(), body(1000, uploads.MIB)) == (413, 21)
 

@@ -6,13 +6,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import mlr
 from mlr import paper
+from mlr.errors import InputError
 from mlr.methods import load_network, open_run
 from mlr.model.backbones import anatomy_of
 from mlr.model.parameters import materialize
 from mlr.runs.shipped import DEMO_RUN
 from mlr.viz import filters
 from mlr.viz.attribution import grad_cam, gram_contributions, strongest_pairs
-from mlr.viz.filters import Ascent, activation_maps, maximising_patterns, strongest_filters
+from mlr.viz.filters import (
+    Ascent,
+    activation_maps,
+    maximising_patterns,
+    strongest_filters,
+    strongest_with_patterns,
+)
 from mlr.viz.images import read_images_and_inputs
 
 
@@ -69,6 +76,11 @@ def test_the_strongest_filter_is_the_one_numpy_finds(measure, numpys):
         assert order[0] == int(np.argmax(scores))
         assert_array_equal(order, np.argsort(scores)[::-1][:3])
         assert_allclose(values, np.sort(scores)[::-1][:3], rtol=1e-6)
+
+
+def test_more_filters_than_a_block_has(net, images):
+    with pytest.raises(InputError, match="no 33 filters .* the fewest filters has 32"):
+        strongest_with_patterns(net, images, top=33)
 
 
 @pytest.mark.parametrize("measure", ["mean", "max"])
