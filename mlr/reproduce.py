@@ -20,7 +20,6 @@ from mlr.runtime.commands import Runner, Task
 from mlr.runtime.cpu import usable_cores
 from mlr.runtime.files import STAGED, write_file
 from mlr.runtime.installation import require_mxnet
-from mlr.runtime.output import ReaderGone
 
 # files of a run: training writes the first at its start, and the second at its end
 SUMS, TRAINED = "SHA256SUMS", "confusion.png"
@@ -30,17 +29,21 @@ PUBLISHED = {name: method for name, method in METHODS.items() if method.publishe
 SIZES = {"small": (12, 5), "tiny": (0, 1)}
 MAIN_TABLE = "methods"
 # options of mlr train that reproduce sets itself
-OWN_OPTIONS = ("data", "labels", "method", "fold", "seed")
+OWN_OPTIONS = ("data", "target", "labels", "method", "fold", "seed")
 
 Tables = Dict[str, Tuple[str, Dict[str, str]]]  # {name: (title, {system: its run's name})}
 
 
-def tables_of(methods: Dict[str, Method], demo: bool) -> Dict[str, Tuple[str, List[Experiment]]]:
-    """Return the tables of the given methods, {name: (title, experiments)}."""
+def tables_of(
+    methods: Dict[str, Method], demo: bool, backbone: Optional[str] = None
+) -> Dict[str, Tuple[str, List[Experiment]]]:
+    """Return the tables of the given methods, {name: (title, experiments)}. backbone: that of
+    --config.
+    """
     systems = [Experiment(method.title, {"method": name}) for name, method in methods.items()]
     tables = {MAIN_TABLE: ("The methods of the results table", systems)}
     for method in methods.values():
-        tables.update(method.experiments(demo))
+        tables.update(method.experiments(demo, backbone))
     return tables
 
 
@@ -153,6 +156,10 @@ def reproduce(options: argparse.Namespace) -> None:
     """Train and measure the chosen systems, and write the tables."""
     methods = wanted_methods(options)
     demo = options.data == "demo"
+    if options.data in DRAWN and not demo:
+        raise InputError(
+            f"--data {options.data} has no test images: give demo, or your own data folder"
+        )
     refuse_without_effect(options, methods, demo)
     require_mxnet()
     if options.data not in DRAWN and Path(options.data).is_dir():
@@ -175,8 +182,11 @@ def reproduce(options: argparse.Namespace) -> None:
     try:
         runner.run_all(train, first)
         runner.run_all(train_and_evaluate, trainings)
-    except ReaderGone as gone:
-        raise Interrupted(f"{gone}, in {out}; the same command continues", gone.signal) from None
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Interrupted) else Interrupted()
+        raise Interrupted(
+            f"{stopped}, in {out}; the same command continues", stopped.signal
+        ) from None
     folders = {
         name: [run_folder(out, name, seed) for seed in range(options.seeds)] for name in runs
     }
@@ -246,21 +256,30 @@ def plan(
     given = common_settings(options.config) if options.config else {}
     wanted: Tables = {}
     runs: Dict[str, List[str]] = {}
-    for table, (title, experiments) in tables_of(methods, demo).items():
+    used = {"pretrained"}  # the systems without pretraining set it
+    for table, (title, experiments) in tables_of(methods, demo, given.get("backbone")).items():
         if table not in options.tables:
             continue
         systems = {}
         for experiment in experiments:
             method = METHODS[experiment.options["method"]]
+            used.update(method.options)
             settings = settings_of(method, options, out, given)
             if settings.get("backbone", method.released.backbone) not in method.backbones:
                 raise InputError(
                     f"--config {options.config}: the method {method.name} can't use the backbone "
-                    f"{settings['backbone']}: leave the method out of --methods"
+                    f"{settings['backbone']}: leave the method out of --methods, or the table "
+                    f"{table} out of --tables"
                 )
             name, arguments = experiment.run(method, demo, settings)
             runs[name], systems[experiment.title] = arguments, name
         wanted[table] = title, systems
+    unused = sorted(set(given) - used)
+    if runs and unused:
+        raise InputError(
+            f"--config {options.config}: {', '.join(unused)} has no effect, as no chosen method "
+            "has it: leave it out"
+        )
     return wanted, runs
 
 

@@ -210,6 +210,8 @@ def train(options: argparse.Namespace) -> None:
     given = given_options(options)
     if options.folds and given.get("fold") is not None:
         raise InputError("--fold trains one fold and --folds all of them: give one of the two")
+    if options.resume and options.print_config:
+        raise InputError("--print-config is not for --resume: the options are in its config.json")
     if options.print_config:
         method, resolved = resolve(given)
         print(written(method.plain(resolved)), end="")

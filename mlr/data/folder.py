@@ -110,6 +110,11 @@ def _folders_of_splits(root: Path, needed: str) -> Dict[str, Path]:
             f"{shlex.quote(str(root))} --out data/{shlex.quote(out)}\nand then train with --data "
             f"data/{shlex.quote(out)}"
         )
+    hint = (
+        "; --split valid measures on valid"
+        if needed == "test" and split_folders(root, "valid")
+        else ""
+    )
     raise InputError(
-        f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo)"
+        f"data folder {root / needed} does not exist: expected {LAYOUT} (or --data demo){hint}"
     )

@@ -248,6 +248,10 @@ class Method:
         if count is not None and len(classes) != count:
             raise refused(path, "the list of classes", classes, f"{count} different names")
 
-    def experiments(self, demo: bool) -> Dict[str, Tuple[str, List[Experiment]]]:
-        """Return additional tables of results, {name: (title, experiments)}."""
+    def experiments(
+        self, demo: bool, backbone: Optional[str] = None
+    ) -> Dict[str, Tuple[str, List[Experiment]]]:
+        """Return additional tables of results, {name: (title, experiments)}. backbone: of all
+        systems (default: the method's own).
+        """
         return {}

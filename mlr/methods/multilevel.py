@@ -1,7 +1,7 @@
 """L_cil, the paper's method: deep and shallow representations, fused, against class imbalance."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from mlr import paper
 from mlr.errors import InputError
@@ -68,8 +68,11 @@ class MultiLevel(Method):
             described["image_size"] = options.image_size
         return {"kind": "multi_level", **described}
 
-    def experiments(self, demo: bool) -> Dict[str, Tuple[str, List[Experiment]]]:
-        wide = anatomy_of((self.demo if demo else self.released).backbone).width
+    def experiments(
+        self, demo: bool, backbone: Optional[str] = None
+    ) -> Dict[str, Tuple[str, List[Experiment]]]:
+        own = (self.demo if demo else self.released).backbone
+        wide = anatomy_of(backbone or own).width
         tables = {
             "ablations": (
                 "Ablations of L_cil",

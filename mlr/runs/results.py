@@ -98,6 +98,10 @@ def own_evaluation(run: Run, split: str = "test") -> dict:
             f"{path} was measured with parameters that the run no longer has, likely because its "
             f"training continued: {REMEASURE}"
         )
+    if "temperature" in evaluation and evaluation["temperature"] != run.temperature("last"):
+        raise InputError(
+            f"{path} was measured with another temperature than the run has now: {REMEASURE}"
+        )
     return evaluation
 
 

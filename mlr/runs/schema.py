@@ -162,7 +162,8 @@ def checked_config(config: Any, path: Any) -> Dict[str, Any]:
     for name, value in options.items():
         if name in known and not known[name].holds(value):
             raise refused(path, f"options.{name}", value, known[name].expected)
-    check(options, {"method": known["method"]}, path, "options.")
+    always = ("method", "labels", "fold")  # evaluations and --resume need them
+    check(options, {name: known[name] for name in always}, path, "options.")
     described = ("data", "target") if options.get("target") else ("data",)
     check(config, dict.fromkeys(described, DATA), path)
     for name in described:

@@ -121,8 +121,6 @@ def prepared(
         )
     source, target, images = read_sources(options, folders, run)
     check_workers(machine.workers, method, options, images, source)
-    if isinstance(run, RunWriter):
-        run.move(images)
     classes = source.train.classes
     mx.random.seed(options.seed)
     net = new_network(method, method.network(options, len(classes)), machine.ctx)
@@ -151,6 +149,8 @@ def prepared(
     multipliers = new_layers(net, options, pretrained)
     trainer = trainer_of(net, options, multipliers, machine.workers)
     progress = restore(run, net, trainer) if resumed else None
+    if resumed and isinstance(run, RunWriter):
+        run.move(images)  # after all that can be refused
     return Training(method, options, run, machine, predictor, trainer, source, target, progress)
 
 

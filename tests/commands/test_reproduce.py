@@ -401,6 +401,10 @@ OTHERS = {
         {"files": None},
         "files is None, expected .*; measure the run again, with mlr evaluate",
     ),
+    "another temperature": (
+        {"temperature": 2.0},
+        "was measured with another temperature than the run has now: measure the run again",
+    ),
     "impossible": (
         {"accuracy": 2},
         "accuracy is 2, expected .*; measure the run again, with mlr evaluate",
@@ -657,9 +661,28 @@ def test_options_of_all_trainings(tmp_path):
         InputError, match="fi.yaml: the method vgg16 can't use the backbone alexnet"
     ):
         plan({"vgg16": METHODS["vgg16"]}, chosen, tmp_path)
+    path.write_text("backbone: alexnet\n")
+    chosen.tables = ["ablations"]
+    with pytest.raises(InputError, match="--methods, or the table ablations out of --tables"):
+        plan({"l_cil": METHODS["l_cil"]}, chosen, tmp_path)
+    path.write_text("epochs: 2\ngram_scale: 100\nsvm_c: 7\n")
+    chosen.tables = ["methods"]
+    with pytest.raises(InputError, match="fi.yaml: gram_scale, svm_c has no effect"):
+        plan({"resnet50": METHODS["resnet50"]}, chosen, tmp_path)
     path.write_text("seed: 1\nlabels: emotion\n")
     with pytest.raises(InputError, match="fi.yaml has labels, seed, which mlr reproduce sets"):
         plan(PUBLISHED, chosen, tmp_path)
+
+
+def test_a_style_as_wide_as_the_deep_representation_of_the_backbone(tmp_path):
+    (tmp_path / "small.yaml").write_text("backbone: resnet18_v2\n")
+    chosen = options(
+        "--data", "x", "--config", str(tmp_path / "small.yaml"), "--tables", "ablations"
+    )
+    wanted, runs = plan({"l_cil": METHODS["l_cil"]}, chosen, tmp_path)
+    wide = runs[wanted["ablations"][1]["added"]]
+    assert wide[wide.index("--style-width") + 1] == "512"
+    assert wanted["ablations"][1]["concatenated, style as wide as deep"] != "l_cil"
 
 
 @pytest.mark.parametrize(
@@ -680,6 +703,7 @@ def test_the_command_can_be_typed_again(arguments):
     [
         (("--data", "somewhere"), "the method deepsentibank needs --caffenet FILE"),
         (("--caffenet", "a.npz"), "--caffenet is not for demo"),
+        (("--data", "demo-objects"), "--data demo-objects has no test images: give demo"),
         (
             ("--methods", "vgg16", "ar", "--tables", "ablations", "imbalance"),
             "--tables ablations imbalance: --methods leaves out the methods of these tables: add "
@@ -814,8 +838,9 @@ def test_ctrl_c_ends_the_trainings(tmp_path):
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert (
-        process.returncode == 130 and errors.splitlines()[-1] == "mlr reproduce: error: interrupted"
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == (
+        "mlr reproduce: error: interrupted, in out; the same command continues"
     )
     trainings = [path for path in Path("/proc").glob("[0-9]*/cwd") if owned(path, tmp_path)]
     assert trainings == []

@@ -595,6 +595,17 @@ def resumed(run, *arguments):
     )
 
 
+def test_a_refused_resume_changes_nothing(moved, tmp_path, capsys):
+    """A shipped run can't be continued, and does not get the new folder of its images either."""
+    run, data = moved
+    run.ship(tmp_path / "shipped")
+    before = (tmp_path / "shipped" / "config.json").read_bytes()
+    given = ["--resume", "--out", str(tmp_path / "shipped"), "--data", str(data)]
+    assert mlr.train.main(given) == 2
+    assert "shipped has no optimizer.params" in capsys.readouterr().err
+    assert (tmp_path / "shipped" / "config.json").read_bytes() == before
+
+
 def test_data_that_moved_is_found_again(moved, tmp_path, capsys):
     run, data = moved
     files = {path.name: path.read_bytes() for path in run.folder.iterdir()}

@@ -275,6 +275,11 @@ def printed(capsys, *arguments, code=0):
     return said.out if not code else said.err
 
 
+def test_a_resumed_run_prints_no_other_options(capsys, tmp_path):
+    said = printed(capsys, "--resume", "--out", tmp_path, "--print-config", code=2)
+    assert "--print-config is not for --resume" in said
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("data", ["demo", "somewhere"])
 def test_what_is_printed_is_read_again(name, data, capsys, tmp_path):
