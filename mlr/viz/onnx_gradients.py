@@ -16,12 +16,14 @@ Backward = Callable[[Any, Arrays, np.ndarray, int], np.ndarray]
 
 def nodes_between(graph: Any, deepest: str, output: str) -> List[Any]:
     """Return the nodes of an ONNX graph on the way from the deepest map to the output, in order.
+    The way through a Gram matrix does not count: Grad-CAM weighs what the deep representation says.
 
     Raises InputError if there are none, or if this module lacks the gradient of one.
     """
     reached, between = {deepest}, []
     for node in graph.node:
-        if reached.intersection(node.input):
+        is_gram = node.op_type == "MatMul" and reached.issuperset(node.input)
+        if reached.intersection(node.input) and not is_gram:
             reached.update(node.output)
             between.append(node)
     needed = {output}

@@ -235,11 +235,16 @@ def test_evaluate_by_onnx_runtime_leaves_the_runs_own_result(run, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    "backbone",
-    ["resnet18_v2_slim", pytest.param("squeezenet1.1", marks=pytest.mark.slow), "vgg16_slim"],
+    "backbone, taps",
+    [
+        ("resnet18_v2_slim", "released"),
+        ("resnet18_v2_slim", "last"),  # a branch reads the deepest map
+        pytest.param("squeezenet1.1", "released", marks=pytest.mark.slow),
+        ("vgg16_slim", "released"),
+    ],
 )
-def test_grad_cam_is_mxnets(backbone, tmp_path):
-    options = replace(METHODS["l_cil"].demo, backbone=backbone)
+def test_grad_cam_is_mxnets(backbone, taps, tmp_path):
+    options = replace(METHODS["l_cil"].demo, backbone=backbone, taps=taps)
     run_of(options, tmp_path / "run", CLASSES)
     path = exported_to(tmp_path / "run", tmp_path / "model.onnx")
     images = np.random.normal(size=(2, 3, 64, 64)).astype(np.float32)
