@@ -256,7 +256,7 @@ def plan(
     given = common_settings(options.config) if options.config else {}
     wanted: Tables = {}
     runs: Dict[str, List[str]] = {}
-    used = {"pretrained"}  # the systems without pretraining set it
+    used: Set[str] = set()
     for table, (title, experiments) in tables_of(methods, demo, given.get("backbone")).items():
         if table not in options.tables:
             continue
