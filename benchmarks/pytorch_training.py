@@ -19,14 +19,15 @@ import torch
 from PIL import Image
 
 
-def images_of(folder, classes, preprocess):
+def images_of(folder, multilevel, config, device):
     """Return the images (N, 3, S, S) of <folder>/<class>/<image> and their labels (N,)."""
     images, labels = [], []
-    for label, name in enumerate(classes):
+    for label, name in enumerate(config["classes"]):
         for path in sorted((folder / name).iterdir()):
-            images.append(preprocess(np.asarray(Image.open(path).convert("RGB"))))
+            photo = np.asarray(Image.open(path).convert("RGB"))
+            images.append(multilevel.preprocess(photo, config))
             labels.append(label)
-    return torch.stack(images), torch.tensor(labels)
+    return torch.stack(images).to(device), torch.tensor(labels).to(device)
 
 
 def main():
@@ -42,14 +43,7 @@ def main():
 
     _, config = multilevel.load(options.exported)
     train, test = (
-        [
-            each.to(options.device)
-            for each in images_of(
-                options.data / split,
-                config["classes"],
-                lambda photo: multilevel.preprocess(photo, config),
-            )
-        ]
+        images_of(options.data / split, multilevel, config, options.device)
         for split in ("train", "test")
     )
     torch.manual_seed(options.seed)
@@ -59,8 +53,7 @@ def main():
     for epoch in range(config["training"]["epochs"]):
         multilevel.set_learning_rate(optimizer, multilevel.learning_rate_at(config, epoch))
         losses = []
-        order = torch.randperm(len(train[1])).split(config["training"]["batch_size"])
-        for chosen in order:
+        for chosen in torch.randperm(len(train[1])).split(config["training"]["batch_size"]):
             images, labels = (each[chosen.to(options.device)] for each in train)
             mirrored = torch.rand(len(labels)) < 0.5
             images[mirrored] = images[mirrored].flip(3)

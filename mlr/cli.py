@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Sequence, Type, TypeVar, Union
 
-from mlr.errors import InputError, Interrupted, RunError
+from mlr.errors import InputError, RunError, as_interrupted
 from mlr.options.option import given
 from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.output import ReaderGone, flush, guarded_streams
@@ -104,7 +104,7 @@ def ended(program: str, work: Callable[[], Any]) -> int:
         except ReaderGone as gone:
             return 128 + gone.signal
         except KeyboardInterrupt as error:
-            stopped = error if isinstance(error, Interrupted) else Interrupted()
+            stopped = as_interrupted(error)
             return _fail(program, stopped, 128 + stopped.signal)
 
 
@@ -238,7 +238,12 @@ def add_folds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _fail(program: str, error: object, code: int) -> int:
+def print_error(program: str, error: object) -> None:
+    """Print an error to the standard error."""
     flush()  # so that in a file of both streams the error comes after the output
     print(f"{program}: error: {error}", file=sys.stderr)
+
+
+def _fail(program: str, error: object, code: int) -> int:
+    print_error(program, error)
     return code

@@ -25,6 +25,11 @@ class Interrupted(KeyboardInterrupt):
         self.signal = signal
 
 
+def as_interrupted(error: KeyboardInterrupt) -> Interrupted:
+    """Return the error itself, or for Python's own KeyboardInterrupt, by Ctrl-C, an Interrupted."""
+    return error if isinstance(error, Interrupted) else Interrupted()
+
+
 def shown(text: str, longest: int = 200) -> str:
     """Return text from a file of unknown origin as one line for an error message: cut off after
     `longest` characters, and with unprintable characters escaped.

@@ -61,7 +61,7 @@ def predict(options: argparse.Namespace) -> None:
         else:
             print("\n".join(described(path, prediction)))
     for error in unread[:-1]:
-        print(f"mlr predict: error: {error}", file=sys.stderr)
+        cli.print_error("mlr predict", error)
     if unread:
         raise unread[-1]
 

