@@ -27,9 +27,7 @@ class ImageFolder(LabelledImages):
     def __init__(self, root: Union[str, Path], labels: str = "emotion") -> None:
         root = Path(root)
         if not root.is_dir():
-            raise InputError(
-                f"data folder {root} does not exist: expected {LAYOUT} (or --data demo)"
-            )
+            raise InputError(f"{root} is not a folder: give one that has a folder for each class")
         found = read_classes(root)
         if not found.folders:
             raise InputError(f"{root} has no class folders: expected {LAYOUT}")

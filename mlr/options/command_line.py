@@ -3,11 +3,14 @@
 import argparse
 import difflib
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 from mlr.errors import InputError, shown
 from mlr.options.option import SECTIONS, each_of, flag
 from mlr.options.training import definitions, options_of_0_1_0
+
+if TYPE_CHECKING:
+    import yaml
 
 
 def add_options(
@@ -66,6 +69,7 @@ def read_options(path: Path) -> Dict[str, Any]:
     except UnicodeDecodeError:
         raise InputError(f"--config {path} is not a text file: give a YAML or JSON file") from None
     try:
+        document = yaml.compose(text, yaml.SafeLoader)
         loaded = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
@@ -74,9 +78,11 @@ def read_options(path: Path) -> Dict[str, Any]:
             f"--config {path}{line} is not valid YAML or JSON: correct it, or make a new file with "
             "--print-config"
         ) from None
-    if isinstance(loaded, dict) and isinstance(loaded.get("options"), dict):
-        of_today = "format" in loaded
-        loaded = loaded["options"] if of_today else options_of_0_1_0(loaded["options"])
+    if isinstance(loaded, dict):
+        refuse_repeated(document, path)
+        if isinstance(loaded.get("options"), dict):
+            of_today = "format" in loaded
+            loaded = loaded["options"] if of_today else options_of_0_1_0(loaded["options"])
     if not isinstance(loaded, dict):
         raise InputError(
             f"--config {path} is not a mapping of options to values: write a line such as "
@@ -97,6 +103,19 @@ def read_options(path: Path) -> Dict[str, Any]:
                 f"{known[name].expected}"
             )
     return loaded
+
+
+def refuse_repeated(mapping: "yaml.MappingNode", path: Path) -> None:
+    """Raise InputError if a mapping has a key twice, of which PyYAML takes the last."""
+    lines: Dict[str, int] = {}
+    for key, _ in mapping.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
+            raise InputError(
+                f"--config {path} sets {shown(name, 80)} twice, in lines {lines[name]} and {line}: "
+                "keep one of them"
+            )
+        lines[name] = line
 
 
 def written(options: Mapping[str, Any]) -> str:

@@ -71,6 +71,11 @@ def test_sentiment_of_an_unknown_class(tmp_path):
         ImageFolder(tmp_path / "train", labels="sentiment")
 
 
+def test_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(InputError, match="absent is not a folder: give one that has a folder for"):
+        ImageFolder(tmp_path / "absent")
+
+
 def test_files_that_are_no_images_are_counted(data):
     (data / "train" / "awe" / "notes.txt").write_text("x")
     folder = ImageFolder(data / "train")

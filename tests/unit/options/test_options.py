@@ -372,6 +372,8 @@ def test_the_options_of_the_run_that_ships():
             b"learning-rate: 3\n",
             "sets learning-rate, which is not an option: did you mean learning_rate?",
         ),
+        (b"epochs: 3\nseed: 1\nepochs: 4\n", "sets epochs twice, in lines 1 and 3: keep one of"),
+        (b'{"seed": 1, "seed": 1}', "sets seed twice, in lines 1 and 1: keep one of them"),
         (b"zzz: 3\n", "sets zzz, which is not an option: the options are data, labels, "),
         (b"1: 3\n", "sets 1, which is not an option: the options are"),
         (b"row: vgg16\n", "sets row, which is not an option: "),
