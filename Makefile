@@ -12,7 +12,7 @@
 # make test-portable  what works without MXNet, on the newest Python from 3.8 to 3.13 that there is
 # make lint     ruff's rules and format, mypy's types, proselint's prose, hadolint's rules for docker/;  make coverage: what the quick tests run of the code, at least 92 % of its lines
 # make mutants  faults put into model, loss, metrics, methods, augmentation and splits, and which the tests find; an hour or more, goes on where it was
-# make fuzz     12,000 damaged and hostile files, read or refused by every reader; make test has some hundreds. FUZZ=... says how many
+# make fuzz     12,000 damaged and hostile files, shared among all readers, which read or refuse them; make test has some hundreds. FUZZ=... says how many
 # make release  checks, builds and tags a release; RELEASE=--no-tag rehearses it
 # make test-builds  the fidelity tests on three builds of MXNet, and on Python 3.8 where there is one; prints what they saw
 # PYTHON=... chooses the interpreter, EXTRA=cu101|modern|modern-cu112|modern-cu117 the MXNet build instead of cpu.

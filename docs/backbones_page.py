@@ -33,9 +33,10 @@ gives channels x side of each map for images of 224 px.
   ResNet.
 - `mobilenet1.0_relu6` has ReLU6 in place of the zoo's ReLU, because weights from TensorFlow need
   it. MKL-DNN has no ReLU6 in MXNet 1.5.1, so this backbone is slower. These weights also fit
-  `mobilenet1.0`, but its predictions differ until you fine-tune it.
-- The slim backbones are ours, for the demo: the same layers with fewer channels. No weights fit
-  them.
+  `mobilenet1.0`, but its predictions differ until you fine-tune it. [Weights](weights.md) says how
+  to make them.
+- The slim backbones are ours, for the demo: the same layers with fewer channels. There are no
+  ImageNet weights for them.
 """
 
 
@@ -58,7 +59,7 @@ def page() -> str:
                 "yes" if anatomy.zoo == name else "no",
             ]
         )
-    head = ["backbone", "levels", "deep", "parameters, million", "batch norm", "ImageNet weights"]
+    head = ["backbone", "levels", "deep", "parameters, million", "batch norm", "weights in the zoo"]
     return "\n".join([HEAD, *table(head, rows), ""])
 
 
