@@ -46,14 +46,14 @@ def parser() -> cli.Parser:
     )
     parser.add_argument(
         "--batch-size",
-        type=cli.number(int, 1),
+        type=cli.number(int, 1, 2**16),
         default=paper.BATCH_SIZE,
         metavar="N",
         help="(default: %(default)s)",
     )
     parser.add_argument(
         "--image-size",
-        type=cli.number(int, 64),
+        type=cli.number(int, 64, 2048),
         default=paper.IMAGE_SIZE,
         metavar="PX",
         help="(default: %(default)s)",
@@ -115,7 +115,12 @@ def benchmark(options: Namespace) -> None:
     if before:
         _refuse_other_sizes(before, options)
     if ALONE.issuperset(options.only):
-        _refuse_without_effect(options)
+        without = f"--only {' '.join(options.only)}"
+        _refuse_without_effect(
+            options, without, ("batch_size", "image_size", "builds", "quick", "compare")
+        )
+    if options.quick:
+        _refuse_without_effect(options, "--quick", ("builds",))
     figures = measured(options)
     write_file(options.out, json.dumps(figures, indent=2) + "\n")
     machine = figures["machine"]
@@ -174,14 +179,13 @@ def measured(options: Namespace) -> Dict[str, Any]:
     }
 
 
-def _refuse_without_effect(options: Namespace) -> None:
-    """Raise InputError for an option that has no effect on commands alone."""
-    for name in ("batch_size", "image_size", "builds", "quick", "compare"):
+def _refuse_without_effect(options: Namespace, on: str, names: Sequence[str]) -> None:
+    """Raise InputError if one of the named options was given, which has no effect. on: the option
+    that leaves it without effect.
+    """
+    for name in names:
         if getattr(options, name) != parser().get_default(name):
-            raise InputError(
-                f"--{name.replace('_', '-')} has no effect on --only {' '.join(options.only)}: "
-                "leave it out"
-            )
+            raise InputError(f"--{name.replace('_', '-')} has no effect on {on}: leave it out")
 
 
 def _refuse_other_sizes(before: Mapping[str, Any], options: Namespace) -> None:

@@ -91,16 +91,18 @@ def ended(program: str, work: Callable[[], Any]) -> int:
                 f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
                 1,
             )
-        except Exception as error:
-            # MXNet's own error, such as for a device without free memory. It is compared by name,
-            # as --help must not import MXNet.
-            if type(error).__name__ != "MXNetError":
-                raise
+        except MemoryError:
             return _fail(
-                program,
-                f"MXNet failed: {next(line for line in str(error).splitlines() if line.strip())}",
-                1,
+                program, "there is not enough memory: end other programs, or take fewer images", 1
             )
+        except Exception as error:
+            # The errors of MXNet and ONNX Runtime, such as for a device without free memory. They
+            # are compared by name, as --help must not import either.
+            runtime = "MXNet" if type(error).__name__ == "MXNetError" else "ONNX Runtime"
+            if runtime != "MXNet" and not type(error).__module__.startswith("onnxruntime."):
+                raise
+            reason = next(line for line in str(error).splitlines() if line.strip())
+            return _fail(program, f"{runtime} failed: {reason}", 1)
         except ReaderGone as gone:
             return 128 + gone.signal
         except KeyboardInterrupt as error:

@@ -277,6 +277,8 @@ def probe() -> None:
         files = sorted(path.name for path in models.glob("*") if path.suffix in WEIGHTS)
         package["models"] = {"path": str(models), "files": files}
 
+    from mlr.formats.onnx import sealed_content
+    from mlr.methods.exported import MODEL
     from mlr.runs.folder import Run
     from mlr.runtime.cache import cache_folder
 
@@ -291,6 +293,8 @@ def probe() -> None:
         for run in runs:
             run.verified("last.params")
             run.temperature("last")
+            if (run.folder / MODEL).is_file():
+                sealed_content(run.folder / MODEL)
         package["checkpoint"] = " and ".join(str(run.folder) for run in runs)
     except InputError as error:
         package["checkpoint_error"] = str(error)

@@ -162,6 +162,8 @@ def _pass_signal_on(job: "Job", passed_on: Optional[int]) -> Optional[int]:
         )
     if passed_on or not job.signals:
         return passed_on
+    if job.exit_codes()[FIRST] is not None:  # nothing is left to save
+        raise Interrupted(f"{FIRST} had ended; all others were ended", job.signals[0])
     job.send(job.signals[0], FIRST)
     print(
         f"mlr launch: {signal.Signals(job.signals[0]).name} was passed on to {FIRST}, which may "

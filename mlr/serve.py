@@ -58,7 +58,7 @@ def serve(options: argparse.Namespace) -> None:
         has_maps = "grad-cam" in method_of(run.config).views
         views = views_of(predictor) if has_maps else None
         name = Path(options.run).resolve().name
-        if not server.is_loopback(options.host):
+        if not server.is_loopback(listening.getsockname()[0]):
             warn(
                 f"--host {options.host}: everyone who can reach this machine over the network can "
                 "use the server, without a password and unencrypted"

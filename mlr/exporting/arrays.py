@@ -75,6 +75,8 @@ def _config_in(text: Any, path: Union[str, Path]) -> Dict[str, Any]:
         network = config["network"]
         if len(json.dumps(network)) > LONGEST or network.get("image_size", 0) > LARGEST:
             raise ValueError("a network too large")
+    except InputError:  # of a newer version of mlr
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         raise InputError(
             f"{path} holds no network of mlr export --format npz: its `config` is missing or "

@@ -162,6 +162,10 @@ def save_imported(
     parameters = net._collect_params_with_prefix()
     set_parameters(parameters, exported.weights, exported.folder / WEIGHTS, mx.cpu())
     run = RunWriter.create(out, exported.config, exported.classes)
-    run.save_parameters(parameter_arrays(parameters), exported.metrics)
-    if exported.temperature:
-        run.save_temperature("last", exported.temperature)
+    try:
+        run.save_parameters(parameter_arrays(parameters), exported.metrics)
+        if exported.temperature:
+            run.save_temperature("last", exported.temperature)
+    except BaseException:  # a run without parameters could be neither used nor made again
+        shutil.rmtree(out)
+        raise

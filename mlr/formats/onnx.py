@@ -78,7 +78,7 @@ def read_model(path: Union[str, "os.PathLike[str]"]) -> "Tuple[onnx.ModelProto, 
     Raises InputError if `mlr export` did not write it, if it was changed or cut short, keeps
     weights in other files, or has an operator that `mlr export` does not write.
     """
-    content = _sealed_content(Path(path))
+    content = sealed_content(Path(path))
     onnx = require_package("onnx", "onnxruntime", f"reading {path}")
     try:
         model = onnx.load_model_from_string(content)
@@ -105,7 +105,8 @@ def read_model(path: Union[str, "os.PathLike[str]"]) -> "Tuple[onnx.ModelProto, 
     return model, content
 
 
-def _sealed_content(path: Path) -> bytes:
+def sealed_content(path: Path) -> bytes:
+    """Return the bytes of a file of `mlr export`. Raises InputError if its seal does not fit."""
     if not path.is_file():
         raise InputError(f"there is no file {path}: give the .onnx file of mlr export")
     try:

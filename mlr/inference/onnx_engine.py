@@ -14,7 +14,9 @@ from mlr.formats.onnx import DEEPEST, IMAGES, LOGITS, OBJECTNESS, PROBABILITIES,
 from mlr.inference.classifier import Classifier, finite
 from mlr.inference.regions import Crops, RegionCrops, settings_of
 from mlr.runtime.context import devices_in
+from mlr.runtime.cpu import sums_8_bits_exactly
 from mlr.runtime.installation import require_package
+from mlr.runtime.output import warn
 
 if TYPE_CHECKING:
     from mlr.runs.exported import ExportedRun
@@ -169,6 +171,13 @@ def onnx_classifier(
     if ONNX Runtime can't run it.
     """
     session = session_of(run.content, str(run.path), ctx)
+    # a model of which only the weights have 8 bits doesn't quantize its maps, and sums in float32
+    maps_in_8_bits = any(node.op_type == "QuantizeLinear" for node in run.model.graph.node)
+    if maps_in_8_bits and not sums_8_bits_exactly():
+        warn(
+            f"{run.path}: this processor has no VNNI, so it clips large sums in 8 bits and the "
+            "probabilities are wrong by more than rounding: use the model in float32"
+        )
     size, classes, named = preprocessing.size, len(run.classes), str(run.path)
     inputs = {value.name: (value.type, *value.shape[1:]) for value in session.get_inputs()}
     images = inputs.pop(IMAGES, ())

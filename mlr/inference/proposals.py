@@ -21,6 +21,7 @@ import numpy as np
 
 from mlr import paper
 from mlr.errors import InputError, shown
+from mlr.runtime.installation import require_package
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -262,6 +263,7 @@ def _mat_tables(path: PathLike) -> List[Tuple[str, np.ndarray]]:
     """Read a .mat file with SciPy, in a separate process, because SciPy's reader crashes on some
     damaged files.
     """
+    require_package("scipy.io", "regions", f"reading {path}")
     with tempfile.TemporaryDirectory() as folder:
         converted = os.path.join(folder, "proposals.npz")
         done = subprocess.run(

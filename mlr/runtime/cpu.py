@@ -128,6 +128,14 @@ def amd_with_avx2(system: Path = Path("/")) -> bool:
     return "AuthenticAMD" in described and " avx2" in described
 
 
+def sums_8_bits_exactly(system: Path = Path("/")) -> bool:
+    """Tell whether the CPU adds products of 8 bits exactly, as all do but x86 ones without VNNI;
+    True if the kernel does not say.
+    """
+    described = _read(system / "proc/cpuinfo") or ""
+    return " sse2" not in described or "_vnni" in described
+
+
 def usable_cores(cpus: Optional[Iterable[int]] = None, system: Path = Path("/")) -> int:
     """Return the number of physical cores that this process may use, at least 1.
 

@@ -36,7 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address, family=family)
     except (socket.gaierror, UnicodeError):
         raise InputError(
             f"there is no host {host}: give --host an address of this machine, or leave it out"

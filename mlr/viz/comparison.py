@@ -6,7 +6,18 @@ import base64
 import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from mlr.errors import shown
 from mlr.runs.folder import Run
@@ -62,7 +73,7 @@ def differences(runs: Sequence[Compared]) -> List[str]:
     for what, groups in (
         ("were trained on different images", _grouped(runs, _trained_on)),
         ("were measured on different images", _grouped(runs, _evaluated_on)),
-        ("have different classes", _grouped(runs, lambda each: ", ".join(each.run.classes))),
+        ("have different classes", _grouped(runs, _classes)),
     ):
         if len(groups) > 1:
             listed = "; ".join(f"{', '.join(names)}: {of}" for of, names in groups.items())
@@ -113,26 +124,39 @@ def option_rows(runs: Sequence[Compared]) -> Tuple[List[List[Any]], int]:
     return rows, len(names) - len(rows)
 
 
-def _grouped(runs: Sequence[Compared], key: Any) -> Dict[str, List[str]]:
-    """Return {value of `key`: names of the runs with it}, without the runs whose value is None."""
+def _grouped(
+    runs: Sequence[Compared], described: Callable[[Compared], Optional[Tuple[Any, str]]]
+) -> Dict[str, List[str]]:
+    """Return {words on a group: names of its runs}. described: returns what the runs of a group
+    have in common, and the words on a run; None leaves a run out.
+    """
+    words: Dict[Any, str] = {}
     groups: Dict[str, List[str]] = {}
     for each in runs:
-        of = key(each)
-        if of is not None:
-            groups.setdefault(of, []).append(each.name)
+        found = described(each)
+        if found is not None:
+            groups.setdefault(words.setdefault(*found), []).append(each.name)
     return groups
 
 
-def _trained_on(each: Compared) -> str:
+def _trained_on(each: Compared) -> Tuple[str, str]:
+    # The images count and not their folder: another checkout has the same ones elsewhere.
     described = each.run.config["data"]
-    return f"{described['folder']} (SHA-256 {described['sha256'][:8]})"
+    digest = described["sha256"]
+    return digest, f"{described['folder']} (SHA-256 {digest[:8]})"
 
 
-def _evaluated_on(each: Compared) -> Optional[str]:
+def _evaluated_on(each: Compared) -> Optional[Tuple[Tuple[str, str], str]]:
     if each.evaluation is None:
         return None
     folder = each.run.config[measured_on(each.run.config)]["folder"]
-    return f"{each.evaluation['split']} of {folder} (SHA-256 {each.evaluation['sha256'][:8]})"
+    split, digest = each.evaluation["split"], each.evaluation["sha256"]
+    return (split, digest), f"{split} of {folder} (SHA-256 {digest[:8]})"
+
+
+def _classes(each: Compared) -> Tuple[str, str]:
+    names = ", ".join(each.run.classes)
+    return names, names
 
 
 def _result(each: Compared) -> List[Any]:

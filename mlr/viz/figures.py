@@ -535,10 +535,11 @@ def figure_bytes(figure: Figure, kind: str = "png") -> bytes:
     for text in texts:
         text.set_parse_math(False)
         text.set_fontfamily(families)
-    if kind == "png" and figure.get_figheight() * DPI > HIGHEST:
+    side, inches = max(zip(("wide", "high"), figure.get_size_inches()), key=lambda each: each[1])
+    if kind == "png" and inches * DPI > HIGHEST:
         raise InputError(
-            f"the figure would be {figure.get_figheight() * DPI:.0f} pixels high, and Matplotlib "
-            f"draws at most {HIGHEST}: give fewer images or filters, or write a .pdf"
+            f"the figure would be {inches * DPI:.0f} pixels {side}, and Matplotlib draws at most "
+            f"{HIGHEST}: give fewer images or filters, or write a .pdf"
         )
     file = io.BytesIO()
     with warnings.catch_warnings():

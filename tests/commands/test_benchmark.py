@@ -228,6 +228,23 @@ def test_options_without_effect_are_refused(tmp_path, capsys, option, value):
     assert f"{option} has no effect on --only start: leave it out" in capsys.readouterr().err
 
 
+def test_a_quick_one_uses_no_builds(tmp_path, capsys):
+    arguments = ["--quick", "--builds", "elsewhere", "--out", str(tmp_path / "benchmark.json")]
+    assert benchmark.main(arguments) == 2
+    assert "--builds has no effect on --quick: leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option, value, highest",
+    [("--batch-size", "100000", "65536"), ("--image-size", "4096", "2048")],
+)
+def test_sizes_that_no_memory_holds(capsys, option, value, highest):
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.main([option, value])
+    said = capsys.readouterr().err
+    assert option in said and highest in said
+
+
 def test_a_network_that_is_another_fails(tmp_path):
     """A contestant whose logits are not the given ones says so instead of a time."""
     (tmp_path / "one.py").write_text(

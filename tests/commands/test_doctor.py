@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from mxnet.runtime import Features
 
 from mlr import doctor
+from mlr.runs.shipped import SHIPPED_RUN
 from mlr.runtime.builds import installed_builds, version_numbers
 from mlr.runtime.cpu import usable_cores
 
@@ -215,6 +217,17 @@ def test_without_nvidia_smi(tmp_path, monkeypatch):
     (tmp_path / "nvidia-smi").write_text("no program")
     (tmp_path / "nvidia-smi").chmod(0o755)
     assert "Exec format error" in doctor.ask_nvidia_smi()["error"]
+
+
+def test_a_damaged_model_of_a_shipped_run(tmp_path, monkeypatch, capsys):
+    """Without MXNet it is the only file that answers."""
+    run = Path(shutil.copytree(SHIPPED_RUN, tmp_path / "photos"))
+    monkeypatch.setattr(doctor, "SHIPPED_RUN", run)
+    doctor.probe()
+    assert "checkpoint_error" not in capsys.readouterr().out
+    (run / "model.onnx").write_bytes(b"broken")
+    doctor.probe()
+    assert "model.onnx is not a model of mlr export" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -481,6 +481,13 @@ HOSTILE = {
         lambda arrays: {**arrays, "fusion.output.bias": np.full(3, np.nan, np.float32)},
         "not finite floating-point numbers",
     ),
+    "of a newer version": (
+        lambda arrays: {
+            **arrays,
+            "config": json.dumps({**json.loads(arrays["config"].item()), "format": 99}),
+        },
+        "upgrade mlr",
+    ),
     "objects": (
         lambda arrays: {**arrays, "fusion.output.bias": np.array([{}, {}, {}])},
         "not a .npz file of plain arrays",

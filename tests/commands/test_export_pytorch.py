@@ -1,5 +1,6 @@
 """mlr export --format torch, what its folder is worth without this package, and the way back."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -358,6 +359,18 @@ def test_what_can_not_come_back(copied, tmp_path, change, message):
     with pytest.raises(InputError, match=message) as raised:
         mlr.import_torch(copied, tmp_path / "back")
     assert "\n" not in str(raised.value) and not (tmp_path / "back").exists()
+
+
+def test_nothing_is_left_where_the_parameters_can_not_be_written(small, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlr.runs.writing.RunWriter.save_parameters", full)
+        with pytest.raises(OSError, match="No space left"):
+            mlr.import_torch(small[1], tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+    assert mlr.import_torch(small[1], tmp_path / "back") == tmp_path / "back"
 
 
 def test_what_came_back_is_not_gone_on_with(small, tmp_path):

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mlr import launch
+from mlr.errors import Interrupted
 
 MARK = "MLR_TEST_JOB"
 SECONDS = 60  # a bound against hanging, for a loaded machine: what ends by itself takes a few
@@ -265,6 +267,15 @@ def test_worker_0_may_stop_the_job_by_itself(start, tmp_path):
         ["worker 0: saved"],
         ["mlr launch: error: worker 0 was stopped, and so were all others"],
     )
+
+
+def test_a_signal_after_the_end_of_worker_0_ends_the_others():
+    """It is not passed on to a process that is gone."""
+    codes = {"worker 0": 0, "worker 1": None}
+    job = SimpleNamespace(signals=[signal.SIGTERM], exit_codes=lambda: codes)
+    with pytest.raises(Interrupted, match="worker 0 had ended; all others were ended") as raised:
+        launch._pass_signal_on(job, None)
+    assert raised.value.signal == signal.SIGTERM
 
 
 def test_a_second_signal_ends_all_at_once(start, tmp_path):

@@ -152,6 +152,15 @@ def test_runs_of_other_images_or_classes_are_told(made, capsys):
         assert f"warning: the runs {part}" in said
 
 
+def test_the_same_images_in_another_folder_are_the_same(made, capsys):
+    one, two = made("a"), made("b")
+    config = json.loads((two / "config.json").read_text())
+    config["data"]["folder"] = "elsewhere/data"
+    RunWriter.open(two).save_files({"config.json": json.dumps(config)})
+    page_of(one, two)
+    assert "different images" not in capsys.readouterr().err
+
+
 def test_no_run_is_an_error(made, tmp_path, capsys):
     assert main([str(tmp_path / "a"), str(tmp_path)]) == 2
     said = capsys.readouterr().err

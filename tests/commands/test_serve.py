@@ -124,12 +124,12 @@ def test_without_the_extra_it_is_named(package, monkeypatch, capsys):
     )
 
 
-@pytest.mark.parametrize("host, warns", [("127.0.0.1", False), ("0.0.0.0", True)])
+@pytest.mark.parametrize("host, warns", [("127.0.0.1", False), ("127.1", False), ("0.0.0.0", True)])
 def test_another_host_is_warned_of(host, warns, monkeypatch, capsys):
     monkeypatch.setattr(server, "serve", lambda app, listening: None)
     assert main(["--run", str(DEMO_RUN), "--ctx", "cpu", "--host", host, "--port", "0"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"demo is served at http://{host}:")
+    assert out.startswith(f"demo is served at http://{host.replace('127.1', '127.0.0.1')}:")
     assert (
         "everyone who can reach this machine over the network can use the server" in err
     ) == warns

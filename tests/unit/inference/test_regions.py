@@ -638,6 +638,12 @@ def mat(tmp_path):
     return tmp_path / "p.mat"
 
 
+def test_a_mat_file_without_scipy(mat, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(InputError, match=r"p.mat needs the package scipy.*'mlr\[regions\]'"):
+        read_proposals(mat)
+
+
 @pytest.mark.parametrize("kind, first_pixel", [("npz", 0), ("mat", 1)])
 def test_proposals_of_a_file(request, kind, first_pixel):
     found = read_proposals(request.getfixturevalue(kind))

@@ -5,7 +5,12 @@ import sys
 import pytest
 
 from mlr.runtime import cpu
-from mlr.runtime.cpu import given, prepare_for_mxnet, usable_cores
+from mlr.runtime.cpu import (
+    given,
+    prepare_for_mxnet,
+    sums_8_bits_exactly,
+    usable_cores,
+)
 
 
 def machine(root, siblings=None, cgroup=None, files=None):
@@ -79,6 +84,21 @@ def test_quota_of_cgroup_1(tmp_path, quota, cores):
         },
     )
     assert usable_cores(range(8), system) == cores
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, exactly",
+    [
+        ("flags\t\t: sse sse2 avx avx2 avx512bw", False),
+        ("flags\t\t: sse sse2 avx avx2 avx_vnni", True),
+        ("flags\t\t: sse sse2 avx avx2 avx512_vnni", True),
+        ("Features\t: fp asimd", True),
+        (None, True),
+    ],
+)
+def test_which_processors_add_8_bits_exactly(tmp_path, cpuinfo, exactly):
+    system = machine(tmp_path, files={"proc/cpuinfo": cpuinfo})
+    assert sums_8_bits_exactly(system) is exactly
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from conftest import TINY, write_images
 
 from mlr import evaluate, predict, train, visualize
+from mlr.cli import ended
 from mlr.methods import METHODS
 from mlr.runtime.output import guarded_streams, printable, warn
 
@@ -119,6 +120,24 @@ def test_streams_that_are_closed_from_the_beginning(tmp_path):
     assert mlr("dance", stderr=None, preexec_fn=close(0, 1, 2)) == (2, None)
     with open("/dev/full", "w") as full:
         assert mlr("dance", stderr=full) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError(), "mlr x: error: there is not enough memory: end other programs, or take"),
+        (
+            type("Fail", (RuntimeError,), {"__module__": "onnxruntime.capi.state"})("\nbad_alloc"),
+            "mlr x: error: ONNX Runtime failed: bad_alloc",
+        ),
+    ],
+)
+def test_the_memory_does_not_suffice(capsys, error, said):
+    def work():
+        raise error
+
+    assert ended("mlr x", work) == 1
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):

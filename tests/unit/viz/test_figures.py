@@ -307,9 +307,10 @@ def test_a_font_that_was_installed_meanwhile_is_found(fonts, tmp_path, capsys):
     assert titled("悲") != boxes and capsys.readouterr().err == ""
 
 
-def test_a_figure_that_is_too_high_is_refused_in_words():
-    figure, _ = new_figure(1, 600)
-    with pytest.raises(InputError, match="72000 pixels high, .* at most 65535: give fewer images"):
+@pytest.mark.parametrize("width, height, side", [(1, 600, "high"), (600, 1, "wide")])
+def test_a_figure_that_is_too_large_is_refused_in_words(width, height, side):
+    figure, _ = new_figure(width, height)
+    with pytest.raises(InputError, match=f"72000 pixels {side}, .* at most 65535: give fewer"):
         figure_bytes(figure)
     assert figure_bytes(figure, "svg")
 
