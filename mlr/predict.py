@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple, Union
@@ -89,7 +90,7 @@ def images_of(arguments: List[str]) -> "Tuple[List[Union[str, Path]], List[LeftO
     for argument in arguments:
         if argument == STANDARD_INPUT:
             paths.append(argument)
-        elif not Path(argument).exists():
+        elif not os.path.exists(argument):  # Path's raises for a name that is too long
             raise InputError(f"there is no image or folder {argument}: check its path")
         else:
             is_folder = Path(argument).is_dir()

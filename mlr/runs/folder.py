@@ -102,7 +102,7 @@ class Run:
 
     @classmethod
     def _found(cls, folder: Union[str, "os.PathLike[str]"]) -> "Run":
-        if not (Path(folder) / SUMS).is_file():
+        if not os.path.isfile(Path(folder) / SUMS):  # Path's raises for a name that is too long
             raise InputError(
                 f"{folder} is not a run folder (it has no {SUMS}): give the --out of a training"
             )

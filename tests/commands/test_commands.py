@@ -583,6 +583,7 @@ def test_evaluate_on_other_classes(trained, command_here, tmp_path):
     "name, texts",
     [
         ("missing.jpg", ("there is no image or folder missing.jpg",)),
+        (300 * "a", ("there is no image or folder aaa",)),
         # a terminal would obey
         ("\x1b[31mred.jpg", ("there is no image or folder \\x1b[31mred.jpg",)),
         ("empty", ("no images", "in empty")),

@@ -241,9 +241,10 @@ def test_an_existing_folder_is_refused(tmp_path):
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_folder_that_is_no_run(tmp_path):
+@pytest.mark.parametrize("name", [".", 300 * "a"])
+def test_a_folder_that_is_no_run(tmp_path, name):
     with pytest.raises(InputError, match="is not a run folder"):
-        Run.open(tmp_path)
+        Run.open(tmp_path / name)
 
 
 def test_a_run_that_stopped_before_its_first_epoch(tmp_path):
