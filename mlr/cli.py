@@ -1,6 +1,7 @@
 """What the commands share: one-line errors, exit codes and the types of options."""
 
 import argparse
+import errno
 import math
 import os
 import sys
@@ -89,19 +90,17 @@ def ended(program: str, work: Callable[[], Any]) -> int:
             return _fail(
                 program,
                 f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
-                1,
+                2 if error.errno == errno.ENAMETOOLONG else 1,
             )
         except MemoryError:
             return _fail(
                 program, "there is not enough memory: end other programs, or take fewer images", 1
             )
         except Exception as error:
-            # The errors of MXNet and ONNX Runtime, such as for a device without free memory. They
-            # are compared by name, as --help must not import either.
-            runtime = "MXNet" if type(error).__name__ == "MXNetError" else "ONNX Runtime"
-            if runtime != "MXNet" and not type(error).__module__.startswith("onnxruntime."):
+            runtime = _runtime_of(error)
+            if runtime is None:
                 raise
-            reason = next(line for line in str(error).splitlines() if line.strip())
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             return _fail(program, f"{runtime} failed: {reason}", 1)
         except ReaderGone as gone:
             return 128 + gone.signal
@@ -244,6 +243,16 @@ def print_error(program: str, error: object) -> None:
     """Print an error to the standard error."""
     flush()  # so that in a file of both streams the error comes after the output
     print(f"{program}: error: {error}", file=sys.stderr)
+
+
+def _runtime_of(error: Exception) -> Optional[str]:
+    """Return the name of the runtime whose own error this is, such as for a device without free
+    memory; None for other errors.
+    """
+    # Compared by name, as --help must not import either.
+    if type(error).__name__ == "MXNetError":
+        return "MXNet"
+    return "ONNX Runtime" if type(error).__module__.startswith("onnxruntime.") else None
 
 
 def _fail(program: str, error: object, code: int) -> int:

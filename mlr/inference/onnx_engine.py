@@ -173,7 +173,8 @@ def onnx_classifier(
     session = session_of(run.content, str(run.path), ctx)
     # a model of which only the weights have 8 bits doesn't quantize its maps, and sums in float32
     maps_in_8_bits = any(node.op_type == "QuantizeLinear" for node in run.model.graph.node)
-    if maps_in_8_bits and not sums_8_bits_exactly():
+    on_cpu = session.get_providers()[0] == CPU
+    if maps_in_8_bits and on_cpu and not sums_8_bits_exactly():
         warn(
             f"{run.path}: this processor has no VNNI, so it clips large sums in 8 bits and the "
             "probabilities are wrong by more than rounding: use the model in float32"

@@ -68,6 +68,16 @@ def test_predict_answers_files_of_several_formats(tmp_path, capsys):
         assert_allclose(found, list(EXPECTED[1].values()), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("model, warned", [(MODEL, False), (SMALL, True)])
+def test_8_bits_on_a_processor_that_clips_them(model, warned, monkeypatch, capsys):
+    monkeypatch.setattr("mlr.inference.onnx_engine.sums_8_bits_exactly", lambda: False)
+    mlr.load(model)
+    assert ("this processor has no VNNI" in capsys.readouterr().err) == warned
+    monkeypatch.setattr("mlr.inference.onnx_engine.sums_8_bits_exactly", lambda: True)
+    mlr.load(model)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.slow  # beside MXNet; make test-portable runs all
 def test_evaluate_measures_and_reports(tmp_path, capsys):
     data = write_data(tmp_path / "data", {"train": 4, "test": 8})

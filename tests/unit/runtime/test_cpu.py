@@ -5,12 +5,7 @@ import sys
 import pytest
 
 from mlr.runtime import cpu
-from mlr.runtime.cpu import (
-    given,
-    prepare_for_mxnet,
-    sums_8_bits_exactly,
-    usable_cores,
-)
+from mlr.runtime.cpu import given, prepare_for_mxnet, sums_8_bits_exactly, usable_cores
 
 
 def machine(root, siblings=None, cgroup=None, files=None):

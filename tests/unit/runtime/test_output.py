@@ -140,6 +140,11 @@ def test_the_memory_does_not_suffice(capsys, error, said):
     assert capsys.readouterr().err.startswith(said)
 
 
+def test_a_name_that_is_too_long_is_wrong_input(tmp_path, capsys):
+    assert ended("mlr x", (tmp_path / (300 * "a")).stat) == 2
+    assert capsys.readouterr().err.startswith("mlr x: error: File name too long: ")
+
+
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
     """Or what MXNet and the system print would be written into it."""
     code = (

@@ -310,7 +310,9 @@ def test_a_font_that_was_installed_meanwhile_is_found(fonts, tmp_path, capsys):
 @pytest.mark.parametrize("width, height, side", [(1, 600, "high"), (600, 1, "wide")])
 def test_a_figure_that_is_too_large_is_refused_in_words(width, height, side):
     figure, _ = new_figure(width, height)
-    with pytest.raises(InputError, match=f"72000 pixels {side}, .* at most 65535: give fewer"):
+    with pytest.raises(
+        InputError, match=f"72000 pixels {side}, .* at most 65535: give fewer images"
+    ):
         figure_bytes(figure)
     assert figure_bytes(figure, "svg")
 
