@@ -253,7 +253,7 @@ def data(tmp_path):
 # A run of seconds: the smallest backbone at the smallest size, without weights from elsewhere.
 TINY = (
     "--backbone",
-    "resnet18_v2",
+    "resnet18_v2_slim",
     "--pretrained",
     "none",
     "--image-size",

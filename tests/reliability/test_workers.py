@@ -26,7 +26,7 @@ METHOD = (
     "--method",
     "resnet50",
     "--backbone",
-    "resnet18_v2",
+    "resnet18_v2_slim",
     "--pretrained",
     "none",
     "--image-size",

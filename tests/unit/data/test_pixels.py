@@ -321,7 +321,7 @@ def test_a_folder_that_can_not_be_written(cache, split, data, command):
         "--out",
         data.parent / "run",
         "--backbone",
-        "resnet18_v2",
+        "resnet18_v2_slim",
         "--pretrained",
         "none",
         "--ctx",

@@ -21,7 +21,7 @@ ROUNDING = dict(rtol=1e-5, atol=1e-6)
 
 def small_net(**options):
     return mlr.MultiLevelNet(
-        **{"classes": 3, "backbone": "resnet18_v2", "style_width": 16, **options}
+        **{"classes": 3, "backbone": "resnet18_v2_slim", "style_width": 16, **options}
     )
 
 
@@ -185,7 +185,7 @@ def test_no_block_asks_for_a_shape():
         ({"backbone": "resnet51_v2"}, "unknown backbone resnet51_v2: choose one of resnet18_v2"),
         (
             {"taps": ("stem", "stage9", "pool")},
-            "resnet18_v2 has no taps stage9: choose from stem, pool",
+            "resnet18_v2_slim has no taps stage9: choose from stem, pool",
         ),
         ({"widths": (64, 256)}, "3 taps need 3 widths"),
         ({"classes": 1}, "classes must be at least 2"),

@@ -51,7 +51,7 @@ def loaded(released):
 @pytest.fixture
 def small(tmp_path):
     """A smaller network, and its file without a checksum."""
-    net = mlr.MultiLevelNet(classes=8, backbone="resnet18_v2", style_width=8)
+    net = mlr.MultiLevelNet(classes=8, backbone="resnet18_v2_slim", style_width=8)
     materialize(net, [mx.cpu()], mx.init.Xavier())
     mlr.save_original_parameters(net, tmp_path / "small.params")
     (tmp_path / "small.params.sha256").unlink()

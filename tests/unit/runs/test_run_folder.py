@@ -28,9 +28,9 @@ from mlr.training.run import refuse_contradictions
 
 METHOD = METHODS["l_cil"]
 OPTIONS = replace(
-    METHOD.released, backbone="resnet18_v2", style_width=8, image_size=64, pretrained="none"
+    METHOD.released, backbone="resnet18_v2_slim", style_width=8, image_size=64, pretrained="none"
 )
-NETWORK = {"classes": 2, "backbone": "resnet18_v2", "style_width": 8}
+NETWORK = {"classes": 2, "backbone": "resnet18_v2_slim", "style_width": 8}
 CONFIG = run_config(OPTIONS, 2)
 
 
@@ -263,7 +263,7 @@ def test_parameters_of_another_network(tmp_path):
     with pytest.raises(
         InputError,
         match=r"last.params don't fit the network: 2 wrongly shaped \(fusion.output.weight "
-        r"\(2, 520\) instead of \(5, 520\)",
+        r"\(2, 168\) instead of \(5, 168\)",
     ):
         load_network(open_run(run.folder), [mx.cpu()])
 

@@ -36,7 +36,7 @@ def linear(ctx):
 
 
 def multi_level(ctx):
-    net = mlr.MultiLevelNet(3, backbone="resnet18_v2", style_width=8, dropout=0)
+    net = mlr.MultiLevelNet(3, backbone="resnet18_v2_slim", style_width=8, dropout=0)
     materialize(net, ctx, mx.init.Xavier())
     net.cast("float64")
     return net

@@ -217,7 +217,7 @@ def test_evaluate_writes_sheet_and_report(reported, trained):
         config["data"]["sha256"],
         f"4 of {data}/test",
         config["versions"]["mxnet"],
-        "resnet18_v2",
+        "resnet18_v2_slim",
         "Learning curves",
         "Confusion",
         "Calibration",
