@@ -38,18 +38,18 @@ FAMILIES = [
     name for name in BACKBONES if not name.startswith("resnet") or name.startswith("resnet18")
 ]
 IN_ZOO = [name for name in FAMILIES if BACKBONES[name].zoo == name]
-LARGE = ("vgg16", "alexnet")  # more than 50 million parameters
+LONGEST = ("vgg16", "alexnet", "densenet121", "squeezenet1.0")  # half of the time of all families
 # A map has one scale for all channels, which those of depthwise convolutions suffer from most: 0.92
 # and 0.48 to 0.77 are seen, 0.96 and more of the others. A processor without VNNI clips sums of
 # products; there it is 0.22 for MobileNet v2. Of unrelated answers it is about 0.
 CORRELATION_OF_8_BITS = {"mobilenet1.0_relu6": 0.6, "mobilenetv2_1.0": 0.1}
 
 
-def large_are_slow(names):
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in names]
+def longest_are_slow(names):
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in LONGEST)) for name in names]
 
 
-@pytest.fixture(params=large_are_slow(FAMILIES))
+@pytest.fixture(params=longest_are_slow(FAMILIES))
 def family(request):
     return request.param
 
@@ -335,7 +335,7 @@ def test_a_run_of_each_gives_its_backbone_to_another(family, tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", large_are_slow(IN_ZOO))
+@pytest.mark.parametrize("name", longest_are_slow(IN_ZOO))
 def test_the_zoos_own_file_fits(name, tmp_path):
     zoo, path = vision.get_model(BACKBONES[name].zoo), tmp_path / "zoo.params"
     zoo.initialize()
