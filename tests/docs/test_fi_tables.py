@@ -47,6 +47,10 @@ TABLES = {
         "fine-tuned, cross entropy": ("fi-claims-8", "finetuned"),
         **{row: ("fi-others-8", run) for row, run in OTHERS.items()},
     },
+    "Other methods, 2 classes": {
+        "fine-tuned, cross entropy": ("fi-claims-2", "finetuned"),
+        **{row: ("fi-others-2", run) for row, run in OTHERS.items()},
+    },
 }
 # Columns of FI.md, and those of the CSV files. Runs from before docs/results/fi_runs.py lack some.
 COLUMNS = {
