@@ -113,6 +113,32 @@ def test_the_curve_is_of_its_runs():
             assert rows[title][shown] == f"{'; '.join(measures)} ({len(runs)})"
 
 
+STYLES = {
+    "shallow branches alone, 8 classes": "others-8/shallow-cross_entropy",
+    "shallow branches alone, 2 classes": "others-2/shallow-cross_entropy",
+    "with shallow branches, cross entropy, 2 classes": "claims-2/l_cil-cross_entropy",
+    "L_cil, the loss as written, 2 classes": "claims-2/l_cil-written",
+    "L_cil, the loss as released, 2 classes": "claims-2/l_cil",
+    "with shallow branches, cross entropy, 8 classes, 10 % of the images": (
+        "curve-8/l_cil-0.1-cross_entropy"
+    ),
+}
+
+
+def test_the_styles_statistics_are_of_their_runs():
+    _, rows = table_below("The branches' batch norm, on valid")
+    assert set(rows) == set(STYLES)
+    for title, run in STYLES.items():
+        runs = runs_of("fi-style", run)
+        cells = [
+            spread([float(each[measure]) for each in runs if each["statistics"] == statistics])
+            for measure in ("valid_accuracy", "valid_balanced_accuracy")
+            for statistics in ("as trained", "without dropout")
+        ]
+        line = f"| {title} | {len(runs) // 2} | {' | '.join(cells)} |"
+        assert line in (RESULTS / "FI.md").read_text()
+
+
 def test_the_accuracy_by_sentiment():
     """Of 10 images 6 have the right class, and 2 another one of the same sentiment."""
     script = runpy.run_path(str(RESULTS / "fi_runs.py"))
