@@ -137,7 +137,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-# What takes minutes as stored, and says nothing more of the code.
+# (text of a cell, what a test runs in its place): the stored trainings and patterns take minutes.
 FEW_STEPS = [
     (
         "strongest_with_patterns(net, images[few])",
